@@ -1,0 +1,5 @@
+"""Pictures of what alignment did."""
+
+from hf_alignet.analysis.figures import before_after_figure
+
+__all__ = ["before_after_figure"]

@@ -1,0 +1,77 @@
+"""Command lines of the recipes: dataclasses as flags, a YAML file as their defaults, and errors without tracebacks."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from accelerate import PartialState
+from transformers import HfArgumentParser
+
+from hf_alignet.errors import InputError
+
+
+def parse(
+    dataclasses: Sequence[type],
+    description: str,
+    argv: list[str] | None = None,
+    default_config: Callable[[Any], Path | None] = lambda flags: None,
+) -> tuple[Any, ...]:
+    """One instance of each dataclass, from flags over `--config file.yaml` over the defaults of the fields.
+
+    YAML entries go through the same parser as flags, so that types and choices are checked, and a key that is no flag
+    is an error; errors print the usage and exit with status 2.
+
+    Args:
+        dataclasses: their fields become flags.
+        description: for `--help`.
+        argv: the arguments, by default those of the process.
+        default_config: given the parsed flags, the YAML file to read when there is no `--config`.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    parser = HfArgumentParser(dataclasses, description=description, allow_abbrev=False)
+    parser.add_argument("--config", help="YAML file with any of these settings; flags given beside it win")
+    given = parser.parse_known_args(argv)[0]
+    config = given.config or default_config(given)
+    flags = _as_flags(parser, Path(config)) if config is not None else []
+    try:
+        *parsed, _, unknown = parser.parse_args_into_dataclasses(
+            [*flags, *argv], return_remaining_strings=True, look_for_args_file=False
+        )
+    except ValueError as error:  # a dataclass refuses its values
+        parser.error(str(error))
+    if unknown:
+        parser.error(f"unknown flags: {' '.join(unknown)}")
+    return tuple(parsed)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Calls a recipe's `main` and exits: 0 done, 2 wrong input (one line, from the first process), 1 with a
+    traceback."""
+    try:
+        main()
+    except InputError as error:
+        if PartialState().is_main_process:
+            print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _as_flags(parser: HfArgumentParser, file: Path) -> list[str]:
+    try:
+        settings = yaml.safe_load(file.read_text()) or {}
+    except (OSError, yaml.YAMLError) as error:
+        parser.error(f"cannot read the configuration {file}: {error}")
+    if not isinstance(settings, dict):
+        parser.error(f"the configuration {file} must be a mapping of flag names to values")
+    known = {action.dest for action in parser._actions} - {"help", "config"}
+    unknown = [str(key) for key in settings if key not in known]
+    if unknown:
+        parser.error(f"unknown keys in {file}: {', '.join(unknown)}")
+    flags: list[str] = []
+    for key, value in settings.items():
+        if isinstance(value, list):
+            flags += [f"--{key}", *map(str, value)]
+        elif value is not None:
+            flags.append(f"--{key}={value}")
+    return flags

@@ -1,0 +1,22 @@
+"""The embedded default: pictures, a small encoder and simulated raters that need no download.
+
+The pictures are emoji in six drawing styles (licences in NOTICE.md), the encoder was pretrained by `recipes/demo`. The
+raters are simulated: nothing measured here is about people.
+"""
+
+from pathlib import Path
+
+from datasets import Dataset
+
+from hf_alignet.demo.raters import SimulatedRaters
+from hf_alignet.demo.triplets import HELD_OUT_STYLE, demo_triplets
+
+DIRECTORY = Path(__file__).parent
+ENCODER_DIRECTORY = DIRECTORY / "encoder"
+
+__all__ = ["ENCODER_DIRECTORY", "HELD_OUT_STYLE", "SimulatedRaters", "demo_images", "demo_triplets"]
+
+
+def demo_images() -> Dataset:
+    """The pictures, with `concept`, `subgroup`, `group` (the three levels of a hierarchy) and `style`."""
+    return Dataset.from_parquet(str(DIRECTORY / "emoji.parquet"))

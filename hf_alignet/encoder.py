@@ -1,0 +1,272 @@
+"""VisionEncoder: any vision model that `AutoModel` loads, as a module that gives one float32 embedding an image.
+
+It is what we embed datasets with, what the student trainer trains, and what evaluation measures, so that all three
+mean the same embedding. Saving writes the wrapped model alone: a plain transformers directory, or a plain PEFT
+adapter.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft.utils import load_peft_weights, set_peft_model_state_dict
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, BaseImageProcessor, PreTrainedConfig, PreTrainedModel
+from transformers.utils import cached_file, find_adapter_config_file, logging
+
+from hf_alignet.embedding import embed_dataset
+from hf_alignet.errors import InputError
+from hf_alignet.images import Preprocessor, load_processor
+from hf_alignet.pooling import Pooling, check_pooling, choose_pooling, pool
+from hf_alignet.sources import split_revision
+
+ALIGNMENT_FILE = "alignment.json"
+PROJECTION_FILE = "projection.safetensors"
+
+
+class VisionEncoder(nn.Module):
+    """One embedding an image from a vision model.
+
+    Args:
+        model: a vision `PreTrainedModel` (takes `pixel_values`, gives `last_hidden_state`), or a `PeftModel` around
+            one.
+        processor: its image processor.
+        pooling: `auto` picks what is right for the family, see `hf_alignet.pooling`.
+
+    Attributes:
+        pooling: `pooler`, `cls` or `mean`.
+        embedding_dim: length d of an embedding.
+        projection: an optional linear head that only training uses; `add_projection` makes it.
+
+    Example:
+        >>> encoder = VisionEncoder.from_pretrained("facebook/dinov2-small")  # doctest: +SKIP
+        >>> embeddings = encoder.embed(dataset)  # doctest: +SKIP
+    """
+
+    # Trainer: our loss is a plain mean over the batch, the model takes no `num_items_in_batch`.
+    accepts_loss_kwargs = False
+
+    def __init__(self, model: PreTrainedModel | PeftModel, processor: BaseImageProcessor, pooling: str = "auto"):
+        super().__init__()
+        self.model = model
+        self.processor = processor
+        self.preprocessor = Preprocessor(processor)
+        self.projection: nn.Linear | None = None
+        with torch.no_grad():
+            inputs, outputs = self._try_forward()
+            self.pooling: Pooling = choose_pooling(self.backbone, outputs, inputs) if pooling == "auto" else pooling
+            check_pooling(self.pooling, self.backbone, outputs, inputs)
+            self.embedding_dim = pool(self.pooling, self.backbone, outputs, inputs).shape[1]
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_path: str, pooling: str = "auto", trust_remote_code: bool = False
+    ) -> "VisionEncoder":
+        """Loads a model or a PEFT adapter, in float32, from a local directory or the Hub.
+
+        Of a dual model (CLIP, SigLIP) only the vision tower is loaded. A pooler that the checkpoint has no weights
+        for is left out rather than used with random ones. A directory that `save_pretrained` wrote remembers its
+        pooling.
+
+        Args:
+            name_or_path: a directory or a Hub id, optionally with `@revision`.
+            pooling: `auto`, `pooler`, `cls` or `mean`.
+            trust_remote_code: allow code from the repository to run.
+
+        Raises:
+            InputError: not there, not a vision model, needs remote code, or lacks weights that the embedding uses.
+        """
+        if pooling == "auto":
+            pooling = read_alignment(name_or_path).get("pooling", "auto")
+        name, revision = split_revision(name_or_path)
+        if find_adapter_config_file(name, revision=revision) is not None:
+            base = PeftConfig.from_pretrained(name, revision=revision).base_model_name_or_path
+            encoder = cls.from_pretrained(base, pooling=pooling, trust_remote_code=trust_remote_code)
+            # Not AutoModel: for the tower of a dual model it would load the dual model and drop the adapter's weights.
+            encoder.model = PeftModel.from_pretrained(encoder.model, name, revision=revision, is_trainable=True)
+            return encoder
+        model, missing = load_vision_model(name, revision, trust_remote_code)
+        encoder = cls(model, load_processor(name, revision=revision), pooling)
+        random = sorted(missing & encoder.used_parameters())
+        if random:
+            raise InputError(
+                f"{name_or_path!r} lacks {len(random)} of the weights that its embedding needs (the first is "
+                f"{random[0]!r}); they would be random"
+            )
+        return encoder
+
+    @property
+    def backbone(self) -> PreTrainedModel:
+        """The vision model itself, also where an adapter wraps it."""
+        return self.model.get_base_model() if self.is_adapter else self.model
+
+    @property
+    def is_adapter(self) -> bool:
+        return isinstance(self.model, PeftModel)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def forward(self, pixel_values: Tensor, project: bool = False, **inputs: Tensor) -> Tensor:
+        """Embeddings (B, d) in float32, or (B, projection_dim) with `project`.
+
+        Args:
+            pixel_values: (B, 3, H, W), uint8 pixels from `preprocessor.stack` or normalised floats.
+            project: send the embedding through the projection head.
+            **inputs: what else the image processor gives (NaFlex masks and shapes).
+        """
+        inputs = self.preprocessor.normalize({"pixel_values": pixel_values, **inputs})
+        embeddings = pool(self.pooling, self.backbone, self.model(**inputs), inputs)
+        if not project:
+            return embeddings
+        if self.projection is None:
+            raise ValueError("this encoder has no projection head; call add_projection first")
+        return self.projection(embeddings)
+
+    def embed(self, images: Dataset, **options: Any) -> np.ndarray:
+        """Embeddings (n, d) float32 of a whole image dataset; see `hf_alignet.embedding.embed_dataset` for options."""
+        return embed_dataset(self, images, **options)
+
+    def add_projection(self, dim: int) -> None:
+        """A new linear head d -> dim for the loss to act on; exported embeddings stay those below it."""
+        self.projection = nn.Linear(self.embedding_dim, dim, device=self.device)
+
+    def used_parameters(self) -> set[str]:
+        """Names, inside `model`, of the parameters that the embedding depends on, found by one backward pass."""
+        trainable = {name: parameter.requires_grad for name, parameter in self.model.named_parameters()}
+        self.model.requires_grad_(True)
+        inputs, outputs = self._try_forward()
+        pool(self.pooling, self.backbone, outputs, inputs).sum().backward()
+        used = {name for name, parameter in self.model.named_parameters() if parameter.grad is not None}
+        self.model.zero_grad(set_to_none=True)
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(trainable[name])
+        return used
+
+    def freeze_unused(self) -> list[str]:
+        """Stops training of parameters that the embedding does not depend on, and returns their names.
+
+        Distributed training waits for a gradient of every trainable parameter, so unused ones would stall it.
+        """
+        used = self.used_parameters()
+        unused = [name for name, p in self.model.named_parameters() if p.requires_grad and name not in used]
+        for name in unused:
+            self.model.get_parameter(name).requires_grad_(False)
+        return unused
+
+    def add_lora(self, config: LoraConfig) -> None:
+        """Wraps the model in a new adapter, leaving out layers where LoRA would be dead weight.
+
+        Those are layers that the embedding does not use, and the layers inside `nn.MultiheadAttention` (SigLIP's
+        pooling head), which reads their weights without calling them: the adapter would get no gradient, yet be
+        merged.
+        """
+        used = self.used_parameters()
+        dead = [name for name, module in self.model.named_modules() if _has_unused_weight(name, module, used)]
+        for name, module in self.model.named_modules():
+            if isinstance(module, nn.MultiheadAttention):
+                dead += [f"{name}.{child}" for child, _ in module.named_modules() if child]
+        config.exclude_modules = [*(config.exclude_modules or []), *dead] or None
+        try:
+            self.model = get_peft_model(self.model, config)
+        except ValueError as error:
+            raise InputError(f"LoRA finds no layer to adapt in {type(self.model).__name__}: {error}") from error
+
+    def merge_adapter(self) -> None:
+        """Adds the adapter into the weights, which leaves a plain model."""
+        if self.is_adapter:
+            self.model = self.model.merge_and_unload()
+
+    def activation_checkpointing_enable(self, **options: Any) -> None:
+        """Trainer calls this for `--activation_checkpointing`."""
+        self.backbone.activation_checkpointing_enable(**options)
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Writes the model (or adapter) and its image processor as transformers and PEFT do; the head goes beside
+        them."""
+        self.model.save_pretrained(directory)
+        self.processor.save_pretrained(directory)
+        if self.projection is not None:
+            save_file(self.projection.state_dict(), Path(directory) / PROJECTION_FILE)
+
+    def load_weights(self, directory: str | Path) -> None:
+        """Loads into this encoder the weights that `save_pretrained` wrote for the same architecture."""
+        directory = Path(directory)
+        if self.is_adapter:
+            set_peft_model_state_dict(self.model, load_peft_weights(str(directory), device=str(self.device)))
+        else:
+            saved = type(self.model).from_pretrained(directory, dtype=torch.float32)
+            self.model.load_state_dict(saved.state_dict())
+        if self.projection is not None:
+            self.projection.load_state_dict(load_file(directory / PROJECTION_FILE))
+
+    def _try_forward(self) -> tuple[dict[str, Tensor], Any]:
+        """Inputs and outputs for one grey noise picture, without dropout or changes to batch statistics."""
+        noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        inputs = {k: v.to(self.device) for k, v in self.preprocessor([Image.fromarray(noise)]).items()}
+        was_training = self.model.training
+        self.model.eval()
+        outputs = self.model(**inputs)
+        self.model.train(was_training)
+        return inputs, outputs
+
+
+def load_vision_model(name: str, revision: str | None, trust_remote_code: bool) -> tuple[PreTrainedModel, set[str]]:
+    """The vision model of a checkpoint in float32, and the names of its parameters that the checkpoint lacks."""
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(name, **options)
+        config = getattr(config, "vision_config", None) or config
+        if hasattr(config, "mask_ratio"):
+            config.mask_ratio = 0.0  # MAE would hide three quarters of every image
+        with _quiet_loading():
+            model, info = AutoModel.from_pretrained(
+                name, config=config, dtype=torch.float32, output_loading_info=True, **options
+            )
+    except (OSError, ValueError) as error:
+        hint = " (or allow its code with --trust_remote_code, if you trust it)" if "remote_code" in str(error) else ""
+        raise InputError(f"cannot load the model {name!r}{hint}: {error}") from error
+    if model.main_input_name != "pixel_values":
+        raise InputError(f"{name!r} is not a vision model: {type(model).__name__} takes {model.main_input_name}")
+    missing = set(info["missing_keys"])
+    if any(key.startswith("pooler.") for key in missing):
+        model.pooler = None
+    return model, missing
+
+
+@contextlib.contextmanager
+def _quiet_loading() -> Iterator[None]:
+    """Hides the table of missing weights, which we check more strictly ourselves, and a bar of a fraction of a
+    second."""
+    verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if has_bars:
+            logging.enable_progress_bar()
+
+
+def read_alignment(name_or_path: str) -> dict[str, Any]:
+    """What `alignment.json` beside a model says about how it was aligned; empty if it was not."""
+    name, revision = split_revision(name_or_path)
+    try:
+        file = cached_file(name, ALIGNMENT_FILE, revision=revision, _raise_exceptions_for_missing_entries=False)
+    except OSError as error:
+        raise InputError(f"cannot find the model {name_or_path!r}: {error}") from error
+    return json.loads(Path(file).read_text()) if file else {}
+
+
+def _has_unused_weight(name: str, module: nn.Module, used: set[str]) -> bool:
+    return isinstance(getattr(module, "weight", None), nn.Parameter) and f"{name}.weight" not in used

@@ -1,0 +1,5 @@
+"""The Hub: cards of what we share."""
+
+from hf_alignet.hub.card import model_card, public_name, write_model_card
+
+__all__ = ["model_card", "public_name", "write_model_card"]

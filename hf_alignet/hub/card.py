@@ -1,0 +1,122 @@
+"""Model cards: facts about an alignment run, as Markdown with metadata that the Hub reads.
+
+Everything comes from what the trainer and the recipe wrote down. Local paths never get here: `public_name` has reduced
+them to a name. What is not known is left out.
+"""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, eval_result_entries_to_yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from hf_alignet.evaluation.report import comparison_table
+from hf_alignet.sources import split_revision
+
+TAGS = ["hf_alignet", "alignet", "human-alignment", "odd-one-out"]
+EVAL_RESULTS_FILE = ".eval_results/odd_one_out.yaml"
+
+
+def model_card(directory: Path, model_name: str, **metadata: Any) -> ModelCard:
+    """The card of the aligned model in a directory, from its `alignment.json` and `results.json`.
+
+    Args:
+        directory: output of a run.
+        model_name: title, and name in the model index.
+        **metadata: more fields for the metadata, such as `license`.
+    """
+    alignment = json.loads((directory / "alignment.json").read_text())
+    results_file = directory / "results.json"
+    results = json.loads(results_file.read_text()) if results_file.exists() else {"base": {}, "aligned": {}}
+    is_adapter = (directory / "adapter_config.json").exists()
+    data = ModelCardData(
+        model_name=model_name,
+        library_name="peft" if is_adapter else "transformers",
+        pipeline_tag="image-feature-extraction",
+        base_model=_hub_id(alignment.get("base_model")),
+        datasets=[i for i in (_hub_id(alignment.get("triplets")), _hub_id(alignment.get("images"))) if i] or None,
+        tags=TAGS,
+        eval_results=_eval_results(alignment, results) or None,
+        **metadata,
+    )
+    environment = Environment(
+        loader=FileSystemLoader(template_directory()), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    body = environment.get_template("model.md.jinja").render(
+        model_name=model_name,
+        is_adapter=is_adapter,
+        alignment=alignment,
+        table=comparison_table(results["base"], results["aligned"]) if results["base"] else None,
+        has_figure=(directory / "before_after.png").exists(),
+    )
+    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}")
+
+
+def write_model_card(directory: Path, model_name: str, **metadata: Any) -> None:
+    """Writes `README.md` and, where the triplets are a dataset on the Hub, `.eval_results`, into the directory."""
+    model_card(directory, model_name, **metadata).save(directory / "README.md")
+    alignment = json.loads((directory / "alignment.json").read_text())
+    results_file = directory / "results.json"
+    dataset, revision = split_revision(alignment.get("triplets") or "")
+    if results_file.exists() and _hub_id(dataset):
+        entries = _eval_entries(json.loads(results_file.read_text()), dataset, revision)
+        file = directory / EVAL_RESULTS_FILE
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False))
+
+
+def public_name(path_or_id: str) -> str:
+    """A Hub id as it is; a local path by its last part alone, since nobody else has the rest."""
+    path = Path(path_or_id).expanduser()
+    return path.resolve().name if path.exists() else path_or_id
+
+
+def template_directory() -> Path:
+    """The cards' templates: inside an installed package, or at the top of a clone."""
+    installed = Path(str(files("hf_alignet.hub"))) / "templates"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "hub_cards"
+
+
+def _hub_id(name: str | None) -> str | None:
+    """The name without its revision if it can be a Hub id (user/name), None for local data and the demo."""
+    name = split_revision(name)[0] if name else None
+    return name if name and name.count("/") == 1 else None
+
+
+def _eval_results(alignment: dict[str, Any], results: dict[str, Any]) -> list[EvalResult]:
+    return [
+        EvalResult(
+            task_type="image-feature-extraction",
+            task_name="odd-one-out",
+            dataset_type=_hub_id(alignment.get("triplets")) or metric.split("/")[0],
+            dataset_name=metric.split("/")[0],
+            dataset_config=metric.split("/")[1],
+            metric_type="accuracy",
+            metric_name=metric,
+            metric_value=after["value"],
+            metric_args={
+                "n": after["n"],
+                "chance": after["chance"],
+                "ci95": after["ci95"],
+                "before": results["base"][metric]["value"],
+            },
+        )
+        for metric, after in results["aligned"].items()
+    ]
+
+
+def _eval_entries(results: dict[str, Any], dataset: str, revision: str | None) -> list[EvalResultEntry]:
+    return [
+        EvalResultEntry(
+            dataset_id=dataset,
+            dataset_revision=revision,
+            task_id=metric.split("/")[1],
+            value=after["value"],
+            notes=f"odd-one-out accuracy; n = {after['n']}, chance = {after['chance']:.3f}, "
+            f"before alignment {results['base'][metric]['value']:.4f}",
+        )
+        for metric, after in results["aligned"].items()
+    ]

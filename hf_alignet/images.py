@@ -1,0 +1,147 @@
+"""Images in: rows of a Dataset become RGB pictures, and pictures become the tensors that a model wants.
+
+The image processor of a checkpoint does the resizing and cropping, so that pixels are those the model was trained on,
+but rescaling and normalising happen in torch on the stacked uint8 batch, where they cost almost nothing.
+"""
+
+import io
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from datasets import Image as ImageFeature
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from transformers import AutoImageProcessor, BaseImageProcessor
+
+from hf_alignet.errors import InputError
+from hf_alignet.sources import load_splits
+
+IMAGE_COLUMN = "image"
+
+
+def load_images(path_or_id: str, split: str = "train") -> Dataset:
+    """The image dataset at a local path or Hub id (configuration `images` if it has one), pictures left encoded.
+
+    Raises:
+        InputError: no such dataset or split, or no `image` column (the message lists the columns).
+    """
+    splits = load_splits(path_or_id, config="images")
+    if split not in splits:
+        raise InputError(f"{path_or_id!r} has no split {split!r}; it has {', '.join(splits)}")
+    return as_encoded_images(splits[split])
+
+
+def as_encoded_images(dataset: Dataset) -> Dataset:
+    """The same dataset with an `image` column that yields bytes instead of decoding, so that we can name a bad row."""
+    feature = dataset.features.get(IMAGE_COLUMN)
+    if feature is None:
+        raise InputError(f"the images need a column {IMAGE_COLUMN!r}; there are {', '.join(dataset.column_names)}")
+    if not isinstance(feature, ImageFeature):
+        raise InputError(f"the column {IMAGE_COLUMN!r} must hold datasets.Image, not {feature}")
+    return dataset.cast_column(IMAGE_COLUMN, ImageFeature(decode=False))
+
+
+def read_pictures(encoded: Dataset, rows: list[int]) -> list[Image.Image]:
+    """RGB pictures of the given rows of a dataset from `as_encoded_images`, each decoded here and now."""
+    column = encoded.select_columns(IMAGE_COLUMN)[rows][IMAGE_COLUMN]
+    return [decode_picture(value, row) for value, row in zip(column, rows, strict=True)]
+
+
+def decode_picture(value: dict[str, Any], row: int) -> Image.Image:
+    """One RGB picture, upright, from `{"bytes", "path"}`.
+
+    Raises:
+        InputError: it cannot be decoded; names the row and the file.
+    """
+    try:
+        with Image.open(io.BytesIO(value["bytes"]) if value["bytes"] is not None else value["path"]) as picture:
+            picture.load()
+            return to_rgb(ImageOps.exif_transpose(picture))
+    except (
+        UnidentifiedImageError,
+        OSError,
+        TypeError,
+        AttributeError,
+        SyntaxError,
+        Image.DecompressionBombError,
+    ) as error:
+        name = f" ({value['path']})" if value and value.get("path") else ""
+        raise InputError(f"image row {row}{name} cannot be decoded: {error}") from error
+
+
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """RGB as a person would see it: transparency on white, 16-bit grey scaled (Pillow alone would clip it)."""
+    if picture.mode.startswith("I;16"):
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    if picture.has_transparency_data:
+        layer = picture.convert("RGBA")
+        picture = Image.new("RGBA", layer.size, "white")
+        picture.alpha_composite(layer)
+    return picture.convert("RGB")
+
+
+class Preprocessor:
+    """Pictures to model inputs in two steps: `stack` on the CPU (a worker process may do it), `normalize` on the
+    device.
+
+    Together they equal `processor(pictures)`. That is checked once on a random picture; a processor that does more
+    than resize, crop, rescale and normalise (NaFlex patches, extra statistics) is called as a whole instead.
+
+    Args:
+        processor: the image processor of the checkpoint.
+    """
+
+    def __init__(self, processor: BaseImageProcessor):
+        self.processor = processor
+        scale = processor.rescale_factor if getattr(processor, "do_rescale", False) else 1.0
+        normalizes = getattr(processor, "do_normalize", False)
+        mean = processor.image_mean if normalizes else [0.0, 0.0, 0.0]
+        std = processor.image_std if normalizes else [1.0, 1.0, 1.0]
+        # (uint8 * scale - mean) / std as one multiplication and one addition
+        self.scale = torch.tensor([scale / s for s in std]).view(1, -1, 1, 1)
+        self.shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).view(1, -1, 1, 1)
+        self.stacks_uint8 = self._equals_processor()
+
+    def __call__(self, pictures: list[Image.Image]) -> dict[str, Tensor]:
+        return self.normalize(self.stack(pictures))
+
+    def stack(self, pictures: list[Image.Image]) -> dict[str, Tensor]:
+        """`{"pixel_values": (B, 3, H, W) uint8}`, or the processor's own output where uint8 would not do."""
+        skipped = {"do_rescale": False, "do_normalize": False} if self.stacks_uint8 else {}
+        return dict(self.processor(pictures, return_tensors="pt", **skipped))
+
+    def normalize(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Float32 inputs on the device they are on; anything but uint8 pixels passes through."""
+        pixels = inputs["pixel_values"]
+        if pixels.dtype != torch.uint8:
+            return inputs
+        scaled = torch.addcmul(self.shift.to(pixels.device), pixels.float(), self.scale.to(pixels.device))
+        return {**inputs, "pixel_values": scaled}
+
+    def _equals_processor(self) -> bool:
+        noise = np.random.default_rng(0).integers(0, 256, (80, 96, 3), dtype=np.uint8)
+        whole = self.processor([Image.fromarray(noise)], return_tensors="pt")
+        self.stacks_uint8 = True
+        stacked = self.stack([Image.fromarray(noise)])
+        if set(whole) != {"pixel_values"} or stacked["pixel_values"].dtype != torch.uint8:
+            return False
+        return torch.allclose(self.normalize(stacked)["pixel_values"], whole["pixel_values"], atol=1e-5)
+
+
+def load_processor(name_or_path: str, **kwargs: Any) -> BaseImageProcessor:
+    """The image processor of a checkpoint, also where its own class needs torchvision and that is not installed."""
+    try:
+        return AutoImageProcessor.from_pretrained(name_or_path, **kwargs)
+    except ImportError:
+        # DINOv3 has no Pillow class, but the ViT one reads the same configuration (size, mean, std, resample).
+        from transformers import ViTImageProcessorPil
+
+        return ViTImageProcessorPil.from_pretrained(name_or_path, **kwargs)
+    except OSError as error:
+        raise InputError(
+            f"{name_or_path!r} has no usable preprocessor_config.json, so its image size and normalisation are "
+            f"unknown; "
+            f"save the right image processor beside the model ({error})"
+        ) from error

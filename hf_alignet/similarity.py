@@ -1,0 +1,132 @@
+"""The maths that all rooms share: pair order, similarities of a triplet, choice probabilities, odd one out, entropy.
+
+This is the only module that knows the pair order. A triplet of images (0, 1, 2) has the pairs `PAIRS` = 01, 02, 12,
+and everything indexed by pair follows it: similarities are `[s01, s02, s12]`, choice probabilities likewise. Choosing
+the most similar pair leaves one image over, the odd one out: pair 01 -> 2, pair 02 -> 1, pair 12 -> 0.
+"""
+
+import math
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+PAIRS = ((0, 1), (0, 2), (1, 2))
+NO_CHOICE = -1
+CHANCE = 1 / 3
+
+SimilarityKind = Literal["dot", "cosine", "pearson"]
+
+
+def pairwise_similarities(embeddings: Tensor, kind: SimilarityKind = "dot") -> Tensor:
+    """Similarities of the three pairs of each triplet.
+
+    Args:
+        embeddings: (..., 3, d), any float type; half precision is raised to float32.
+        kind: `dot` (the paper's choice), `cosine`, or `pearson` (cosine of the embeddings centred over d). A zero
+            vector has cosine and Pearson similarity 0 to everything.
+
+    Returns:
+        (..., 3) float32 (float64 for float64 input) in the order `[s01, s02, s12]`.
+
+    Example:
+        >>> pairwise_similarities(torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 2.0]]))
+        tensor([1., 0., 2.])
+    """
+    if embeddings.ndim < 2 or embeddings.shape[-2] != 3:
+        raise ValueError(f"embeddings must have shape (..., 3, d), got {tuple(embeddings.shape)}")
+    embeddings = prepare_embeddings(embeddings, kind)
+    first = embeddings[..., [0, 0, 1], :]
+    second = embeddings[..., [1, 2, 2], :]
+    return (first * second).sum(-1)
+
+
+def triplet_similarities(embeddings: Tensor, triplets: Tensor, kind: SimilarityKind = "dot") -> Tensor:
+    """Similarities of the pairs of triplets that are given as rows of an embedding table.
+
+    Args:
+        embeddings: (n, d), one row an image.
+        triplets: (m, 3) integers in [0, n).
+        kind: see `pairwise_similarities`.
+
+    Returns:
+        (m, 3) float32 (float64 for float64 input) in the order `[s01, s02, s12]`.
+    """
+    embeddings = prepare_embeddings(embeddings, kind)
+    # Many triplets of few images: one matrix product is cheaper than gathering every pair, forward and backward.
+    if len(embeddings) ** 2 <= 16 * len(triplets):
+        # Autocast would run the product in half precision.
+        with torch.autocast(embeddings.device.type, enabled=False):
+            matrix = embeddings @ embeddings.T
+        columns = [matrix[triplets[:, i], triplets[:, j]] for i, j in PAIRS]
+    else:
+        columns = [(embeddings[triplets[:, i]] * embeddings[triplets[:, j]]).sum(-1) for i, j in PAIRS]
+    return torch.stack(columns, dim=-1)
+
+
+def prepare_embeddings(embeddings: Tensor, kind: SimilarityKind) -> Tensor:
+    """Embeddings (..., d) whose plain dot products are the similarities of that kind, in at least float32."""
+    if kind not in get_args(SimilarityKind):
+        raise ValueError(f"similarity must be one of {', '.join(get_args(SimilarityKind))}, got {kind!r}")
+    embeddings = at_least_float32(embeddings)
+    if kind == "pearson":
+        embeddings = embeddings - embeddings.mean(-1, keepdim=True)
+    if kind != "dot":
+        embeddings = F.normalize(embeddings, dim=-1, eps=torch.finfo(embeddings.dtype).tiny)
+    return embeddings
+
+
+def choice_log_probabilities(similarities: Tensor, temperature: float = 1.0) -> Tensor:
+    """Log-probability that each pair is chosen as the most similar: `log_softmax(similarities / temperature)`.
+
+    Args:
+        similarities: (..., 3) in pair order.
+        temperature: positive and finite, in units of the similarities.
+
+    Returns:
+        (..., 3) natural logarithms, float32 (float64 for float64 input).
+    """
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"temperature must be positive and finite, got {temperature}")
+    return F.log_softmax(at_least_float32(similarities) / temperature, dim=-1)
+
+
+def odd_one_out(similarities: Tensor) -> Tensor:
+    """Index (0, 1, 2) of the image that is not in the most similar pair.
+
+    Without a unique most similar pair there is no choice: ties and NaN give `NO_CHOICE` (-1), which equals no label,
+    so that a collapsed model scores 0, not 100 %.
+
+    Args:
+        similarities: (..., 3) in pair order.
+
+    Returns:
+        (...) int64.
+
+    Example:
+        >>> odd_one_out(torch.tensor([[3.0, 1.0, 2.0], [1.0, 1.0, 0.0]]))
+        tensor([ 2, -1])
+    """
+    largest, pair = similarities.max(dim=-1)
+    is_unique = (similarities == largest.unsqueeze(-1)).sum(-1) == 1
+    return torch.where(is_unique, odd_of_pair(pair), NO_CHOICE)
+
+
+def odd_of_pair(pair: Tensor) -> Tensor:
+    """The image left over by a pair, and, being its own inverse, the pair left by an odd one out."""
+    return 2 - pair
+
+
+def entropy(log_probabilities: Tensor) -> Tensor:
+    """Shannon entropy in nats of each row, (..., 3) -> (...), in [0, ln 3]; p = 0 counts as 0."""
+    return torch.special.entr(log_probabilities.exp()).sum(-1)
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def is_correct(choice: Tensor, odd: Tensor) -> Tensor:
+    """Whether a choice equals the odd one out, (...) bool; without a choice on either side it does not."""
+    return (choice == odd) & (odd != NO_CHOICE)

@@ -1,0 +1,45 @@
+"""Opens a Dataset that is named by a local path or a Hub id, and says clearly why when that fails."""
+
+from pathlib import Path
+
+from datasets import Dataset, DatasetDict, get_dataset_config_names, load_dataset, load_from_disk
+
+from hf_alignet.errors import InputError
+
+
+def load_splits(path_or_id: str, config: str) -> DatasetDict:
+    """All splits of a dataset.
+
+    Args:
+        path_or_id: a directory written by `save_to_disk`, or with a folder of the name of `config` that was; a
+            `.parquet` file; any directory that `load_dataset` opens; or a Hub dataset id, optionally with `@revision`.
+        config: the configuration to take where the dataset has one of that name; otherwise its only (default) one.
+
+    Returns:
+        The splits by name; a dataset without splits becomes `train`.
+
+    Raises:
+        InputError: nothing can be opened there.
+    """
+    path = Path(path_or_id).expanduser()
+    if (path / config).is_dir():
+        path = path / config
+    try:
+        if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+            dataset = load_from_disk(str(path))
+            return DatasetDict(train=dataset) if isinstance(dataset, Dataset) else dataset
+        if path.is_file():
+            return load_dataset("parquet", data_files=str(path))
+        name, revision = (str(path), None) if path.is_dir() else split_revision(path_or_id)
+        configs = get_dataset_config_names(name, revision=revision)
+        return load_dataset(name, config if config in configs else None, revision=revision)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"cannot open the dataset {path_or_id!r} (neither a local path nor a Hub id): {error}"
+        ) from error
+
+
+def split_revision(path_or_id: str) -> tuple[str, str | None]:
+    """`user/name@revision` -> (`user/name`, `revision`)."""
+    name, _, revision = path_or_id.partition("@")
+    return name, revision or None

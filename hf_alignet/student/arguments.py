@@ -1,0 +1,120 @@
+"""Settings of an alignment run: those of `transformers.Trainer`, and our own few."""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from transformers import TrainingArguments
+
+from hf_alignet.errors import InputError
+from hf_alignet.similarity import SimilarityKind
+from hf_alignet.student.losses import LossType
+
+AUTO = "auto"
+
+
+@dataclass
+class AlignTrainingArguments(TrainingArguments):
+    """`TrainingArguments` with the choices of AligNet (Muttenthaler et al. 2025), called "the paper" below.
+
+    Raises:
+        InputError: a value outside its range (names the flag and the value).
+    """
+
+    loss_type: LossType = field(
+        default="kl",
+        metadata={
+            "help": "kl: KL from the teacher's choice probabilities (the paper, eq. 5). jsd: Jensen-Shannon, as in "
+            "the "
+            "released configuration. hard: negative log-likelihood of the odd one out (eq. 1); takes human choices."
+        },
+    )
+    similarity: SimilarityKind = field(
+        default="dot", metadata={"help": "Similarity of two student embeddings; the paper takes dot products."}
+    )
+    student_temperature: str = field(
+        default=AUTO,
+        metadata={
+            "help": "The student's similarities are divided by it before the softmax. auto: chosen once before "
+            "training, so "
+            "that the student is as undecided as the teacher (hard: by likelihood). The paper's 100 fits one model."
+        },
+    )
+    teacher_temperature: float = field(
+        default=1.0,
+        metadata={"help": "The teacher's similarities are divided by it before the softmax (the paper: 1)."},
+    )
+    anchor_type: str = field(
+        default="decoupled",
+        metadata={
+            "help": "How weights are held near those at the start. decoupled: pulled there by lr * anchor_weight "
+            "each step, "
+            "as in the released configuration. penalty: anchor_weight * squared distance in the loss (eq. 6).",
+            "choices": ["decoupled", "penalty"],
+        },
+    )
+    anchor_weight: float = field(
+        default=1.0, metadata={"help": "Strength of the anchor, 0 for none. The released configuration takes 1."}
+    )
+    projection_dim: int | None = field(
+        default=None,
+        metadata={
+            "help": "Train through a new linear head of this many dimensions (the released configuration: 1024) "
+            "instead of "
+            "the embedding itself. The head is not exported, and evaluation never uses it."
+        },
+    )
+
+    # Defaults of Trainer that would be wrong here, or that the paper sets otherwise
+    output_dir: str | None = field(
+        default="outputs/demo-aligned",
+        metadata={
+            "help": "Where the aligned model, results.json and checkpoints go. Must be new or empty unless resumed."
+        },
+    )
+    per_device_train_batch_size: int = field(
+        default=64, metadata={"help": "Triplets a step and device; each distinct image among them is embedded once."}
+    )
+    per_device_eval_batch_size: int = field(
+        default=64, metadata={"help": "Images a forward pass and device in evaluation."}
+    )
+    learning_rate: float = field(default=3e-5, metadata={"help": "Peak learning rate (released configuration: 3e-5)."})
+    num_train_epochs: float = field(default=1.0, metadata={"help": "Passes over the training triplets."})
+    warmup_steps: float = field(
+        default=0.05,
+        metadata={"help": "Steps, or share of all steps if below 1, of linear warm-up (5 % as released)."},
+    )
+    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Course of the learning rate after warm-up."})
+    logging_steps: float = field(default=10, metadata={"help": "Log every so many steps (a share of all if below 1)."})
+    remove_unused_columns: bool = field(
+        default=False, metadata={"help": "Must stay false: the collator needs columns that no model takes."}
+    )
+
+    def __post_init__(self) -> None:
+        # Trainer wants to be told that there is no accelerator before it allows bf16.
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        super().__post_init__()
+        if self.ddp_find_unused_parameters is None:
+            # The trainer freezes unused parameters, and looking for them breaks activation checkpointing.
+            self.ddp_find_unused_parameters = False
+        if self.student_temperature != AUTO:
+            _check_positive("student_temperature", _number("student_temperature", self.student_temperature))
+        _check_positive("teacher_temperature", self.teacher_temperature)
+        if not (math.isfinite(self.anchor_weight) and self.anchor_weight >= 0):
+            raise InputError(f"--anchor_weight must be 0 or more, got {self.anchor_weight}")
+        if self.projection_dim is not None and self.projection_dim < 1:
+            raise InputError(f"--projection_dim must be at least 1, got {self.projection_dim}")
+        if self.remove_unused_columns:
+            raise InputError("--remove_unused_columns must be false: the collator needs columns that no model takes")
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"--{name} must be auto or a number, got {text!r}") from None
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not (math.isfinite(value) and value > 0):
+        raise InputError(f"--{name} must be positive and finite, got {value}")

@@ -1,0 +1,82 @@
+"""Which model becomes the student, and whether all of it is trained or a small adapter."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from peft import LoraConfig
+
+from hf_alignet.encoder import VisionEncoder
+from hf_alignet.errors import InputError
+
+ALL_LINEAR = "all-linear"
+
+
+@dataclass
+class StudentArguments:
+    """The student."""
+
+    model_name_or_path: str | None = field(
+        default=None,
+        metadata={
+            "help": "Path or Hub id (optionally with @revision) of any vision model that AutoModel loads, or of an "
+            "adapter. "
+            "Default: the small encoder of the demo."
+        },
+    )
+    pooling: str = field(
+        default="auto",
+        metadata={
+            "help": "Which embedding to align. auto is right for the model's family.",
+            "choices": ["auto", "cls", "mean", "pooler"],
+        },
+    )
+    trust_remote_code: bool = field(default=False, metadata={"help": "Let code from the model's repository run."})
+    use_lora: bool = field(
+        default=False, metadata={"help": "Train a LoRA adapter on the frozen model, not all weights."}
+    )
+    lora_r: int = field(default=16, metadata={"help": "Rank of the adapter."})
+    lora_alpha: int = field(default=32, metadata={"help": "The adapter's change is scaled by lora_alpha / lora_r."})
+    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout before the adapter, in [0, 1)."})
+    lora_target_modules: list[str] = field(
+        default_factory=lambda: [ALL_LINEAR],
+        metadata={"help": "Names of the layers to adapt. all-linear: every linear layer that the embedding uses."},
+    )
+    merge_lora: bool = field(default=False, metadata={"help": "Export plain weights with the adapter merged in."})
+
+
+def load_student(arguments: StudentArguments, default: Path) -> VisionEncoder:
+    """The encoder to train, with a new adapter where one is asked for.
+
+    Raises:
+        InputError: the model cannot be used, or LoRA finds no layer in it.
+    """
+    name = arguments.model_name_or_path or str(default)
+    encoder = VisionEncoder.from_pretrained(name, arguments.pooling, arguments.trust_remote_code)
+    if arguments.use_lora:
+        if encoder.is_adapter:
+            raise InputError(f"{name!r} is an adapter already; leave out --use_lora to go on training it")
+        targets = arguments.lora_target_modules
+        encoder.add_lora(
+            LoraConfig(
+                r=arguments.lora_r,
+                lora_alpha=arguments.lora_alpha,
+                lora_dropout=arguments.lora_dropout,
+                target_modules=ALL_LINEAR if targets == [ALL_LINEAR] else targets,
+            )
+        )
+    return encoder
+
+
+def check_sharing(arguments: StudentArguments) -> None:
+    """Refuses, before training, to push an adapter whose base only this machine has.
+
+    Raises:
+        InputError: an adapter on a local model is to be shared unmerged.
+    """
+    name = arguments.model_name_or_path
+    if arguments.use_lora and not arguments.merge_lora and (name is None or Path(name).expanduser().exists()):
+        raise InputError(
+            f"--push_to_hub would share an adapter whose base model {name or 'of the demo'} is not on the Hub, so "
+            f"nobody could "
+            "load it; add --merge_lora, or give the base by its Hub id"
+        )

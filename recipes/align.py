@@ -1,0 +1,127 @@
+"""Align a vision encoder with human similarity judgments, and measure it before and after.
+
+The embedded demo needs no download and takes minutes on two CPU cores:
+
+    accelerate launch recipes/align.py
+
+Your own images, and triplets of them labelled by a teacher, with full fine-tuning:
+
+    accelerate launch recipes/align.py --model_name_or_path facebook/dinov2-small --images user/images
+        --triplets user/triplets --output_dir outputs/dinov2-small-aligned --bf16
+
+The same as a small adapter on the frozen model, shared on the Hub: add
+
+    --use_lora --learning_rate 1e-4 --push_to_hub --hub_model_id user/name
+"""
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from accelerate import PartialState
+from datasets import Dataset, DatasetDict
+from transformers import set_seed
+
+from hf_alignet.analysis import before_after_figure
+from hf_alignet.cli import parse, run
+from hf_alignet.demo import ENCODER_DIRECTORY, demo_images, demo_triplets
+from hf_alignet.errors import InputError
+from hf_alignet.evaluation import comparison_table, evaluate_splits
+from hf_alignet.hub import public_name
+from hf_alignet.images import load_images
+from hf_alignet.student import AlignTrainer, AlignTrainingArguments, StudentArguments, load_student
+from hf_alignet.student.checkpoints import find_checkpoint
+from hf_alignet.student.model import check_sharing
+from hf_alignet.triplets import load_triplets
+
+DEMO_CONFIG = Path(__file__).parent / "configs" / "demo.yaml"
+HELD_OUT_SHARE = 0.05
+
+logger = logging.getLogger("align")
+
+
+@dataclass
+class DataArguments:
+    """The data. Both or neither: triplets are rows of the images."""
+
+    images: str | None = field(
+        default=None,
+        metadata={"help": "Path or Hub id of a dataset with a column `image`. Default: the embedded demo (emoji)."},
+    )
+    triplets: str | None = field(
+        default=None,
+        metadata={
+            "help": "Path or Hub id of triplets: columns `triplet` (three rows of the images) and `similarities` (the "
+            "teacher's, in the order 01, 02, 12). Every split but train is held out and measured. Default: the demo's."
+        },
+    )
+
+
+def load_data(data: DataArguments, seed: int) -> tuple[Dataset, DatasetDict, str]:
+    """Images, triplets by split (one of them `train`), and the name of the triplets."""
+    if (data.images is None) != (data.triplets is None):
+        raise InputError("give both --images and --triplets, which are rows of the images, or neither for the demo")
+    if data.images is None or data.triplets is None:
+        images = demo_images()
+        return images, demo_triplets(images), "demo"
+    images, triplets = load_images(data.images), load_triplets(data.triplets)
+    if "train" not in triplets:
+        raise InputError(f"{data.triplets!r} has no split train; it has {', '.join(triplets)}")
+    if len(triplets) == 1:
+        logger.warning("no held-out split: measuring on %.0f %% of the triplets, of images seen", 100 * HELD_OUT_SHARE)
+        split = triplets["train"].train_test_split(HELD_OUT_SHARE, seed=seed)
+        triplets = DatasetDict(train=split["train"], validation=split["test"])
+    return images, triplets, public_name(data.triplets)
+
+
+def main() -> None:
+    data, student, args = parse(
+        [DataArguments, StudentArguments, AlignTrainingArguments],
+        description=__doc__,
+        default_config=lambda given: None if given.triplets or given.model_name_or_path else DEMO_CONFIG,
+    )
+    logging.basicConfig(level=logging.INFO if args.should_log else logging.ERROR, format="%(message)s")
+    checkpoint = find_checkpoint(args.output_dir, args.resume_from_checkpoint)
+    PartialState().wait_for_everyone()  # nobody writes there before all have looked
+    if args.push_to_hub:
+        check_sharing(student)
+    set_seed(args.seed)
+
+    images, triplets, name = load_data(data, args.seed)
+    held_out = {split: dataset for split, dataset in triplets.items() if split != "train"}
+    encoder = load_student(student, default=ENCODER_DIRECTORY)
+    trainer = AlignTrainer(encoder, args, images, triplets["train"], held_out)
+    trainer.provenance = {
+        "base_model": public_name(student.model_name_or_path or "hf_alignet demo encoder"),
+        "images": public_name(data.images or "hf_alignet demo"),
+        "triplets": public_name(data.triplets or "hf_alignet demo"),
+        "num_images": len(images),
+        "num_train_triplets": len(triplets["train"]),
+    } | (
+        {f"lora_{k}": v for k, v in (("r", student.lora_r), ("alpha", student.lora_alpha))} if student.use_lora else {}
+    )
+
+    def measure():
+        return evaluate_splits(encoder, images, held_out, name, args.similarity, **trainer.embed_options())
+
+    base, rows, base_embeddings = measure()
+    trainer.train(resume_from_checkpoint=checkpoint)
+    if student.merge_lora:
+        encoder.merge_adapter()
+    aligned, _, aligned_embeddings = measure()
+    trainer.save_results(base, aligned)
+
+    if args.should_save:
+        output = Path(args.output_dir)
+        before_after_figure(
+            output / "before_after.png", base, aligned, images, rows, base_embeddings, aligned_embeddings
+        )
+        trainer.create_model_card()
+        logger.info("\n%s\n\nThe aligned model is in %s", comparison_table(base, aligned), output)
+    if args.push_to_hub:
+        trainer.push_to_hub()
+    trainer.end()
+
+
+if __name__ == "__main__":
+    run(main)
