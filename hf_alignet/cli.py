@@ -13,7 +13,7 @@ from hf_alignet.errors import InputError
 
 
 def parse(
-    dataclasses: Sequence[type],
+    dataclasses: Sequence[Any],
     description: str,
     argv: list[str] | None = None,
     default_config: Callable[[Any], Path | None] = lambda flags: None,
@@ -47,8 +47,7 @@ def parse(
 
 
 def run(main: Callable[[], None]) -> None:
-    """Calls a recipe's `main` and exits: 0 done, 2 wrong input (one line, from the first process), 1 with a
-    traceback."""
+    """Calls a recipe's `main`; wrong input prints one line, from the first process, and exits with status 2."""
     try:
         main()
     except InputError as error:

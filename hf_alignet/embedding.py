@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -133,7 +133,7 @@ class _DirectoryStore:
 
     chunk = CHUNK
 
-    def __init__(self, directory: Path, description: dict[str, object], state: PartialState):
+    def __init__(self, directory: Path, description: dict[str, Any], state: PartialState):
         self.directory = directory
         if state.is_main_process:
             self._prepare(description)
@@ -141,7 +141,7 @@ class _DirectoryStore:
         self.embeddings = np.load(directory / "embeddings.npy", mmap_mode="r+", allow_pickle=False)
         self.done = np.load(directory / "done.npy", mmap_mode="r+", allow_pickle=False)
 
-    def _prepare(self, description: dict[str, object]) -> None:
+    def _prepare(self, description: dict[str, Any]) -> None:
         file = self.directory / "embeddings.json"
         if file.exists():
             found = json.loads(file.read_text())
@@ -152,7 +152,7 @@ class _DirectoryStore:
                     "give another directory or delete it"
                 )
             return
-        num_rows, dim = description["shape"]  # type: ignore[misc]
+        num_rows, dim = description["shape"]
         self.directory.mkdir(parents=True, exist_ok=True)
         np.lib.format.open_memmap(self.directory / "embeddings.npy", "w+", np.float32, (num_rows, dim)).flush()
         np.lib.format.open_memmap(self.directory / "done.npy", "w+", np.uint8, (-(-num_rows // CHUNK),)).flush()
@@ -177,7 +177,7 @@ class _DirectoryStore:
         return np.load(self.directory / "embeddings.npy", mmap_mode="r", allow_pickle=False)
 
 
-def _describe(encoder: "VisionEncoder", images: Dataset, rows: np.ndarray, bf16: bool) -> dict[str, object]:
+def _describe(encoder: "VisionEncoder", images: Dataset, rows: np.ndarray, bf16: bool) -> dict[str, Any]:
     """Everything that the embeddings depend on."""
     weights = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(encoder.model.state_dict().items()):

@@ -56,14 +56,14 @@ class VisionEncoder(nn.Module):
 
     def __init__(self, model: PreTrainedModel | PeftModel, processor: BaseImageProcessor, pooling: str = "auto"):
         super().__init__()
-        self.model = model
+        self.model: Any = model
         self.processor = processor
         self.preprocessor = Preprocessor(processor)
         self.projection: nn.Linear | None = None
         with torch.no_grad():
             inputs, outputs = self._try_forward()
-            self.pooling: Pooling = choose_pooling(self.backbone, outputs, inputs) if pooling == "auto" else pooling
-            check_pooling(self.pooling, self.backbone, outputs, inputs)
+            pooling = choose_pooling(self.backbone, outputs, inputs) if pooling == "auto" else pooling
+            self.pooling: Pooling = check_pooling(pooling, self.backbone, outputs, inputs)
             self.embedding_dim = pool(self.pooling, self.backbone, outputs, inputs).shape[1]
 
     @classmethod
@@ -191,8 +191,7 @@ class VisionEncoder(nn.Module):
         self.backbone.activation_checkpointing_enable(**options)
 
     def save_pretrained(self, directory: str | Path) -> None:
-        """Writes the model (or adapter) and its image processor as transformers and PEFT do; the head goes beside
-        them."""
+        """Writes the model (or adapter) and its processor as transformers and PEFT do, and the head beside them."""
         self.model.save_pretrained(directory)
         self.processor.save_pretrained(directory)
         if self.projection is not None:
@@ -245,8 +244,7 @@ def load_vision_model(name: str, revision: str | None, trust_remote_code: bool) 
 
 @contextlib.contextmanager
 def _quiet_loading() -> Iterator[None]:
-    """Hides the table of missing weights, which we check more strictly ourselves, and a bar of a fraction of a
-    second."""
+    """Hides a table of missing weights, which we check more strictly, and the bar of a fraction of a second."""
     verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -83,8 +83,7 @@ def to_rgb(picture: Image.Image) -> Image.Image:
 
 
 class Preprocessor:
-    """Pictures to model inputs in two steps: `stack` on the CPU (a worker process may do it), `normalize` on the
-    device.
+    """Pictures to inputs in two steps: `stack` on the CPU (a worker process may do it), `normalize` on the device.
 
     Together they equal `processor(pictures)`. That is checked once on a random picture; a processor that does more
     than resize, crop, rescale and normalise (NaFlex patches, extra statistics) is called as a whole instead.
@@ -95,10 +94,12 @@ class Preprocessor:
 
     def __init__(self, processor: BaseImageProcessor):
         self.processor = processor
-        scale = processor.rescale_factor if getattr(processor, "do_rescale", False) else 1.0
-        normalizes = getattr(processor, "do_normalize", False)
-        mean = processor.image_mean if normalizes else [0.0, 0.0, 0.0]
-        std = processor.image_std if normalizes else [1.0, 1.0, 1.0]
+        self.stacks_uint8 = True
+        settings = processor.to_dict()
+        scale = settings["rescale_factor"] if settings.get("do_rescale") else 1.0
+        mean, std = [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]
+        if settings.get("do_normalize"):
+            mean, std = settings["image_mean"], settings["image_std"]
         # (uint8 * scale - mean) / std as one multiplication and one addition
         self.scale = torch.tensor([scale / s for s in std]).view(1, -1, 1, 1)
         self.shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).view(1, -1, 1, 1)
@@ -109,8 +110,9 @@ class Preprocessor:
 
     def stack(self, pictures: list[Image.Image]) -> dict[str, Tensor]:
         """`{"pixel_values": (B, 3, H, W) uint8}`, or the processor's own output where uint8 would not do."""
-        skipped = {"do_rescale": False, "do_normalize": False} if self.stacks_uint8 else {}
-        return dict(self.processor(pictures, return_tensors="pt", **skipped))
+        if self.stacks_uint8:
+            return dict(self.processor(pictures, return_tensors="pt", do_rescale=False, do_normalize=False))
+        return dict(self.processor(pictures, return_tensors="pt"))
 
     def normalize(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Float32 inputs on the device they are on; anything but uint8 pixels passes through."""
@@ -121,13 +123,13 @@ class Preprocessor:
         return {**inputs, "pixel_values": scaled}
 
     def _equals_processor(self) -> bool:
-        noise = np.random.default_rng(0).integers(0, 256, (80, 96, 3), dtype=np.uint8)
-        whole = self.processor([Image.fromarray(noise)], return_tensors="pt")
-        self.stacks_uint8 = True
-        stacked = self.stack([Image.fromarray(noise)])
-        if set(whole) != {"pixel_values"} or stacked["pixel_values"].dtype != torch.uint8:
+        picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (80, 96, 3), dtype=np.uint8))
+        whole = self.processor([picture], return_tensors="pt")
+        if set(whole) != {"pixel_values"}:
             return False
-        return torch.allclose(self.normalize(stacked)["pixel_values"], whole["pixel_values"], atol=1e-5)
+        stacked = self.stack([picture])
+        is_uint8 = stacked["pixel_values"].dtype == torch.uint8
+        return is_uint8 and torch.allclose(self.normalize(stacked)["pixel_values"], whole["pixel_values"], atol=1e-5)
 
 
 def load_processor(name_or_path: str, **kwargs: Any) -> BaseImageProcessor:

@@ -4,7 +4,7 @@
 convolutional models), `cls` the first token of the last hidden state, `mean` the average of the patch tokens.
 """
 
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
@@ -28,8 +28,8 @@ def choose_pooling(model: nn.Module, outputs: ModelOutput, inputs: dict[str, Ten
     return "cls" if count_prefix_tokens(model, outputs, inputs) > 0 and hasattr(model, "pooler") else "mean"
 
 
-def check_pooling(pooling: str, model: nn.Module, outputs: ModelOutput, inputs: dict[str, Tensor]) -> None:
-    """Raises InputError if the model's output cannot be pooled that way."""
+def check_pooling(pooling: str, model: nn.Module, outputs: ModelOutput, inputs: dict[str, Tensor]) -> Pooling:
+    """The same pooling; raises InputError if the model's output cannot be pooled that way."""
     name = type(model).__name__
     if pooling not in POOLINGS:
         raise InputError(f"pooling must be auto, {', '.join(POOLINGS)}, got {pooling!r}")
@@ -37,6 +37,7 @@ def check_pooling(pooling: str, model: nn.Module, outputs: ModelOutput, inputs: 
         raise InputError(f"{name} has no trained pooler; use pooling 'cls' or 'mean'")
     if pooling == "cls" and count_prefix_tokens(model, outputs, inputs) == 0:
         raise InputError(f"{name} has no class token; use pooling 'pooler' or 'mean'")
+    return cast(Pooling, pooling)
 
 
 def pool(pooling: Pooling, model: nn.Module, outputs: ModelOutput, inputs: dict[str, Tensor]) -> Tensor:

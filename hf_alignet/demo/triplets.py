@@ -8,6 +8,8 @@ Held out from alignment are a drawing style and a fifth of the concepts. Three k
 - boundary: one concept in two styles, the third another concept of its subgroup in a third style.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import torch
@@ -16,6 +18,8 @@ from datasets import Dataset, DatasetDict
 from hf_alignet.demo.raters import SimulatedRaters
 from hf_alignet.similarity import odd_one_out
 from hf_alignet.triplets.dataset import FEATURES, ODD, SIMILARITIES, TRIPLET
+
+Draw = Callable[[dict[str, np.ndarray], np.random.Generator], list[int] | None]
 
 HELD_OUT_STYLE = "fxemoji"
 HELD_OUT_SHARE = 0.2  # of the concepts of each subgroup
@@ -71,7 +75,7 @@ def _block(seen: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
     return np.array(pictures)[positions]
 
 
-def _many(draw, tested: pd.DataFrame, rng: np.random.Generator) -> list[list[int]]:
+def _many(draw: Draw, tested: pd.DataFrame, rng: np.random.Generator) -> list[list[int]]:
     """Draws of (similar, similar, odd) rows, positions shuffled; a first picture without partners is drawn again."""
     columns = {name: tested[name].to_numpy() for name in tested.columns}
     triplets: list[list[int]] = []

@@ -4,8 +4,7 @@ from hf_alignet.evaluation.odd_one_out import Metric
 
 
 def comparison_table(base: dict[str, Metric], aligned: dict[str, Metric]) -> str:
-    """One row a metric: n, chance, value and 95 % interval before and after, and the change. Metrics are named in
-    both."""
+    """One row a metric of both: n, chance, value and 95 % interval before and after, and the change."""
     header = ["metric", "n", "chance", "before", "after", "change"]
     rows = [
         [

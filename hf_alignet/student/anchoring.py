@@ -6,7 +6,7 @@ snapshot of what was given to the trainer: also for an adapter that was trained 
 something else.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft.tuners.lora import LoraLayer
@@ -26,9 +26,8 @@ class Anchor:
     def __init__(self, encoder: VisionEncoder):
         self.parameters = {n: p for n, p in encoder.model.named_parameters() if p.requires_grad}
         self.snapshot = {name: p.detach().clone() for name, p in self.parameters.items()}
-        self.lora = [
-            _LoraAnchor(m, a) for m in encoder.model.modules() if isinstance(m, LoraLayer) for m, a in _plain(m)
-        ]
+        layers = [module for module in encoder.model.modules() if isinstance(module, LoraLayer)]
+        self.lora = [_LoraAnchor(layer, name) for layer in layers for name in _matrix_adapters(layer)]
         factors = {id(p) for pair in self.lora for p in pair.factors}
         self.dense = [name for name, p in self.parameters.items() if id(p) not in factors]
 
@@ -77,25 +76,20 @@ class _LoraAnchor:
     """The change s·BA of one weight matrix, and where it started."""
 
     def __init__(self, layer: LoraLayer, adapter: str):
-        self.a: nn.Parameter = layer.lora_A[adapter].weight  # (r, in)
-        self.b: nn.Parameter = layer.lora_B[adapter].weight  # (out, r)
+        self.a = cast(nn.Parameter, layer.lora_A[adapter].weight)  # (r, in)
+        self.b = cast(nn.Parameter, layer.lora_B[adapter].weight)  # (out, r)
         self.scale = layer.scaling[adapter]
         self.a_start, self.b_start = self.a.detach().clone(), self.b.detach().clone()
         self.factors = (self.a, self.b)
 
     def squared_distance(self) -> Tensor:
-        """‖s(BA - B*A*)‖²_F = s²‖[B, -B*][A; A*]‖²_F = s² Σ (BᵀB ⊙ AAᵀ) over the stacked factors, (2r, 2r)
-        matrices."""
+        """‖s(BA - B*A*)‖²_F = s²‖[B, -B*][A; A*]‖²_F = s² Σ (BᵀB ⊙ AAᵀ), of the stacked factors: (2r, 2r)."""
         b = torch.cat([self.b, -self.b_start], dim=1).float()
         a = torch.cat([self.a, self.a_start], dim=0).float()
         with torch.autocast(a.device.type, enabled=False):
             return self.scale**2 * ((b.T @ b) * (a @ a.T)).sum()
 
 
-def _plain(layer: LoraLayer) -> list[tuple[LoraLayer, str]]:
-    """The trainable adapters of a layer that are a product of two matrices."""
-    return [
-        (layer, name)
-        for name in layer.lora_A
-        if isinstance(layer.lora_A[name], nn.Linear) and layer.lora_A[name].weight.requires_grad
-    ]
+def _matrix_adapters(layer: LoraLayer) -> list[str]:
+    """Names of the trainable adapters of a layer that are a product of two matrices."""
+    return [n for n, a in layer.lora_A.items() if isinstance(a, nn.Linear) and a.weight.requires_grad]

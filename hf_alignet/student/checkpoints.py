@@ -30,9 +30,10 @@ def find_checkpoint(output_dir: str, resume_from_checkpoint: str | None) -> str 
         return None
     checkpoint = resume_from_checkpoint
     if checkpoint in LAST:
-        checkpoint = get_last_checkpoint(output_dir) if Path(output_dir).is_dir() else None
-        if checkpoint is None:
+        last = get_last_checkpoint(output_dir) if Path(output_dir).is_dir() else None
+        if last is None:
             raise InputError(f"{output_dir} holds no checkpoint to resume from")
+        checkpoint = last
     if not (Path(checkpoint) / "trainer_state.json").is_file():
         raise InputError(f"{checkpoint} is not a checkpoint: it has no trainer_state.json")
     return checkpoint

@@ -19,7 +19,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import BaseImageProcessor, PreTrainedModel, Trainer
-from transformers.trainer_utils import EvalLoopOutput
+from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
 from hf_alignet import __version__
 from hf_alignet.encoder import ALIGNMENT_FILE, PROJECTION_FILE, VisionEncoder, read_alignment
@@ -63,6 +63,7 @@ class AlignTrainer(Trainer):
 
     args: AlignTrainingArguments
     model: VisionEncoder
+    hub_model_id: Any
 
     def __init__(
         self,
@@ -111,9 +112,15 @@ class AlignTrainer(Trainer):
         self.provenance: dict[str, Any] = {}
         self._window = _Window()
 
+    @property
+    def output_dir(self) -> Path:
+        return Path(str(self.args.output_dir))
+
     # ---- training
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
+    def train(  # type: ignore[override]
+        self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any
+    ) -> TrainOutput:
         """As Trainer does; picks the student's temperature first, unless it comes with the checkpoint."""
         if not resume_from_checkpoint:
             self.calibrate()
@@ -125,7 +132,7 @@ class AlignTrainer(Trainer):
         model: nn.Module,
         inputs: dict[str, Any],
         return_outputs: bool = False,
-        num_items_in_batch: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """Mean triplet loss of a batch from `TripletCollator`, plus the anchor's penalty if there is one."""
         embeddings = model(**inputs["images"], project=self.model.projection is not None)  # (U, d)
@@ -167,7 +174,7 @@ class AlignTrainer(Trainer):
         if self.student_temperature is not None:
             return
         dataset = self.train_dataset
-        if dataset is None:
+        if not isinstance(dataset, Dataset):
             raise InputError(
                 "student_temperature 'auto' is chosen on training triplets, and there are none; give a number"
             )
@@ -246,7 +253,7 @@ class AlignTrainer(Trainer):
         # Not Trainer's: it would save the weights under the wrapper's names, and pickle the arguments.
         if not self.args.should_save:
             return
-        directory = Path(output_dir or self.args.output_dir)
+        directory = Path(output_dir) if output_dir else self.output_dir
         directory.mkdir(parents=True, exist_ok=True)
         self.model.save_pretrained(directory)
         write_json(directory / ALIGNMENT_FILE, self.alignment())
@@ -256,9 +263,11 @@ class AlignTrainer(Trainer):
         self.save_model(_internal_call=True)  # internal: do not push yet
         if self.args.should_save:
             results = {"base": base, "aligned": aligned, "settings": self.alignment()}
-            write_json(Path(self.args.output_dir) / "results.json", results)
+            write_json(self.output_dir / "results.json", results)
 
-    def create_model_card(self, license: str | None = None, model_name: str | None = None, **unused: Any) -> None:
+    def create_model_card(  # type: ignore[override]
+        self, license: str | None = None, model_name: str | None = None, **unused: Any
+    ) -> None:
         """Writes `README.md` (and `.eval_results`) from what `alignment.json` and `results.json` say.
 
         Args:
@@ -269,9 +278,8 @@ class AlignTrainer(Trainer):
         from hf_alignet.hub.card import write_model_card  # the only thing here that looks up to the rooms above
 
         if self.is_world_process_zero():
-            directory = Path(self.args.output_dir)
-            name = self.hub_model_id or self.args.hub_model_id or model_name or directory.resolve().name
-            write_model_card(directory, name, license=license)
+            name = self.hub_model_id or self.args.hub_model_id or model_name or self.output_dir.resolve().name
+            write_model_card(self.output_dir, name, license=license)
 
     def push_to_hub(
         self,
@@ -282,17 +290,16 @@ class AlignTrainer(Trainer):
         private: bool | None = None,
         **card_options: Any,
     ) -> Any:
-        """As Trainer's, but uploads the model, its card and results alone: no checkpoints, logs, pickles or training
-        head."""
+        """As Trainer's, but without checkpoints, logs, pickles and the head: the model, its card and results alone."""
         if self.hub_model_id is None:
             self.init_hf_repo(token=token, private=private)
         self.save_model(_internal_call=True)
         if not self.is_world_process_zero():
             return None
         self.create_model_card(**card_options)
-        return HfApi().upload_folder(
+        return HfApi().upload_folder(  # type: ignore[call-overload]
             repo_id=self.hub_model_id,
-            folder_path=self.args.output_dir,
+            folder_path=self.output_dir,
             commit_message=commit_message,
             token=token or self.args.hub_token,
             run_as_future=not blocking,
@@ -307,7 +314,7 @@ class AlignTrainer(Trainer):
         self.exported_temperature = saved["exported_temperature"]
 
     def _load_best_model(self) -> None:
-        self.model.load_weights(self.state.best_model_checkpoint)
+        self.model.load_weights(str(self.state.best_model_checkpoint))
 
     # ---- inside
 
@@ -369,7 +376,7 @@ class _Window:
         names = list(self.sums)
         means = [self.sums[name] / self.steps[name] for name in names]
         rates = [torch.tensor(number / seconds, device=device) for number in self.counts.values()]
-        logs = {}
+        logs: dict[str, float] = {}
         if names:
             logs |= dict(zip(names, reduce(torch.stack(means), reduction="mean").tolist(), strict=True))
         if rates:
@@ -392,7 +399,7 @@ def _as_encoder(
         return model
     if isinstance(model, str):
         return VisionEncoder.from_pretrained(model)
-    return VisionEncoder(model, processor or load_processor(model.config.name_or_path))
+    return VisionEncoder(model, processor or load_processor(str(model.config.name_or_path)))
 
 
 def _with_columns(dataset: Dataset | None, names: list[str]) -> Dataset | None:

@@ -51,9 +51,9 @@ def check_triplets(dataset: Dataset, num_images: int, required: str, split: str 
     if len(dataset) == 0:
         raise InputError(f"the {split!r} triplets are empty")
     triplet, target = column(dataset, TRIPLET), column(dataset, required)
-    out_of_range = ((triplet < 0) | (triplet >= num_images)).any(1)
+    out_of_range = np.any((triplet < 0) | (triplet >= num_images), axis=1)
     _refuse(out_of_range, triplet, split, f"points outside the {num_images} images")
-    repeated = (triplet == np.roll(triplet, 1, axis=1)).any(1)
+    repeated = np.any(triplet == np.roll(triplet, 1, axis=1), axis=1)
     _refuse(repeated, triplet, split, "names an image twice")
     if required == SIMILARITIES:
         _refuse(~np.isfinite(target).all(1), target, split, "has a similarity that is not finite")

@@ -1,0 +1,72 @@
+"""Tests see no network, build their own tiny models, and find the development data by HF_ALIGNET_DATA."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before any library of the Hub is imported
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads a test on two busy cores are slower than one
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset, Features
+from datasets import Image as ImageFeature
+from PIL import Image
+from tiny import save_tiny
+
+ROOT = Path(__file__).parents[1]
+
+
+def pytest_collection_modifyitems(items):
+    data = Path(os.environ.get("HF_ALIGNET_DATA", ROOT.parent / "shared" / "data"))
+    for item in items:
+        if "real_data" in item.keywords and not data.is_dir():
+            item.add_marker(pytest.mark.skip(reason=f"no development data at {data}; set HF_ALIGNET_DATA"))
+
+
+@pytest.fixture(scope="session")
+def data_directory() -> Path:
+    return Path(os.environ.get("HF_ALIGNET_DATA", ROOT.parent / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def tiny_directory(tmp_path_factory):
+    """Directory of a tiny checkpoint of a family, made once a session."""
+    root = tmp_path_factory.mktemp("tiny")
+
+    def directory(family: str) -> Path:
+        path = root / family
+        if not path.exists():
+            save_tiny(family, path)
+        return path
+
+    return directory
+
+
+@pytest.fixture
+def pictures() -> list[Image.Image]:
+    """24 pictures of 40 x 32 pixels."""
+    rng = np.random.default_rng(0)
+    return [Image.fromarray(rng.integers(0, 256, (32, 40, 3), dtype=np.uint8)) for _ in range(24)]
+
+
+@pytest.fixture
+def images(pictures) -> Dataset:
+    return Dataset.from_dict({"image": pictures}, features=Features({"image": ImageFeature()}))
+
+
+@pytest.fixture
+def triplets() -> Dataset:
+    """40 triplets of the 24 images with smooth similarities."""
+    rng = np.random.default_rng(1)
+    rows = np.stack([rng.permutation(24)[:3] for _ in range(40)]).astype(np.int32)
+    similarities = rng.normal(size=(40, 3)).astype(np.float32)
+    return Dataset.from_dict(
+        {"triplet": rows, "similarities": similarities, "odd": 2 - similarities.argmax(1).astype(np.int8)}
+    )
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)

@@ -1,0 +1,104 @@
+"""Tiny random checkpoints of every family of vision models, saved as their publishers save them."""
+
+from pathlib import Path
+
+import torch
+import transformers as t
+
+SIZE = 32
+VIT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+TOWER = {**VIT, "image_size": SIZE, "patch_size": 8}
+TEXT = {**VIT, "vocab_size": 99, "max_position_embeddings": 16}
+
+
+def _processor(kind: type = t.ViTImageProcessorPil, **settings) -> t.BaseImageProcessor:
+    settings = {"size": {"height": SIZE, "width": SIZE}} | settings
+    return kind(image_mean=[0.5, 0.4, 0.3], image_std=[0.2, 0.3, 0.4], **settings)
+
+
+def _clip() -> t.PreTrainedModel:
+    return t.CLIPModel(t.CLIPConfig(text_config=TEXT, vision_config=TOWER, projection_dim=16))
+
+
+def _siglip() -> t.PreTrainedModel:
+    return t.SiglipModel(t.SiglipConfig(text_config=TEXT | {"projection_size": 32}, vision_config=TOWER))
+
+
+def _siglip2() -> t.PreTrainedModel:
+    vision = {**VIT, "patch_size": 8, "num_patches": 16}
+    return t.Siglip2Model(t.Siglip2Config(text_config=TEXT | {"projection_size": 32}, vision_config=vision))
+
+
+CONV = {"hidden_sizes": [8, 16], "depths": [1, 1]}
+# family: (model, image processor, pooling that `auto` picks)
+FAMILIES = {
+    "vit": (lambda: t.ViTModel(t.ViTConfig(**TOWER)), _processor, "pooler"),
+    "vit_classifier": (lambda: t.ViTForImageClassification(t.ViTConfig(**TOWER)), _processor, "cls"),
+    "deit": (lambda: t.DeiTForImageClassification(t.DeiTConfig(**TOWER)), _processor, "cls"),
+    "beit": (lambda: t.BeitModel(t.BeitConfig(**TOWER)), _processor, "pooler"),
+    "dinov2": (lambda: t.Dinov2Model(t.Dinov2Config(**TOWER)), _processor, "pooler"),
+    "dinov2_with_registers": (
+        lambda: t.Dinov2WithRegistersModel(t.Dinov2WithRegistersConfig(**TOWER, num_register_tokens=4)),
+        _processor,
+        "pooler",
+    ),
+    "dinov3": (lambda: t.DINOv3ViTModel(t.DINOv3ViTConfig(**TOWER)), _processor, "pooler"),
+    "ijepa": (lambda: t.IJepaModel(t.IJepaConfig(**TOWER), add_pooling_layer=False), _processor, "mean"),
+    "mae": (lambda: t.ViTMAEModel(t.ViTMAEConfig(**TOWER)), _processor, "mean"),
+    "clip": (
+        _clip,
+        lambda: _processor(t.CLIPImageProcessorPil, size={"shortest_edge": SIZE}, crop_size=SIZE),
+        "pooler",
+    ),
+    "siglip": (_siglip, lambda: _processor(t.SiglipImageProcessorPil), "pooler"),
+    "siglip2": (
+        _siglip2,
+        lambda: t.Siglip2ImageProcessorPil(patch_size=8, max_num_patches=16),
+        "pooler",
+    ),
+    "swin": (
+        lambda: t.SwinModel(
+            t.SwinConfig(image_size=SIZE, patch_size=4, embed_dim=16, depths=[1, 1], num_heads=[2, 2], window_size=4)
+        ),
+        _processor,
+        "pooler",
+    ),
+    "convnext": (
+        lambda: t.ConvNextModel(t.ConvNextConfig(hidden_sizes=[8, 16], depths=[1, 1], num_stages=2)),
+        _processor,
+        "pooler",
+    ),
+    "resnet": (lambda: t.ResNetModel(t.ResNetConfig(embedding_size=8, **CONV)), _processor, "pooler"),
+    "efficientnet": (
+        lambda: t.EfficientNetModel(t.EfficientNetConfig(image_size=SIZE, width_coefficient=0.25, hidden_dim=320)),
+        _processor,
+        "pooler",
+    ),
+    "mobilenet_v2": (
+        lambda: t.MobileNetV2Model(t.MobileNetV2Config(image_size=SIZE, depth_multiplier=0.25)),
+        _processor,
+        "pooler",
+    ),
+    "mobilevit": (
+        lambda: t.MobileViTModel(
+            t.MobileViTConfig(image_size=SIZE, hidden_sizes=[16, 16, 16], neck_hidden_sizes=[8, 8, 8, 16, 16, 16, 32])
+        ),
+        _processor,
+        "pooler",
+    ),
+}
+
+
+def save_tiny(family: str, directory: Path) -> None:
+    """Writes the model and image processor of a family."""
+    torch.manual_seed(0)
+    make_model, make_processor, _ = FAMILIES[family]
+    model = make_model()
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    if norms:
+        # With the statistics of a new network its signal would die out on the way.
+        for norm in norms:
+            norm.momentum = 1.0
+        model.train()(pixel_values=torch.randn(16, 3, SIZE, SIZE))
+    model.save_pretrained(directory)
+    make_processor().save_pretrained(directory)
