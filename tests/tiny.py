@@ -96,7 +96,10 @@ def save_tiny(family: str, directory: Path) -> None:
     model = make_model()
     norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     if norms:
-        # With the statistics of a new network its signal would die out on the way.
+        # With the weights and statistics of a new network the signal would die out on the way.
+        for module in model.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                torch.nn.init.kaiming_normal_(module.weight)
         for norm in norms:
             norm.momentum = 1.0
         model.train()(pixel_values=torch.randn(16, 3, SIZE, SIZE))
