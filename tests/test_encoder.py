@@ -24,7 +24,7 @@ def test_every_family_gives_one_embedding_an_image(family, tiny_directory, image
     assert embeddings.shape == (24, encoder.embedding_dim) and embeddings.dtype == np.float32
     assert np.isfinite(embeddings).all()
     # each image has an embedding of its own, that does not depend on its batch
-    assert len(np.unique(embeddings.round(5), axis=0)) == 24
+    assert len(np.unique((embeddings / np.abs(embeddings).max()).round(4), axis=0)) == 24
     again = encoder.embed(images, rows=np.array([5, 3]), progress=False)
     np.testing.assert_allclose(again, embeddings[[5, 3]], rtol=1e-4, atol=1e-5)
 
