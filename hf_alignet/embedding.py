@@ -125,7 +125,7 @@ class _MemoryStore:
     def result(self, state: PartialState, device: torch.device) -> np.ndarray:
         if state.num_processes == 1:
             return self.embeddings.numpy()
-        return reduce(self.embeddings.to(device)).cpu().numpy()
+        return reduce(self.embeddings.to(device), reduction="sum").cpu().numpy()
 
 
 class _DirectoryStore:

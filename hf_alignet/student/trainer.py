@@ -316,6 +316,16 @@ class AlignTrainer(Trainer):
     def _load_best_model(self) -> None:
         self.model.load_weights(str(self.state.best_model_checkpoint))
 
+    def end(self) -> None:
+        """As Trainer's, once at the end of a script, but frees the distributed wrapper first.
+
+        If its gradient reducer is the last to hold the process group, the group is torn down while the interpreter lock
+        is held, and waits forever for a thread of its own that needs the lock.
+        """
+        self.model_wrapped = self.model
+        self.accelerator.free_memory()
+        super().end()
+
     # ---- inside
 
     def _triplet_loss(self, similarities: Tensor, target: Tensor, temperature: float | None) -> Tensor:

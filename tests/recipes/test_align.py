@@ -1,0 +1,193 @@
+"""The recipe as a user starts it: in processes of their own, from the command line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from datasets import DatasetDict
+from fakehub import TOKEN, FakeHub
+from huggingface_hub import ModelCard
+
+ROOT = Path(__file__).parents[2]
+RECIPE = str(ROOT / "recipes" / "align.py")
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+
+def align(*flags, launch=("-m", "accelerate.commands.launch"), config="cpu.yaml", environment=ENVIRONMENT):
+    if launch:
+        launch = [*launch, "--config_file", str(ROOT / "recipes" / "accelerate" / config)]
+    command = [sys.executable, *launch, RECIPE, *map(str, flags)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=280)
+
+
+@pytest.fixture
+def data(images, triplets, tmp_path):
+    """Folder with `images` and `triplets`, of which `far` is held out."""
+    images.save_to_disk(tmp_path / "data" / "images")
+    splits = DatasetDict(train=triplets.select(range(32)), far=triplets.select(range(32, 40)))
+    splits.save_to_disk(tmp_path / "data" / "triplets")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def flags(data, tiny_directory, tmp_path):
+    """A complete command line of four steps."""
+    return [
+        *("--model_name_or_path", tiny_directory("dinov2"), "--images", data, "--triplets", data),
+        *("--output_dir", tmp_path / "out", "--max_steps", 4, "--per_device_train_batch_size", 8),
+        *("--learning_rate", "1e-3", "--save_strategy", "no", "--logging_steps", 1),
+    ]
+
+
+def train_losses(run) -> list[float]:
+    lines = [line for line in run.stdout.replace("\r", "\n").splitlines() if "loss_triplet" in line]
+    return [float(eval(line.strip())["loss"]) for line in lines]
+
+
+@pytest.mark.multi_process
+def test_two_processes_equal_one(flags, tmp_path):
+    out = flags.index("--output_dir") + 1
+    runs = {}
+    for processes, config, batch in ((1, "cpu.yaml", 8), (2, "cpu_2_processes.yaml", 4)):
+        flags[out] = tmp_path / f"out{processes}"
+        run = align(*flags, "--per_device_train_batch_size", batch, config=config)
+        assert run.returncode == 0, run.stderr[-3000:]
+        runs[processes] = (train_losses(run), json.loads((flags[out] / "results.json").read_text()))
+    np.testing.assert_allclose(runs[1][0], runs[2][0], rtol=2e-4)  # as printed: four digits
+    assert len(runs[1][0]) == 4
+    (one, two) = (runs[n][1] for n in (1, 2))
+    assert one["base"] == two["base"] and one["aligned"] == two["aligned"]
+    assert one["settings"]["global_batch_size"] == two["settings"]["global_batch_size"] == 8
+    assert set(one) == {"base", "aligned", "settings"}
+    (name, metric), *others = one["aligned"].items()
+    assert name == "data/far/odd_one_out_accuracy" and not others
+    assert set(metric) == {"value", "n", "chance", "ci95"} and metric["n"] == 8
+    files = {path.name for path in (tmp_path / "out1").iterdir()}
+    assert files == {
+        *("config.json", "model.safetensors", "preprocessor_config.json", "alignment.json"),
+        *("README.md", "results.json", "before_after.png"),
+    }
+
+
+PULL = """
+import sys
+sys.modules["hf_alignet"] = None  # not importable here
+import numpy as np, torch
+from huggingface_hub import model_info
+from transformers import AutoModel, AutoImageProcessor
+model, processor = AutoModel.from_pretrained(sys.argv[1]).eval(), AutoImageProcessor.from_pretrained(sys.argv[1])
+print(type(model).__name__, sum("lora_" in name for name, _ in model.named_parameters()))
+info = model_info(sys.argv[1])
+print([result.metric_value for result in info.card_data.eval_results], info.library_name)
+"""
+
+
+@pytest.mark.multi_process
+@pytest.mark.parametrize("lora", ["full", "merged"])
+def test_push_shares_a_plain_model_and_nothing_private(lora, flags, tmp_path):
+    lora_flags = ["--use_lora", "--lora_r", 2, "--merge_lora"] if lora == "merged" else []
+    with FakeHub(forbidden=[str(tmp_path), str(ROOT), str(Path.home()) + "/"]) as hub:
+        environment = {**ENVIRONMENT, **hub.env(tmp_path / "cache")}
+        run = align(*flags, *lora_flags, "--push_to_hub", "--hub_model_id", "tester/aligned", environment=environment)
+        assert run.returncode == 0, run.stderr[-3000:]
+        assert TOKEN not in run.stdout + run.stderr
+        assert set(hub.ls("model", "tester/aligned")) == {
+            *("config.json", "model.safetensors", "preprocessor_config.json", "alignment.json"),
+            *("README.md", "results.json", "before_after.png"),
+        }
+        results = json.loads(hub.read("model", "tester/aligned", "results.json"))
+        card = ModelCard(hub.read("model", "tester/aligned", "README.md").decode())
+        (shared,) = card.data.eval_results
+        (name, measured) = next(iter(results["aligned"].items()))
+        assert shared.metric_name == name and shared.metric_value == measured["value"]
+        assert shared.metric_args["n"] == 8 and shared.metric_args["chance"] == pytest.approx(1 / 3)
+        assert shared.metric_args["before"] == results["base"][name]["value"]
+        pull = [sys.executable, "-c", PULL, "tester/aligned"]
+        environment |= hub.env(tmp_path / "other_cache")
+        pulled = subprocess.run(pull, capture_output=True, text=True, env=environment)
+        assert pulled.returncode == 0, pulled.stderr[-3000:]
+        assert pulled.stdout.split("\n")[:2] == ["Dinov2Model 0", f"[{measured['value']}] transformers"]
+
+
+def test_adapter_on_a_local_model_is_not_pushed(flags):
+    run = align(*flags, "--use_lora", "--push_to_hub", launch=())
+    assert run.returncode == 2
+    assert "--merge_lora" in run.stderr and "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--not_a_flag", "1"], "unknown flags: --not_a_flag"),
+        (["--learning_rat", "1e-3"], "unknown flags: --learning_rat"),
+        (["--loss_type", "euclid"], "invalid choice: 'euclid'"),
+        (["--student_temperature", "warm"], "--student_temperature must be auto or a number, got 'warm'"),
+    ],
+)
+def test_wrong_flags_exit_with_status_2(extra, message, flags):
+    run = align(*flags, *extra, launch=())
+    assert run.returncode == 2
+    assert message in run.stderr and "Traceback" not in run.stderr
+
+
+def test_wrong_configuration_key_exits_with_status_2(flags, tmp_path):
+    (tmp_path / "config.yaml").write_text("learning_rate: 1e-3\nlerning_rate: 1e-4\n")
+    run = align(*flags, "--config", tmp_path / "config.yaml", launch=())
+    assert run.returncode == 2
+    assert "unknown keys" in run.stderr and "lerning_rate" in run.stderr
+
+
+def test_images_without_triplets(flags):
+    run = align(*flags[:4], launch=())
+    assert run.returncode == 2
+    assert "give both --images and --triplets" in run.stderr
+
+
+def test_directory_of_another_run_is_refused(flags, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "model.safetensors").touch()
+    run = align(*flags, launch=())
+    assert run.returncode == 2
+    assert "is not empty" in run.stderr and "--resume_from_checkpoint last" in run.stderr
+
+
+def test_help_is_complete():
+    run = subprocess.run([sys.executable, RECIPE, "--help"], capture_output=True, text=True, env=ENVIRONMENT)
+    assert run.returncode == 0
+    for flag in (
+        "config",
+        "images",
+        "triplets",
+        "model_name_or_path",
+        "use_lora",
+        "output_dir",
+        "push_to_hub",
+        "bf16",
+    ):
+        assert f"--{flag} " in run.stdout
+    assert "accelerate launch recipes/align.py" in run.stdout
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "recipes").rglob("*.yaml")), ids=lambda file: file.name)
+def test_every_configuration_is_valid(file):
+    settings = yaml.safe_load(file.read_text())
+    if file.parent.name == "accelerate":
+        from accelerate.commands.config.config_args import load_config_from_file
+
+        assert load_config_from_file(str(file)).num_processes == settings["num_processes"]
+        return
+    sys.path.insert(0, str(ROOT / "recipes"))
+    from align import DataArguments
+
+    from hf_alignet.cli import parse
+    from hf_alignet.student import AlignTrainingArguments, StudentArguments
+
+    parsed = parse([DataArguments, StudentArguments, AlignTrainingArguments], "", ["--config", str(file)])
+    values = {name: value for part in parsed for name, value in vars(part).items()}
+    for key, value in settings.items():
+        assert values[key] == value or float(values[key]) == float(value), key

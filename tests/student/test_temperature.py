@@ -1,0 +1,46 @@
+import math
+
+import pytest
+import torch
+
+from hf_alignet.errors import InputError
+from hf_alignet.similarity import choice_log_probabilities, entropy, odd_one_out
+from hf_alignet.student.temperature import match_entropy, maximize_likelihood
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 250.0, 1e6])
+@pytest.mark.parametrize("teacher_temperature", [0.5, 3.0])
+def test_student_becomes_as_undecided_as_the_teacher(scale, teacher_temperature):
+    teacher, student = torch.randn(2, 300, 3)
+    temperature = match_entropy(scale * student, teacher, teacher_temperature)
+    ours = entropy(choice_log_probabilities(scale * student.double(), temperature)).mean()
+    theirs = entropy(choice_log_probabilities(teacher.double(), teacher_temperature)).mean()
+    assert ours.item() == pytest.approx(theirs.item(), abs=1e-5)
+
+
+def test_temperature_scales_with_the_similarities():
+    teacher, student = torch.randn(2, 300, 3)
+    small, large = match_entropy(student, teacher), match_entropy(100 * student, teacher)
+    assert large == pytest.approx(100 * small, rel=1e-4)
+
+
+def test_likelihood_recovers_a_planted_temperature():
+    student = torch.randn(20_000, 3)
+    noise = -torch.log(-torch.log(torch.rand(20_000, 3)))  # Gumbel noise samples from the softmax
+    odd = odd_one_out(student / 0.4 + noise)
+    assert maximize_likelihood(student, odd) == pytest.approx(0.4, rel=0.05)
+
+
+def test_teacher_that_is_always_certain():
+    with pytest.raises(InputError, match="set --student_temperature to a number"):
+        match_entropy(torch.randn(10, 3), 1e4 * torch.eye(3))
+
+
+def test_teacher_that_knows_nothing():
+    with pytest.raises(InputError, match=f"entropy of {math.log(3):.4f}"):
+        match_entropy(torch.randn(10, 3), torch.zeros(10, 3))
+
+
+def test_collapsed_student():
+    with pytest.raises(InputError, match="is it collapsed"):
+        match_entropy(torch.ones(10, 3), torch.randn(10, 3))

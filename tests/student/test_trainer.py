@@ -1,0 +1,363 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset, Features
+from datasets import Image as ImageFeature
+from peft import LoraConfig
+from PIL import Image
+from transformers import AutoModel, pipeline
+
+from hf_alignet.encoder import VisionEncoder
+from hf_alignet.errors import InputError
+from hf_alignet.similarity import choice_log_probabilities, odd_one_out, triplet_similarities
+from hf_alignet.student import AlignTrainer, AlignTrainingArguments, triplet_kl
+
+
+def arguments(tmp_path, **settings) -> AlignTrainingArguments:
+    defaults = {
+        "max_steps": 4,
+        "per_device_train_batch_size": 8,
+        "learning_rate": 1e-3,
+        "warmup_steps": 0,
+        "lr_scheduler_type": "constant",
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "disable_tqdm": True,
+    }
+    return AlignTrainingArguments(output_dir=str(tmp_path / "out"), **(defaults | settings))
+
+
+@pytest.fixture
+def encoder(tiny_directory):
+    return VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
+
+
+def weights(encoder):
+    return {name: parameter.detach().clone() for name, parameter in encoder.model.named_parameters()}
+
+
+def losses(trainer):
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def test_full_training_changes_every_used_weight(encoder, images, triplets, tmp_path):
+    before = weights(encoder)
+    trainer = AlignTrainer(encoder, arguments(tmp_path), images, triplets)
+    trainer.train()
+    changed = {name for name, tensor in weights(encoder).items() if not torch.equal(tensor, before[name])}
+    assert changed == set(before) - {"embeddings.mask_token"}
+
+
+def test_adapter_training_changes_the_adapter_alone(encoder, images, triplets, tmp_path):
+    encoder.add_lora(LoraConfig(r=2, target_modules="all-linear"))
+    before = weights(encoder)
+    AlignTrainer(encoder, arguments(tmp_path), images, triplets).train()
+    for name, tensor in weights(encoder).items():
+        assert torch.equal(tensor, before[name]) == ("lora_" not in name), name
+
+
+@pytest.mark.parametrize("loss_type", ["kl", "jsd", "hard"])
+def test_first_loss_equals_a_loop(loss_type, encoder, images, triplets, tmp_path):
+    args = arguments(tmp_path, loss_type=loss_type, student_temperature="3.0", max_steps=1)
+    embeddings = encoder.embed(images, progress=False)
+    trainer = AlignTrainer(encoder, args, images, triplets.select(range(8)))
+    trainer.train()
+    expected = []
+    for row in triplets.select(range(8)):
+        a, b, c = embeddings[row["triplet"]].astype(float)
+        q = np.exp(np.array([a @ b, a @ c, b @ c]) / 3.0)
+        p = np.exp(row["similarities"])
+        q, p = q / q.sum(), p / p.sum()
+        m = (p + q) / 2
+        kl = {"kl": (p * np.log(p / q)).sum(), "hard": -np.log(q[2 - row["odd"]])}
+        kl["jsd"] = 0.5 * ((p * np.log(p / m)).sum() + (q * np.log(q / m)).sum())
+        expected.append(kl[loss_type])
+    assert losses(trainer)[0] == pytest.approx(np.mean(expected), rel=1e-4)
+
+
+def planted(num_images: int, seed: int) -> tuple[Dataset, np.ndarray]:
+    """Pictures in one of four faint tints and any brightness, and one-hot teacher embeddings of the tint."""
+    rng = np.random.default_rng(seed)
+    kind = rng.integers(4, size=num_images)
+    tints = np.array([[1, -1, -1], [-1, 1, -1], [-1, -1, 1], [1, 1, -2]])
+    colours = rng.integers(60, 190, (num_images, 1)) + 25 * tints[kind] + rng.integers(-5, 6, (num_images, 3))
+    pixels = np.tile(colours[:, None, None].astype(np.uint8), (1, 32, 32, 1))
+    dataset = Dataset.from_dict(
+        {"image": [Image.fromarray(p) for p in pixels]}, features=Features({"image": ImageFeature()})
+    )
+    return dataset, 2.0 * np.eye(4, dtype=np.float32)[kind]
+
+
+def labelled(rows: np.ndarray, teacher: np.ndarray) -> Dataset:
+    similarities = triplet_similarities(torch.from_numpy(teacher), torch.from_numpy(rows))
+    odd = odd_one_out(similarities)
+    keep = (odd >= 0).numpy()
+    return Dataset.from_dict(
+        {"triplet": rows[keep], "similarities": similarities.numpy()[keep], "odd": odd.numpy()[keep]}
+    )
+
+
+def test_alignment_generalises_to_pictures_never_seen(tiny_directory, tmp_path):
+    images, teacher = planted(160, seed=0)
+    rng = np.random.default_rng(1)
+    draw = lambda low, high, n: np.stack([low + rng.permutation(high - low)[:3] for _ in range(n)])  # noqa: E731
+    train, held_out = labelled(draw(0, 120, 1500), teacher), labelled(draw(120, 160, 500), teacher)
+    args = arguments(tmp_path, max_steps=40, per_device_train_batch_size=32, learning_rate=3e-3)
+    trainer = AlignTrainer(str(tiny_directory("vit_classifier")), args, images, train, held_out)
+    before = trainer.evaluate()
+    trainer.train()
+    after = trainer.evaluate()
+    assert before["eval_agreement"] < 0.75 < 0.95 < after["eval_agreement"]
+    assert after["eval_loss"] < 0.5 * before["eval_loss"]
+    assert np.mean(losses(trainer)[-5:]) < 0.5 * np.mean(losses(trainer)[:5])
+
+
+def test_evaluation_is_exact_and_of_the_exported_embedding(encoder, images, triplets, tmp_path):
+    args = arguments(tmp_path, projection_dim=5)
+    trainer = AlignTrainer(encoder, args, images, triplets, triplets)
+    metrics = trainer.evaluate()
+    embeddings = torch.from_numpy(encoder.embed(images, progress=False))
+    student = triplet_similarities(embeddings, torch.tensor(triplets["triplet"]))
+    teacher = torch.tensor(triplets["similarities"])
+    agreement = (odd_one_out(student) == torch.tensor(triplets["odd"])).float().mean()
+    assert metrics["eval_agreement"] == pytest.approx(agreement.item())
+    loss = triplet_kl(student, teacher, trainer.exported_temperature).mean()
+    assert metrics["eval_loss"] == pytest.approx(loss.item(), rel=1e-5)
+    assert trainer.exported_temperature != trainer.student_temperature
+    assert metrics["eval_student_entropy"] == pytest.approx(metrics["eval_teacher_entropy"], rel=0.05)
+
+
+def test_several_held_out_sets_are_measured_apart(encoder, images, triplets, tmp_path):
+    held_out = {"near": triplets.select(range(10)), "far": triplets.select(range(10, 40))}
+    metrics = AlignTrainer(encoder, arguments(tmp_path), images, triplets, held_out).evaluate()
+    assert {"eval_near_agreement", "eval_far_agreement", "eval_near_loss", "eval_far_loss"} <= set(metrics)
+
+
+def test_auto_temperature_matches_entropies_and_is_saved(encoder, images, triplets, tmp_path):
+    trainer = AlignTrainer(encoder, arguments(tmp_path), images, triplets)
+    trainer.calibrate()
+    embeddings = torch.from_numpy(encoder.embed(images, progress=False))
+    student = triplet_similarities(embeddings, torch.tensor(triplets["triplet"]))
+    entropy = torch.special.entr(choice_log_probabilities(student, trainer.student_temperature).exp()).sum(-1).mean()
+    target = torch.special.entr(torch.softmax(torch.tensor(triplets["similarities"]), -1)).sum(-1).mean()
+    assert entropy.item() == pytest.approx(target.item(), abs=1e-4)
+    trainer.save_model()
+    saved = json.loads((trainer.output_dir / "alignment.json").read_text())
+    assert saved["student_temperature"] == trainer.student_temperature
+    assert {"student_temperature": trainer.student_temperature}.items() <= trainer.state.log_history[0].items()
+
+
+def test_logs_hold_the_parts_of_the_loss_and_the_rates(encoder, images, triplets, tmp_path):
+    args = arguments(tmp_path, anchor_type="penalty", anchor_weight=0.5, learning_rate=1e-2)
+    trainer = AlignTrainer(encoder, args, images, triplets)
+    trainer.train()
+    logs = [entry for entry in trainer.state.log_history if "loss" in entry]
+    for entry in logs:
+        assert entry["loss"] == pytest.approx(entry["loss_triplet"] + entry["loss_anchor"], rel=1e-3)
+        assert 0 <= entry["agreement"] <= 1 and 0 < entry["student_entropy"] < math.log(3)
+        assert entry["images_per_second"] > 0 and entry["triplets_per_second"] > 0
+    assert logs[0]["loss_anchor"] == 0 < logs[-1]["loss_anchor"]
+
+
+def test_accumulated_steps_equal_one_large_step(tiny_directory, images, triplets, tmp_path):
+    runs = []
+    for batch, steps in ((8, 1), (2, 4)):
+        encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
+        args = arguments(
+            tmp_path,
+            per_device_train_batch_size=batch,
+            gradient_accumulation_steps=steps,
+            anchor_type="penalty",
+            optim="sgd",
+            student_temperature="1.0",
+        )
+        trainer = AlignTrainer(encoder, args, images, triplets)
+        trainer.train()
+        runs.append((losses(trainer), weights(encoder)))
+    np.testing.assert_allclose(runs[0][0], runs[1][0], rtol=1e-4)
+    for name, tensor in runs[0][1].items():
+        torch.testing.assert_close(tensor, runs[1][1][name], atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("lora", [False, True])
+@pytest.mark.parametrize("anchor_type", ["decoupled", "penalty"])
+def test_two_steps_and_two_more_equal_four(lora, anchor_type, tiny_directory, images, triplets, tmp_path):
+    def trainer(name, **settings):
+        torch.manual_seed(0)
+        encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
+        if lora:
+            encoder.add_lora(LoraConfig(r=2, target_modules="all-linear"))
+        settings |= {"anchor_type": anchor_type, "anchor_weight": 20.0, "projection_dim": 6}
+        return AlignTrainer(encoder, arguments(tmp_path / name, **settings), images, triplets)
+
+    whole = trainer("whole")
+    whole.train()
+    first = trainer("halves", save_strategy="steps", save_steps=2)
+    first.train()
+    second = trainer("halves")
+    assert second.student_temperature is None
+    second.train(resume_from_checkpoint=str(first.output_dir / "checkpoint-2"))
+    assert second.state.global_step == 4
+    assert second.student_temperature == whole.student_temperature
+    assert losses(second)[-2:] == losses(whole)[-2:]
+    for (name, ours), theirs in zip(second.model.named_parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs), name
+
+
+@pytest.mark.parametrize("anchor_type", ["decoupled", "penalty"])
+def test_strong_anchor_holds_the_weights(anchor_type, encoder, images, triplets, tmp_path):
+    before = weights(encoder)
+    distances = {}
+    for weight in (0.0, 50.0):
+        encoder.model.load_state_dict(before, strict=False)
+        args = arguments(tmp_path, anchor_type=anchor_type, anchor_weight=weight, max_steps=20)
+        AlignTrainer(encoder, args, images, triplets).train()
+        distances[weight] = sum((t - before[n]).square().sum().item() for n, t in weights(encoder).items())
+    assert distances[50.0] < 0.5 * distances[0.0]
+
+
+def test_anchor_is_the_adapter_as_it_was_given(encoder, images, triplets, tmp_path):
+    encoder.add_lora(LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
+    before = weights(encoder)
+    # lr * weight = 1 pulls all the way back before every step, so that only the last step is left
+    args = arguments(tmp_path, anchor_weight=1000.0, learning_rate=1e-3, optim="sgd", max_steps=3)
+    AlignTrainer(encoder, args, images, triplets).train()
+    moved = {n: (t - before[n]).abs().max().item() for n, t in weights(encoder).items() if "lora_" in n}
+    assert max(moved.values()) < 1e-2 and max(moved.values()) > 0
+
+
+def test_output_is_a_plain_model_without_pickles(encoder, images, triplets, tmp_path):
+    args = arguments(tmp_path, save_strategy="steps", save_steps=2)
+    trainer = AlignTrainer(encoder, args, images, triplets)
+    trainer.train()
+    trainer.save_model()
+    out = trainer.output_dir
+    files = {path.name for path in out.iterdir() if path.is_file()}
+    assert files == {"config.json", "model.safetensors", "preprocessor_config.json", "alignment.json"}
+    assert not (out / "checkpoint-4" / "training_args.bin").exists()
+    embeddings = encoder.embed(images, progress=False)
+    extract = pipeline("image-feature-extraction", model=str(out))
+    for row in (0, 7):
+        hidden = torch.tensor(extract(images[row]["image"]))
+        np.testing.assert_allclose(hidden[0, 0], embeddings[row], atol=1e-4)
+    assert type(AutoModel.from_pretrained(out)).__name__ == "Dinov2Model"
+    np.testing.assert_allclose(
+        VisionEncoder.from_pretrained(str(out)).embed(images, progress=False), embeddings, atol=1e-5
+    )
+
+
+def test_pooling_is_remembered(tiny_directory, images, triplets, tmp_path):
+    encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")), pooling="mean")
+    trainer = AlignTrainer(encoder, arguments(tmp_path), images, triplets)
+    trainer.save_model()
+    assert VisionEncoder.from_pretrained(str(trainer.output_dir)).pooling == "mean"
+
+
+def test_best_model_is_loaded_at_the_end(encoder, images, triplets, tmp_path):
+    args = arguments(
+        tmp_path,
+        eval_strategy="steps",
+        eval_steps=1,
+        save_strategy="steps",
+        save_steps=1,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",
+        greater_is_better=True,  # the wrong way round, so that the last step is not the best
+    )
+    trainer = AlignTrainer(encoder, args, images, triplets, triplets.select(range(20)))
+    trainer.train()
+    history = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(max(history), rel=1e-5)
+    assert max(history) > history[-1]
+
+
+@pytest.mark.parametrize("settings", [{"bf16": True}, {"activation_checkpointing": True}, {"similarity": "cosine"}])
+def test_other_settings_train(settings, encoder, images, triplets, tmp_path):
+    trainer = AlignTrainer(encoder, arguments(tmp_path, **settings), images, triplets)
+    trainer.train()
+    assert len(losses(trainer)) == 4 and np.isfinite(losses(trainer)).all()
+    assert all(parameter.dtype == torch.float32 for parameter in encoder.parameters())
+
+
+def test_human_choices_alone_train_the_hard_loss(encoder, images, triplets, tmp_path):
+    choices = triplets.remove_columns("similarities")
+    trainer = AlignTrainer(encoder, arguments(tmp_path, loss_type="hard"), images, choices, choices)
+    trainer.train()
+    assert "eval_agreement" in trainer.evaluate()
+
+
+def test_worker_processes_change_nothing(tiny_directory, images, triplets, tmp_path):
+    runs = []
+    for workers in (0, 2):
+        encoder = VisionEncoder.from_pretrained(str(tiny_directory("vit")))
+        args = arguments(tmp_path, dataloader_num_workers=workers, max_steps=2)
+        trainer = AlignTrainer(encoder, args, images, triplets)
+        trainer.train()
+        runs.append(losses(trainer))
+    assert runs[0] == runs[1]
+
+
+# ---- what cannot work says why
+
+
+def with_value(triplets, column, row, value):
+    values = triplets[column][:]
+    values[row] = value
+    return triplets.remove_columns(column).add_column(column, values)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("triplet", [0, 1, 24], r"row 5 of the 'train' triplets points outside the 24 images: \[0, 1, 24\]"),
+        ("triplet", [-1, 1, 2], r"row 5 .* points outside"),
+        ("triplet", [3, 1, 3], r"row 5 .* names an image twice"),
+        ("similarities", [0.0, math.nan, 1.0], r"row 5 .* similarity that is not finite"),
+        ("similarities", [0.0, math.inf, 1.0], r"row 5 .* similarity that is not finite"),
+    ],
+)
+def test_bad_triplets(column, value, message, encoder, images, triplets, tmp_path):
+    with pytest.raises(InputError, match=message):
+        AlignTrainer(encoder, arguments(tmp_path), images, with_value(triplets, column, 5, value))
+
+
+def test_missing_columns_are_named_with_those_there(encoder, images, triplets, tmp_path):
+    with pytest.raises(InputError, match="lack the column 'similarities'; there are triplet, odd"):
+        AlignTrainer(encoder, arguments(tmp_path), images, triplets.remove_columns("similarities"))
+    with pytest.raises(InputError, match="need a column 'image'; there are picture"):
+        AlignTrainer(encoder, arguments(tmp_path), images.rename_column("image", "picture"), triplets)
+    with pytest.raises(InputError, match="must hold datasets.Image"):
+        AlignTrainer(encoder, arguments(tmp_path), Dataset.from_dict({"image": [1] * 24}), triplets)
+
+
+def test_nothing_to_train(encoder, images, triplets, tmp_path):
+    encoder.model.requires_grad_(False)
+    with pytest.raises(InputError, match="no trainable parameter"):
+        AlignTrainer(encoder, arguments(tmp_path), images, triplets)
+
+
+def test_loss_that_is_not_finite_stops_the_run(encoder, images, triplets, tmp_path):
+    with torch.no_grad():
+        encoder.model.layernorm.weight.fill_(math.nan)
+    args = arguments(tmp_path, student_temperature="1.0")
+    with pytest.raises(FloatingPointError, match="the loss is nan at step 0"):
+        AlignTrainer(encoder, args, images, triplets).train()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"student_temperature": "warm"}, "--student_temperature must be auto or a number, got 'warm'"),
+        ({"student_temperature": "-1"}, "--student_temperature must be positive and finite"),
+        ({"teacher_temperature": 0.0}, "--teacher_temperature must be positive and finite"),
+        ({"anchor_weight": -1.0}, "--anchor_weight must be 0 or more"),
+        ({"projection_dim": 0}, "--projection_dim must be at least 1"),
+        ({"remove_unused_columns": True}, "--remove_unused_columns must be false"),
+    ],
+)
+def test_bad_settings(settings, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        arguments(tmp_path, **settings)
