@@ -25,7 +25,7 @@ from transformers.utils import cached_file, find_adapter_config_file, logging
 from hf_alignet.embedding import embed_dataset
 from hf_alignet.errors import InputError
 from hf_alignet.images import Preprocessor, load_processor
-from hf_alignet.pooling import Pooling, check_pooling, choose_pooling, pool
+from hf_alignet.pooling import Pooling, check_pooling, choose_pooling, count_prefix_tokens, pool
 from hf_alignet.sources import split_revision
 
 ALIGNMENT_FILE = "alignment.json"
@@ -44,6 +44,7 @@ class VisionEncoder(nn.Module):
     Attributes:
         pooling: `pooler`, `cls` or `mean`.
         embedding_dim: length d of an embedding.
+        num_prefix_tokens: class and register tokens before those of the patches, which `mean` leaves out.
         projection: an optional linear head that only training uses; `add_projection` makes it.
 
     Example:
@@ -65,6 +66,7 @@ class VisionEncoder(nn.Module):
             pooling = choose_pooling(self.backbone, outputs, inputs) if pooling == "auto" else pooling
             self.pooling: Pooling = check_pooling(pooling, self.backbone, outputs, inputs)
             self.embedding_dim = pool(self.pooling, self.backbone, outputs, inputs).shape[1]
+            self.num_prefix_tokens = count_prefix_tokens(self.backbone, outputs, inputs)
 
     @classmethod
     def from_pretrained(

@@ -233,6 +233,7 @@ class AlignTrainer(Trainer):
         return {
             "hf_alignet_version": __version__,
             "pooling": self.model.pooling,
+            "num_prefix_tokens": self.model.num_prefix_tokens,
             "loss_type": args.loss_type,
             "similarity": args.similarity,
             "student_temperature": self.student_temperature,

@@ -12,15 +12,18 @@ import yaml
 from datasets import DatasetDict
 from fakehub import TOKEN, FakeHub
 from huggingface_hub import ModelCard
+from peft import LoraConfig
+
+from hf_alignet.encoder import VisionEncoder
 
 ROOT = Path(__file__).parents[2]
 RECIPE = str(ROOT / "recipes" / "align.py")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
-def align(*flags, launch=("-m", "accelerate.commands.launch"), config="cpu.yaml", environment=ENVIRONMENT):
-    if launch:
-        launch = [*launch, "--config_file", str(ROOT / "recipes" / "accelerate" / config)]
+def align(*flags, config="cpu.yaml", environment=ENVIRONMENT):
+    """The recipe in processes of its own."""
+    launch = ["-m", "accelerate.commands.launch", "--config_file", str(ROOT / "recipes" / "accelerate" / config)]
     command = [sys.executable, *launch, RECIPE, *map(str, flags)]
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=280)
 
@@ -114,10 +117,26 @@ def test_push_shares_a_plain_model_and_nothing_private(lora, flags, tmp_path):
         assert pulled.stdout.split("\n")[:2] == ["Dinov2Model 0", f"[{measured['value']}] transformers"]
 
 
-def test_adapter_on_a_local_model_is_not_pushed(flags):
-    run = align(*flags, "--use_lora", "--push_to_hub", launch=())
-    assert run.returncode == 2
-    assert "--merge_lora" in run.stderr and "Traceback" not in run.stderr
+@pytest.fixture
+def refusal(monkeypatch, capsys):
+    """Runs the recipe here, expects exit status 2, and returns what it says."""
+    monkeypatch.syspath_prepend(str(ROOT / "recipes"))
+    import align as recipe
+
+    from hf_alignet.cli import run
+
+    def refused(*flags) -> str:
+        monkeypatch.setattr(sys, "argv", [RECIPE, *map(str, flags)])
+        with pytest.raises(SystemExit) as exit:
+            run(recipe.main)
+        assert exit.value.code == 2
+        return capsys.readouterr().err
+
+    return refused
+
+
+def test_adapter_on_a_local_model_is_not_pushed(flags, refusal):
+    assert "--merge_lora" in refusal(*flags, "--use_lora", "--push_to_hub")
 
 
 @pytest.mark.parametrize(
@@ -129,31 +148,43 @@ def test_adapter_on_a_local_model_is_not_pushed(flags):
         (["--student_temperature", "warm"], "--student_temperature must be auto or a number, got 'warm'"),
     ],
 )
-def test_wrong_flags_exit_with_status_2(extra, message, flags):
-    run = align(*flags, *extra, launch=())
-    assert run.returncode == 2
-    assert message in run.stderr and "Traceback" not in run.stderr
+def test_wrong_flags(extra, message, flags, refusal):
+    assert message in refusal(*flags, *extra)
 
 
-def test_wrong_configuration_key_exits_with_status_2(flags, tmp_path):
+def test_wrong_configuration_key(flags, refusal, tmp_path):
     (tmp_path / "config.yaml").write_text("learning_rate: 1e-3\nlerning_rate: 1e-4\n")
-    run = align(*flags, "--config", tmp_path / "config.yaml", launch=())
-    assert run.returncode == 2
-    assert "unknown keys" in run.stderr and "lerning_rate" in run.stderr
+    message = refusal(*flags, "--config", tmp_path / "config.yaml")
+    assert "unknown keys" in message and "lerning_rate" in message
 
 
-def test_images_without_triplets(flags):
-    run = align(*flags[:4], launch=())
-    assert run.returncode == 2
-    assert "give both --images and --triplets" in run.stderr
+def test_images_without_triplets(flags, refusal):
+    assert "give both --images and --triplets" in refusal(*flags[:4])
 
 
-def test_directory_of_another_run_is_refused(flags, tmp_path):
+def test_directory_of_another_run_is_refused(flags, refusal, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "model.safetensors").touch()
-    run = align(*flags, launch=())
+    message = refusal(*flags)
+    assert "is not empty" in message and "--resume_from_checkpoint last" in message
+
+
+def test_checkpoint_that_is_not_there(flags, refusal, tmp_path):
+    assert "holds no checkpoint" in refusal(*flags, "--resume_from_checkpoint", "last")
+    assert "is not a checkpoint" in refusal(*flags, "--resume_from_checkpoint", tmp_path)
+
+
+def test_adapter_of_an_adapter_is_refused(flags, refusal, tiny_directory, tmp_path):
+    encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
+    encoder.add_lora(LoraConfig(r=2, target_modules="all-linear"))
+    encoder.save_pretrained(tmp_path / "adapter")
+    assert "is an adapter already" in refusal(*flags, "--use_lora", "--model_name_or_path", tmp_path / "adapter")
+
+
+def test_mistake_leaves_no_traceback():
+    run = subprocess.run([sys.executable, RECIPE, "--images", "x"], capture_output=True, text=True, env=ENVIRONMENT)
     assert run.returncode == 2
-    assert "is not empty" in run.stderr and "--resume_from_checkpoint last" in run.stderr
+    assert run.stderr.strip().startswith("error: give both") and "Traceback" not in run.stderr
 
 
 def test_help_is_complete():

@@ -1,0 +1,78 @@
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from fakehub.checks import card_errors, eval_results_errors
+from huggingface_hub import ModelCard
+
+from hf_alignet.encoder import VisionEncoder
+from hf_alignet.hub import public_name, write_model_card
+
+METRIC = {"value": 0.5, "n": 100, "chance": 1 / 3, "ci95": [0.4, 0.6]}
+RESULTS = {"base": {"things/test/odd_one_out_accuracy": METRIC | {"value": 0.4}}}
+RESULTS["aligned"] = {"things/test/odd_one_out_accuracy": METRIC}
+
+
+def written(directory, alignment, results=RESULTS):
+    alignment = {"pooling": "cls", "similarity": "dot", "exported_temperature": 12.5} | alignment
+    (directory / "alignment.json").write_text(json.dumps(alignment))
+    if results is not None:
+        (directory / "results.json").write_text(json.dumps(results))
+    write_model_card(directory, "user/aligned")
+    text = (directory / "README.md").read_text()
+    assert card_errors(text) == []
+    return text
+
+
+def test_card_holds_the_facts(tmp_path):
+    text = written(tmp_path, {"base_model": "user/base", "triplets": "user/triplets@v2", "images": "user/images"})
+    card = ModelCard(text)
+    assert card.data.base_model == "user/base"
+    assert card.data.datasets == ["user/triplets", "user/images"]
+    assert card.data.pipeline_tag == "image-feature-extraction" and card.data.library_name == "transformers"
+    (result,) = card.data.eval_results
+    assert (result.metric_value, result.metric_args["before"], result.metric_args["n"]) == (0.5, 0.4, 100)
+    assert "0.400 [0.400, 0.600] | 0.500 [0.400, 0.600] | +0.100" in text
+    assert "temperature 12.5" in text
+    assert "More information needed" not in text and "\n\n\n" not in text
+
+
+def test_eval_results_name_the_dataset_on_the_hub(tmp_path):
+    written(tmp_path, {"triplets": "user/triplets@v2"})
+    text = (tmp_path / ".eval_results" / "odd_one_out.yaml").read_text()
+    assert eval_results_errors(".eval_results/odd_one_out.yaml", text) == []
+    (entry,) = yaml.safe_load(text)
+    assert entry["dataset"] == {"id": "user/triplets", "task_id": "test", "revision": "v2"}
+    assert entry["value"] == 0.5 and "n = 100, chance = 0.333, before alignment 0.4000" in entry["notes"]
+
+
+def test_local_data_have_no_hub_ids(tmp_path):
+    text = written(tmp_path, {"base_model": "my-vit", "triplets": "my-triplets", "images": "hf_alignet demo"})
+    data = ModelCard(text).data
+    assert data.base_model is None and data.get("datasets") is None
+    assert not (tmp_path / ".eval_results").exists()
+
+
+def test_card_without_results_leaves_the_section_out(tmp_path):
+    assert "Before and after" not in written(tmp_path, {}, results=None)
+
+
+@pytest.mark.parametrize(("family", "pooling"), [("vit", "auto"), ("vit", "cls"), ("dinov2_with_registers", "mean")])
+def test_usage_snippet_runs_and_gives_our_embedding(family, pooling, tiny_directory, pictures, images, tmp_path):
+    encoder = VisionEncoder.from_pretrained(str(tiny_directory(family)), pooling)
+    encoder.save_pretrained(tmp_path)
+    text = written(tmp_path, {"pooling": encoder.pooling, "num_prefix_tokens": encoder.num_prefix_tokens})
+    (snippet,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    scope = {"images": pictures}
+    exec(snippet.replace("user/aligned", str(tmp_path)), scope)
+    np.testing.assert_allclose(scope["embeddings"], encoder.embed(images, progress=False), atol=1e-5)
+    torch.testing.assert_close(scope["similarities"], scope["embeddings"] @ scope["embeddings"].T)
+
+
+def test_public_name(tmp_path):
+    (tmp_path / "photos").mkdir()
+    assert public_name(str(tmp_path / "photos")) == "photos"
+    assert public_name("user/photos@main") == "user/photos@main"
