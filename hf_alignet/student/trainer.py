@@ -320,8 +320,8 @@ class AlignTrainer(Trainer):
     def end(self) -> None:
         """As Trainer's, once at the end of a script, but frees the distributed wrapper first.
 
-        If its gradient reducer is the last to hold the process group, the group is torn down while the interpreter lock
-        is held, and waits forever for a thread of its own that needs the lock.
+        If its gradient reducer is the last to hold the process group, the group is torn down while the interpreter
+        lock is held, and waits forever for a thread of its own that needs the lock.
         """
         self.model_wrapped = self.model
         self.accelerator.free_memory()

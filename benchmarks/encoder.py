@@ -1,0 +1,81 @@
+"""What `VisionEncoder` costs beside the work that cannot be avoided: one JSON line a result.
+
+preprocess: pictures to normalised inputs, against the checkpoint's own image processor on the same pictures.
+embed: a whole dataset, decoding included, against a bare loop of forward passes over inputs already in memory.
+
+    OMP_NUM_THREADS=1 python benchmarks/encoder.py
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from datasets import Dataset, Features
+from datasets import Image as ImageFeature
+from PIL import Image
+from transformers import ViTConfig, ViTImageProcessorPil, ViTModel
+
+from hf_alignet.encoder import VisionEncoder
+
+SIZES = {"ti": (192, 3), "s": (384, 6)}
+
+
+def seconds(function: Callable[[], object], repeats: int) -> tuple[float, float]:
+    """CPU and wall seconds of the fastest of several calls, after one to warm up."""
+    function()
+    times = []
+    for _ in range(repeats):
+        cpu, wall = time.process_time(), time.perf_counter()
+        function()
+        times.append((time.process_time() - cpu, time.perf_counter() - wall))
+    return min(times)
+
+
+def report(name: str, images: int, ours: tuple[float, float], limit: tuple[float, float], against: str) -> None:
+    result = {
+        "benchmark": name,
+        "images_per_cpu_s": round(images / ours[0], 1),
+        "images_per_s": round(images / ours[1], 1),
+        "against": against,
+        "ratio": round(limit[0] / ours[0], 3),
+        "threads": torch.get_num_threads(),
+    }
+    print(json.dumps(result), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=128, help="pictures a run")
+    parser.add_argument("--repeats", type=int, default=3, help="runs, of which the fastest counts")
+    parser.add_argument("--model", choices=SIZES, default="ti", help="size of the ViT, with random weights")
+    args = parser.parse_args()
+
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (args.images, 15, 20, 3), dtype=np.uint8)
+    pictures = [Image.fromarray(p).resize((320, 240), Image.Resampling.BICUBIC) for p in pixels]
+    images = Dataset.from_dict({"image": pictures}, features=Features({"image": ImageFeature()}))
+    width, heads = SIZES[args.model]
+    config = ViTConfig(hidden_size=width, num_attention_heads=heads, intermediate_size=4 * width)
+    encoder = VisionEncoder(ViTModel(config, add_pooling_layer=False), ViTImageProcessorPil()).eval()
+
+    ours = seconds(lambda: encoder.preprocessor(pictures), args.repeats)
+    theirs = seconds(lambda: encoder.processor(pictures, return_tensors="pt"), args.repeats)
+    report("preprocess 320x240 to 224x224", args.images, ours, theirs, "ViTImageProcessorPil")
+
+    inputs = encoder.preprocessor(pictures)["pixel_values"].split(32)
+
+    def bare() -> None:
+        with torch.inference_mode():
+            for batch in inputs:
+                encoder.model(pixel_values=batch).last_hidden_state[:, 0].numpy()
+
+    limit = seconds(bare, args.repeats)
+    ours = seconds(lambda: encoder.embed(images, batch_size=32, progress=False), args.repeats)
+    report(f"embed ViT-{args.model}/16, decoding PNG", args.images, ours, limit, "bare forward passes")
+
+
+if __name__ == "__main__":
+    main()
