@@ -56,7 +56,7 @@ def embed_dataset(
     Raises:
         InputError: an image cannot be decoded (names the row), or `save_to` holds the embeddings of something else.
     """
-    state = PartialState()
+    state = PartialState(cpu=not torch.accelerator.is_available())  # else it would not see other CPU processes
     encoded = as_encoded_images(images)
     rows = np.arange(len(images)) if rows is None else np.asarray(rows)
     store = (
