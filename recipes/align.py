@@ -90,7 +90,8 @@ def main() -> None:
     images, triplets, name = load_data(data, args.seed)
     held_out = {split: dataset for split, dataset in triplets.items() if split != "train"}
     encoder = load_student(student, default=ENCODER_DIRECTORY)
-    trainer = AlignTrainer(encoder, args, images, triplets["train"], held_out)
+    evaluated = held_out if args.eval_strategy != "no" else None  # while training; before and after, always
+    trainer = AlignTrainer(encoder, args, images, triplets["train"], evaluated)
     trainer.provenance = {
         "base_model": public_name(student.model_name_or_path or "hf_alignet demo encoder"),
         "images": public_name(data.images or "hf_alignet demo"),
