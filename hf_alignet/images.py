@@ -144,6 +144,5 @@ def load_processor(name_or_path: str, **kwargs: Any) -> BaseImageProcessor:
     except OSError as error:
         raise InputError(
             f"{name_or_path!r} has no usable preprocessor_config.json, so its image size and normalisation are "
-            f"unknown; "
-            f"save the right image processor beside the model ({error})"
+            f"unknown; save the right image processor beside the model ({error})"
         ) from error

@@ -25,8 +25,8 @@ class AlignTrainingArguments(TrainingArguments):
         default="kl",
         metadata={
             "help": "kl: KL from the teacher's choice probabilities (the paper, eq. 5). jsd: Jensen-Shannon, as in "
-            "the "
-            "released configuration. hard: negative log-likelihood of the odd one out (eq. 1); takes human choices."
+            "the released configuration. hard: negative log-likelihood of the odd one out (eq. 1); takes human "
+            "choices."
         },
     )
     similarity: SimilarityKind = field(
@@ -36,8 +36,8 @@ class AlignTrainingArguments(TrainingArguments):
         default=AUTO,
         metadata={
             "help": "The student's similarities are divided by it before the softmax. auto: chosen once before "
-            "training, so "
-            "that the student is as undecided as the teacher (hard: by likelihood). The paper's 100 fits one model."
+            "training, so that the student is as undecided as the teacher (hard: by likelihood). The paper's 100 "
+            "fits one model."
         },
     )
     teacher_temperature: float = field(
@@ -48,8 +48,8 @@ class AlignTrainingArguments(TrainingArguments):
         default="decoupled",
         metadata={
             "help": "How weights are held near those at the start. decoupled: pulled there by lr * anchor_weight "
-            "each step, "
-            "as in the released configuration. penalty: anchor_weight * squared distance in the loss (eq. 6).",
+            "each step, as in the released configuration. penalty: anchor_weight * squared distance in the loss "
+            "(eq. 6).",
             "choices": ["decoupled", "penalty"],
         },
     )
@@ -60,8 +60,7 @@ class AlignTrainingArguments(TrainingArguments):
         default=None,
         metadata={
             "help": "Train through a new linear head of this many dimensions (the released configuration: 1024) "
-            "instead of "
-            "the embedding itself. The head is not exported, and evaluation never uses it."
+            "instead of the embedding itself. The head is not exported, and evaluation never uses it."
         },
     )
 

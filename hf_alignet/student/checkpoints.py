@@ -24,8 +24,7 @@ def find_checkpoint(output_dir: str, resume_from_checkpoint: str | None) -> str 
         if Path(output_dir).exists() and os.listdir(output_dir):
             raise InputError(
                 f"{output_dir} is not empty: it may hold another run; give another --output_dir, delete it, or go on "
-                f"with it "
-                "by --resume_from_checkpoint last"
+                "with it by --resume_from_checkpoint last"
             )
         return None
     checkpoint = resume_from_checkpoint

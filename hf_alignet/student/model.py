@@ -19,8 +19,7 @@ class StudentArguments:
         default=None,
         metadata={
             "help": "Path or Hub id (optionally with @revision) of any vision model that AutoModel loads, or of an "
-            "adapter. "
-            "Default: the small encoder of the demo."
+            "adapter. Default: the small encoder of the demo."
         },
     )
     pooling: str = field(
@@ -77,6 +76,5 @@ def check_sharing(arguments: StudentArguments) -> None:
     if arguments.use_lora and not arguments.merge_lora and (name is None or Path(name).expanduser().exists()):
         raise InputError(
             f"--push_to_hub would share an adapter whose base model {name or 'of the demo'} is not on the Hub, so "
-            f"nobody could "
-            "load it; add --merge_lora, or give the base by its Hub id"
+            "nobody could load it; add --merge_lora, or give the base by its Hub id"
         )
