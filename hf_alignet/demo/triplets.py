@@ -9,22 +9,22 @@ Held out from alignment are a drawing style and a fifth of the concepts. Three k
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
-import torch
 from datasets import Dataset, DatasetDict
 
 from hf_alignet.demo.raters import SimulatedRaters
-from hf_alignet.similarity import odd_one_out
-from hf_alignet.triplets.dataset import FEATURES, ODD, SIMILARITIES, TRIPLET
+from hf_alignet.triplets.dataset import make_triplets
 
+T = TypeVar("T")
 Draw = Callable[[dict[str, np.ndarray], np.random.Generator], list[int] | None]
 
 HELD_OUT_STYLE = "fxemoji"
 HELD_OUT_SHARE = 0.2  # of the concepts of each subgroup
-NUM_BLOCKS = 400
-TRIPLETS_PER_BLOCK = 192
+NUM_BLOCKS = 1500
+TRIPLETS_PER_BLOCK = 512
 NUM_TEST = 2000
 
 
@@ -43,13 +43,13 @@ def demo_triplets(images: Dataset, seed: int = 0) -> DatasetDict:
     table = images.select_columns(["concept", "subgroup", "group", "style"]).to_pandas()
     is_new = table["concept"].isin(_held_out_concepts(table, rng))
     raters = SimulatedRaters(images, seed)
-    seen = table[~is_new & (table["style"] != HELD_OUT_STYLE)]
-    train = np.concatenate([_block(seen, rng) for _ in range(NUM_BLOCKS)])
-    splits = {"train": _dataset(train, raters.similarities(train))}
+    hierarchy = _hierarchy(table[~is_new & (table["style"] != HELD_OUT_STYLE)])
+    train = np.concatenate([_block(hierarchy, rng) for _ in range(NUM_BLOCKS)])
+    splits = {"train": make_triplets(train, raters.similarities(train))}
     for suffix, tested in (("", table[~is_new]), ("_new_concepts", table[is_new])):
         for level, draw in (("coarse", _coarse), ("fine", _fine), ("boundary", _boundary)):
             triplets = np.array(_many(draw, tested, rng))
-            splits[level + suffix] = _dataset(triplets, raters.similarities(triplets, noisy=False))
+            splits[level + suffix] = make_triplets(triplets, raters.similarities(triplets, noisy=False))
     return DatasetDict(splits)
 
 
@@ -61,18 +61,32 @@ def _held_out_concepts(table: pd.DataFrame, rng: np.random.Generator) -> list[st
     return held_out
 
 
-def _block(seen: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
-    """Random triplets among 4 groups x 2 subgroups x 2 concepts x 3 styles, so that all levels occur."""
-    pictures: list[int] = []
-    for group in rng.choice(seen["group"].unique(), 4, replace=False):
-        in_group = seen[seen["group"] == group]
-        for subgroup in rng.choice(in_group["subgroup"].unique(), 2, replace=False):
-            in_subgroup = in_group[in_group["subgroup"] == subgroup]
-            for concept in rng.choice(in_subgroup["concept"].unique(), 2, replace=False):
-                rows = in_subgroup.index[in_subgroup["concept"] == concept].to_numpy()
-                pictures += rng.choice(rows, min(3, len(rows)), replace=False).tolist()
-    positions = np.stack([rng.permutation(len(pictures))[:3] for _ in range(TRIPLETS_PER_BLOCK)])
-    return np.array(pictures)[positions]
+def _hierarchy(seen: pd.DataFrame) -> list[list[list[np.ndarray]]]:
+    """Rows of every concept, of every subgroup, of every group."""
+    return [
+        [[c.index.to_numpy() for _, c in subgroup.groupby("concept")] for _, subgroup in group.groupby("subgroup")]
+        for _, group in seen.groupby("group")
+    ]
+
+
+def _block(hierarchy: list[list[list[np.ndarray]]], rng: np.random.Generator) -> np.ndarray:
+    """Triplets among 4 groups x 2 subgroups x 3 concepts x 2 styles.
+
+    Half of them are random, which asks about groups most often; half lie in one subgroup, which keeps its concepts
+    apart.
+    """
+    subgroups = [s for group in _some(hierarchy, 4, rng) for s in _some(group, 2, rng)]
+    pictures = [np.concatenate([rng.permutation(rows)[:2] for rows in _some(s, 3, rng)]) for s in subgroups]
+    subgroup = np.repeat(np.arange(len(pictures)), [len(p) for p in pictures])
+    chosen = rng.integers(len(pictures), size=TRIPLETS_PER_BLOCK)
+    is_random = np.arange(TRIPLETS_PER_BLOCK) % 2 == 0
+    allowed = is_random[:, None] | (subgroup == chosen[:, None])
+    positions = np.argsort(rng.random(allowed.shape) + ~allowed, axis=1)[:, :3]
+    return np.concatenate(pictures)[positions]
+
+
+def _some(items: list[T], number: int, rng: np.random.Generator) -> list[T]:
+    return [items[i] for i in rng.permutation(len(items))[:number]]
 
 
 def _many(draw: Draw, tested: pd.DataFrame, rng: np.random.Generator) -> list[list[int]]:
@@ -122,7 +136,3 @@ def _pick(is_candidate: np.ndarray, rng: np.random.Generator) -> int | None:
 def _all(*picked: int | None) -> list[int] | None:
     return None if None in picked else list(picked)  # type: ignore[arg-type]
 
-
-def _dataset(triplets: np.ndarray, similarities: np.ndarray) -> Dataset:
-    odd = odd_one_out(torch.from_numpy(similarities)).numpy()
-    return Dataset.from_dict({TRIPLET: triplets, SIMILARITIES: similarities, ODD: odd}, features=FEATURES)

@@ -1,5 +1,5 @@
 """Triplets: image datasets three rows at a time, labelled by a teacher."""
 
-from hf_alignet.triplets.dataset import FEATURES, check_triplets, load_triplets
+from hf_alignet.triplets.dataset import FEATURES, check_triplets, load_triplets, make_triplets
 
-__all__ = ["FEATURES", "check_triplets", "load_triplets"]
+__all__ = ["FEATURES", "check_triplets", "load_triplets", "make_triplets"]

@@ -6,15 +6,37 @@ human choices.
 """
 
 import numpy as np
+import pyarrow as pa
+import torch
 from datasets import Dataset, DatasetDict, Features, List, Value
 
 from hf_alignet.errors import InputError
+from hf_alignet.similarity import odd_one_out
 from hf_alignet.sources import load_splits
 
 TRIPLET, SIMILARITIES, ODD = "triplet", "similarities", "odd"
 FEATURES = Features(
     {TRIPLET: List(Value("int32"), length=3), SIMILARITIES: List(Value("float32"), length=3), ODD: Value("int8")}
 )
+
+
+def make_triplets(triplets: np.ndarray, similarities: np.ndarray) -> Dataset:
+    """The Dataset of n triplets and the teacher's similarities of their pairs, the odd ones out worked out.
+
+    Args:
+        triplets: (n, 3) rows of an image dataset.
+        similarities: (n, 3) in pair order; where two are the highest, no image is the odd one out (-1).
+
+    Raises:
+        ValueError: the shapes are not as above.
+    """
+    triplets, similarities = np.asarray(triplets, np.int32), np.asarray(similarities, np.float32)
+    if triplets.shape != similarities.shape or triplets.shape[1:] != (3,):
+        raise ValueError(f"expected two arrays of shape (n, 3), got {triplets.shape} and {similarities.shape}")
+    odd = odd_one_out(torch.from_numpy(similarities)).numpy().astype(np.int8)
+    columns = [pa.FixedSizeListArray.from_arrays(values.ravel(), 3) for values in (triplets, similarities)]
+    # Straight from arrays: `Dataset.from_dict` would look at every number by itself.
+    return Dataset(pa.table([*columns, odd], schema=FEATURES.arrow_schema))
 
 
 def load_triplets(path_or_id: str) -> DatasetDict:

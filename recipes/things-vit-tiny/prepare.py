@@ -16,8 +16,8 @@ import pandas as pd
 import torch
 from datasets import Dataset, DatasetDict, Image
 
-from hf_alignet.similarity import odd_one_out, triplet_similarities
-from hf_alignet.triplets import FEATURES
+from hf_alignet.similarity import triplet_similarities
+from hf_alignet.triplets import make_triplets
 
 NUM_UNSEEN_CLASSES = 30
 HELD_OUT_PER_CLASS = 20  # pictures of each class that are only measured on
@@ -59,17 +59,13 @@ def held_out(table: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
 
 
 def with_labels(triplets: np.ndarray, vice: np.ndarray) -> Dataset:
-    similarities = triplet_similarities(torch.from_numpy(vice), torch.from_numpy(triplets))
-    odd = odd_one_out(similarities).numpy()
-    return Dataset.from_dict(
-        {"triplet": triplets, "similarities": similarities.numpy(), "odd": odd}, features=FEATURES
-    )
+    return make_triplets(triplets, triplet_similarities(torch.from_numpy(vice), torch.from_numpy(triplets)).numpy())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    data = os.environ.get("HF_ALIGNET_DATA", "../shared/data")
-    parser.add_argument("--data", type=Path, default=data, help="folder with tiny_imagenet/ and things/ (%(default)s)")
+    data = os.environ.get("HF_ALIGNET_DATA")
+    parser.add_argument("--data", type=Path, default=data, required=data is None, help="folder of the two")
     parser.add_argument("--output_dir", type=Path, default="data/things-vit-tiny", help="(%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the split and the draws (%(default)s)")
     arguments = parser.parse_args()
