@@ -72,14 +72,13 @@ def _hierarchy(seen: pd.DataFrame) -> list[list[list[np.ndarray]]]:
 def _block(hierarchy: list[list[list[np.ndarray]]], rng: np.random.Generator) -> np.ndarray:
     """Triplets among 4 groups x 2 subgroups x 3 concepts x 2 styles.
 
-    Half of them are random, which asks about groups most often; half lie in one subgroup, which keeps its concepts
-    apart.
+    Two thirds are random, and so ask about groups most often; a third lie in one subgroup, to keep its concepts apart.
     """
     subgroups = [s for group in _some(hierarchy, 4, rng) for s in _some(group, 2, rng)]
     pictures = [np.concatenate([rng.permutation(rows)[:2] for rows in _some(s, 3, rng)]) for s in subgroups]
     subgroup = np.repeat(np.arange(len(pictures)), [len(p) for p in pictures])
     chosen = rng.integers(len(pictures), size=TRIPLETS_PER_BLOCK)
-    is_random = np.arange(TRIPLETS_PER_BLOCK) % 2 == 0
+    is_random = np.arange(TRIPLETS_PER_BLOCK) % 3 > 0
     allowed = is_random[:, None] | (subgroup == chosen[:, None])
     positions = np.argsort(rng.random(allowed.shape) + ~allowed, axis=1)[:, :3]
     return np.concatenate(pictures)[positions]
@@ -135,4 +134,3 @@ def _pick(is_candidate: np.ndarray, rng: np.random.Generator) -> int | None:
 
 def _all(*picked: int | None) -> list[int] | None:
     return None if None in picked else list(picked)  # type: ignore[arg-type]
-

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from hf_alignet.demo import ENCODER_DIRECTORY, HELD_OUT_STYLE, SimulatedRaters, demo_images, demo_triplets
+from hf_alignet.demo.triplets import NUM_BLOCKS, TRIPLETS_PER_BLOCK
 from hf_alignet.encoder import VisionEncoder
 from hf_alignet.triplets import check_triplets
+from hf_alignet.triplets.dataset import column
 
 LEVELS = ("coarse", "fine", "boundary")
 
@@ -26,7 +28,7 @@ def splits(images):
 
 
 def rows(dataset) -> np.ndarray:
-    return np.array(dataset["triplet"])
+    return column(dataset, "triplet")
 
 
 def test_pictures_have_a_hierarchy_and_six_styles(images, table):
@@ -78,16 +80,20 @@ def test_held_out_triplets_are_what_their_level_says(suffix, splits, table):
             assert same["subgroup"].all() and odd_same["group"].all() and not odd_same["subgroup"].any()
 
 
-def test_training_rows_come_in_blocks_of_few_pictures(splits):
-    blocks = rows(splits["train"]).reshape(-1, 192 * 3)
-    assert len(blocks) == 400 and all(len(np.unique(block)) <= 48 for block in blocks)
+def test_training_rows_come_in_blocks_of_few_pictures(splits, table):
+    blocks = rows(splits["train"]).reshape(-1, TRIPLETS_PER_BLOCK, 3)
+    assert len(blocks) == NUM_BLOCKS and all(len(np.unique(block)) <= 48 for block in blocks)
+    assert (np.sort(blocks, axis=-1)[..., 1:] != np.sort(blocks, axis=-1)[..., :-1]).all()  # three pictures
+    subgroups = np.sort(table["subgroup"][blocks], axis=-1)
+    in_one_subgroup = (subgroups[..., 0] == subgroups[..., 2]).mean(1)
+    assert (in_one_subgroup >= 1 / 3).all() and in_one_subgroup.mean() < 0.4  # the others are random
 
 
 def test_raters_follow_the_hierarchy_with_noise_that_is_theirs(images, splits):
     triplets = rows(splits["train"])[:5000]
     raters = SimulatedRaters(images, seed=0)
     noisy, clean = raters.similarities(triplets), raters.similarities(triplets, noisy=False)
-    np.testing.assert_array_equal(noisy, np.array(splits["train"]["similarities"])[:5000])
+    np.testing.assert_array_equal(noisy, column(splits["train"], "similarities")[:5000])
     np.testing.assert_array_equal(noisy, SimulatedRaters(images, seed=0).similarities(triplets))
     assert not np.array_equal(noisy, SimulatedRaters(images, seed=1).similarities(triplets))
     assert set(np.unique(clean)) == {0.0, 2.0, 3.5, 5.5}
@@ -106,4 +112,4 @@ def test_encoder_is_small_and_opens():
     assert size <= 4 * 2**20
     assert {file.suffix for file in ENCODER_DIRECTORY.iterdir()} == {".json", ".safetensors"}
     encoder = VisionEncoder.from_pretrained(str(ENCODER_DIRECTORY))
-    assert encoder.pooling == "cls" and encoder.embedding_dim == 128
+    assert encoder.pooling == "cls" and encoder.embedding_dim == 184

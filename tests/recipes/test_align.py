@@ -1,5 +1,6 @@
 """The recipe as a user starts it: in processes of their own, from the command line."""
 
+import ast
 import json
 import os
 import subprocess
@@ -49,7 +50,7 @@ def flags(data, tiny_directory, tmp_path):
 
 def train_losses(run) -> list[float]:
     lines = [line for line in run.stdout.replace("\r", "\n").splitlines() if "loss_triplet" in line]
-    return [float(eval(line.strip())["loss"]) for line in lines]
+    return [float(ast.literal_eval(line.strip())["loss"]) for line in lines]
 
 
 @pytest.mark.multi_process
@@ -158,8 +159,8 @@ def test_wrong_configuration_key(flags, refusal, tmp_path):
     assert "unknown keys" in message and "lerning_rate" in message
 
 
-def test_images_without_triplets(flags, refusal):
-    assert "give both --images and --triplets" in refusal(*flags[:4])
+def test_images_without_triplets(flags, refusal, tmp_path):
+    assert "give both --images and --triplets" in refusal(*flags[:4], "--output_dir", tmp_path / "out")
 
 
 def test_directory_of_another_run_is_refused(flags, refusal, tmp_path):
@@ -181,8 +182,9 @@ def test_adapter_of_an_adapter_is_refused(flags, refusal, tiny_directory, tmp_pa
     assert "is an adapter already" in refusal(*flags, "--use_lora", "--model_name_or_path", tmp_path / "adapter")
 
 
-def test_mistake_leaves_no_traceback():
-    run = subprocess.run([sys.executable, RECIPE, "--images", "x"], capture_output=True, text=True, env=ENVIRONMENT)
+def test_mistake_leaves_no_traceback(tmp_path):
+    command = [sys.executable, RECIPE, "--images", "x", "--output_dir", str(tmp_path / "out")]
+    run = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
     assert run.returncode == 2
     assert run.stderr.strip().startswith("error: give both") and "Traceback" not in run.stderr
 
