@@ -21,7 +21,7 @@ from hf_alignet.triplets import make_triplets
 
 NUM_UNSEEN_CLASSES = 30
 HELD_OUT_PER_CLASS = 20  # pictures of each class that are only measured on
-NUM_BLOCKS = 200  # training steps, if a batch is a block
+NUM_BLOCKS = 150  # training steps, if a batch is a block
 IMAGES_PER_BLOCK = 48  # of as many different classes
 TRIPLETS_PER_BLOCK = 512
 NUM_HELD_OUT = 10_000

@@ -1,0 +1,63 @@
+"""Triplet datasets: made from arrays, saved and loaded without loss; bad rows are named."""
+
+import numpy as np
+import pytest
+from datasets import Dataset
+
+from hf_alignet.errors import InputError
+from hf_alignet.triplets import FEATURES, check_triplets, load_triplets, make_triplets
+from hf_alignet.triplets.dataset import column
+
+ROWS = np.array([[0, 1, 2], [3, 1, 0], [2, 4, 3], [4, 0, 1]])
+SIMILARITIES = np.array([[3, 1, 2], [1, 3, 2], [1, 2, 3], [2, 2, 1]], dtype=np.float32)
+
+
+def test_make_triplets_works_out_the_odd_one():
+    dataset = make_triplets(ROWS, SIMILARITIES)
+    assert dataset.features == FEATURES
+    assert dataset["odd"][:] == [2, 1, 0, -1]  # a tie for the most similar pair leaves no odd one out
+    reference = Dataset.from_dict(
+        {"triplet": ROWS, "similarities": SIMILARITIES, "odd": [2, 1, 0, -1]}, features=FEATURES
+    )
+    assert dataset.to_dict() == reference.to_dict()
+
+
+@pytest.mark.parametrize("shape", [(4, 2), (3, 3), (12,)])
+def test_make_triplets_refuses_other_shapes(shape):
+    with pytest.raises(ValueError, match="shape"):
+        make_triplets(ROWS, np.zeros(shape))
+
+
+def test_round_trip_through_disk(tmp_path):
+    dataset = make_triplets(ROWS, SIMILARITIES)
+    dataset.save_to_disk(tmp_path / "folder")
+    dataset.to_parquet(tmp_path / "triplets.parquet")
+    for path in (tmp_path / "folder", tmp_path / "triplets.parquet"):
+        loaded = load_triplets(str(path))["train"]
+        assert loaded.features == FEATURES
+        np.testing.assert_array_equal(column(loaded, "triplet"), ROWS)
+        np.testing.assert_array_equal(column(loaded, "similarities"), SIMILARITIES)
+
+
+@pytest.mark.parametrize(
+    ("change", "required", "message"),
+    [
+        ({"triplet": [0, 1, 5]}, "similarities", r"row 2 .* points outside the 5 images: \[0, 1, 5\]"),
+        ({"triplet": [0, -1, 2]}, "similarities", "row 2 .* points outside"),
+        ({"triplet": [1, 0, 1]}, "similarities", "row 2 .* names an image twice"),
+        ({"similarities": [1, float("nan"), 2]}, "similarities", "row 2 .* not finite"),
+        ({"similarities": [1, float("inf"), 2]}, "similarities", "row 2 .* not finite"),
+        ({"odd": 3}, "odd", "row 2 .* not 0, 1 or 2: 3"),
+    ],
+)
+def test_bad_row_is_named(change, required, message):
+    rows = make_triplets(ROWS[:3], SIMILARITIES[:3]).to_list()
+    rows[2] |= change
+    with pytest.raises(InputError, match=message):
+        check_triplets(Dataset.from_list(rows, features=FEATURES), 5, required)
+
+
+def test_missing_column_lists_those_there():
+    dataset = make_triplets(ROWS, SIMILARITIES).remove_columns("similarities")
+    with pytest.raises(InputError, match=r"lack the column 'similarities'; there are triplet, odd"):
+        check_triplets(dataset, 5, "similarities")
