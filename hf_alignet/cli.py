@@ -1,5 +1,6 @@
 """Command lines of the recipes: dataclasses as flags, a YAML file as their defaults, and errors without tracebacks."""
 
+import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,14 +28,16 @@ def parse(
         dataclasses: their fields become flags.
         description: for `--help`.
         argv: the arguments, by default those of the process.
-        default_config: given the parsed flags, the YAML file to read when there is no `--config`.
+        default_config: given the parsed flags, a YAML file of defaults that hold where those do not say otherwise.
     """
     argv = sys.argv[1:] if argv is None else argv
     parser = HfArgumentParser(dataclasses, description=description, allow_abbrev=False)
     parser.add_argument("--config", help="YAML file with any of these settings; flags given beside it win")
-    given = parser.parse_known_args(argv)[0]
-    config = given.config or default_config(given)
+    config = parser.parse_known_args(argv)[0].config
     flags = _as_flags(parser, Path(config)) if config is not None else []
+    default = default_config(parser.parse_known_args([*flags, *argv])[0])
+    if default is not None:
+        flags = [*_as_flags(parser, default), *flags]
     try:
         *parsed, _, unknown = parser.parse_args_into_dataclasses(
             [*flags, *argv], return_remaining_strings=True, look_for_args_file=False
@@ -47,12 +50,18 @@ def parse(
 
 
 def run(main: Callable[[], None]) -> None:
-    """Calls a recipe's `main`; wrong input prints one line, from the first process, and exits with status 2."""
+    """Calls a recipe's `main`; wrong input prints one line and exits with status 2.
+
+    Every process speaks for itself: a picture that cannot be decoded may have been read by one of them alone.
+    """
     try:
         main()
     except InputError as error:
-        if PartialState().is_main_process:
-            print(f"error: {error}", file=sys.stderr)
+        state = PartialState()
+        process = f" (process {state.process_index})" if state.num_processes > 1 else ""
+        # A worker's error arrives with the worker's traceback, whose last line it is
+        message = str(error).strip().rpartition(f"{InputError.__module__}.{InputError.__name__}: ")[2]
+        print(f"error{process}: {message}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -71,6 +80,8 @@ def _as_flags(parser: HfArgumentParser, file: Path) -> list[str]:
     for key, value in settings.items():
         if isinstance(value, list):
             flags += [f"--{key}", *map(str, value)]
+        elif isinstance(value, dict):
+            flags.append(f"--{key}={json.dumps(value)}")
         elif value is not None:
             flags.append(f"--{key}={value}")
     return flags

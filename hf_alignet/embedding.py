@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,9 +78,7 @@ def embed_dataset(
         unit="image",
         disable=not progress or not state.is_main_process,
     )
-    was_training = encoder.training
-    encoder.eval()
-    with bar, torch.inference_mode():
+    with bar, _evaluation_mode(encoder), torch.inference_mode():
         batches = _Batches(encoder.preprocessor, encoded, rows, spans)
         for start, end, inputs in DataLoader(batches, batch_size=None, num_workers=num_workers):
             with torch.autocast(encoder.device.type, torch.bfloat16) if bf16 else contextlib.nullcontext():
@@ -88,8 +87,17 @@ def embed_dataset(
             if end % store.chunk == 0 or end == len(rows):
                 store.finish(start)
             bar.update(end - start)
-    encoder.train(was_training)
     return store.result(state, encoder.device)
+
+
+@contextlib.contextmanager
+def _evaluation_mode(encoder: "VisionEncoder") -> Iterator[None]:
+    was_training = encoder.training
+    encoder.eval()
+    try:
+        yield
+    finally:
+        encoder.train(was_training)
 
 
 class _Batches(torch.utils.data.Dataset):
@@ -183,11 +191,15 @@ def _describe(encoder: "VisionEncoder", images: Dataset, rows: np.ndarray, bf16:
     for name, tensor in sorted(encoder.model.state_dict().items()):
         weights.update(name.encode())
         weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    settings = {"model": encoder.backbone.config.to_dict(), "processor": encoder.processor.to_dict()}
     return {
         "shape": [len(rows), encoder.embedding_dim],
         "images": images._fingerprint,
         "rows": hashlib.blake2b(rows.astype(np.int64).tobytes(), digest_size=16).hexdigest(),
         "weights": weights.hexdigest(),
+        "settings": hashlib.blake2b(
+            json.dumps(settings, sort_keys=True, default=str).encode(), digest_size=16
+        ).hexdigest(),
         "pooling": encoder.pooling,
         "bf16": bf16,
     }

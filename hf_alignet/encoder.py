@@ -25,7 +25,14 @@ from transformers.utils import cached_file, find_adapter_config_file, logging
 from hf_alignet.embedding import embed_dataset
 from hf_alignet.errors import InputError
 from hf_alignet.images import Preprocessor, load_processor
-from hf_alignet.pooling import Pooling, check_pooling, choose_pooling, count_prefix_tokens, pool
+from hf_alignet.pooling import (
+    Pooling,
+    check_pooling,
+    choose_pooling,
+    count_prefix_tokens,
+    has_learned_pooler,
+    pool,
+)
 from hf_alignet.sources import split_revision
 
 ALIGNMENT_FILE = "alignment.json"
@@ -41,10 +48,15 @@ class VisionEncoder(nn.Module):
         processor: its image processor.
         pooling: `auto` picks what is right for the family, see `hf_alignet.pooling`.
 
+    Raises:
+        InputError: the model has no such pooling, or, with `auto`, a pooler of which a model in memory does not tell
+            whether it was trained; `from_pretrained` can tell.
+
     Attributes:
         pooling: `pooler`, `cls` or `mean`.
         embedding_dim: length d of an embedding.
-        num_prefix_tokens: class and register tokens before those of the patches, which `mean` leaves out.
+        num_prefix_tokens: class and register tokens before those of the patches, which `mean` leaves out; None for a
+            model that gives a feature map.
         projection: an optional linear head that only training uses; `add_projection` makes it.
 
     Example:
@@ -61,12 +73,20 @@ class VisionEncoder(nn.Module):
         self.processor = processor
         self.preprocessor = Preprocessor(processor)
         self.projection: nn.Linear | None = None
+        self.revision: str | None = None
         with torch.no_grad():
             inputs, outputs = self._try_forward()
+            if pooling == "auto" and has_learned_pooler(self.backbone):
+                raise InputError(
+                    f"nobody can tell whether the pooler of this {type(self.backbone).__name__} was trained; give the "
+                    "name or path of the checkpoint instead of the model, or set the pooling"
+                )
             pooling = choose_pooling(self.backbone, outputs, inputs) if pooling == "auto" else pooling
             self.pooling: Pooling = check_pooling(pooling, self.backbone, outputs, inputs)
             self.embedding_dim = pool(self.pooling, self.backbone, outputs, inputs).shape[1]
-            self.num_prefix_tokens = count_prefix_tokens(self.backbone, outputs, inputs)
+            has_tokens = outputs["last_hidden_state"].ndim == 3
+            self.num_prefix_tokens = count_prefix_tokens(self.backbone, outputs, inputs) if has_tokens else None
+        self.train(model.training)
 
     @classmethod
     def from_pretrained(
@@ -89,14 +109,19 @@ class VisionEncoder(nn.Module):
         if pooling == "auto":
             pooling = read_alignment(name_or_path).get("pooling", "auto")
         name, revision = split_revision(name_or_path)
-        if find_adapter_config_file(name, revision=revision) is not None:
-            base = PeftConfig.from_pretrained(name, revision=revision).base_model_name_or_path
-            encoder = cls.from_pretrained(base, pooling=pooling, trust_remote_code=trust_remote_code)
+        if _is_adapter(name, revision):
+            adapter = PeftConfig.from_pretrained(name, revision=revision)
+            base = f"{adapter.base_model_name_or_path}@{adapter.revision}" if adapter.revision else None
+            encoder = cls.from_pretrained(base or adapter.base_model_name_or_path, pooling, trust_remote_code)
             # Not AutoModel: for the tower of a dual model it would load the dual model and drop the adapter's weights.
             encoder.model = PeftModel.from_pretrained(encoder.model, name, revision=revision, is_trainable=True)
             return encoder
         model, missing = load_vision_model(name, revision, trust_remote_code)
-        encoder = cls(model, load_processor(name, revision=revision), pooling)
+        if pooling == "auto" and has_learned_pooler(model):
+            pooling = "pooler"  # learned, or it would have been left out
+        processor = load_processor(name, revision=revision, trust_remote_code=trust_remote_code)
+        encoder = cls(model, processor, pooling)
+        encoder.revision = revision
         random = sorted(missing & encoder.used_parameters())
         if random:
             raise InputError(
@@ -179,7 +204,7 @@ class VisionEncoder(nn.Module):
                 dead += [f"{name}.{child}" for child, _ in module.named_modules() if child]
         config.exclude_modules = [*(config.exclude_modules or []), *dead] or None
         try:
-            self.model = get_peft_model(self.model, config)
+            self.model = get_peft_model(self.model, config, revision=self.revision)
         except ValueError as error:
             raise InputError(f"LoRA finds no layer to adapt in {type(self.model).__name__}: {error}") from error
 
@@ -189,8 +214,11 @@ class VisionEncoder(nn.Module):
             self.model = self.model.merge_and_unload()
 
     def activation_checkpointing_enable(self, **options: Any) -> None:
-        """Trainer calls this for `--activation_checkpointing`."""
-        self.backbone.activation_checkpointing_enable(**options)
+        """Trainer calls this for `--activation_checkpointing`, or `--gradient_checkpointing` in older versions."""
+        backbone: Any = self.backbone
+        getattr(backbone, "activation_checkpointing_enable", backbone.gradient_checkpointing_enable)(**options)
+
+    gradient_checkpointing_enable = activation_checkpointing_enable
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Writes the model (or adapter) and its processor as transformers and PEFT do, and the head beside them."""
@@ -256,6 +284,13 @@ def _quiet_loading() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if has_bars:
             logging.enable_progress_bar()
+
+
+def _is_adapter(name: str, revision: str | None) -> bool:
+    try:
+        return find_adapter_config_file(name, revision=revision) is not None
+    except OSError as error:
+        raise InputError(f"cannot find the model {name!r}: {error}") from error
 
 
 def read_alignment(name_or_path: str) -> dict[str, Any]:

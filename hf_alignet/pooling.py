@@ -20,12 +20,17 @@ def choose_pooling(model: nn.Module, outputs: ModelOutput, inputs: dict[str, Ten
 
     The pooler, if there is one (a pooler without trained weights must have been removed before). Otherwise the CLS
     token, if there is one and the class knows a pooler at all: ViT and DeiT classifiers are trained through it.
-    Otherwise the
-    patch tokens: I-JEPA has no CLS token and MAE trains none.
+    Otherwise the patch tokens: I-JEPA has no CLS token and MAE trains none.
     """
     if outputs.get("pooler_output") is not None:
         return "pooler"
     return "cls" if count_prefix_tokens(model, outputs, inputs) > 0 and hasattr(model, "pooler") else "mean"
+
+
+def has_learned_pooler(model: nn.Module) -> bool:
+    """Whether there is a pooler with a layer of its own (ViT, DeiT), which many checkpoints have no weights for."""
+    pooler = getattr(model, "pooler", None)
+    return pooler is not None and any(isinstance(module, nn.Linear) for module in pooler.modules())
 
 
 def check_pooling(pooling: str, model: nn.Module, outputs: ModelOutput, inputs: dict[str, Tensor]) -> Pooling:

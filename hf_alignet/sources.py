@@ -40,6 +40,8 @@ def load_splits(path_or_id: str, config: str) -> DatasetDict:
 
 
 def split_revision(path_or_id: str) -> tuple[str, str | None]:
-    """`user/name@revision` -> (`user/name`, `revision`)."""
+    """`user/name@revision` -> (`user/name`, `revision`); a path that exists is left whole."""
+    if Path(path_or_id).expanduser().exists():
+        return path_or_id, None
     name, _, revision = path_or_id.partition("@")
     return name, revision or None

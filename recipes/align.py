@@ -29,6 +29,7 @@ from hf_alignet.errors import InputError
 from hf_alignet.evaluation import comparison_table, evaluate_splits
 from hf_alignet.hub import public_name
 from hf_alignet.images import load_images
+from hf_alignet.sources import split_revision
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments, StudentArguments, load_student
 from hf_alignet.student.checkpoints import find_checkpoint
 from hf_alignet.student.model import check_sharing
@@ -64,6 +65,7 @@ def load_data(data: DataArguments, seed: int) -> tuple[Dataset, DatasetDict, str
     if data.images is None or data.triplets is None:
         images = demo_images()
         return images, demo_triplets(images), "demo"
+    name = split_revision(public_name(data.triplets))[0].split("/")[-1]
     images, triplets = load_images(data.images), load_triplets(data.triplets)
     if "train" not in triplets:
         raise InputError(f"{data.triplets!r} has no split train; it has {', '.join(triplets)}")
@@ -71,31 +73,34 @@ def load_data(data: DataArguments, seed: int) -> tuple[Dataset, DatasetDict, str
         logger.warning("no held-out split: measuring on %.0f %% of the triplets, of images seen", 100 * HELD_OUT_SHARE)
         split = triplets["train"].train_test_split(HELD_OUT_SHARE, seed=seed)
         triplets = DatasetDict(train=split["train"], validation=split["test"])
-    return images, triplets, public_name(data.triplets)
+    return images, triplets, name
 
 
 def main() -> None:
     data, student, args = parse(
         [DataArguments, StudentArguments, AlignTrainingArguments],
         description=__doc__,
-        default_config=lambda given: None if given.triplets or given.model_name_or_path else DEMO_CONFIG,
+        default_config=lambda given: None if given.images or given.triplets else DEMO_CONFIG,
     )
     logging.basicConfig(level=logging.INFO if args.should_log else logging.ERROR, format="%(message)s")
     checkpoint = find_checkpoint(args.output_dir, args.resume_from_checkpoint)
     PartialState().wait_for_everyone()  # nobody writes there before all have looked
-    if args.push_to_hub:
-        check_sharing(student)
+    if data.images and not student.model_name_or_path:
+        raise InputError("give --model_name_or_path with --images; the small encoder of the demo knows only emoji")
     set_seed(args.seed)
 
+    encoder = load_student(student, default=ENCODER_DIRECTORY)
+    if args.push_to_hub and not student.merge_lora:
+        check_sharing(encoder)
     images, triplets, name = load_data(data, args.seed)
     held_out = {split: dataset for split, dataset in triplets.items() if split != "train"}
-    encoder = load_student(student, default=ENCODER_DIRECTORY)
     evaluated = held_out if args.eval_strategy != "no" else None  # while training; before and after, always
     trainer = AlignTrainer(encoder, args, images, triplets["train"], evaluated)
     trainer.provenance = {
         "base_model": public_name(student.model_name_or_path or "hf_alignet demo encoder"),
         "images": public_name(data.images or "hf_alignet demo"),
         "triplets": public_name(data.triplets or "hf_alignet demo"),
+        "teacher": None if data.triplets else "simulated raters, nothing here is about people",
         "num_images": len(images),
         "num_train_triplets": len(triplets["train"]),
     } | (

@@ -8,16 +8,16 @@ from datasets import Dataset
 
 from hf_alignet.similarity import PAIRS
 
-LEVELS = {"group": 2.0, "subgroup": 1.5, "concept": 2.0}  # what sharing a level adds to the similarity
-NOISE_DIM = 64  # raters' own ideas of a picture: random directions, whose dot products have SD NOISE / sqrt(NOISE_DIM)
+LEVELS = {"group": 2.0, "subgroup": 1.5, "concept": 6.0}  # what sharing a level adds to the similarity
+NOISE_DIM = 64  # raters' own ideas of a concept: random directions, whose dot products have SD NOISE / sqrt(NOISE_DIM)
 NOISE = 4.0
 
 
 class SimulatedRaters:
-    """Similarity of two pictures: the weights of the levels they share, plus noise that is fixed by the seed.
+    """Similarity of two pictures: the weights of the levels they share, plus noise between different concepts.
 
-    The noise is a dot product of random directions, one a concept, so that raters are consistently idiosyncratic: like
-    people, they also find some unrelated things alike.
+    The noise (SD 0.5) is a dot product of random directions, one a concept, fixed by the seed, so that raters are
+    consistently idiosyncratic: like people, they also find some unrelated things alike.
 
     Args:
         images: a dataset with the columns `group`, `subgroup` and `concept`.
@@ -37,5 +37,9 @@ class SimulatedRaters:
             sum(w * (self.codes[level][a] == self.codes[level][b]) for level, w in LEVELS.items()) for a, b in pairs
         ]
         if noisy:
-            columns = [c + (self.noise[a] * self.noise[b]).sum(1) for c, (a, b) in zip(columns, pairs, strict=True)]
+            concept = self.codes["concept"]
+            columns = [
+                column + np.where(concept[a] == concept[b], 0.0, (self.noise[a] * self.noise[b]).sum(1))
+                for column, (a, b) in zip(columns, pairs, strict=True)
+            ]
         return np.stack(columns, axis=1).astype(np.float32)

@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 
 from hf_alignet.encoder import VisionEncoder
 from hf_alignet.errors import InputError
-from hf_alignet.similarity import CHANCE, SimilarityKind, is_correct, odd_one_out, triplet_similarities
+from hf_alignet.similarity import CHANCE, NO_CHOICE, SimilarityKind, is_correct, odd_one_out, triplet_similarities
 from hf_alignet.triplets.dataset import ODD, SIMILARITIES, TRIPLET, check_triplets, column
 
 
@@ -37,7 +37,7 @@ def odd_one_out_accuracy(
     Args:
         embeddings: (n, d).
         triplets: (m, 3) rows of `embeddings`.
-        odd: (m,) positions in {0, 1, 2}; -1 where the label is undecided, which counts as wrong.
+        odd: (m,) positions in {0, 1, 2}.
         similarity: `dot`, `cosine` or `pearson`.
 
     Raises:
@@ -46,7 +46,7 @@ def odd_one_out_accuracy(
     if len(triplets) == 0:
         raise InputError("there are no triplets to measure odd-one-out accuracy on")
     if not np.isfinite(embeddings).all():
-        raise InputError(f"the embedding of image {np.argwhere(~np.isfinite(embeddings))[0][0]} is not finite")
+        raise InputError(f"row {np.argwhere(~np.isfinite(embeddings))[0][0]} of the embeddings is not finite")
     similarities = triplet_similarities(torch.as_tensor(embeddings), torch.as_tensor(triplets).long(), similarity)
     correct = int(is_correct(odd_one_out(similarities), torch.as_tensor(odd)).sum())
     interval = binomtest(correct, len(triplets)).proportion_ci(0.95, method="wilson")
@@ -62,6 +62,16 @@ def odd_labels(triplets: Dataset) -> np.ndarray:
     return odd_one_out(torch.from_numpy(column(triplets, SIMILARITIES))).numpy()
 
 
+def _scorable(triplets: Dataset, num_images: int, variant: str) -> Dataset:
+    """Checked triplets, without those whose label is undecided."""
+    required = ODD if ODD in triplets.column_names else SIMILARITIES
+    if required == SIMILARITIES:
+        check_triplets(triplets, num_images, required, variant)  # first, lest NaN passes for undecided
+    triplets = triplets.select(np.flatnonzero(odd_labels(triplets) != NO_CHOICE))
+    check_triplets(triplets, num_images, required, variant)
+    return triplets
+
+
 def evaluate_splits(
     encoder: VisionEncoder,
     images: Dataset,
@@ -75,7 +85,8 @@ def evaluate_splits(
     Args:
         encoder: the model.
         images: what the triplets point into.
-        splits: triplets by name of the variant.
+        splits: triplets by name of the variant. Those whose label is undecided (-1, or a tie of the teacher) have no
+            right answer, and are left out.
         name: of the dataset, for the names of the metrics.
         similarity: `dot`, `cosine` or `pearson`.
         **embed_options: see `hf_alignet.embedding.embed_dataset`.
@@ -83,9 +94,7 @@ def evaluate_splits(
     Returns:
         `{"name/variant/odd_one_out_accuracy": metric}`, the distinct image rows (U,), and their embeddings (U, d).
     """
-    for variant, dataset in splits.items():
-        required = ODD if ODD in dataset.column_names else SIMILARITIES
-        check_triplets(dataset, len(images), required, variant)
+    splits = {variant: _scorable(dataset, len(images), variant) for variant, dataset in splits.items()}
     table = np.concatenate([column(dataset, TRIPLET) for dataset in splits.values()])
     rows, positions = np.unique(table, return_inverse=True)
     embeddings = encoder.embed(images, rows=rows, **embed_options)

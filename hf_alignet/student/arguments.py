@@ -81,15 +81,22 @@ class AlignTrainingArguments(TrainingArguments):
     num_train_epochs: float = field(default=1.0, metadata={"help": "Passes over the training triplets."})
     warmup_steps: float = field(
         default=0.05,
-        metadata={"help": "Steps, or share of all steps if below 1, of linear warm-up (5 % as released)."},
+        metadata={"help": "Steps, or share of all steps if below 1, of linear warm-up (5 %% as released)."},
     )
     lr_scheduler_type: str = field(default="cosine", metadata={"help": "Course of the learning rate after warm-up."})
     logging_steps: float = field(default=10, metadata={"help": "Log every so many steps (a share of all if below 1)."})
+    hub_strategy: str = field(
+        default="end", metadata={"help": "Must stay end: the model is shared once, with its results."}
+    )
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "Must stay false: the collator needs columns that no model takes."}
     )
 
     def __post_init__(self) -> None:
+        if self.hub_strategy != "end":
+            raise InputError(
+                f"--hub_strategy must be end, got {self.hub_strategy}: a model is shared once, at the end"
+            )
         # Trainer wants to be told that there is no accelerator before it allows bf16.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         super().__post_init__()

@@ -35,4 +35,7 @@ def find_checkpoint(output_dir: str, resume_from_checkpoint: str | None) -> str 
         checkpoint = last
     if not (Path(checkpoint) / "trainer_state.json").is_file():
         raise InputError(f"{checkpoint} is not a checkpoint: it has no trainer_state.json")
+    output = Path(output_dir).resolve()
+    if output.exists() and os.listdir(output) and output != Path(checkpoint).resolve().parent:
+        raise InputError(f"{output_dir} is not empty, and {checkpoint} is not its own; give another --output_dir")
     return checkpoint

@@ -6,7 +6,7 @@ losses and gradients stay finite where `log(softmax(x))` overflows.
 """
 
 import math
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,6 @@ from torch import Tensor
 from hf_alignet.similarity import choice_log_probabilities, odd_of_pair
 
 LossType = Literal["kl", "jsd", "hard"]
-LOSS_TYPES: tuple[str, ...] = get_args(LossType)
 
 
 def triplet_kl(

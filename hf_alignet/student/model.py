@@ -4,9 +4,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from peft import LoraConfig
+from transformers import AutoConfig
 
 from hf_alignet.encoder import VisionEncoder
 from hf_alignet.errors import InputError
+from hf_alignet.sources import split_revision
 
 ALL_LINEAR = "all-linear"
 
@@ -54,6 +56,11 @@ def load_student(arguments: StudentArguments, default: Path) -> VisionEncoder:
     if arguments.use_lora:
         if encoder.is_adapter:
             raise InputError(f"{name!r} is an adapter already; leave out --use_lora to go on training it")
+        if not arguments.merge_lora and _is_a_part(encoder, name, arguments.trust_remote_code):
+            raise InputError(
+                f"{name!r} holds more than the vision tower, and AutoModel would put an adapter on all of it; add "
+                "--merge_lora to export plain weights of the tower"
+            )
         targets = arguments.lora_target_modules
         encoder.add_lora(
             LoraConfig(
@@ -66,15 +73,22 @@ def load_student(arguments: StudentArguments, default: Path) -> VisionEncoder:
     return encoder
 
 
-def check_sharing(arguments: StudentArguments) -> None:
-    """Refuses, before training, to push an adapter whose base only this machine has.
+def _is_a_part(encoder: VisionEncoder, name_or_path: str, trust_remote_code: bool) -> bool:
+    """Whether the checkpoint holds a larger model, of which the encoder is one tower."""
+    name, revision = split_revision(name_or_path)
+    whole = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
+    return whole.model_type != encoder.backbone.config.model_type
+
+
+def check_sharing(encoder: VisionEncoder) -> None:
+    """Refuses, before training, to push an adapter whose base model only this machine has.
 
     Raises:
-        InputError: an adapter on a local model is to be shared unmerged.
+        InputError: the base of the adapter is a local directory.
     """
-    name = arguments.model_name_or_path
-    if arguments.use_lora and not arguments.merge_lora and (name is None or Path(name).expanduser().exists()):
+    base = str(encoder.backbone.name_or_path)
+    if encoder.is_adapter and Path(base).expanduser().exists():
         raise InputError(
-            f"--push_to_hub would share an adapter whose base model {name or 'of the demo'} is not on the Hub, so "
-            "nobody could load it; add --merge_lora, or give the base by its Hub id"
+            f"--push_to_hub would share an adapter whose base model {base!r} is not on the Hub, so nobody could load "
+            "it; add --merge_lora, or give the base by its Hub id"
         )

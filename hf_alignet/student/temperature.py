@@ -6,7 +6,6 @@ gradient.
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 from scipy.optimize import brentq, minimize_scalar
@@ -49,6 +48,9 @@ def match_entropy(student: Tensor, teacher: Tensor, teacher_temperature: float =
 def maximize_likelihood(student: Tensor, odd: Tensor) -> float:
     """The τ† that makes given choices most likely: for the `hard` loss, whose teacher has no entropy to match.
 
+    A student that agrees with the choices no better than chance would be best at an infinite τ†, and one that agrees
+    with all of them at 0; neither could learn. Both get the spread of their similarities instead.
+
     Args:
         student: (n, 3) similarities of the student before training.
         odd: (n,) chosen odd ones out.
@@ -57,11 +59,10 @@ def maximize_likelihood(student: Tensor, odd: Tensor) -> float:
     def loss(log_temperature: float) -> float:
         return triplet_hard(student.double(), odd, math.exp(log_temperature)).mean().item()
 
-    return math.exp(_minimum(loss, _log_bounds(student)))
-
-
-def _minimum(function: Callable[[float], float], bounds: tuple[float, float]) -> float:
-    return float(minimize_scalar(function, bounds=bounds, method="bounded").x)
+    low, high = _log_bounds(student)
+    best = minimize_scalar(loss, bounds=(low, high), method="bounded").x
+    is_inside = min(best - low, high - best) > LOG_RANGE / 4
+    return math.exp(best if is_inside else (low + high) / 2)
 
 
 def _log_bounds(student: Tensor) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from huggingface_hub import HfApi
 from peft import PeftModel
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import BaseImageProcessor, PreTrainedModel, Trainer
+from transformers import BaseImageProcessor, PreTrainedModel, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
 from hf_alignet import __version__
@@ -107,6 +107,7 @@ class AlignTrainer(Trainer):
         self.anchor = Anchor(encoder) if args.anchor_weight > 0 else None
         if self.anchor is not None and args.anchor_type == "decoupled":
             self.add_callback(DecoupledAnchorCallback(self.anchor, args.anchor_weight))
+        self.add_callback(_LogTemperature(self))
         self.student_temperature = None if args.student_temperature == AUTO else float(args.student_temperature)
         self.exported_temperature = self.student_temperature
         self.provenance: dict[str, Any] = {}
@@ -188,7 +189,6 @@ class AlignTrainer(Trainer):
             with torch.no_grad():
                 projected = self.model.projection(embeddings.to(self.model.device)).float().cpu()
             self.student_temperature = self._best_temperature(projected, triplets, target)
-        self.log({"student_temperature": self.student_temperature})
 
     # ---- evaluation
 
@@ -364,6 +364,18 @@ class AlignTrainer(Trainer):
         return torch.from_numpy(self.model.embed(self.images, rows=rows, **self.embed_options()))
 
 
+class _LogTemperature(TrainerCallback):
+    """Logs the temperature when training begins; before, there is no log that it would stay in."""
+
+    def __init__(self, trainer: AlignTrainer):
+        self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        temperature = self.trainer.student_temperature
+        assert temperature is not None  # train() has chosen it
+        self.trainer.log({"student_temperature": temperature})
+
+
 class _Window:
     """Sums on the device between two logs, so that logging costs no synchronisation a step."""
 
@@ -406,6 +418,8 @@ def write_json(file: Path, content: dict[str, Any]) -> None:
 def _as_encoder(
     model: str | PreTrainedModel | PeftModel | VisionEncoder, processor: BaseImageProcessor | None
 ) -> VisionEncoder:
+    if processor is not None and not isinstance(model, PreTrainedModel | PeftModel):
+        raise InputError("processing_class goes with a bare model; a name, path or VisionEncoder brings its own")
     if isinstance(model, VisionEncoder):
         return model
     if isinstance(model, str):

@@ -96,9 +96,10 @@ def test_raters_follow_the_hierarchy_with_noise_that_is_theirs(images, splits):
     np.testing.assert_array_equal(noisy, column(splits["train"], "similarities")[:5000])
     np.testing.assert_array_equal(noisy, SimulatedRaters(images, seed=0).similarities(triplets))
     assert not np.array_equal(noisy, SimulatedRaters(images, seed=1).similarities(triplets))
-    assert set(np.unique(clean)) == {0.0, 2.0, 3.5, 5.5}
-    different = clean < 5
-    assert 0.3 < (noisy - clean)[different].std() < 0.7
+    assert set(np.unique(clean)) == {0.0, 2.0, 3.5, 9.5}
+    same = clean == 9.5  # one concept
+    assert same.any() and (noisy[same] == 9.5).all()
+    assert 0.4 < (noisy - clean)[~same].std() < 0.6
 
 
 def test_same_seed_same_triplets(images, splits):

@@ -29,14 +29,23 @@ def test_collapsed_model_scores_zero():
     assert metric["value"] == 0
 
 
-def test_undecided_label_is_wrong():
-    embeddings = np.array([[1.0, 0], [1, 0], [0, 1]])
-    assert odd_one_out_accuracy(embeddings, np.array([[0, 1, 2]]), np.array([2]))["value"] == 1
-    assert odd_one_out_accuracy(embeddings, np.array([[0, 1, 2]]), np.array([-1]))["value"] == 0
+def test_undecided_labels_are_not_scored(tiny_directory, images, triplets):
+    encoder = VisionEncoder.from_pretrained(str(tiny_directory("vit")))
+    decided = triplets.select(range(10))
+    rows = triplets.select(range(12)).to_list()
+    for row in rows[10:]:
+        row |= {"similarities": [2.0, 2.0, 1.0], "odd": -1}
+    with_ties = Dataset.from_list(rows, features=triplets.features)
+    expected = evaluate_splits(encoder, images, {"a": decided}, "set", progress=False)[0]
+    for dataset in (with_ties, with_ties.remove_columns("odd")):
+        assert evaluate_splits(encoder, images, {"a": dataset}, "set", progress=False)[0] == expected
+    rows[3]["similarities"] = [1.0, float("nan"), 0.0]
+    with pytest.raises(InputError, match="row 3 of the 'a' triplets has a similarity that is not finite"):
+        evaluate_splits(encoder, images, {"a": Dataset.from_list(rows).remove_columns("odd")}, "set")
 
 
 def test_nothing_is_scored_that_is_not_finite_or_not_there():
-    with pytest.raises(InputError, match="embedding of image 1 is not finite"):
+    with pytest.raises(InputError, match="row 1 of the embeddings is not finite"):
         odd_one_out_accuracy(np.array([[1.0], [np.nan], [2.0]]), np.array([[0, 1, 2]]), np.array([0]))
     with pytest.raises(InputError, match="no triplets"):
         odd_one_out_accuracy(np.ones((3, 1)), np.zeros((0, 3), int), np.zeros(0, int))

@@ -31,6 +31,14 @@ def test_likelihood_recovers_a_planted_temperature():
     assert maximize_likelihood(student, odd) == pytest.approx(0.4, rel=0.05)
 
 
+def test_choices_that_the_student_knows_nothing_about():
+    student = torch.randn(1000, 3)
+    spread = student.double().std(-1).mean().item()
+    always_wrong = 2 - student.argmin(-1)
+    for odd in (always_wrong, odd_one_out(student)):
+        assert maximize_likelihood(student, odd) == pytest.approx(spread, rel=1e-6)
+
+
 def test_teacher_that_is_always_certain():
     with pytest.raises(InputError, match="set --student_temperature to a number"):
         match_entropy(torch.randn(10, 3), 1e4 * torch.eye(3))

@@ -8,12 +8,17 @@ from datasets import Dataset, Features
 from datasets import Image as ImageFeature
 from peft import LoraConfig
 from PIL import Image
-from transformers import AutoModel, pipeline
+from transformers import AutoModel, TrainingArguments, pipeline
 
 from hf_alignet.encoder import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.similarity import choice_log_probabilities, odd_one_out, triplet_similarities
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments, triplet_kl
+
+# Its name from transformers 5.23 on, and before
+CHECKPOINTING = next(
+    name for name in ("activation_checkpointing", "gradient_checkpointing") if hasattr(TrainingArguments, name)
+)
 
 
 def arguments(tmp_path, **settings) -> AlignTrainingArguments:
@@ -274,7 +279,7 @@ def test_best_model_is_loaded_at_the_end(encoder, images, triplets, tmp_path):
     assert max(history) > history[-1]
 
 
-@pytest.mark.parametrize("settings", [{"bf16": True}, {"activation_checkpointing": True}, {"similarity": "cosine"}])
+@pytest.mark.parametrize("settings", [{"bf16": True}, {CHECKPOINTING: True}, {"similarity": "cosine"}])
 def test_other_settings_train(settings, encoder, images, triplets, tmp_path):
     trainer = AlignTrainer(encoder, arguments(tmp_path, **settings), images, triplets)
     trainer.train()
