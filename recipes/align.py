@@ -58,10 +58,15 @@ class DataArguments:
     )
 
 
-def load_data(data: DataArguments, seed: int) -> tuple[Dataset, DatasetDict, str]:
-    """Images, triplets by split (one of them `train`), and the name of the triplets."""
+def check_arguments(data: DataArguments, student: StudentArguments) -> None:
     if (data.images is None) != (data.triplets is None):
         raise InputError("give both --images and --triplets, which are rows of the images, or neither for the demo")
+    if data.images is not None and student.model_name_or_path is None:
+        raise InputError("give --model_name_or_path with your images: the small encoder of the demo knows only emoji")
+
+
+def load_data(data: DataArguments, seed: int) -> tuple[Dataset, DatasetDict, str]:
+    """Images, triplets by split (one of them `train`), and the name of the triplets."""
     if data.images is None or data.triplets is None:
         images = demo_images()
         return images, demo_triplets(images), "demo"
@@ -85,8 +90,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO if args.should_log else logging.ERROR, format="%(message)s")
     checkpoint = find_checkpoint(args.output_dir, args.resume_from_checkpoint)
     PartialState().wait_for_everyone()  # nobody writes there before all have looked
-    if data.images and not student.model_name_or_path:
-        raise InputError("give --model_name_or_path with --images; the small encoder of the demo knows only emoji")
+    check_arguments(data, student)
     set_seed(args.seed)
 
     encoder = load_student(student, default=ENCODER_DIRECTORY)

@@ -48,8 +48,8 @@ def match_entropy(student: Tensor, teacher: Tensor, teacher_temperature: float =
 def maximize_likelihood(student: Tensor, odd: Tensor) -> float:
     """The τ† that makes given choices most likely: for the `hard` loss, whose teacher has no entropy to match.
 
-    A student that agrees with the choices no better than chance would be best at an infinite τ†, and one that agrees
-    with all of them at 0; neither could learn. Both get the spread of their similarities instead.
+    Searched within a factor of ten of the spread of the student's similarities. Outside, next to nothing could be
+    learned, and a student that agrees with the choices no better than chance would be sent to infinity.
 
     Args:
         student: (n, 3) similarities of the student before training.
@@ -59,10 +59,9 @@ def maximize_likelihood(student: Tensor, odd: Tensor) -> float:
     def loss(log_temperature: float) -> float:
         return triplet_hard(student.double(), odd, math.exp(log_temperature)).mean().item()
 
-    low, high = _log_bounds(student)
-    best = minimize_scalar(loss, bounds=(low, high), method="bounded").x
-    is_inside = min(best - low, high - best) > LOG_RANGE / 4
-    return math.exp(best if is_inside else (low + high) / 2)
+    middle = sum(_log_bounds(student)) / 2
+    bounds = (middle - math.log(10), middle + math.log(10))
+    return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x)
 
 
 def _log_bounds(student: Tensor) -> tuple[float, float]:

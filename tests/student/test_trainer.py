@@ -152,7 +152,9 @@ def test_auto_temperature_matches_entropies_and_is_saved(encoder, images, triple
     trainer.save_model()
     saved = json.loads((trainer.output_dir / "alignment.json").read_text())
     assert saved["student_temperature"] == trainer.student_temperature
+    trainer.train()
     assert {"student_temperature": trainer.student_temperature}.items() <= trainer.state.log_history[0].items()
+    assert sum("student_temperature" in entry for entry in trainer.state.log_history) == 1
 
 
 def test_logs_hold_the_parts_of_the_loss_and_the_rates(encoder, images, triplets, tmp_path):
