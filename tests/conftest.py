@@ -1,8 +1,9 @@
 """Tests see no network, build their own tiny models, and find the development data by HF_ALIGNET_DATA."""
 
 import os
+import socket
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before any library of the Hub is imported
+os.environ["HF_HUB_OFFLINE"] = "1"  # before any library of the Hub is imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads a test on two busy cores are slower than one
 
 from pathlib import Path
@@ -70,3 +71,15 @@ def triplets() -> Dataset:
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch):
+    connect = socket.socket.connect
+
+    def connect_here(self, address):
+        if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            raise AssertionError(f"a test wants to connect to {address[0]}")
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect_here)

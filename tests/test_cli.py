@@ -1,7 +1,9 @@
+import json
 import re
 from dataclasses import dataclass, field
 
 import pytest
+import torch
 
 from hf_alignet.cli import parse, run
 from hf_alignet.errors import InputError
@@ -42,6 +44,24 @@ def test_default_configuration_depends_on_the_flags(tmp_path):
     assert parsed("--fast", default_config=default).limit is None
 
 
+def test_default_configuration_lies_below_the_file(tmp_path):
+    (tmp_path / "default.yaml").write_text("limit: 7\nrate: 2.0")
+    default = lambda given: None if given.fast else tmp_path / "default.yaml"  # noqa: E731
+    both = parsed(config="rate: 3.0", tmp_path=tmp_path, default_config=default)
+    assert (both.limit, both.rate) == (7, 3.0)
+    assert parsed(config="fast: true", tmp_path=tmp_path, default_config=default).limit is None
+
+
+def test_mappings_are_settings_too(tmp_path):
+    @dataclass
+    class WithMapping:
+        options: str = "{}"
+
+    (tmp_path / "config.yaml").write_text("options: {cycles: 2, name: 'a b'}")
+    options = parse([WithMapping], "", ["--config", str(tmp_path / "config.yaml")])[0].options
+    assert json.loads(options) == {"cycles": 2, "name": "a b"}
+
+
 @pytest.mark.parametrize(
     ("argv", "config", "message"),
     [
@@ -68,6 +88,22 @@ def test_wrong_input_is_one_line(capsys):
     with pytest.raises(SystemExit, match="2"):
         run(main)
     assert capsys.readouterr().err == "error: row 7 is bad\n"
+
+
+def test_worker_and_other_processes_are_heard(capsys, monkeypatch):
+    class Second:
+        process_index, num_processes = 1, 2
+
+    monkeypatch.setattr("hf_alignet.cli.PartialState", Second)
+    dataset = [0, 1, 2]
+    loader = torch.utils.data.DataLoader(dataset, collate_fn=_refuse, num_workers=1)
+    with pytest.raises(SystemExit, match="2"):
+        run(lambda: list(loader))
+    assert capsys.readouterr().err == "error (process 1): row 0 is bad\n"
+
+
+def _refuse(rows):
+    raise InputError(f"row {rows[0]} is bad")
 
 
 def test_other_errors_keep_their_traceback():

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ from transformers import AutoModel
 
 from hf_alignet.encoder import VisionEncoder
 from hf_alignet.errors import InputError
+from hf_alignet.images import load_processor
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -48,6 +50,25 @@ def test_pooler_without_weights_is_never_used(tiny_directory):
     assert encoder.pooling == "cls" and encoder.model.pooler is None
     with pytest.raises(InputError, match="no trained pooler"):
         VisionEncoder.from_pretrained(directory, pooling="pooler")
+
+
+def test_pooler_of_a_model_in_memory_is_not_trusted(tiny_directory):
+    model = transformers.AutoModel.from_pretrained(tiny_directory("vit_classifier"))
+    processor = load_processor(str(tiny_directory("vit_classifier")))
+    with pytest.raises(InputError, match="whether the pooler of this ViTModel was trained"):
+        VisionEncoder(model, processor)
+    assert VisionEncoder(model, processor, pooling="cls").pooling == "cls"
+
+
+def test_embedding_leaves_the_mode_as_it_was(tiny_directory, images):
+    encoder = VisionEncoder.from_pretrained(str(tiny_directory("resnet")))
+    assert not encoder.training and not encoder.model.training
+    encoder.embed(images, progress=False)
+    assert not encoder.training and not encoder.model.training
+    encoder.train()
+    with pytest.raises(InputError, match="need a column 'image'"):
+        encoder.embed(images.rename_column("image", "picture"), progress=False)
+    assert encoder.training and encoder.model.training
 
 
 def test_mean_pooling_leaves_out_class_and_register_tokens(tiny_directory, images):
@@ -183,11 +204,28 @@ def test_directory_with_other_embeddings_is_refused(tiny_directory, images, tmp_
     encoder.embed(images, save_to=tmp_path, progress=False)
     with pytest.raises(InputError, match="embeddings of something else .*bf16 differ"):
         encoder.embed(images, save_to=tmp_path, bf16=True, progress=False)
+    encoder.processor.image_mean = [0.0, 0.0, 0.0]
+    with pytest.raises(InputError, match="embeddings of something else .*settings differ"):
+        encoder.embed(images, save_to=tmp_path, progress=False)
 
 
-def test_model_that_is_not_there():
+@pytest.mark.parametrize("pooling", ["auto", "cls"])
+def test_model_that_is_not_there(pooling):
     with pytest.raises(InputError, match="no/such-model"):
-        VisionEncoder.from_pretrained("no/such-model")
+        VisionEncoder.from_pretrained("no/such-model", pooling)
+
+
+def test_path_with_an_at_sign_is_a_path(tiny_directory, tmp_path):
+    shutil.copytree(tiny_directory("vit"), tmp_path / "vit@home")
+    assert VisionEncoder.from_pretrained(str(tmp_path / "vit@home")).embedding_dim == 32
+
+
+def test_adapter_remembers_the_revision_of_its_base(tiny_directory, tmp_path):
+    encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
+    encoder.revision = "v2"
+    encoder.add_lora(LoraConfig(r=2, target_modules="all-linear"))
+    encoder.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "adapter_config.json").read_text())["revision"] == "v2"
 
 
 def test_text_model_is_refused(tmp_path):

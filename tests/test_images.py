@@ -57,7 +57,7 @@ def test_exif_rotation_is_undone():
     assert upright.size == (2, 4) and upright.getpixel((1, 0)) == (255, 255, 255)
 
 
-@pytest.mark.parametrize("broken", [b"not a picture", b"", None])
+@pytest.mark.parametrize("broken", [b"not a picture", b"", None, b"BM" + bytes(12) + b"\x28" + bytes(60)])
 def test_undecodable_picture_is_named(broken):
     good = encoded(Image.new("RGB", (4, 4)), "PNG")
     with pytest.raises(InputError, match=r"image row 1 \(holiday.jpg\) cannot be decoded"):
@@ -73,7 +73,6 @@ def test_truncated_picture_is_named():
 def test_images_are_found_in_folders_and_files(images, tmp_path):
     images.save_to_disk(tmp_path / "both" / "images")
     images.to_parquet(tmp_path / "images.parquet")
-    images.push = None
     for path in (tmp_path / "both", tmp_path / "both" / "images", tmp_path / "images.parquet"):
         loaded = load_images(str(path))
         assert len(loaded) == 24 and read_pictures(loaded, [3])[0].size == (40, 32)

@@ -80,5 +80,5 @@ def _bars(axes: Axes, base: dict[str, Metric], aligned: dict[str, Metric]) -> No
     axes.axhline(next(iter(base.values()))["chance"], color=CHANCE_LINE, linestyle=":", label="chance")
     axes.set_xticks(x, [name.split("/")[1].replace("_", "\n", 1) for name in base])
     axes.set(ylim=(0, 1), ylabel="odd-one-out accuracy")
-    axes.legend(frameon=False, ncols=3, loc="upper right")
+    axes.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
     axes.spines[["top", "right"]].set_visible(False)

@@ -31,13 +31,14 @@ def model_card(directory: Path, model_name: str, **metadata: Any) -> ModelCard:
     alignment = json.loads((directory / "alignment.json").read_text())
     results_file = directory / "results.json"
     results = json.loads(results_file.read_text()) if results_file.exists() else {"base": {}, "aligned": {}}
+    data_ids = [_hub_id(alignment.get(role)) for role in ("triplets", "images")]
     is_adapter = (directory / "adapter_config.json").exists()
     data = ModelCardData(
         model_name=model_name,
         library_name="peft" if is_adapter else "transformers",
         pipeline_tag="image-feature-extraction",
         base_model=_hub_id(alignment.get("base_model")),
-        datasets=[i for i in (_hub_id(alignment.get("triplets")), _hub_id(alignment.get("images"))) if i] or None,
+        datasets=list(dict.fromkeys(i for i in data_ids if i)) or None,
         tags=TAGS,
         eval_results=_eval_results(alignment, results) or None,
         **metadata,

@@ -1,7 +1,6 @@
 import json
 import re
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -10,6 +9,7 @@ from huggingface_hub import ModelCard
 
 from hf_alignet.encoder import VisionEncoder
 from hf_alignet.hub import public_name, write_model_card
+from hf_alignet.similarity import prepare_embeddings
 
 METRIC = {"value": 0.5, "n": 100, "chance": 1 / 3, "ci95": [0.4, 0.6]}
 RESULTS = {"base": {"things/test/odd_one_out_accuracy": METRIC | {"value": 0.4}}}
@@ -62,14 +62,30 @@ def test_card_without_results_leaves_the_section_out(tmp_path):
 
 @pytest.mark.parametrize(("family", "pooling"), [("vit", "auto"), ("vit", "cls"), ("dinov2_with_registers", "mean")])
 def test_usage_snippet_runs_and_gives_our_embedding(family, pooling, tiny_directory, pictures, images, tmp_path):
+    assert_snippet_gives_our_embedding(family, pooling, "dot", tiny_directory, pictures, images, tmp_path)
+
+
+@pytest.mark.parametrize(("family", "similarity"), [("resnet", "cosine"), ("vit", "pearson")])
+def test_usage_snippet_follows_the_similarity(family, similarity, tiny_directory, pictures, images, tmp_path):
+    assert_snippet_gives_our_embedding(family, "mean", similarity, tiny_directory, pictures, images, tmp_path)
+
+
+def assert_snippet_gives_our_embedding(family, pooling, similarity, tiny_directory, pictures, images, tmp_path):
     encoder = VisionEncoder.from_pretrained(str(tiny_directory(family)), pooling)
     encoder.save_pretrained(tmp_path)
-    text = written(tmp_path, {"pooling": encoder.pooling, "num_prefix_tokens": encoder.num_prefix_tokens})
+    alignment = {"pooling": encoder.pooling, "num_prefix_tokens": encoder.num_prefix_tokens, "similarity": similarity}
+    text = written(tmp_path, alignment)
     (snippet,) = re.findall(r"```python\n(.*?)```", text, re.S)
     scope = {"images": pictures}
     exec(snippet.replace("user/aligned", str(tmp_path)), scope)
-    np.testing.assert_allclose(scope["embeddings"], encoder.embed(images, progress=False), atol=1e-5)
-    torch.testing.assert_close(scope["similarities"], scope["embeddings"] @ scope["embeddings"].T)
+    expected = prepare_embeddings(torch.from_numpy(encoder.embed(images, progress=False)), similarity)
+    torch.testing.assert_close(scope["embeddings"], expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(scope["similarities"], expected @ expected.T, atol=1e-4, rtol=1e-4)
+
+
+def test_teacher_is_named_where_it_is_known(tmp_path):
+    assert "**Teacher:** simulated raters" in written(tmp_path, {"teacher": "simulated raters"})
+    assert "Teacher:" not in written(tmp_path, {"teacher": None})
 
 
 def test_public_name(tmp_path):

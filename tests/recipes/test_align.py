@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict, load_from_disk
+from datasets import Image as ImageFeature
 from fakehub import TOKEN, FakeHub
 from huggingface_hub import ModelCard
 from peft import LoraConfig
@@ -82,22 +84,40 @@ PULL = """
 import sys
 sys.modules["hf_alignet"] = None  # not importable here
 import numpy as np, torch
+from datasets import load_from_disk
 from huggingface_hub import model_info
 from transformers import AutoModel, AutoImageProcessor
 model, processor = AutoModel.from_pretrained(sys.argv[1]).eval(), AutoImageProcessor.from_pretrained(sys.argv[1])
 print(type(model).__name__, sum("lora_" in name for name, _ in model.named_parameters()))
 info = model_info(sys.argv[1])
 print([result.metric_value for result in info.card_data.eval_results], info.library_name)
+inputs = processor(load_from_disk(sys.argv[2])["image"][:], return_tensors="pt")
+with torch.no_grad():
+    np.save(sys.argv[3], model(**inputs).pooler_output)
 """
+
+
+def pull(hub, tmp_path, repository: str, out: Path) -> list[str]:
+    """What a stranger without this package sees of a model; its embeddings have to be those of our output."""
+    script = [sys.executable, "-c", PULL, repository, str(tmp_path / "data" / "images"), str(tmp_path / "pulled.npy")]
+    environment = {**ENVIRONMENT, **hub.env(tmp_path / "other_cache")}
+    pulled = subprocess.run(script, capture_output=True, text=True, env=environment)
+    assert pulled.returncode == 0, pulled.stderr[-3000:]
+    images = load_from_disk(tmp_path / "data" / "images")
+    ours = VisionEncoder.from_pretrained(str(out)).embed(images, progress=False)
+    np.testing.assert_allclose(np.load(tmp_path / "pulled.npy"), ours, atol=1e-5)
+    return pulled.stdout.split("\n")[:2]
 
 
 @pytest.mark.multi_process
 @pytest.mark.parametrize("lora", ["full", "merged"])
 def test_push_shares_a_plain_model_and_nothing_private(lora, flags, tmp_path):
     lora_flags = ["--use_lora", "--lora_r", 2, "--merge_lora"] if lora == "merged" else []
+    saving = ["--save_strategy", "steps", "--save_steps", 2]
     with FakeHub(forbidden=[str(tmp_path), str(ROOT), str(Path.home()) + "/"]) as hub:
         environment = {**ENVIRONMENT, **hub.env(tmp_path / "cache")}
-        run = align(*flags, *lora_flags, "--push_to_hub", "--hub_model_id", "tester/aligned", environment=environment)
+        pushing = ["--push_to_hub", "--hub_model_id", "tester/aligned"]
+        run = align(*flags, *lora_flags, *saving, *pushing, environment=environment)
         assert run.returncode == 0, run.stderr[-3000:]
         assert TOKEN not in run.stdout + run.stderr
         assert set(hub.ls("model", "tester/aligned")) == {
@@ -111,11 +131,48 @@ def test_push_shares_a_plain_model_and_nothing_private(lora, flags, tmp_path):
         assert shared.metric_name == name and shared.metric_value == measured["value"]
         assert shared.metric_args["n"] == 8 and shared.metric_args["chance"] == pytest.approx(1 / 3)
         assert shared.metric_args["before"] == results["base"][name]["value"]
-        pull = [sys.executable, "-c", PULL, "tester/aligned"]
-        environment |= hub.env(tmp_path / "other_cache")
-        pulled = subprocess.run(pull, capture_output=True, text=True, env=environment)
-        assert pulled.returncode == 0, pulled.stderr[-3000:]
-        assert pulled.stdout.split("\n")[:2] == ["Dinov2Model 0", f"[{measured['value']}] transformers"]
+        seen = pull(hub, tmp_path, "tester/aligned", tmp_path / "out")
+        assert seen == ["Dinov2Model 0", f"[{measured['value']}] transformers"]
+
+
+SHARE = """
+import sys
+from datasets import load_from_disk
+from huggingface_hub import HfApi
+HfApi().create_repo("tester/base")
+HfApi().upload_folder(repo_id="tester/base", folder_path=sys.argv[1])
+for config in ("images", "triplets"):
+    load_from_disk(sys.argv[2] + "/" + config).push_to_hub("tester/data", config)
+"""
+
+
+@pytest.mark.multi_process
+def test_adapter_from_the_hub_to_the_hub(flags, data, tiny_directory, triplets, tmp_path):
+    splits = DatasetDict(train=triplets.select(range(24)), far=triplets.select(range(24, 32)))
+    splits["near"] = triplets.select(range(32, 40))
+    splits.save_to_disk(tmp_path / "three" / "triplets")
+    load_from_disk(data / "images").save_to_disk(tmp_path / "three" / "images")
+    settings = {"model_name_or_path": "tester/base", "images": "tester/data", "triplets": "tester/data", "bf16": True}
+    settings |= {"use_lora": True, "lora_r": 2, "push_to_hub": True, "hub_model_id": "tester/adapter", "max_steps": 2}
+    settings |= {"output_dir": str(tmp_path / "out"), "per_device_train_batch_size": 8}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
+    with FakeHub(forbidden=[str(tmp_path), str(ROOT), str(Path.home()) + "/"]) as hub:
+        environment = {**ENVIRONMENT, **hub.env(tmp_path / "cache")}
+        share = [sys.executable, "-c", SHARE, str(tiny_directory("dinov2")), str(tmp_path / "three")]
+        shared = subprocess.run(share, capture_output=True, text=True, env=environment)
+        assert shared.returncode == 0, shared.stderr[-3000:]
+        run = align("--config", tmp_path / "config.yaml", environment=environment)
+        assert run.returncode == 0, run.stderr[-3000:]
+        assert "adapter_model.safetensors" in hub.ls("model", "tester/adapter")
+        results = json.loads(hub.read("model", "tester/adapter", "results.json"))
+        names = ["data/far/odd_one_out_accuracy", "data/near/odd_one_out_accuracy"]
+        assert list(results["aligned"]) == names
+        assert results["settings"]["precision"] == "bf16"
+        entries = yaml.safe_load(hub.read("model", "tester/adapter", ".eval_results/odd_one_out.yaml"))
+        assert [entry["dataset"]["task_id"] for entry in entries] == ["far", "near"]
+        assert {entry["dataset"]["id"] for entry in entries} == {"tester/data"}
+        card = ModelCard(hub.read("model", "tester/adapter", "README.md").decode()).data
+        assert (card.base_model, card.datasets, card.library_name) == ("tester/base", ["tester/data"], "peft")
 
 
 @pytest.fixture
@@ -136,8 +193,31 @@ def refusal(monkeypatch, capsys):
     return refused
 
 
-def test_adapter_on_a_local_model_is_not_pushed(flags, refusal):
+def test_adapter_on_a_local_model_is_not_pushed(flags, refusal, tmp_path):
     assert "--merge_lora" in refusal(*flags, "--use_lora", "--push_to_hub")
+    adapter = VisionEncoder.from_pretrained(flags[1])
+    adapter.add_lora(LoraConfig(r=2, target_modules="all-linear"))
+    adapter.save_pretrained(tmp_path / "adapter")
+    flags[1] = tmp_path / "adapter"
+    assert "--merge_lora" in refusal(*flags, "--push_to_hub")
+
+
+def test_adapter_on_a_part_of_a_model_is_not_exported(flags, refusal, tiny_directory):
+    flags[1] = tiny_directory("clip")
+    assert "more than the vision tower" in refusal(*flags, "--use_lora")
+
+
+def test_own_data_need_a_model(flags, refusal):
+    assert "give --model_name_or_path with your images" in refusal(*flags[2:])
+
+
+def test_undecodable_image_is_named_by_a_worker(flags, data, images, refusal):
+    rows = images.cast_column("image", ImageFeature(decode=False)).to_list()
+    rows[5]["image"] = {"bytes": b"not a picture", "path": "holiday.jpg"}
+    shutil.rmtree(data / "images")
+    Dataset.from_list(rows, features=images.features).save_to_disk(data / "images")
+    message = refusal(*flags, "--dataloader_num_workers", 1).strip().splitlines()[-1]
+    assert message.startswith("error: image row 5 (holiday.jpg) cannot be decoded")
 
 
 @pytest.mark.parametrize(
@@ -168,6 +248,14 @@ def test_directory_of_another_run_is_refused(flags, refusal, tmp_path):
     (tmp_path / "out" / "model.safetensors").touch()
     message = refusal(*flags)
     assert "is not empty" in message and "--resume_from_checkpoint last" in message
+
+
+def test_checkpoint_of_another_run_is_refused(flags, refusal, tmp_path):
+    for directory in (tmp_path / "out", tmp_path / "other" / "checkpoint-2"):
+        directory.mkdir(parents=True)
+        (directory / "trainer_state.json").touch()
+    message = refusal(*flags, "--resume_from_checkpoint", tmp_path / "other" / "checkpoint-2")
+    assert "is not its own" in message
 
 
 def test_checkpoint_that_is_not_there(flags, refusal, tmp_path):
