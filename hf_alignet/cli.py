@@ -22,13 +22,16 @@ def parse(
     """One instance of each dataclass, from flags over `--config file.yaml` over the defaults of the fields.
 
     YAML entries go through the same parser as flags, so that types and choices are checked, and a key that is no flag
-    is an error; errors print the usage and exit with status 2.
+    is an error; those errors print the usage and exit with status 2.
 
     Args:
         dataclasses: their fields become flags.
         description: for `--help`.
         argv: the arguments, by default those of the process.
         default_config: given the parsed flags, a YAML file of defaults that hold where those do not say otherwise.
+
+    Raises:
+        InputError: a dataclass refuses its values.
     """
     argv = sys.argv[1:] if argv is None else argv
     parser = HfArgumentParser(dataclasses, description=description, allow_abbrev=False)
@@ -43,7 +46,7 @@ def parse(
             [*flags, *argv], return_remaining_strings=True, look_for_args_file=False
         )
     except ValueError as error:  # a dataclass refuses its values
-        parser.error(str(error))
+        raise InputError(str(error)) from error
     if unknown:
         parser.error(f"unknown flags: {' '.join(unknown)}")
     return tuple(parsed)

@@ -15,7 +15,6 @@ The same as a small adapter on the frozen model, shared on the Hub: add
 """
 
 import logging
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from accelerate import PartialState
@@ -32,6 +31,7 @@ from hf_alignet.images import load_images
 from hf_alignet.sources import split_revision
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments, StudentArguments, load_student
 from hf_alignet.student.checkpoints import find_checkpoint
+from hf_alignet.student.data import DataArguments, training_data
 from hf_alignet.student.model import check_sharing
 from hf_alignet.triplets import load_triplets
 
@@ -39,30 +39,6 @@ DEMO_CONFIG = Path(__file__).parent / "configs" / "demo.yaml"
 HELD_OUT_SHARE = 0.05
 
 logger = logging.getLogger("align")
-
-
-@dataclass
-class DataArguments:
-    """The data. Both or neither: triplets are rows of the images."""
-
-    images: str | None = field(
-        default=None,
-        metadata={"help": "Path or Hub id of a dataset with a column `image`. Default: the embedded demo (emoji)."},
-    )
-    triplets: str | None = field(
-        default=None,
-        metadata={
-            "help": "Path or Hub id of triplets: columns `triplet` (three rows of the images) and `similarities` (the "
-            "teacher's, in the order 01, 02, 12). Every split but train is held out and measured. Default: the demo's."
-        },
-    )
-
-
-def check_arguments(data: DataArguments, student: StudentArguments) -> None:
-    if (data.images is None) != (data.triplets is None):
-        raise InputError("give both --images and --triplets, which are rows of the images, or neither for the demo")
-    if data.images is not None and student.model_name_or_path is None:
-        raise InputError("give --model_name_or_path with your images: the small encoder of the demo knows only emoji")
 
 
 def load_data(data: DataArguments, seed: int) -> tuple[Dataset, DatasetDict, str]:
@@ -90,7 +66,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO if args.should_log else logging.ERROR, format="%(message)s")
     checkpoint = find_checkpoint(args.output_dir, args.resume_from_checkpoint)
     PartialState().wait_for_everyone()  # nobody writes there before all have looked
-    check_arguments(data, student)
+    if data.images is not None and student.model_name_or_path is None:
+        raise InputError("give --model_name_or_path with your images: the small encoder of the demo knows only emoji")
     set_seed(args.seed)
 
     encoder = load_student(student, default=ENCODER_DIRECTORY)
@@ -99,7 +76,7 @@ def main() -> None:
     images, triplets, name = load_data(data, args.seed)
     held_out = {split: dataset for split, dataset in triplets.items() if split != "train"}
     evaluated = held_out if args.eval_strategy != "no" else None  # while training; before and after, always
-    trainer = AlignTrainer(encoder, args, images, triplets["train"], evaluated)
+    trainer = AlignTrainer(encoder, args, images, training_data(data, images, triplets["train"], args.seed), evaluated)
     trainer.provenance = {
         "base_model": public_name(student.model_name_or_path or "hf_alignet demo encoder"),
         "images": public_name(data.images or "hf_alignet demo"),

@@ -64,6 +64,14 @@ class AlignTrainingArguments(TrainingArguments):
         },
     )
 
+    images_per_cluster: int = field(
+        default=4,
+        metadata={"help": "In-batch triplets: images of each cluster (or class) in a batch, which it must divide."},
+    )
+    triplets_per_batch: int | None = field(
+        default=None, metadata={"help": "In-batch triplets: a random subset of so many. Default: all in the batch."}
+    )
+
     # Defaults of Trainer that would be wrong here, or that the paper sets otherwise
     output_dir: str | None = field(
         default="outputs/demo-aligned",
@@ -72,7 +80,11 @@ class AlignTrainingArguments(TrainingArguments):
         },
     )
     per_device_train_batch_size: int = field(
-        default=64, metadata={"help": "Triplets a step and device; each distinct image among them is embedded once."}
+        default=64,
+        metadata={
+            "help": "Triplets a step and device, each distinct image of which is embedded once; with in-batch "
+            "triplets, images a step and device."
+        },
     )
     per_device_eval_batch_size: int = field(
         default=64, metadata={"help": "Images a forward pass and device in evaluation."}
@@ -108,6 +120,8 @@ class AlignTrainingArguments(TrainingArguments):
         _check_positive("teacher_temperature", self.teacher_temperature)
         if not (math.isfinite(self.anchor_weight) and self.anchor_weight >= 0):
             raise InputError(f"--anchor_weight must be 0 or more, got {self.anchor_weight}")
+        if self.triplets_per_batch is not None and self.triplets_per_batch < 1:
+            raise InputError(f"--triplets_per_batch must be at least 1, got {self.triplets_per_batch}")
         if self.projection_dim is not None and self.projection_dim < 1:
             raise InputError(f"--projection_dim must be at least 1, got {self.projection_dim}")
         if self.remove_unused_columns:

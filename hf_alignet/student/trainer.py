@@ -6,7 +6,6 @@ anchor are functions. Checkpoints hold what any checkpoint of Trainer holds, wit
 
 import json
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,15 +24,25 @@ from hf_alignet import __version__
 from hf_alignet.encoder import ALIGNMENT_FILE, PROJECTION_FILE, VisionEncoder, read_alignment
 from hf_alignet.errors import InputError
 from hf_alignet.images import load_processor
-from hf_alignet.similarity import choice_log_probabilities, entropy, is_correct, odd_one_out, triplet_similarities
+from hf_alignet.similarity import (
+    NO_CHOICE,
+    choice_log_probabilities,
+    entropy,
+    is_correct,
+    odd_one_out,
+    triplet_similarities,
+)
 from hf_alignet.student.anchoring import Anchor, DecoupledAnchorCallback
 from hf_alignet.student.arguments import AUTO, AlignTrainingArguments
-from hf_alignet.student.collator import TripletCollator
+from hf_alignet.student.collator import InBatchCollator, TripletCollator
+from hf_alignet.student.logs import LogWindow
 from hf_alignet.student.losses import triplet_hard, triplet_jsd, triplet_kl
 from hf_alignet.student.temperature import match_entropy, maximize_likelihood
+from hf_alignet.triplets.batches import ClusterSampler, TeacherVectors, sample_in_batch
 from hf_alignet.triplets.dataset import ODD, SIMILARITIES, TRIPLET, check_triplets, column
 
 CALIBRATION_TRIPLETS = 512
+CALIBRATION_BATCHES = 8  # that they come from, if they are in-batch
 # Event logs carry the name of the machine in theirs.
 NOT_SHARED = ["checkpoint-*", "runs/*", "*.bin", "*.pt", "*.pth", "*.tmp", PROJECTION_FILE]
 
@@ -45,7 +54,8 @@ class AlignTrainer(Trainer):
         model: a path or Hub id, a vision `PreTrainedModel`, a `PeftModel`, or a `VisionEncoder`.
         args: settings.
         images: the image dataset that triplets point into.
-        train_dataset: triplets with `similarities` (or `odd`, for `loss_type="hard"`).
+        train_dataset: triplets with `similarities` (or `odd`, for `loss_type="hard"`); or `TeacherVectors`, for
+            in-batch triplets.
         eval_dataset: held-out triplets of the same images, or a dict of several.
         processing_class: the image processor; by default that of the model.
         **kwargs: as for `transformers.Trainer` (callbacks, optimizers, …).
@@ -70,7 +80,7 @@ class AlignTrainer(Trainer):
         model: str | PreTrainedModel | PeftModel | VisionEncoder,
         args: AlignTrainingArguments,
         images: Dataset,
-        train_dataset: Dataset | None = None,
+        train_dataset: Dataset | TeacherVectors | None = None,
         eval_dataset: Dataset | dict[str, Dataset] | None = None,
         processing_class: BaseImageProcessor | None = None,
         **kwargs: Any,
@@ -92,13 +102,18 @@ class AlignTrainer(Trainer):
         self.target = ODD if args.loss_type == "hard" else SIMILARITIES
         splits = eval_dataset if isinstance(eval_dataset, dict) else {"validation": eval_dataset}
         for split, dataset in {"train": train_dataset, **splits}.items():
-            if dataset is not None:
+            if isinstance(dataset, Dataset):
                 check_triplets(dataset, len(images), self.target, split)
         self.images = images
+        collator = (
+            InBatchCollator(images, encoder.preprocessor, self.target, args.triplets_per_batch, args.seed)
+            if isinstance(train_dataset, TeacherVectors)
+            else TripletCollator(images, encoder.preprocessor, self.target)
+        )
         super().__init__(
             model=encoder,
             args=args,
-            data_collator=TripletCollator(images, encoder.preprocessor, self.target),
+            data_collator=collator,
             train_dataset=_with_columns(train_dataset, [TRIPLET, self.target]),
             eval_dataset=eval_dataset,
             processing_class=encoder.processor,
@@ -111,7 +126,7 @@ class AlignTrainer(Trainer):
         self.student_temperature = None if args.student_temperature == AUTO else float(args.student_temperature)
         self.exported_temperature = self.student_temperature
         self.provenance: dict[str, Any] = {}
-        self._window = _Window()
+        self._window = LogWindow()
 
     @property
     def output_dir(self) -> Path:
@@ -125,7 +140,7 @@ class AlignTrainer(Trainer):
         """As Trainer does; picks the student's temperature first, unless it comes with the checkpoint."""
         if not resume_from_checkpoint:
             self.calibrate()
-        self._window = _Window()
+        self._window = LogWindow()
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def compute_loss(
@@ -158,7 +173,7 @@ class AlignTrainer(Trainer):
         """Adds the parts of the loss, agreement, entropies and rates of the window since the last log of a loss."""
         if "loss" in logs:
             logs.update(self._window.means_and_rates(self.accelerator.reduce, self.args.device))
-            self._window = _Window()
+            self._window = LogWindow()
             if self.anchor is not None and self.args.anchor_type == "decoupled":
                 # Not a part of the loss then, but what the penalty would be
                 with torch.no_grad():
@@ -174,13 +189,7 @@ class AlignTrainer(Trainer):
         """
         if self.student_temperature is not None:
             return
-        dataset = self.train_dataset
-        if not isinstance(dataset, Dataset):
-            raise InputError(
-                "student_temperature 'auto' is chosen on training triplets, and there are none; give a number"
-            )
-        rng = np.random.default_rng(self.args.seed)
-        sample = dataset.select(np.sort(rng.permutation(len(dataset))[:CALIBRATION_TRIPLETS]))
+        sample = self._calibration_sample()
         rows, triplets, target = self._arrays(sample)
         embeddings = self._embed(rows)
         self.exported_temperature = self._best_temperature(embeddings, triplets, target)
@@ -189,6 +198,28 @@ class AlignTrainer(Trainer):
             with torch.no_grad():
                 projected = self.model.projection(embeddings.to(self.model.device)).float().cpu()
             self.student_temperature = self._best_temperature(projected, triplets, target)
+
+    def _calibration_sample(self) -> Dataset:
+        dataset: Any = self.train_dataset
+        if dataset is None:
+            raise InputError(
+                "student_temperature 'auto' is chosen on training triplets, and there are none; give a number"
+            )
+        rng = np.random.default_rng(self.args.seed)
+        if not isinstance(dataset, TeacherVectors):
+            return dataset.select(np.sort(rng.permutation(len(dataset))[:CALIBRATION_TRIPLETS]))
+        order = np.array(list(self._get_train_sampler())).reshape(-1, self.args.train_batch_size)
+        sample = sample_in_batch(
+            dataset, order[:CALIBRATION_BATCHES], CALIBRATION_TRIPLETS // CALIBRATION_BATCHES, rng
+        )
+        return sample.select(np.flatnonzero(column(sample, ODD) != NO_CHOICE)) if self.target == ODD else sample
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        if isinstance(dataset, TeacherVectors):
+            args = self.args
+            return ClusterSampler(dataset.clusters, args.train_batch_size, args.images_per_cluster, args.seed)
+        return super()._get_train_sampler(train_dataset)
 
     # ---- evaluation
 
@@ -234,6 +265,7 @@ class AlignTrainer(Trainer):
             "hf_alignet_version": __version__,
             "pooling": self.model.pooling,
             "num_prefix_tokens": self.model.num_prefix_tokens,
+            "triplet_source": "batch" if isinstance(self.train_dataset, TeacherVectors) else "separate",
             "loss_type": args.loss_type,
             "similarity": args.similarity,
             "student_temperature": self.student_temperature,
@@ -376,38 +408,6 @@ class _LogTemperature(TrainerCallback):
         self.trainer.log({"student_temperature": temperature})
 
 
-class _Window:
-    """Sums on the device between two logs, so that logging costs no synchronisation a step."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.steps: dict[str, int] = {}
-        self.counts: dict[str, int] = {}
-        self.started = time.perf_counter()
-
-    def add(self, name: str, value: Tensor) -> None:
-        self.sums[name] = self.sums.get(name, 0.0) + value.detach()
-        self.steps[name] = self.steps.get(name, 0) + 1
-
-    def count(self, **numbers: int) -> None:
-        for name, number in numbers.items():
-            self.counts[name] = self.counts.get(name, 0) + number
-
-    def means_and_rates(self, reduce: Callable[..., Tensor], device: torch.device) -> dict[str, float]:
-        """Means over the window and all processes, and items a second of all processes together."""
-        seconds = time.perf_counter() - self.started
-        names = list(self.sums)
-        means = [self.sums[name] / self.steps[name] for name in names]
-        rates = [torch.tensor(number / seconds, device=device) for number in self.counts.values()]
-        logs: dict[str, float] = {}
-        if names:
-            logs |= dict(zip(names, reduce(torch.stack(means), reduction="mean").tolist(), strict=True))
-        if rates:
-            totals = reduce(torch.stack(rates), reduction="sum").tolist()
-            logs |= dict(zip([f"{name}_per_second" for name in self.counts], totals, strict=True))
-        return logs
-
-
 def write_json(file: Path, content: dict[str, Any]) -> None:
     """Writes a JSON file so that readers see the old one or the whole new one."""
     temporary = file.with_suffix(".tmp")
@@ -427,5 +427,5 @@ def _as_encoder(
     return VisionEncoder(model, processor or load_processor(str(model.config.name_or_path)))
 
 
-def _with_columns(dataset: Dataset | None, names: list[str]) -> Dataset | None:
-    return None if dataset is None else dataset.select_columns(names)
+def _with_columns(dataset: Any, names: list[str]) -> Any:
+    return dataset.select_columns(names) if isinstance(dataset, Dataset) else dataset

@@ -1,5 +1,14 @@
 """Triplets: image datasets three rows at a time, labelled by a teacher."""
 
+from hf_alignet.triplets.batches import TeacherVectors, class_vectors, load_teacher
 from hf_alignet.triplets.dataset import FEATURES, check_triplets, load_triplets, make_triplets
 
-__all__ = ["FEATURES", "check_triplets", "load_triplets", "make_triplets"]
+__all__ = [
+    "FEATURES",
+    "TeacherVectors",
+    "check_triplets",
+    "class_vectors",
+    "load_teacher",
+    "load_triplets",
+    "make_triplets",
+]

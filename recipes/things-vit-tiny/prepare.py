@@ -2,7 +2,7 @@
 
 Reads `tiny_imagenet/train_100_per_class.parquet` (columns image, label, uniqueID: the THINGS concept of the class,
 empty where there is none), `things/vice_42d_uid_order.npy` and `things/uid_order.csv`, and writes two datasets,
-`images` and `triplets`. See README.md beside this file for where the data come from.
+`images` and `triplets`, and `class_vectors.npy`, the same teacher for in-batch triplets. See README.md beside this file for where the data come from.
 
     python recipes/things-vit-tiny/prepare.py --data path/to/data
 """
@@ -78,6 +78,7 @@ def main() -> None:
     order = pd.read_csv(arguments.data / "things" / "uid_order.csv").set_index("uniqueID")["uid_index"]
     vice = np.load(arguments.data / "things" / "vice_42d_uid_order.npy", allow_pickle=False)[order[table["uniqueID"]]]
 
+    arguments.output_dir.mkdir(parents=True, exist_ok=True)
     unseen = table["uniqueID"].isin(split_concepts(table.groupby("label")["uniqueID"].first(), rng))
     is_measured = table.groupby("label").cumcount() < HELD_OUT_PER_CLASS
     splits = {
@@ -86,6 +87,9 @@ def main() -> None:
         "unseen_classes": held_out(table[unseen & is_measured], rng),
     }
     triplets = DatasetDict({name: with_labels(rows, vice) for name, rows in splits.items()})
+    class_vectors = np.full((int(table["label"].max()) + 1, vice.shape[1]), np.nan, dtype=np.float32)
+    class_vectors[table["label"]] = vice
+    np.save(arguments.output_dir / "class_vectors.npy", class_vectors)
     images.cast_column("image", Image()).save_to_disk(arguments.output_dir / "images")
     triplets.save_to_disk(arguments.output_dir / "triplets")
     print(

@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 
@@ -14,6 +15,8 @@ from hf_alignet.encoder import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.similarity import choice_log_probabilities, odd_one_out, triplet_similarities
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments, triplet_kl
+from hf_alignet.student.losses import triplet_hard, triplet_jsd
+from hf_alignet.triplets import TeacherVectors, make_triplets
 
 # Its name from transformers 5.23 on, and before
 CHECKPOINTING = next(
@@ -368,3 +371,79 @@ def test_loss_that_is_not_finite_stops_the_run(encoder, images, triplets, tmp_pa
 def test_bad_settings(settings, message, tmp_path):
     with pytest.raises(InputError, match=message):
         arguments(tmp_path, **settings)
+
+
+# ---- in-batch triplets
+
+
+@pytest.fixture
+def teacher():
+    """Vectors of 20 of the 24 images, in five clusters."""
+    vectors = np.random.default_rng(3).normal(size=(20, 6)).astype(np.float32)
+    return TeacherVectors(np.arange(2, 22), vectors, np.arange(20) % 5)
+
+
+def in_batch(tmp_path, **settings):
+    settings = {"per_device_train_batch_size": 6, "images_per_cluster": 2, "num_train_epochs": 9} | settings
+    return arguments(tmp_path, **settings)
+
+
+@pytest.mark.parametrize("loss_type", ["kl", "jsd", "hard"])
+def test_in_batch_loss_is_that_of_all_its_triplets(loss_type, encoder, images, teacher, tmp_path):
+    args = in_batch(tmp_path, loss_type=loss_type, student_temperature="20", max_steps=1)
+    trainer = AlignTrainer(encoder, args, images, teacher)
+    batch = np.array(list(trainer._get_train_sampler())[:6])
+    embeddings = encoder.embed(images, progress=False)[teacher.rows[batch]]
+    triplets = list(itertools.combinations(range(6), 3))
+    rows = teacher.rows[batch][np.array(triplets)]
+    labelled = make_triplets(
+        rows, triplet_similarities(torch.from_numpy(teacher.vectors[batch]), torch.tensor(triplets))
+    )
+    student = triplet_similarities(torch.from_numpy(embeddings), torch.tensor(triplets))
+    loss = {"kl": triplet_kl, "jsd": triplet_jsd, "hard": triplet_hard}[loss_type]
+    target = torch.tensor(labelled["odd" if loss_type == "hard" else "similarities"][:])
+    trainer.train()
+    assert losses(trainer)[0] == pytest.approx(loss(student, target, 20.0).mean().item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("lora", [False, True])
+@pytest.mark.parametrize("anchor_type", ["decoupled", "penalty"])
+def test_in_batch_two_steps_and_two_more_equal_four(lora, anchor_type, tiny_directory, images, teacher, tmp_path):
+    final = []
+    for name, first in (("whole", 4), ("halves", 2)):
+        encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
+        if lora:
+            torch.manual_seed(0)
+            encoder.add_lora(LoraConfig(r=2, target_modules="all-linear"))
+        settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "triplets_per_batch": 9}
+        args = in_batch(tmp_path / name, anchor_type=anchor_type, **settings)
+        trainer = AlignTrainer(encoder, args, images, teacher)
+        trainer.train()
+        if first == 2:  # as if it had been killed after the checkpoint of step 2
+            trainer.train(resume_from_checkpoint=str(trainer.output_dir / "checkpoint-2"))
+        final.append(weights(encoder))
+    assert all(torch.equal(final[0][name], final[1][name]) for name in final[0])
+
+
+def test_in_batch_temperature_matches_entropies(encoder, images, teacher, tmp_path):
+    trainer = AlignTrainer(encoder, in_batch(tmp_path, max_steps=2, logging_steps=1), images, teacher)
+    trainer.calibrate()
+    sample = trainer._calibration_sample()
+    assert set(np.unique(np.array(sample["triplet"][:]))) <= set(teacher.rows)
+    embeddings = torch.from_numpy(encoder.embed(images, progress=False))
+    student = triplet_similarities(embeddings, torch.tensor(sample["triplet"][:]))
+    ours = torch.special.entr(choice_log_probabilities(student, trainer.student_temperature).exp()).sum(-1).mean()
+    theirs = torch.special.entr(torch.softmax(torch.tensor(sample["similarities"][:]), -1)).sum(-1).mean()
+    assert ours.item() == pytest.approx(theirs.item(), abs=1e-4)
+    assert trainer.alignment()["triplet_source"] == "batch"
+
+
+def test_in_batch_ties_are_no_choices(encoder, images, tmp_path):
+    of_classes = TeacherVectors(np.arange(12), np.eye(2)[np.arange(12) % 2], np.arange(12) % 2)
+    args = in_batch(tmp_path, loss_type="hard", per_device_train_batch_size=4, max_steps=2)
+    trainer = AlignTrainer(encoder, args, images, of_classes)
+    trainer.train()
+    batch = trainer.data_collator([of_classes[i] for i in (0, 2, 4, 1)])  # three of one class
+    assert batch["triplets"].tolist() == [[0, 1, 3], [0, 2, 3], [1, 2, 3]] and batch["target"].tolist() == [2, 2, 2]
+    with pytest.raises(InputError, match="undecided about every triplet"):
+        trainer.data_collator([of_classes[i] for i in (0, 2, 4)])

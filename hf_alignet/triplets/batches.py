@@ -1,0 +1,200 @@
+"""In-batch triplets: a batch is a set of images, and the teacher's vectors of those label every triplet among them.
+
+One forward pass of B images trains on up to B(B-1)(B-2)/6 triplets, where triplets that were drawn beforehand need up
+to three images each. Half of what a batch asks about is decided by how it is drawn: some clusters (or classes), and
+some images of each, so that triplets within and between clusters both occur.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import datasets
+import numpy as np
+import torch
+from sklearn.cluster import MiniBatchKMeans
+from torch.utils.data import Dataset, Sampler
+
+from hf_alignet.errors import InputError
+from hf_alignet.similarity import triplet_similarities
+from hf_alignet.triplets.dataset import make_triplets
+
+LABEL = "label"
+MAX_CLUSTERS, IMAGES_PER_CLUSTER = 500, 20  # of k-means: the number in AligNet, and, for fewer images, the mean size
+
+
+class TeacherVectors(Dataset):
+    """Images to train on, each with the teacher's vector; dot products of vectors are the teacher's similarities.
+
+    Args:
+        rows: (m,) rows of the image dataset.
+        vectors: (m, p) finite; of the images, or of their classes.
+        clusters: (m,) integers that tell the cluster or class of each image.
+
+    Raises:
+        InputError: the lengths differ, or a vector is not finite (names the row).
+    """
+
+    def __init__(self, rows: np.ndarray, vectors: np.ndarray, clusters: np.ndarray):
+        if not len(rows) == len(vectors) == len(clusters):
+            raise InputError(f"{len(rows)} images, {len(vectors)} vectors and {len(clusters)} clusters do not match")
+        is_bad = ~np.isfinite(vectors).all(1)
+        if is_bad.any():
+            raise InputError(f"the teacher's vector of image row {rows[is_bad.argmax()]} is not finite")
+        self.rows, self.clusters = np.asarray(rows), np.asarray(clusters)
+        self.vectors = np.asarray(vectors, dtype=np.float32)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[int, np.ndarray]:
+        return int(self.rows[index]), self.vectors[index]
+
+
+class ClusterSampler(Sampler[int]):
+    """Orders images so that each `batch_size` in a row are some clusters with `images_per_cluster` images of each.
+
+    Clusters are drawn uniformly, and anew for every batch; those with too few images are never drawn. An epoch has as
+    many batches as fit into the images. The order depends on the seed and the epoch alone.
+
+    Args:
+        clusters: (m,) cluster of each image.
+        batch_size: images a batch, a multiple of `images_per_cluster`.
+        images_per_cluster: at least 1.
+        seed: of the draws.
+
+    Raises:
+        InputError: the batch is smaller than a triplet or no multiple of `images_per_cluster`, or too few clusters are
+            large enough.
+    """
+
+    def __init__(self, clusters: np.ndarray, batch_size: int, images_per_cluster: int, seed: int):
+        if batch_size < 3:
+            raise InputError(f"a batch of {batch_size} images is smaller than a triplet; give at least 3")
+        if images_per_cluster < 1 or batch_size % images_per_cluster:
+            raise InputError(
+                f"a batch of {batch_size} images cannot be made of clusters of {images_per_cluster} images each; "
+                "give --per_device_train_batch_size a multiple of --images_per_cluster"
+            )
+        order = np.argsort(clusters, kind="stable")
+        members = np.split(order, np.flatnonzero(np.diff(clusters[order])) + 1)
+        self.members = [rows for rows in members if len(rows) >= images_per_cluster]
+        self.clusters_per_batch = batch_size // images_per_cluster
+        if len(self.members) < self.clusters_per_batch:
+            raise InputError(
+                f"{len(self.members)} clusters have {images_per_cluster} images or more, and a batch of {batch_size} "
+                f"needs {self.clusters_per_batch}; give a smaller batch or more images per cluster"
+            )
+        self.images_per_cluster = images_per_cluster
+        self.num_batches = max(1, len(clusters) // batch_size)
+        self.seed, self.epoch = seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.num_batches * self.clusters_per_batch * self.images_per_cluster
+
+    def __iter__(self) -> Iterator[int]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        for _ in range(self.num_batches):
+            for cluster in rng.permutation(len(self.members))[: self.clusters_per_batch]:
+                yield from rng.permutation(self.members[cluster])[: self.images_per_cluster].tolist()
+
+
+def triplets_of_batch(
+    vectors: torch.Tensor, limit: int | None, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """All triplets of a batch, or a random subset, and the teacher's similarities of their pairs.
+
+    Args:
+        vectors: (B, p) the teacher's.
+        limit: at most so many triplets, drawn without replacement; None for all B(B-1)(B-2)/6.
+        rng: for that draw.
+
+    Returns:
+        (T, 3) positions in the batch, and (T, 3) similarities in pair order.
+    """
+    triplets = all_triplets(len(vectors))
+    if limit is not None and limit < len(triplets):
+        triplets = triplets[torch.from_numpy(rng.permutation(len(triplets))[:limit])]
+    return triplets, triplet_similarities(vectors, triplets)
+
+
+def sample_in_batch(
+    dataset: TeacherVectors, batches: np.ndarray, number: int, rng: np.random.Generator
+) -> datasets.Dataset:
+    """A triplet Dataset with up to `number` triplets of each of the batches (k, B) of positions in the dataset."""
+    rows, similarities = [], []
+    for batch in batches:
+        drawn = triplets_of_batch(torch.from_numpy(dataset.vectors[batch]), number, rng)
+        rows.append(dataset.rows[batch[drawn[0].numpy()]])
+        similarities.append(drawn[1].numpy())
+    return make_triplets(np.concatenate(rows), np.concatenate(similarities))
+
+
+@lru_cache(maxsize=4)
+def all_triplets(number: int) -> torch.Tensor:
+    """(n(n-1)(n-2)/6, 3) positions i < j < k among `number`."""
+    return torch.combinations(torch.arange(number), 3)
+
+
+def load_teacher(
+    images: datasets.Dataset,
+    rows: np.ndarray,
+    embeddings: str | None = None,
+    class_table: str | None = None,
+    seed: int = 0,
+) -> TeacherVectors:
+    """Teacher's vectors of some images, from one of two `.npy` files.
+
+    Args:
+        images: the image dataset.
+        rows: (m,) the rows to train on.
+        embeddings: (n, p), one row an image of the dataset; clusters are those of k-means.
+        class_table: (num_classes, p), one row a class of the column `label`; clusters are the classes.
+        seed: of k-means.
+
+    Raises:
+        InputError: a file cannot be read or does not fit the images, or there are no labels.
+    """
+    if embeddings is not None:
+        vectors = _load_matrix(embeddings)
+        if len(vectors) != len(images):
+            raise InputError(f"{embeddings} has {len(vectors)} rows, one an image, but there are {len(images)} images")
+        vectors = vectors[rows]
+        num_clusters = max(1, min(MAX_CLUSTERS, len(rows) // IMAGES_PER_CLUSTER))
+        clusters = MiniBatchKMeans(num_clusters, random_state=seed, n_init="auto").fit_predict(vectors)
+        return TeacherVectors(rows, vectors, clusters)
+    if LABEL not in images.column_names:
+        raise InputError(
+            f"class vectors need a column {LABEL!r} in the images; there are {', '.join(images.column_names)}"
+        )
+    labels = np.asarray(images[LABEL][:])[rows]
+    return TeacherVectors(rows, class_vectors(labels, _load_matrix(str(class_table))), labels)
+
+
+def _load_matrix(path: str) -> np.ndarray:
+    try:
+        matrix = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read the teacher's vectors {path}: {error}") from error
+    if not isinstance(matrix, np.ndarray) or matrix.ndim != 2:
+        raise InputError(f"{path} must hold one matrix, one row an image or class")
+    return matrix
+
+
+def class_vectors(labels: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """(m, p) vectors of the images whose classes are `labels` (m,), from a table (num_classes, p).
+
+    Raises:
+        InputError: the table lacks a class, or its vector is not finite (names the class).
+    """
+    classes = np.unique(labels)
+    has_vector = (classes >= 0) & (classes < len(table))
+    has_vector[has_vector] = np.isfinite(table[classes[has_vector]]).all(1)
+    if not has_vector.all():
+        raise InputError(
+            f"the table of class vectors lacks class {classes[~has_vector][0]}; it has {len(table)} rows, one a "
+            "class, and NaN stands for none"
+        )
+    return table[labels]

@@ -1,0 +1,126 @@
+"""In-batch triplets: how batches are drawn, and what the teacher says of all triplets in them."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+
+from hf_alignet.errors import InputError
+from hf_alignet.triplets import TeacherVectors, class_vectors, load_teacher
+from hf_alignet.triplets.batches import ClusterSampler, sample_in_batch, triplets_of_batch
+
+CLUSTERS = np.repeat(np.arange(6), [10, 9, 8, 3, 12, 6])
+
+
+def batches(sampler, size):
+    return np.array(list(sampler)).reshape(-1, size)
+
+
+def test_batches_are_clusters_times_images():
+    drawn = batches(ClusterSampler(CLUSTERS, 12, 4, seed=0), 12)
+    assert drawn.shape == (4, 12)  # as many as fit into 48 images
+    for batch in drawn:
+        assert len(np.unique(batch)) == 12
+        clusters, counts = np.unique(CLUSTERS[batch], return_counts=True)
+        assert len(clusters) == 3 and (counts == 4).all()
+    assert 3 not in CLUSTERS[drawn]  # it has too few images
+
+
+def test_order_depends_on_seed_and_epoch_alone():
+    first, again, other = (ClusterSampler(CLUSTERS, 12, 4, seed) for seed in (0, 0, 1))
+    assert list(first) == list(first) == list(again) != list(other)
+    before = list(first)
+    first.set_epoch(1)
+    assert list(first) != before and len(first) == len(before)
+    first.set_epoch(0)
+    assert list(first) == before
+
+
+def test_every_cluster_is_drawn_as_often():
+    drawn = np.concatenate([batches(ClusterSampler(CLUSTERS, 8, 2, seed), 8).ravel() for seed in range(300)])
+    share = np.bincount(CLUSTERS[drawn]) / len(drawn)
+    np.testing.assert_allclose(share, 1 / 6, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("batch", "per_cluster", "message"),
+    [
+        (2, 1, "smaller than a triplet"),
+        (12, 5, "a multiple of --images_per_cluster"),
+        (12, 0, "a multiple of --images_per_cluster"),
+        (30, 5, "5 clusters have 5 images or more, and a batch of 30 needs 6"),
+    ],
+)
+def test_batches_that_cannot_be(batch, per_cluster, message):
+    with pytest.raises(InputError, match=message):
+        ClusterSampler(CLUSTERS, batch, per_cluster, seed=0)
+
+
+def test_all_triplets_with_the_similarities_of_a_loop():
+    vectors = torch.randn(7, 5)
+    triplets, similarities = triplets_of_batch(vectors, None, np.random.default_rng(0))
+    expected = list(combinations(range(7), 3))
+    assert triplets.tolist() == [list(t) for t in expected]
+    for (i, j, k), row in zip(expected, similarities, strict=True):
+        pairs = torch.stack([vectors[i] @ vectors[j], vectors[i] @ vectors[k], vectors[j] @ vectors[k]])
+        torch.testing.assert_close(row, pairs)
+
+
+def test_random_subset_has_no_triplet_twice():
+    vectors = torch.randn(9, 4)
+    whole = triplets_of_batch(vectors, None, np.random.default_rng(0))[0].tolist()
+    some, similarities = triplets_of_batch(vectors, 20, np.random.default_rng(0))
+    assert len(similarities) == 20 == len({tuple(t) for t in some.tolist()})
+    assert all(triplet in whole for triplet in some.tolist())
+    assert not torch.equal(some, triplets_of_batch(vectors, 20, np.random.default_rng(1))[0])
+
+
+def test_sample_points_into_the_images():
+    rows, vectors = np.arange(100, 148), np.random.default_rng(0).normal(size=(48, 5))
+    dataset, rng = TeacherVectors(rows, vectors, CLUSTERS), np.random.default_rng(0)
+    sample = sample_in_batch(dataset, np.array([[0, 1, 2, 3], [7, 20, 40, 47]]), 9, rng)
+    assert len(sample) == 8  # four of each batch
+    triplet, similarities = sample[5]["triplet"], sample[5]["similarities"]
+    a, b, c = vectors[np.array(triplet) - 100]
+    np.testing.assert_allclose(similarities, [a @ b, a @ c, b @ c], rtol=1e-5)
+
+
+def test_vectors_that_are_not_finite_or_do_not_match():
+    vectors = np.ones((3, 2))
+    with pytest.raises(InputError, match="3 images, 3 vectors and 2 clusters"):
+        TeacherVectors(np.arange(3), vectors, np.zeros(2))
+    vectors[1, 0] = np.inf
+    with pytest.raises(InputError, match="of image row 11 is not finite"):
+        TeacherVectors(np.array([10, 11, 12]), vectors, np.zeros(3))
+
+
+def test_class_without_a_vector_is_named():
+    table = np.eye(4)
+    np.testing.assert_array_equal(class_vectors(np.array([2, 0]), table), table[[2, 0]])
+    with pytest.raises(InputError, match="lacks class 5; it has 4 rows"):
+        class_vectors(np.array([2, 5]), table)
+    table[2] = np.nan
+    with pytest.raises(InputError, match="lacks class 2"):
+        class_vectors(np.array([2, 0]), table)
+
+
+def test_teacher_is_read_from_files(tmp_path):
+    rng = np.random.default_rng(0)
+    images = Dataset.from_dict({"label": rng.integers(0, 3, 60).tolist()})
+    np.save(tmp_path / "table.npy", rng.normal(size=(3, 4)))
+    rows = np.arange(0, 60, 2)
+    teacher = load_teacher(images, rows, class_table=str(tmp_path / "table.npy"))
+    labels = np.array(images["label"][:])[rows]
+    np.testing.assert_array_equal(teacher.clusters, labels)
+    np.testing.assert_allclose(teacher[4][1], np.load(tmp_path / "table.npy")[labels[4]], rtol=1e-6)
+    assert teacher[4][0] == 8
+    np.save(tmp_path / "all.npy", np.eye(3)[np.arange(60) % 3] + rng.normal(scale=0.01, size=(60, 3)))
+    with pytest.raises(InputError, match="lack|has 60 rows"):
+        load_teacher(images.select(range(50)), rows[:20], embeddings=str(tmp_path / "all.npy"))
+    assert len(load_teacher(images, rows, embeddings=str(tmp_path / "all.npy"))) == 30
+    with pytest.raises(InputError, match="cannot read the teacher's vectors"):
+        load_teacher(images, rows, embeddings=str(tmp_path / "none.npy"))
+    with pytest.raises(InputError, match="need a column 'label'"):
+        load_teacher(images.rename_column("label", "kind"), rows, class_table=str(tmp_path / "table.npy"))
