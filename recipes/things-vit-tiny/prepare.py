@@ -1,8 +1,9 @@
 """Images and triplets for `things-vit-tiny`: photographs of Tiny-ImageNet, similarities of their concepts in VICE.
 
 Reads `tiny_imagenet/train_100_per_class.parquet` (columns image, label, uniqueID: the THINGS concept of the class,
-empty where there is none), `things/vice_42d_uid_order.npy` and `things/uid_order.csv`, and writes two datasets,
-`images` and `triplets`, and `class_vectors.npy`, the same teacher for in-batch triplets. See README.md beside this file for where the data come from.
+empty where there is none), `things/vice_42d_uid_order.npy` and `things/uid_order.csv`. Writes two datasets, `images`
+and `triplets`, and `class_vectors.npy`, the same teacher for in-batch triplets. See README.md beside this file for
+where the data come from.
 
     python recipes/things-vit-tiny/prepare.py --data path/to/data
 """

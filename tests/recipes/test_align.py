@@ -175,6 +175,19 @@ def test_adapter_from_the_hub_to_the_hub(flags, data, tiny_directory, triplets, 
         assert (card.base_model, card.datasets, card.library_name) == ("tester/base", ["tester/data"], "peft")
 
 
+def test_vectors_of_the_teacher_make_in_batch_triplets(flags, data, images, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ROOT / "recipes"))
+    import align as recipe
+
+    np.save(tmp_path / "teacher.npy", np.random.default_rng(0).normal(size=(len(images), 5)))
+    for source, expected in (("auto", "batch"), ("separate", "separate")):
+        out = tmp_path / source
+        extra = ["--teacher_embeddings", tmp_path / "teacher.npy", "--triplet_source", source, "--output_dir", out]
+        monkeypatch.setattr(sys, "argv", [RECIPE, *map(str, [*flags, *extra, "--images_per_cluster", 8])])
+        recipe.main()
+        assert json.loads((out / "alignment.json").read_text())["triplet_source"] == expected
+
+
 @pytest.fixture
 def refusal(monkeypatch, capsys):
     """Runs the recipe here, expects exit status 2, and returns what it says."""
@@ -205,6 +218,16 @@ def test_adapter_on_a_local_model_is_not_pushed(flags, refusal, tmp_path):
 def test_adapter_on_a_part_of_a_model_is_not_exported(flags, refusal, tiny_directory):
     flags[1] = tiny_directory("clip")
     assert "more than the vision tower" in refusal(*flags, "--use_lora")
+
+
+def test_vectors_that_cannot_be_used(flags, refusal, tmp_path):
+    np.save(tmp_path / "teacher.npy", np.ones((5, 2)))
+    assert "has 5 rows, one an image, but there are 24" in refusal(
+        *flags, "--teacher_embeddings", tmp_path / "teacher.npy"
+    )
+    assert "needs --teacher_embeddings or --class_vectors" in refusal(*flags, "--triplet_source", "batch")
+    assert "not both" in refusal(*flags, "--teacher_embeddings", "a.npy", "--class_vectors", "b.npy")
+    assert "belong to --images" in refusal("--class_vectors", "b.npy")
 
 
 def test_own_data_need_a_model(flags, refusal):
