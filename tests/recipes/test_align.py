@@ -80,6 +80,23 @@ def test_two_processes_equal_one(flags, tmp_path):
     }
 
 
+@pytest.mark.multi_process
+def test_in_batch_two_processes_equal_two_accumulated_batches(flags, images, tmp_path):
+    np.save(tmp_path / "teacher.npy", np.random.default_rng(0).normal(size=(len(images), 5)))
+    flags += ["--teacher_embeddings", tmp_path / "teacher.npy", "--max_steps", 2]  # within one epoch
+    flags += ["--per_device_train_batch_size", 4, "--images_per_cluster", 4]
+    out = flags.index("--output_dir") + 1
+    embeddings = []
+    for config, accumulation in (("cpu.yaml", 2), ("cpu_2_processes.yaml", 1)):
+        flags[out] = tmp_path / config
+        run = align(*flags, "--gradient_accumulation_steps", accumulation, config=config)
+        assert run.returncode == 0, run.stderr[-3000:]
+        embeddings.append(VisionEncoder.from_pretrained(str(flags[out])).embed(images, progress=False))
+    before = VisionEncoder.from_pretrained(str(flags[1])).embed(images, progress=False)
+    np.testing.assert_allclose(embeddings[0], embeddings[1], atol=1e-4)
+    assert np.abs(embeddings[0] - before).max() > 1e-2
+
+
 PULL = """
 import sys
 sys.modules["hf_alignet"] = None  # not importable here
