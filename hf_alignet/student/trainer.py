@@ -261,11 +261,13 @@ class AlignTrainer(Trainer):
     def alignment(self) -> dict[str, Any]:
         """What `alignment.json` says: how this model was made, and how to use its embedding."""
         args = self.args
+        is_in_batch = isinstance(self.train_dataset, TeacherVectors)
         return {
             "hf_alignet_version": __version__,
             "pooling": self.model.pooling,
             "num_prefix_tokens": self.model.num_prefix_tokens,
-            "triplet_source": "batch" if isinstance(self.train_dataset, TeacherVectors) else "separate",
+            "triplet_source": "batch" if is_in_batch else "separate",
+            "images_per_cluster": args.images_per_cluster if is_in_batch else None,
             "loss_type": args.loss_type,
             "similarity": args.similarity,
             "student_temperature": self.student_temperature,

@@ -1,8 +1,8 @@
 """In-batch triplets: a batch is a set of images, and the teacher's vectors of those label every triplet among them.
 
 One forward pass of B images trains on up to B(B-1)(B-2)/6 triplets, where triplets that were drawn beforehand need up
-to three images each. Half of what a batch asks about is decided by how it is drawn: some clusters (or classes), and
-some images of each, so that triplets within and between clusters both occur.
+to three images each. How a batch is drawn decides what it asks about: some clusters (or classes), and some images of
+each, so that triplets within and between clusters both occur.
 """
 
 from collections.abc import Iterator
