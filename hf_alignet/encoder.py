@@ -58,6 +58,7 @@ class VisionEncoder(nn.Module):
         num_prefix_tokens: class and register tokens before those of the patches, which `mean` leaves out; None for a
             model that gives a feature map.
         projection: an optional linear head that only training uses; `add_projection` makes it.
+        revision: of the checkpoint, if one was named; a new adapter remembers it.
 
     Example:
         >>> encoder = VisionEncoder.from_pretrained("facebook/dinov2-small")  # doctest: +SKIP
@@ -106,13 +107,13 @@ class VisionEncoder(nn.Module):
         Raises:
             InputError: not there, not a vision model, needs remote code, or lacks weights that the embedding uses.
         """
-        if pooling == "auto":
-            pooling = read_alignment(name_or_path).get("pooling", "auto")
+        remembered = read_alignment(name_or_path).get("pooling", "auto")  # first: it says if nothing is there
+        pooling = remembered if pooling == "auto" else pooling
         name, revision = split_revision(name_or_path)
-        if _is_adapter(name, revision):
+        if find_adapter_config_file(name, revision=revision) is not None:
             adapter = PeftConfig.from_pretrained(name, revision=revision)
-            base = f"{adapter.base_model_name_or_path}@{adapter.revision}" if adapter.revision else None
-            encoder = cls.from_pretrained(base or adapter.base_model_name_or_path, pooling, trust_remote_code)
+            base = str(adapter.base_model_name_or_path) + (f"@{adapter.revision}" if adapter.revision else "")
+            encoder = cls.from_pretrained(base, pooling, trust_remote_code)
             # Not AutoModel: for the tower of a dual model it would load the dual model and drop the adapter's weights.
             encoder.model = PeftModel.from_pretrained(encoder.model, name, revision=revision, is_trainable=True)
             return encoder
@@ -284,13 +285,6 @@ def _quiet_loading() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if has_bars:
             logging.enable_progress_bar()
-
-
-def _is_adapter(name: str, revision: str | None) -> bool:
-    try:
-        return find_adapter_config_file(name, revision=revision) is not None
-    except OSError as error:
-        raise InputError(f"cannot find the model {name!r}: {error}") from error
 
 
 def read_alignment(name_or_path: str) -> dict[str, Any]:

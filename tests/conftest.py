@@ -17,18 +17,18 @@ from PIL import Image
 from tiny import save_tiny
 
 ROOT = Path(__file__).parents[1]
+DATA = Path(os.environ.get("HF_ALIGNET_DATA", ROOT.parent / "shared" / "data"))
 
 
 def pytest_collection_modifyitems(items):
-    data = Path(os.environ.get("HF_ALIGNET_DATA", ROOT.parent / "shared" / "data"))
     for item in items:
-        if "real_data" in item.keywords and not data.is_dir():
-            item.add_marker(pytest.mark.skip(reason=f"no development data at {data}; set HF_ALIGNET_DATA"))
+        if "real_data" in item.keywords and not DATA.is_dir():
+            item.add_marker(pytest.mark.skip(reason=f"no development data at {DATA}; set HF_ALIGNET_DATA"))
 
 
 @pytest.fixture(scope="session")
 def data_directory() -> Path:
-    return Path(os.environ.get("HF_ALIGNET_DATA", ROOT.parent / "shared" / "data"))
+    return DATA
 
 
 @pytest.fixture(scope="session")

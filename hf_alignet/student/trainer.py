@@ -4,6 +4,7 @@ Nothing trainable lives outside the model. The teacher is already in the data, a
 anchor are functions. Checkpoints hold what any checkpoint of Trainer holds, without pickles of our own.
 """
 
+import itertools
 import json
 import os
 from collections.abc import Callable
@@ -208,10 +209,10 @@ class AlignTrainer(Trainer):
         rng = np.random.default_rng(self.args.seed)
         if not isinstance(dataset, TeacherVectors):
             return dataset.select(np.sort(rng.permutation(len(dataset))[:CALIBRATION_TRIPLETS]))
-        order = np.array(list(self._get_train_sampler())).reshape(-1, self.args.train_batch_size)
-        sample = sample_in_batch(
-            dataset, order[:CALIBRATION_BATCHES], CALIBRATION_TRIPLETS // CALIBRATION_BATCHES, rng
-        )
+        size = self.args.train_batch_size
+        first = list(itertools.islice(self._get_train_sampler(), CALIBRATION_BATCHES * size))
+        batches = np.array(first).reshape(-1, size)
+        sample = sample_in_batch(dataset, batches, CALIBRATION_TRIPLETS // CALIBRATION_BATCHES, rng)
         return sample.select(np.flatnonzero(column(sample, ODD) != NO_CHOICE)) if self.target == ODD else sample
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:

@@ -66,7 +66,9 @@ def with_labels(triplets: np.ndarray, vice: np.ndarray) -> Dataset:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data = os.environ.get("HF_ALIGNET_DATA")
-    parser.add_argument("--data", type=Path, default=data, required=data is None, help="folder of the two")
+    parser.add_argument(
+        "--data", type=Path, default=data, required=data is None, help="folder with tiny_imagenet/ and things/"
+    )
     parser.add_argument("--output_dir", type=Path, default="data/things-vit-tiny", help="(%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the split and the draws (%(default)s)")
     arguments = parser.parse_args()
