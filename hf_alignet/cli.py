@@ -10,7 +10,7 @@ import yaml
 from accelerate import PartialState
 from transformers import HfArgumentParser
 
-from hf_alignet.errors import InputError
+from hf_alignet.errors import InputError, RunError
 
 
 def parse(
@@ -53,19 +53,19 @@ def parse(
 
 
 def run(main: Callable[[], None]) -> None:
-    """Calls a recipe's `main`; wrong input prints one line and exits with status 2.
+    """Calls a recipe's `main`; wrong input prints one line and exits with status 2, a run that cannot go on with 1.
 
     Every process speaks for itself: a picture that cannot be decoded may have been read by one of them alone.
     """
     try:
         main()
-    except InputError as error:
+    except (InputError, RunError) as error:
         state = PartialState()
         process = f" (process {state.process_index})" if state.num_processes > 1 else ""
         # A worker's error arrives with the worker's traceback, whose last line it is
         message = str(error).strip().rpartition(f"{InputError.__module__}.{InputError.__name__}: ")[2]
         print(f"error{process}: {message}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(2 if isinstance(error, InputError) else 1)
 
 
 def _as_flags(parser: HfArgumentParser, file: Path) -> list[str]:

@@ -19,6 +19,7 @@ from peft.utils import load_peft_weights, set_peft_model_state_dict
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModel, BaseImageProcessor, PreTrainedConfig, PreTrainedModel
 from transformers.utils import cached_file, find_adapter_config_file, logging
 
@@ -144,21 +145,34 @@ class VisionEncoder(nn.Module):
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
-    def forward(self, pixel_values: Tensor, project: bool = False, **inputs: Tensor) -> Tensor:
+    def forward(
+        self, pixel_values: Tensor, project: bool = False, images_per_forward: int | None = None, **inputs: Tensor
+    ) -> Tensor:
         """Embeddings (B, d) in float32, or (B, projection_dim) with `project`.
 
         Args:
             pixel_values: (B, 3, H, W), uint8 pixels from `preprocessor.stack` or normalised floats.
             project: send the embedding through the projection head.
+            images_per_forward: go through the model in slices of so many images and keep of each its embeddings
+                alone; the backward pass computes a slice again when it gets there, and its gradients are exact.
             **inputs: what else the image processor gives (NaFlex masks and shapes).
         """
-        inputs = self.preprocessor.normalize({"pixel_values": pixel_values, **inputs})
-        embeddings = pool(self.pooling, self.backbone, self.model(**inputs), inputs)
+        inputs = {"pixel_values": pixel_values, **inputs}
+        size = images_per_forward or len(pixel_values)
+        if size < len(pixel_values):
+            slices = [{k: v[i : i + size] for k, v in inputs.items()} for i in range(0, len(pixel_values), size)]
+            embeddings = torch.cat([checkpoint(self._embed_batch, part, use_reentrant=False) for part in slices])
+        else:
+            embeddings = self._embed_batch(inputs)
         if not project:
             return embeddings
         if self.projection is None:
             raise ValueError("this encoder has no projection head; call add_projection first")
         return self.projection(embeddings)
+
+    def _embed_batch(self, inputs: dict[str, Tensor]) -> Tensor:
+        inputs = self.preprocessor.normalize(inputs)
+        return pool(self.pooling, self.backbone, self.model(**inputs), inputs)
 
     def embed(self, images: Dataset, **options: Any) -> np.ndarray:
         """Embeddings (n, d) float32 of a whole image dataset; see `hf_alignet.embedding.embed_dataset` for options."""

@@ -72,6 +72,21 @@ class AlignTrainingArguments(TrainingArguments):
         default=None, metadata={"help": "In-batch triplets: a random subset of so many. Default: all in the batch."}
     )
 
+    images_per_forward: int | None = field(
+        default=None,
+        metadata={
+            "help": "Embed a batch in slices of so many images, and each again going back: the same gradients in "
+            "less memory, for one more forward pass."
+        },
+    )
+    early_stopping_patience: int | None = field(
+        default=None,
+        metadata={
+            "help": "Stop after so many evaluations that are no better on the held-out triplets, and keep the best "
+            "model. Needs --eval_strategy and the same --save_strategy."
+        },
+    )
+
     # Defaults of Trainer that would be wrong here, or that the paper sets otherwise
     output_dir: str | None = field(
         default="outputs/demo-aligned",
@@ -97,6 +112,10 @@ class AlignTrainingArguments(TrainingArguments):
     )
     lr_scheduler_type: str = field(default="cosine", metadata={"help": "Course of the learning rate after warm-up."})
     logging_steps: float = field(default=10, metadata={"help": "Log every so many steps (a share of all if below 1)."})
+    metric_for_best_model: str | None = field(
+        default=None,
+        metadata={"help": "What the best model is best in (default: agreement on the held-out triplets)."},
+    )
     hub_strategy: str = field(
         default="end", metadata={"help": "Must stay end: the model is shared once, with its results."}
     )
@@ -111,6 +130,9 @@ class AlignTrainingArguments(TrainingArguments):
             )
         # Trainer wants to be told that there is no accelerator before it allows bf16.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        self.load_best_model_at_end = self.load_best_model_at_end or self.early_stopping_patience is not None
+        if self.load_best_model_at_end and self.metric_for_best_model is None:
+            self.metric_for_best_model = "agreement"
         super().__post_init__()
         if self.ddp_find_unused_parameters is None:
             # The trainer freezes unused parameters, and looking for them breaks activation checkpointing.
@@ -120,10 +142,10 @@ class AlignTrainingArguments(TrainingArguments):
         _check_positive("teacher_temperature", self.teacher_temperature)
         if not (math.isfinite(self.anchor_weight) and self.anchor_weight >= 0):
             raise InputError(f"--anchor_weight must be 0 or more, got {self.anchor_weight}")
-        if self.triplets_per_batch is not None and self.triplets_per_batch < 1:
-            raise InputError(f"--triplets_per_batch must be at least 1, got {self.triplets_per_batch}")
-        if self.projection_dim is not None and self.projection_dim < 1:
-            raise InputError(f"--projection_dim must be at least 1, got {self.projection_dim}")
+        for name in ("triplets_per_batch", "projection_dim", "images_per_forward", "early_stopping_patience"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"--{name} must be at least 1, got {value}")
         if self.remove_unused_columns:
             raise InputError("--remove_unused_columns must be false: the collator needs columns that no model takes")
 

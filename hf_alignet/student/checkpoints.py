@@ -1,13 +1,85 @@
-"""Where a run may write, and where it goes on from."""
+"""Where a run may write, where it goes on from, and how what it writes is whole or not there.
 
+A checkpoint is made in a directory of another name, and gets its own name when it is complete and on the disk, so that
+a crash at any moment leaves only whole ones.
+"""
+
+import contextlib
+import json
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from transformers.trainer_utils import get_last_checkpoint
+from safetensors import SafetensorError
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
-from hf_alignet.errors import InputError
+from hf_alignet.errors import InputError, RunError
 
 LAST = ("last", "true", "True")
+UNFINISHED = ".unfinished"
+LEFT_BY_A_CRASH = {UNFINISHED, "runs"}  # besides checkpoints
+
+
+def write_json(file: Path, content: dict[str, Any]) -> None:
+    """Writes a JSON file so that readers see the old one or the whole new one."""
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(temporary, file)
+
+
+@contextlib.contextmanager
+def unfinished(directory: Path) -> Iterator[Path]:
+    """A fresh directory inside `directory`, to write in; deleted when an error interrupts.
+
+    Raises:
+        RunError: the disk is full, or cannot be written for another reason.
+    """
+    inside = directory / UNFINISHED
+    try:
+        shutil.rmtree(inside, ignore_errors=True)
+        inside.mkdir(parents=True)
+        yield inside
+    except RunError:
+        raise
+    # torch and safetensors have errors of their own for a failed write
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise RunError(f"cannot write to {directory}: {error}") from error
+    finally:
+        shutil.rmtree(inside, ignore_errors=True)
+
+
+def publish(made: Path, final: Path) -> None:
+    """Gives a file or directory, which is complete, its final name; what had that name goes."""
+    for file in [made, *made.rglob("*")]:
+        _sync(file)
+    if final.is_dir():
+        os.replace(final, made.parent / "old")  # a directory can only replace an empty one
+    os.replace(made, final)
+    _sync(final.parent)
+
+
+def rotate(output_dir: Path, limit: int | None, best: str | None) -> None:
+    """Deletes the oldest checkpoints beyond `limit`; never the newest or the best."""
+    steps = {int(p.name.split("-")[1]): p for p in output_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if p.is_dir()}
+    *others, newest = (steps[step] for step in sorted(steps))
+    others = [path for path in others if best is None or path.name != Path(best).name]
+    num_kept = limit - (1 if best is None or newest.name == Path(best).name else 2) if limit else len(others)
+    for path in others[: len(others) - max(0, num_kept)]:
+        doomed = output_dir / UNFINISHED / path.name
+        os.replace(path, doomed)  # first: a checkpoint that is half deleted must not look like one
+        shutil.rmtree(doomed)
+
+
+def _sync(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no directories
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def find_checkpoint(output_dir: str, resume_from_checkpoint: str | None) -> str | None:
@@ -15,13 +87,15 @@ def find_checkpoint(output_dir: str, resume_from_checkpoint: str | None) -> str 
 
     Args:
         output_dir: of the run.
-        resume_from_checkpoint: a checkpoint directory, or `last` for the newest in `output_dir`.
+        resume_from_checkpoint: a checkpoint directory, or `last` for the newest in `output_dir`, or, where the run was
+            interrupted before its first one, its beginning.
 
     Raises:
         InputError: there is no such checkpoint, or the directory holds another run and nothing is to be resumed.
     """
+    there = set(os.listdir(output_dir)) if Path(output_dir).is_dir() else set()
     if resume_from_checkpoint is None:
-        if Path(output_dir).exists() and os.listdir(output_dir):
+        if there:
             raise InputError(
                 f"{output_dir} is not empty: it may hold another run; give another --output_dir, delete it, or go on "
                 "with it by --resume_from_checkpoint last"
@@ -29,13 +103,14 @@ def find_checkpoint(output_dir: str, resume_from_checkpoint: str | None) -> str 
         return None
     checkpoint = resume_from_checkpoint
     if checkpoint in LAST:
-        last = get_last_checkpoint(output_dir) if Path(output_dir).is_dir() else None
+        last = get_last_checkpoint(output_dir) if there else None
         if last is None:
-            raise InputError(f"{output_dir} holds no checkpoint to resume from")
+            if there <= LEFT_BY_A_CRASH:
+                return None
+            raise InputError(f"{output_dir} is not empty, but holds no checkpoint to resume from")
         checkpoint = last
     if not (Path(checkpoint) / "trainer_state.json").is_file():
         raise InputError(f"{checkpoint} is not a checkpoint: it has no trainer_state.json")
-    output = Path(output_dir).resolve()
-    if output.exists() and os.listdir(output) and output != Path(checkpoint).resolve().parent:
+    if there and Path(output_dir).resolve() != Path(checkpoint).resolve().parent:
         raise InputError(f"{output_dir} is not empty, and {checkpoint} is not its own; give another --output_dir")
     return checkpoint

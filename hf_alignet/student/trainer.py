@@ -4,9 +4,8 @@ Nothing trainable lives outside the model. The teacher is already in the data, a
 anchor are functions. Checkpoints hold what any checkpoint of Trainer holds, without pickles of our own.
 """
 
+import contextlib
 import itertools
-import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,12 @@ from peft import PeftModel
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import BaseImageProcessor, PreTrainedModel, Trainer, TrainerCallback
-from transformers.trainer_utils import EvalLoopOutput, TrainOutput
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, TrainOutput, get_last_checkpoint
 
 from hf_alignet import __version__
 from hf_alignet.encoder import ALIGNMENT_FILE, PROJECTION_FILE, VisionEncoder, read_alignment
-from hf_alignet.errors import InputError
+from hf_alignet.errors import InputError, RunError
 from hf_alignet.images import load_processor
 from hf_alignet.similarity import (
     NO_CHOICE,
@@ -35,6 +35,7 @@ from hf_alignet.similarity import (
 )
 from hf_alignet.student.anchoring import Anchor, DecoupledAnchorCallback
 from hf_alignet.student.arguments import AUTO, AlignTrainingArguments
+from hf_alignet.student.checkpoints import UNFINISHED, publish, rotate, unfinished, write_json
 from hf_alignet.student.collator import InBatchCollator, TripletCollator
 from hf_alignet.student.logs import LogWindow
 from hf_alignet.student.losses import triplet_hard, triplet_jsd, triplet_kl
@@ -98,6 +99,11 @@ class AlignTrainer(Trainer):
             raise InputError(
                 f"one process would split its batches over {args.n_gpu} GPUs; use `accelerate launch --multi_gpu`"
             )
+        if args.images_per_forward is not None and _has_batch_statistics(encoder):
+            raise InputError(
+                "--images_per_forward would change the result: the model has batch normalisation, which would see "
+                "each slice apart; use a smaller --per_device_train_batch_size"
+            )
         if args.fsdp:
             raise InputError("--fsdp shards the weights that the anchor has to compare; use plain data parallelism")
         self.target = ODD if args.loss_type == "hard" else SIMILARITIES
@@ -152,7 +158,11 @@ class AlignTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """Mean triplet loss of a batch from `TripletCollator`, plus the anchor's penalty if there is one."""
-        embeddings = model(**inputs["images"], project=self.model.projection is not None)  # (U, d)
+        embeddings = model(  # (U, d)
+            **inputs["images"],
+            project=self.model.projection is not None,
+            images_per_forward=self.args.images_per_forward,
+        )
         similarities = triplet_similarities(embeddings, inputs["triplets"], self.args.similarity)  # (B, 3)
         loss_triplet = self._triplet_loss(similarities, inputs["target"], self.student_temperature).mean()
         loss = loss_triplet
@@ -161,9 +171,7 @@ class AlignTrainer(Trainer):
             loss = loss + loss_anchor
             self._window.add("loss_anchor", loss_anchor)
         if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is {loss.item()} at step {self.state.global_step}; try a lower learning rate"
-            )
+            raise self._diverged(f"the loss is {loss.item()} at step {self.state.global_step}")
         self._window.add("loss_triplet", loss_triplet)
         for name, value in self._describe(similarities.detach(), inputs["target"], self.student_temperature).items():
             self._window.add(name, value)
@@ -233,6 +241,28 @@ class AlignTrainer(Trainer):
             "progress": not self.args.disable_tqdm,
         }
 
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """As Trainer's; of several held-out sets also the mean agreement and loss, to choose the best model by."""
+        metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        splits = self.eval_dataset if eval_dataset is None else eval_dataset
+        if isinstance(splits, dict):
+            for name in ("agreement", "loss"):
+                values = [metrics[f"{metric_key_prefix}_{split}_{name}"] for split in splits]
+                metrics[f"{metric_key_prefix}_{name}"] = sum(values) / len(values)
+        return metrics
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        is_new_best = super()._determine_best_metric(metrics, trial)
+        patience, state = self.args.early_stopping_patience, self.state
+        if patience is not None:
+            # Counted in the log, which a checkpoint has too
+            evaluated = {entry["step"] for entry in state.log_history if any(k.startswith("eval_") for k in entry)}
+            if sum(step > (state.best_global_step or 0) for step in evaluated) >= patience:
+                self.control.should_training_stop = True
+        return is_new_best
+
     def evaluation_loop(
         self,
         dataloader: DataLoader,
@@ -290,9 +320,36 @@ class AlignTrainer(Trainer):
         if not self.args.should_save:
             return
         directory = Path(output_dir) if output_dir else self.output_dir
-        directory.mkdir(parents=True, exist_ok=True)
-        self.model.save_pretrained(directory)
-        write_json(directory / ALIGNMENT_FILE, self.alignment())
+        with unfinished(directory) as inside:
+            self.model.save_pretrained(inside)
+            write_json(inside / ALIGNMENT_FILE, self.alignment())
+            for file in sorted(inside.iterdir()):
+                publish(file, directory / file.name)
+
+    def _get_output_dir(self, trial: Any) -> str:
+        # Where Trainer writes checkpoints, and would delete old ones: both happen where nobody looks for a whole one.
+        return str(Path(super()._get_output_dir(trial)) / UNFINISHED)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """As Trainer's, but whatever bears the name of a checkpoint is a whole one, and its weights are finite.
+
+        Raises:
+            RunError: it cannot be written, or a weight is not finite; earlier checkpoints are as they were.
+        """
+        if not all(torch.isfinite(p).all() for p in self.model.parameters() if p.requires_grad):
+            raise self._diverged(f"a weight is not finite after step {self.state.global_step}")
+        run_dir = Path(self._get_output_dir(trial)).parent
+        with unfinished(run_dir) if self.args.should_save else contextlib.nullcontext(run_dir / UNFINISHED) as inside:
+            self.accelerator.wait_for_everyone()  # the directory is there
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()  # everyone has written
+            made = inside / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            if self.state.best_global_step == self.state.global_step:
+                self.state.best_model_checkpoint = str(run_dir / made.name)
+            if self.args.should_save:
+                self.state.save_to_json(str(made / TRAINER_STATE_NAME))
+                publish(made, run_dir / made.name)
+                rotate(run_dir, self.args.save_total_limit, self.state.best_model_checkpoint)
 
     def save_results(self, base: dict[str, Any], aligned: dict[str, Any]) -> None:
         """Writes the model as it is now, and `results.json` with metrics from before and after training."""
@@ -350,7 +407,9 @@ class AlignTrainer(Trainer):
         self.exported_temperature = saved["exported_temperature"]
 
     def _load_best_model(self) -> None:
-        self.model.load_weights(str(self.state.best_model_checkpoint))
+        if self.state.best_model_checkpoint is not None:
+            # By its name: the run may have moved since
+            self.model.load_weights(self.output_dir / Path(self.state.best_model_checkpoint).name)
 
     def end(self) -> None:
         """As Trainer's, once at the end of a script, but frees the distributed wrapper first.
@@ -363,6 +422,12 @@ class AlignTrainer(Trainer):
         super().end()
 
     # ---- inside
+
+    def _diverged(self, reason: str) -> RunError:
+        last = get_last_checkpoint(self.output_dir) if self.output_dir.is_dir() else None
+        return RunError(
+            f"{reason}; try a lower learning rate" + (f", from the last good checkpoint, {last}" if last else "")
+        )
 
     def _triplet_loss(self, similarities: Tensor, target: Tensor, temperature: float | None) -> Tensor:
         if temperature is None:
@@ -411,11 +476,9 @@ class _LogTemperature(TrainerCallback):
         self.trainer.log({"student_temperature": temperature})
 
 
-def write_json(file: Path, content: dict[str, Any]) -> None:
-    """Writes a JSON file so that readers see the old one or the whole new one."""
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(temporary, file)
+def _has_batch_statistics(encoder: VisionEncoder) -> bool:
+    # Frozen or not, they are of the batch while training
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in encoder.modules())
 
 
 def _as_encoder(

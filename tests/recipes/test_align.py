@@ -207,17 +207,17 @@ def test_vectors_of_the_teacher_make_in_batch_triplets(flags, data, images, monk
 
 @pytest.fixture
 def refusal(monkeypatch, capsys):
-    """Runs the recipe here, expects exit status 2, and returns what it says."""
+    """Runs the recipe here, expects an exit status, and returns what it says."""
     monkeypatch.syspath_prepend(str(ROOT / "recipes"))
     import align as recipe
 
     from hf_alignet.cli import run
 
-    def refused(*flags) -> str:
+    def refused(*flags, status=2) -> str:
         monkeypatch.setattr(sys, "argv", [RECIPE, *map(str, flags)])
         with pytest.raises(SystemExit) as exit:
             run(recipe.main)
-        assert exit.value.code == 2
+        assert exit.value.code == status
         return capsys.readouterr().err
 
     return refused
@@ -299,8 +299,14 @@ def test_checkpoint_of_another_run_is_refused(flags, refusal, tmp_path):
 
 
 def test_checkpoint_that_is_not_there(flags, refusal, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "model.safetensors").touch()
     assert "holds no checkpoint" in refusal(*flags, "--resume_from_checkpoint", "last")
     assert "is not a checkpoint" in refusal(*flags, "--resume_from_checkpoint", tmp_path)
+
+
+def test_run_that_diverges_ends_with_one_line_and_status_1(flags, refusal):
+    assert refusal(*flags, "--learning_rate", "1e30", status=1).splitlines()[-1].startswith("error: the loss is nan")
 
 
 def test_adapter_of_an_adapter_is_refused(flags, refusal, tiny_directory, tmp_path):
