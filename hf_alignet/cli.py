@@ -64,7 +64,7 @@ def run(main: Callable[[], None]) -> None:
         process = f" (process {state.process_index})" if state.num_processes > 1 else ""
         # A worker's error arrives with the worker's traceback, whose last line it is
         message = str(error).strip().rpartition(f"{InputError.__module__}.{InputError.__name__}: ")[2]
-        print(f"error{process}: {message}", file=sys.stderr)
+        print(f"\nerror{process}: {message}", file=sys.stderr)  # below a progress bar, not behind it
         sys.exit(2 if isinstance(error, InputError) else 1)
 
 

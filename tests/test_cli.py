@@ -83,7 +83,7 @@ def test_mistakes_exit_with_status_2(argv, config, message, capsys, tmp_path):
 def test_refused_value_is_one_line(capsys):
     with pytest.raises(SystemExit, match="2"):
         run(lambda: parsed("--rate", "-2"))
-    assert capsys.readouterr().err == "error: --rate must be 0 or more, got -2.0\n"
+    assert capsys.readouterr().err == "\nerror: --rate must be 0 or more, got -2.0\n"
 
 
 def test_wrong_input_is_one_line(capsys):
@@ -92,7 +92,7 @@ def test_wrong_input_is_one_line(capsys):
 
     with pytest.raises(SystemExit, match="2"):
         run(main)
-    assert capsys.readouterr().err == "error: row 7 is bad\n"
+    assert capsys.readouterr().err == "\nerror: row 7 is bad\n"
 
 
 def test_worker_and_other_processes_are_heard(capsys, monkeypatch):
@@ -104,7 +104,7 @@ def test_worker_and_other_processes_are_heard(capsys, monkeypatch):
     loader = torch.utils.data.DataLoader(dataset, collate_fn=_refuse, num_workers=1)
     with pytest.raises(SystemExit, match="2"):
         run(lambda: list(loader))
-    assert capsys.readouterr().err == "error (process 1): row 0 is bad\n"
+    assert capsys.readouterr().err == "\nerror (process 1): row 0 is bad\n"
 
 
 def _refuse(rows):
