@@ -8,9 +8,10 @@ from transformers import AutoConfig
 
 from hf_alignet.encoder import VisionEncoder
 from hf_alignet.errors import InputError
+from hf_alignet.lora import ALL_LINEAR
 from hf_alignet.sources import split_revision
 
-ALL_LINEAR = "all-linear"
+AUTO = "auto"
 
 
 @dataclass
@@ -39,8 +40,11 @@ class StudentArguments:
     lora_alpha: int = field(default=32, metadata={"help": "The adapter's change is scaled by lora_alpha / lora_r."})
     lora_dropout: float = field(default=0.0, metadata={"help": "Dropout before the adapter, in [0, 1)."})
     lora_target_modules: list[str] = field(
-        default_factory=lambda: [ALL_LINEAR],
-        metadata={"help": "Names of the layers to adapt. all-linear: every linear layer that the embedding uses."},
+        default_factory=lambda: [AUTO],
+        metadata={
+            "help": "Names of the layers to adapt, or ends of names. auto: every linear layer that the embedding "
+            "uses, and in a model made of convolutions every plain one of these. all-linear: linear layers only."
+        },
     )
     merge_lora: bool = field(default=False, metadata={"help": "Export plain weights with the adapter merged in."})
 
@@ -61,16 +65,20 @@ def load_student(arguments: StudentArguments, default: Path) -> VisionEncoder:
                 f"{name!r} holds more than the vision tower, and AutoModel would put an adapter on all of it; add "
                 "--merge_lora to export plain weights of the tower"
             )
-        targets = arguments.lora_target_modules
         encoder.add_lora(
             LoraConfig(
                 r=arguments.lora_r,
                 lora_alpha=arguments.lora_alpha,
                 lora_dropout=arguments.lora_dropout,
-                target_modules=ALL_LINEAR if targets == [ALL_LINEAR] else targets,
+                target_modules=_targets(arguments.lora_target_modules),
             )
         )
     return encoder
+
+
+def _targets(names: list[str]) -> str | list[str] | None:
+    """As LoraConfig and `VisionEncoder.add_lora` take them."""
+    return {(AUTO,): None, (ALL_LINEAR,): ALL_LINEAR}.get(tuple(names), names)
 
 
 def _is_a_part(encoder: VisionEncoder, name_or_path: str, trust_remote_code: bool) -> bool:
