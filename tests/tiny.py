@@ -64,7 +64,7 @@ FAMILIES = {
         "pooler",
     ),
     "convnext": (
-        lambda: t.ConvNextModel(t.ConvNextConfig(hidden_sizes=[8, 16], depths=[1, 1], num_stages=2)),
+        lambda: t.ConvNextModel(t.ConvNextConfig(num_stages=2, layer_scale_init_value=1.0, **CONV)),
         _processor,
         "pooler",
     ),

@@ -60,11 +60,8 @@ def load_student(arguments: StudentArguments, default: Path) -> VisionEncoder:
     if arguments.use_lora:
         if encoder.is_adapter:
             raise InputError(f"{name!r} is an adapter already; leave out --use_lora to go on training it")
-        if not arguments.merge_lora and _is_a_part(encoder, name, arguments.trust_remote_code):
-            raise InputError(
-                f"{name!r} holds more than the vision tower, and AutoModel would put an adapter on all of it; add "
-                "--merge_lora to export plain weights of the tower"
-            )
+        if not arguments.merge_lora:
+            _check_base(encoder, name, arguments.trust_remote_code)
         encoder.add_lora(
             LoraConfig(
                 r=arguments.lora_r,
@@ -81,11 +78,17 @@ def _targets(names: list[str]) -> str | list[str] | None:
     return {(AUTO,): None, (ALL_LINEAR,): ALL_LINEAR}.get(tuple(names), names)
 
 
-def _is_a_part(encoder: VisionEncoder, name_or_path: str, trust_remote_code: bool) -> bool:
-    """Whether the checkpoint holds a larger model, of which the encoder is one tower."""
+def _check_base(encoder: VisionEncoder, name_or_path: str, trust_remote_code: bool) -> None:
+    """Refuses an adapter on a model that AutoModel, which loads it with the adapter, would run in another way."""
     name, revision = split_revision(name_or_path)
     whole = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
-    return whole.model_type != encoder.backbone.config.model_type
+    problem = None
+    if whole.model_type != encoder.backbone.config.model_type:
+        problem = "holds more than the vision tower, and AutoModel would put an adapter on all of it"
+    elif getattr(whole, "mask_ratio", 0) > 0:
+        problem = "hides most of every image when AutoModel loads it with an adapter"
+    if problem is not None:
+        raise InputError(f"{name_or_path!r} {problem}; add --merge_lora to export plain weights")
 
 
 def check_sharing(encoder: VisionEncoder) -> None:
