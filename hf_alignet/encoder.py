@@ -26,7 +26,7 @@ from transformers.utils import cached_file, find_adapter_config_file, logging
 from hf_alignet.embedding import embed_dataset
 from hf_alignet.errors import InputError
 from hf_alignet.images import Preprocessor, load_processor
-from hf_alignet.lora import find_targets
+from hf_alignet.lora import check_adapter, find_targets
 from hf_alignet.pooling import (
     Pooling,
     check_pooling,
@@ -52,7 +52,7 @@ class VisionEncoder(nn.Module):
 
     Raises:
         InputError: the model has no such pooling, or, with `auto`, a pooler of which a model in memory does not tell
-            whether it was trained; `from_pretrained` can tell.
+            whether it was trained; `from_pretrained` can tell. Or an adapter sits where it does not act.
 
     Attributes:
         pooling: `pooler`, `cls` or `mean`.
@@ -78,6 +78,7 @@ class VisionEncoder(nn.Module):
         self.projection: nn.Linear | None = None
         self.revision: str | None = None
         self.train(model.training)
+        check_adapter(model)
         with torch.no_grad():
             inputs, outputs = self._try_forward()
             if pooling == "auto" and has_learned_pooler(self.backbone):
@@ -204,6 +205,8 @@ class VisionEncoder(nn.Module):
     def add_lora(self, config: LoraConfig) -> None:
         """Wraps the model in a new adapter, leaving out layers where LoRA would be dead weight.
 
+        An adapter with DoRA should be merged before it is shared: AutoModel drops its magnitudes.
+
         Args:
             config: without `target_modules`, the layers are chosen by the structure of the model; see
                 `hf_alignet.lora`.
@@ -212,7 +215,7 @@ class VisionEncoder(nn.Module):
             InputError: there is no such layer, or LoRA cannot adapt it.
         """
         config = copy.copy(config)
-        config.target_modules = set(find_targets(self.model, config, self.used_parameters()))
+        config.target_modules = find_targets(self.model, config, self.used_parameters())
         name = type(self.model).__name__
         try:
             self.model = get_peft_model(self.model, config, revision=self.revision)
@@ -237,7 +240,10 @@ class VisionEncoder(nn.Module):
     def activation_checkpointing_enable(self, **options: Any) -> None:
         """Trainer calls this for `--activation_checkpointing`, or `--gradient_checkpointing` in older versions."""
         backbone: Any = self.backbone
-        getattr(backbone, "activation_checkpointing_enable", backbone.gradient_checkpointing_enable)(**options)
+        try:
+            getattr(backbone, "activation_checkpointing_enable", backbone.gradient_checkpointing_enable)(**options)
+        except ValueError as error:
+            raise InputError(f"{error} Leave the option out.") from error
 
     gradient_checkpointing_enable = activation_checkpointing_enable
 

@@ -7,7 +7,7 @@ would get no gradient, yet be merged.
 """
 
 from peft import LoraConfig
-from peft.tuners.tuners_utils import check_target_module_exists
+from peft.tuners.tuners_utils import BaseTunerLayer, check_target_module_exists
 from torch import nn
 
 from hf_alignet.errors import InputError
@@ -58,6 +58,20 @@ def obstacle(module: nn.Module) -> str | None:
     if module.dilation != (1, 1) or module.padding_mode != "zeros":
         return "it is a dilated or specially padded convolution, and PEFT's adapter is neither"
     return None
+
+
+def check_adapter(model: nn.Module) -> None:
+    """Refuses an adapter, made elsewhere, that sits inside `nn.MultiheadAttention`.
+
+    Raises:
+        InputError: there is one.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.MultiheadAttention) and any(isinstance(m, BaseTunerLayer) for m in module.modules()):
+            raise InputError(
+                f"the adapter inside {name!r} does not act, because nn.MultiheadAttention does not call its layers, "
+                "yet it would be merged; name that module in exclude_modules, or use VisionEncoder.add_lora"
+            )
 
 
 def _named(model: nn.Module, config: LoraConfig) -> list[str]:

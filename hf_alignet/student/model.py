@@ -75,7 +75,9 @@ def load_student(arguments: StudentArguments, default: Path) -> VisionEncoder:
 
 def _targets(names: list[str]) -> str | list[str] | None:
     """As LoraConfig and `VisionEncoder.add_lora` take them."""
-    return {(AUTO,): None, (ALL_LINEAR,): ALL_LINEAR}.get(tuple(names), names)
+    if names == [AUTO]:
+        return None
+    return ALL_LINEAR if names == [ALL_LINEAR] else names
 
 
 def _check_base(encoder: VisionEncoder, name_or_path: str, trust_remote_code: bool) -> None:
