@@ -42,7 +42,7 @@ def find_targets(model: nn.Module, config: LoraConfig, used: set[str]) -> list[s
     if not targets:
         raise InputError(
             f"LoRA with targets {_text(config)} finds no layer to adapt in {type(model).__name__}, or none that its "
-            "embedding uses; leave the targets at auto, or train all weights"
+            "embedding uses; give other targets or auto, or train all weights"
         )
     return targets
 

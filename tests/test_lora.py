@@ -72,7 +72,7 @@ def test_layers_by_name_expression_and_exclusion(encoder):
         ("dinov2", ["mlp"], "'encoder.layer.0.mlp' .* it is a Dinov2MLP"),
         ("dinov2", r".*query", "finds no layer to adapt"),
         ("resnet", ["fc1"], "no layer 'fc1' .* names are convolution"),
-        ("resnet", "all-linear", "'all-linear' finds no layer to adapt in ResNetModel.* at auto"),
+        ("resnet", "all-linear", "'all-linear' finds no layer to adapt in ResNetModel.* or auto"),
         ("siglip", ["head.attention.out_proj"], "head.attention.out_proj finds no layer to adapt"),
         ("efficientnet", ["depthwise_conv.depthwise_conv"], "EfficientNetDepthwiseConv"),
         ("mobilenet_v2", ["conv_3x3.convolution"], "is a grouped convolution"),
