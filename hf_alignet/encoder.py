@@ -163,14 +163,6 @@ class VisionEncoder(nn.Module):
             raise ValueError("this encoder has no projection head; call add_projection first")
         return self.projection(embeddings)
 
-    def train(self, mode: bool = True) -> "VisionEncoder":
-        """As of any module, but batch statistics stay those of the base model, as an adapter stores none."""
-        super().train(mode)
-        for module in self.model.modules() if self.is_adapter else ():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
-        return self
-
     def embed(self, images: Dataset, **options: Any) -> np.ndarray:
         """Embeddings (n, d) float32 of a whole image dataset; see `hf_alignet.embedding.embed_dataset` for options."""
         return embed_dataset(self, images, **options)
@@ -178,6 +170,14 @@ class VisionEncoder(nn.Module):
     def add_projection(self, dim: int) -> None:
         """A new linear head d -> dim for the loss to act on; exported embeddings stay those below it."""
         self.projection = nn.Linear(self.embedding_dim, dim, device=self.device)
+
+    def train(self, mode: bool = True) -> "VisionEncoder":
+        """As of any module, but batch statistics stay those of the base model, as an adapter stores none."""
+        super().train(mode)
+        for module in self.model.modules() if self.is_adapter else ():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
 
     def used_parameters(self) -> set[str]:
         """Names, inside `model`, of the parameters that the embedding depends on, found by one backward pass."""
