@@ -6,6 +6,7 @@ adapter.
 """
 
 import contextlib
+import copy
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ from transformers.utils import cached_file, find_adapter_config_file, logging
 from hf_alignet.embedding import embed_dataset
 from hf_alignet.errors import InputError
 from hf_alignet.images import Preprocessor, load_processor
+from hf_alignet.lora import check_adapter, find_targets
 from hf_alignet.pooling import (
     Pooling,
     check_pooling,
@@ -51,7 +53,7 @@ class VisionEncoder(nn.Module):
 
     Raises:
         InputError: the model has no such pooling, or, with `auto`, a pooler of which a model in memory does not tell
-            whether it was trained; `from_pretrained` can tell.
+            whether it was trained; `from_pretrained` can tell. Or an adapter sits where it does not act.
 
     Attributes:
         pooling: `pooler`, `cls` or `mean`.
@@ -76,6 +78,8 @@ class VisionEncoder(nn.Module):
         self.preprocessor = Preprocessor(processor)
         self.projection: nn.Linear | None = None
         self.revision: str | None = None
+        self.train(model.training)
+        check_adapter(model)
         with torch.no_grad():
             inputs, outputs = self._try_forward()
             if pooling == "auto" and has_learned_pooler(self.backbone):
@@ -88,7 +92,6 @@ class VisionEncoder(nn.Module):
             self.embedding_dim = pool(self.pooling, self.backbone, outputs, inputs).shape[1]
             has_tokens = outputs["last_hidden_state"].ndim == 3
             self.num_prefix_tokens = count_prefix_tokens(self.backbone, outputs, inputs) if has_tokens else None
-        self.train(model.training)
 
     @classmethod
     def from_pretrained(
@@ -182,6 +185,14 @@ class VisionEncoder(nn.Module):
         """A new linear head d -> dim for the loss to act on; exported embeddings stay those below it."""
         self.projection = nn.Linear(self.embedding_dim, dim, device=self.device)
 
+    def train(self, mode: bool = True) -> "VisionEncoder":
+        """As of any module, but batch statistics stay those of the base model, as an adapter stores none."""
+        super().train(mode)
+        for module in self.model.modules() if self.is_adapter else ():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
+
     def used_parameters(self) -> set[str]:
         """Names, inside `model`, of the parameters that the embedding depends on, found by one backward pass."""
         trainable = {name: parameter.requires_grad for name, parameter in self.model.named_parameters()}
@@ -208,20 +219,32 @@ class VisionEncoder(nn.Module):
     def add_lora(self, config: LoraConfig) -> None:
         """Wraps the model in a new adapter, leaving out layers where LoRA would be dead weight.
 
-        Those are layers that the embedding does not use, and the layers inside `nn.MultiheadAttention` (SigLIP's
-        pooling head), which reads their weights without calling them: the adapter would get no gradient, yet be
-        merged.
+        An adapter with DoRA should be merged before it is shared: AutoModel drops its magnitudes.
+
+        Args:
+            config: without `target_modules`, the layers are chosen by the structure of the model; see
+                `hf_alignet.lora`.
+
+        Raises:
+            InputError: there is no such layer, or LoRA cannot adapt it.
         """
-        used = self.used_parameters()
-        dead = [name for name, module in self.model.named_modules() if _has_unused_weight(name, module, used)]
-        for name, module in self.model.named_modules():
-            if isinstance(module, nn.MultiheadAttention):
-                dead += [f"{name}.{child}" for child, _ in module.named_modules() if child]
-        config.exclude_modules = [*(config.exclude_modules or []), *dead] or None
+        config = copy.copy(config)
+        config.target_modules = find_targets(self.model, config, self.used_parameters())
+        name = type(self.model).__name__
         try:
             self.model = get_peft_model(self.model, config, revision=self.revision)
         except ValueError as error:
-            raise InputError(f"LoRA finds no layer to adapt in {type(self.model).__name__}: {error}") from error
+            raise InputError(f"LoRA does not fit {name}: {error}") from error
+        self.train(self.training)
+        try:
+            with torch.no_grad():
+                self._try_forward()
+        except AttributeError as error:  # MobileNetV2 pads by the stride of a convolution that PEFT has wrapped
+            self.model = self.model.unload()
+            raise InputError(
+                f"{name} does not run with LoRA on these layers, whose attributes it reads ({error}); train all "
+                "weights, without --use_lora"
+            ) from error
 
     def merge_adapter(self) -> None:
         """Adds the adapter into the weights, which leaves a plain model."""
@@ -231,7 +254,10 @@ class VisionEncoder(nn.Module):
     def activation_checkpointing_enable(self, **options: Any) -> None:
         """Trainer calls this for `--activation_checkpointing`, or `--gradient_checkpointing` in older versions."""
         backbone: Any = self.backbone
-        getattr(backbone, "activation_checkpointing_enable", backbone.gradient_checkpointing_enable)(**options)
+        try:
+            getattr(backbone, "activation_checkpointing_enable", backbone.gradient_checkpointing_enable)(**options)
+        except ValueError as error:
+            raise InputError(f"{error} Leave the option out.") from error
 
     gradient_checkpointing_enable = activation_checkpointing_enable
 
@@ -257,10 +283,10 @@ class VisionEncoder(nn.Module):
         """Inputs and outputs for one grey noise picture, without dropout or changes to batch statistics."""
         noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
         inputs = {k: v.to(self.device) for k, v in self.preprocessor([Image.fromarray(noise)]).items()}
-        was_training = self.model.training
-        self.model.eval()
+        was_training = self.training
+        self.eval()
         outputs = self.model(**inputs)
-        self.model.train(was_training)
+        self.train(was_training)
         return inputs, outputs
 
 
@@ -309,7 +335,3 @@ def read_alignment(name_or_path: str) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"cannot find the model {name_or_path!r}: {error}") from error
     return json.loads(Path(file).read_text()) if file else {}
-
-
-def _has_unused_weight(name: str, module: nn.Module, used: set[str]) -> bool:
-    return isinstance(getattr(module, "weight", None), nn.Parameter) and f"{name}.weight" not in used

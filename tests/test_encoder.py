@@ -154,6 +154,11 @@ def test_adapter_on_layers_that_do_not_exist(tiny_directory):
         encoder.add_lora(LoraConfig(target_modules="all-linear"))
 
 
+def test_activation_checkpointing_where_there_is_none(tiny_directory):
+    with pytest.raises(InputError, match="ResNetModel does not support .* checkpointing"):
+        VisionEncoder.from_pretrained(str(tiny_directory("resnet"))).activation_checkpointing_enable()
+
+
 def test_bf16_embeddings_are_float32_and_close(tiny_directory, images):
     encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
     full, half = (encoder.embed(images, bf16=bf16, progress=False) for bf16 in (False, True))

@@ -42,7 +42,7 @@ FAMILIES = {
         _processor,
         "pooler",
     ),
-    "dinov3": (lambda: t.DINOv3ViTModel(t.DINOv3ViTConfig(**TOWER)), _processor, "pooler"),
+    "dinov3": (lambda: t.DINOv3ViTModel(t.DINOv3ViTConfig(**TOWER, num_register_tokens=4)), _processor, "pooler"),
     "ijepa": (lambda: t.IJepaModel(t.IJepaConfig(**TOWER), add_pooling_layer=False), _processor, "mean"),
     "mae": (lambda: t.ViTMAEModel(t.ViTMAEConfig(**TOWER)), _processor, "mean"),
     "clip": (
@@ -64,13 +64,17 @@ FAMILIES = {
         "pooler",
     ),
     "convnext": (
-        lambda: t.ConvNextModel(t.ConvNextConfig(hidden_sizes=[8, 16], depths=[1, 1], num_stages=2)),
+        lambda: t.ConvNextModel(t.ConvNextConfig(num_stages=2, layer_scale_init_value=1.0, **CONV)),
         _processor,
         "pooler",
     ),
     "resnet": (lambda: t.ResNetModel(t.ResNetConfig(embedding_size=8, **CONV)), _processor, "pooler"),
     "efficientnet": (
-        lambda: t.EfficientNetModel(t.EfficientNetConfig(image_size=SIZE, width_coefficient=0.25, hidden_dim=320)),
+        lambda: t.EfficientNetModel(
+            t.EfficientNetConfig(
+                image_size=SIZE, width_coefficient=0.25, depth_coefficient=0.3, hidden_dim=320, batch_norm_eps=1e-5
+            )
+        ),
         _processor,
         "pooler",
     ),
@@ -81,7 +85,12 @@ FAMILIES = {
     ),
     "mobilevit": (
         lambda: t.MobileViTModel(
-            t.MobileViTConfig(image_size=SIZE, hidden_sizes=[16, 16, 16], neck_hidden_sizes=[8, 8, 8, 16, 16, 16, 32])
+            t.MobileViTConfig(
+                image_size=SIZE,
+                hidden_sizes=[16, 16, 16],
+                neck_hidden_sizes=[8, 8, 8, 16, 16, 16, 32],
+                output_stride=8,  # with fewer than four patches there is nothing to attend to
+            )
         ),
         _processor,
         "pooler",

@@ -10,10 +10,12 @@ from typing import Any, cast
 
 import torch
 from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
 from hf_alignet.encoder import VisionEncoder
+from hf_alignet.errors import InputError
 
 
 class Anchor:
@@ -21,27 +23,31 @@ class Anchor:
 
     Args:
         encoder: as it is before training.
+
+    Raises:
+        InputError: the encoder has an adapter of a kind whose change of the weights is not known here.
     """
 
     def __init__(self, encoder: VisionEncoder):
         self.parameters = {n: p for n, p in encoder.model.named_parameters() if p.requires_grad}
         self.snapshot = {name: p.detach().clone() for name, p in self.parameters.items()}
-        layers = [module for module in encoder.model.modules() if isinstance(module, LoraLayer)]
-        self.lora = [_LoraAnchor(layer, name) for layer in layers for name in _matrix_adapters(layer)]
-        factors = {id(p) for pair in self.lora for p in pair.factors}
-        self.dense = [name for name, p in self.parameters.items() if id(p) not in factors]
+        self.adapters = _anchor_adapters(encoder.model)
+        anchored = {id(p) for adapter in self.adapters for p in adapter.parameters}
+        self.dense = [name for name, p in self.parameters.items() if id(p) not in anchored]
+        _check_dense(encoder.model, anchored)
 
     def penalty(self) -> Tensor:
         """‖θ - θ*‖², a scalar in float32 that can be differentiated.
 
-        LoRA counts by the change that it makes to the weights, ‖s·BA - s·B*A*‖²_F, computed from the small factors.
+        An adapter counts by the change that it makes to the weights it adapts.
         """
         device = next(iter(self.parameters.values())).device
         total = torch.zeros((), device=device)
-        for name in self.dense:
-            total = total + (self.parameters[name].float() - self.snapshot[name].float()).square().sum()
-        for pair in self.lora:
-            total = total + pair.squared_distance()
+        with torch.autocast(device.type, enabled=False):
+            for name in self.dense:
+                total = total + (self.parameters[name].float() - self.snapshot[name].float()).square().sum()
+            for adapter in self.adapters:
+                total = total + adapter.squared_distance()
         return total
 
     @torch.no_grad()
@@ -73,23 +79,80 @@ class DecoupledAnchorCallback(TrainerCallback):
 
 
 class _LoraAnchor:
-    """The change s·BA of one weight matrix, and where it started."""
+    """The change s·BA of one weight, and where it started; of a convolution, with its kernel as a matrix.
+
+    Initialisations that put a part of the weight into the factors (PiSSA, OLoRA) freeze the rest, so that
+    θ - θ* = s(BA - B*A*) for them, too.
+    """
 
     def __init__(self, layer: LoraLayer, adapter: str):
-        self.a = cast(nn.Parameter, layer.lora_A[adapter].weight)  # (r, in)
-        self.b = cast(nn.Parameter, layer.lora_B[adapter].weight)  # (out, r)
+        self.a = cast(nn.Parameter, layer.lora_A[adapter].weight)  # (r, in) or (r, in, k, k)
+        self.b = cast(nn.Parameter, layer.lora_B[adapter].weight)  # (out, r) or (out, r, 1, 1)
         self.scale = layer.scaling[adapter]
         self.a_start, self.b_start = self.a.detach().clone(), self.b.detach().clone()
-        self.factors = (self.a, self.b)
+        self.parameters = [self.a, self.b]
 
     def squared_distance(self) -> Tensor:
-        """‖s(BA - B*A*)‖²_F = s²‖[B, -B*][A; A*]‖²_F = s² Σ (BᵀB ⊙ AAᵀ), of the stacked factors: (2r, 2r)."""
-        b = torch.cat([self.b, -self.b_start], dim=1).float()
-        a = torch.cat([self.a, self.a_start], dim=0).float()
-        with torch.autocast(a.device.type, enabled=False):
-            return self.scale**2 * ((b.T @ b) * (a @ a.T)).sum()
+        """‖s(BA - B*A*)‖²_F = s²‖PQ‖²_F = s² Σ (PᵀP ⊙ QQᵀ) with P = [B - B*, B*] and Q = [A; A - A*]: (2r, 2r).
+
+        Of differences, because ‖BA‖² - 2⟨BA, B*A*⟩ + ‖B*A*‖² would drown a small distance in rounding errors.
+        """
+        a, a_start, b, b_start = (x.float().flatten(1) for x in (self.a, self.a_start, self.b, self.b_start))
+        p = torch.cat([b - b_start, b_start], dim=1)
+        q = torch.cat([a, a - a_start], dim=0)
+        return self.scale**2 * ((p.T @ p) * (q @ q.T)).sum()
 
 
-def _matrix_adapters(layer: LoraLayer) -> list[str]:
-    """Names of the trainable adapters of a layer that are a product of two matrices."""
-    return [n for n, a in layer.lora_A.items() if isinstance(a, nn.Linear) and a.weight.requires_grad]
+class _DoraAnchor:
+    """The weight that DoRA makes, m (W + s·BA) / ‖W + s·BA‖ with a norm for each output, and where it started."""
+
+    def __init__(self, layer: LoraLayer, adapter: str):
+        self.a = cast(nn.Parameter, layer.lora_A[adapter].weight)
+        self.b = cast(nn.Parameter, layer.lora_B[adapter].weight)
+        self.magnitude = cast(nn.Parameter, layer.lora_magnitude_vector[adapter].weight)  # (out,) or (1, out, 1, 1)
+        self.base = cast(nn.Parameter, layer.get_base_layer().weight)
+        self.scale = layer.scaling[adapter]
+        self.parameters = [self.a, self.b, self.magnitude]
+        self.start = self.weight().detach()
+
+    def weight(self) -> Tensor:
+        """(out, in), or (out, in·k·k) of a convolution."""
+        base, a, b = (x.float().flatten(1) for x in (self.base, self.a, self.b))
+        direction = base + self.scale * (b @ a)
+        return self.magnitude.float().reshape(-1, 1) * direction / direction.norm(dim=1, keepdim=True)
+
+    def squared_distance(self) -> Tensor:
+        return (self.weight() - self.start).square().sum()
+
+
+def _anchor_adapters(model: nn.Module) -> list[_LoraAnchor | _DoraAnchor]:
+    """Those of all trainable LoRA and DoRA adapters on linear layers and ungrouped convolutions."""
+    anchors: list[_LoraAnchor | _DoraAnchor] = []
+    for layer in model.modules():
+        if not isinstance(layer, LoraLayer) or not _is_plain(layer.get_base_layer()):
+            continue
+        for name, factor in layer.lora_A.items():
+            if name in layer.lora_magnitude_vector:
+                anchors.append(_DoraAnchor(layer, name))
+            elif isinstance(factor, nn.Module) and name not in layer.lora_variant:  # AdaLoRA, and aLoRA and others
+                anchors.append(_LoraAnchor(layer, name))
+    return [anchor for anchor in anchors if any(parameter.requires_grad for parameter in anchor.parameters)]
+
+
+def _is_plain(base: nn.Module) -> bool:
+    return isinstance(base, nn.Linear) or (isinstance(base, nn.Conv2d) and base.groups == 1)
+
+
+def _check_dense(model: nn.Module, anchored: set[int]) -> None:
+    """Refuses parameters of other adapters, which would pass for weights of the model."""
+    for layer in model.modules():
+        if not isinstance(layer, BaseTunerLayer):
+            continue
+        for name, parameter in layer.named_parameters():
+            if parameter.requires_grad and id(parameter) not in anchored and not name.startswith("base_layer."):
+                kind = f"{type(layer).__module__}.{type(layer).__name__}"
+                raise InputError(
+                    f"the anchor cannot tell how {name!r} of a {kind} changes the weights; train without it "
+                    "(--anchor_weight 0), or take LoRA or DoRA on linear layers and ungrouped convolutions, without "
+                    "lora_bias"
+                )

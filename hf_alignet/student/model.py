@@ -8,9 +8,10 @@ from transformers import AutoConfig
 
 from hf_alignet.encoder import VisionEncoder
 from hf_alignet.errors import InputError
+from hf_alignet.lora import ALL_LINEAR
 from hf_alignet.sources import split_revision
 
-ALL_LINEAR = "all-linear"
+AUTO = "auto"
 
 
 @dataclass
@@ -39,8 +40,11 @@ class StudentArguments:
     lora_alpha: int = field(default=32, metadata={"help": "The adapter's change is scaled by lora_alpha / lora_r."})
     lora_dropout: float = field(default=0.0, metadata={"help": "Dropout before the adapter, in [0, 1)."})
     lora_target_modules: list[str] = field(
-        default_factory=lambda: [ALL_LINEAR],
-        metadata={"help": "Names of the layers to adapt. all-linear: every linear layer that the embedding uses."},
+        default_factory=lambda: [AUTO],
+        metadata={
+            "help": "Names of the layers to adapt, or ends of names. auto: every linear layer that the embedding "
+            "uses, and in a model made of convolutions every plain one of these. all-linear: linear layers only."
+        },
     )
     merge_lora: bool = field(default=False, metadata={"help": "Export plain weights with the adapter merged in."})
 
@@ -56,28 +60,37 @@ def load_student(arguments: StudentArguments, default: Path) -> VisionEncoder:
     if arguments.use_lora:
         if encoder.is_adapter:
             raise InputError(f"{name!r} is an adapter already; leave out --use_lora to go on training it")
-        if not arguments.merge_lora and _is_a_part(encoder, name, arguments.trust_remote_code):
-            raise InputError(
-                f"{name!r} holds more than the vision tower, and AutoModel would put an adapter on all of it; add "
-                "--merge_lora to export plain weights of the tower"
-            )
-        targets = arguments.lora_target_modules
+        if not arguments.merge_lora:
+            _check_base(encoder, name, arguments.trust_remote_code)
         encoder.add_lora(
             LoraConfig(
                 r=arguments.lora_r,
                 lora_alpha=arguments.lora_alpha,
                 lora_dropout=arguments.lora_dropout,
-                target_modules=ALL_LINEAR if targets == [ALL_LINEAR] else targets,
+                target_modules=_targets(arguments.lora_target_modules),
             )
         )
     return encoder
 
 
-def _is_a_part(encoder: VisionEncoder, name_or_path: str, trust_remote_code: bool) -> bool:
-    """Whether the checkpoint holds a larger model, of which the encoder is one tower."""
+def _targets(names: list[str]) -> str | list[str] | None:
+    """As LoraConfig and `VisionEncoder.add_lora` take them."""
+    if names == [AUTO]:
+        return None
+    return ALL_LINEAR if names == [ALL_LINEAR] else names
+
+
+def _check_base(encoder: VisionEncoder, name_or_path: str, trust_remote_code: bool) -> None:
+    """Refuses an adapter on a model that AutoModel, which loads it with the adapter, would run in another way."""
     name, revision = split_revision(name_or_path)
     whole = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
-    return whole.model_type != encoder.backbone.config.model_type
+    problem = None
+    if whole.model_type != encoder.backbone.config.model_type:
+        problem = "holds more than the vision tower, and AutoModel would put an adapter on all of it"
+    elif getattr(whole, "mask_ratio", 0) > 0:
+        problem = "hides most of every image when AutoModel loads it with an adapter"
+    if problem is not None:
+        raise InputError(f"{name_or_path!r} {problem}; add --merge_lora to export plain weights")
 
 
 def check_sharing(encoder: VisionEncoder) -> None:

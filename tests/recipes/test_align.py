@@ -237,6 +237,13 @@ def test_adapter_on_a_part_of_a_model_is_not_exported(flags, refusal, tiny_direc
     assert "more than the vision tower" in refusal(*flags, "--use_lora")
 
 
+def test_adapter_on_layers_that_are_not_there(flags, refusal, tiny_directory):
+    lora = [*flags, "--use_lora", "--lora_target_modules"]
+    assert "has no layer 'query'" in refusal(*lora, "query", "fc1")
+    lora[1] = tiny_directory("resnet")
+    assert "'all-linear' finds no layer to adapt" in refusal(*lora, "all-linear")
+
+
 def test_vectors_that_cannot_be_used(flags, refusal, tmp_path):
     np.save(tmp_path / "teacher.npy", np.ones((5, 2)))
     assert "has 5 rows, one an image, but there are 24" in refusal(

@@ -1,11 +1,14 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig
+from peft import IA3Config, LoHaConfig, LoraConfig, VeraConfig, get_peft_model
 from torch import nn
 
 from hf_alignet.encoder import VisionEncoder
-from hf_alignet.student import Anchor
+from hf_alignet.errors import InputError
+from hf_alignet.student import AlignTrainer, AlignTrainingArguments, Anchor
 
 
 class Bare(nn.Module):
@@ -57,29 +60,131 @@ def test_pull_uses_the_learning_rate_of_each_group():
     assert bare.model["w"].item() == pytest.approx(0.95) and bare.model["b"].item() == pytest.approx(0.75)
 
 
-@pytest.mark.parametrize("is_fresh", [True, False])
-@pytest.mark.parametrize("use_rslora", [True, False])
-def test_lora_penalty_is_that_of_the_merged_weights(tiny_directory, is_fresh, use_rslora):
-    encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
-    config = LoraConfig(
-        r=3, lora_alpha=5, use_rslora=use_rslora, target_modules="all-linear", init_lora_weights=is_fresh
-    )
-    encoder.add_lora(config)
+LINEAR_KINDS = {
+    "lora": {},
+    "rslora": {"use_rslora": True},
+    "random": {"init_lora_weights": False},
+    "pissa": {"init_lora_weights": "pissa"},
+    "olora": {"init_lora_weights": "olora"},
+    "dora": {"use_dora": True},
+    "bias": {"bias": "lora_only"},
+}
+CONV_KINDS = {name: LINEAR_KINDS[name] for name in ("lora", "rslora", "random", "dora")}
+KINDS = [("dinov2", kind) for kind in LINEAR_KINDS] + [("resnet", kind) for kind in CONV_KINDS]
+
+
+@pytest.fixture
+def adapted(tiny_directory):
+    """Makes an encoder with a new adapter, optionally moved from where it started."""
+
+    def make(family, kind, is_moved=False):
+        encoder = VisionEncoder.from_pretrained(str(tiny_directory(family)))
+        encoder.add_lora(LoraConfig(r=3, lora_alpha=5, **LINEAR_KINDS[kind]))
+        if is_moved:
+            move(encoder)
+        return encoder
+
+    return make
+
+
+def trainable(encoder):
+    return [parameter for parameter in encoder.model.parameters() if parameter.requires_grad]
+
+
+@torch.no_grad()
+def move(encoder, scale=0.1):
+    for parameter in trainable(encoder):
+        parameter += scale * torch.randn_like(parameter)
+
+
+def merged(encoder):
+    """Weights of the plain model that the encoder amounts to, in float64."""
+    return copy.deepcopy(encoder.model).double().merge_and_unload().state_dict()
+
+
+def naive_penalty(encoder, start):
+    return sum((tensor - start[name]).square().sum().item() for name, tensor in merged(encoder).items())
+
+
+@pytest.mark.parametrize("is_moved", [False, True])
+@pytest.mark.parametrize(("family", "kind"), KINDS)
+def test_penalty_of_an_adapter_is_that_of_the_merged_weights(family, kind, is_moved, adapted):
+    encoder = adapted(family, kind, is_moved)
     anchor = Anchor(encoder)
-    assert abs(anchor.penalty().item()) < 1e-5
+    assert len(anchor.adapters) == {"dinov2": 12, "resnet": 8}[family]
+    assert anchor.penalty() == 0
+    start = merged(encoder)
+    for scale in (1e-3, 0.1):
+        move(encoder, scale)
+        assert anchor.penalty().item() == pytest.approx(naive_penalty(encoder, start), rel=1e-4)
 
-    def merged():
-        layers = [m for m in encoder.model.modules() if hasattr(m, "get_delta_weight")]
-        return [layer.get_delta_weight("default").detach().clone() for layer in layers]
 
-    before = merged()
-    assert len(before) == 12
-    with torch.no_grad():
-        for name, parameter in encoder.model.named_parameters():
-            if "lora_" in name:
-                parameter += 0.1 * torch.randn_like(parameter)
-    naive = sum(((a - b).double() ** 2).sum() for a, b in zip(merged(), before, strict=True))
-    assert anchor.penalty().item() == pytest.approx(naive.item(), rel=1e-5)
+@pytest.mark.parametrize(("family", "kind"), KINDS)
+def test_gradient_of_an_adapters_penalty(family, kind, adapted):
+    encoder = adapted(family, kind, is_moved=True)
+    anchor, start = Anchor(encoder), merged(encoder)
+    move(encoder)
+    parameters = trainable(encoder)
+    gradients = torch.autograd.grad(anchor.penalty(), parameters)
+    direction = [torch.randn_like(parameter) for parameter in parameters]
+    slope = sum((g * d).sum().item() for g, d in zip(gradients, direction, strict=True))
+    encoder.model.double()  # for the finite difference
+    differences = []
+    for step in (1e-5, -2e-5):
+        with torch.no_grad():
+            for parameter, along in zip(trainable(encoder), direction, strict=True):
+                parameter += step * along.double()
+        differences.append(naive_penalty(encoder, start))
+    assert slope == pytest.approx((differences[0] - differences[1]) / 2e-5, rel=1e-4)
+
+
+@pytest.mark.parametrize("anchor_type", ["decoupled", "penalty"])
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [("dinov2", "pissa"), ("dinov2", "olora"), ("dinov2", "dora"), ("resnet", "lora"), ("resnet", "dora")],
+)
+def test_adapters_train_with_either_anchor(family, kind, anchor_type, adapted, images, triplets, tmp_path):
+    encoder = adapted(family, kind)
+    before = [parameter.detach().clone() for parameter in trainable(encoder)]
+    distances = []
+    for weight in (0.0, 100.0):
+        with torch.no_grad():
+            for parameter, start in zip(trainable(encoder), before, strict=True):
+                parameter.copy_(start)
+        settings = {"anchor_type": anchor_type, "anchor_weight": weight, "learning_rate": 5e-3, "max_steps": 4}
+        args = AlignTrainingArguments(
+            output_dir=str(tmp_path / "out"), warmup_steps=0, save_strategy="no", disable_tqdm=True, **settings
+        )
+        anchor = Anchor(encoder)
+        AlignTrainer(encoder, args, images, triplets).train()
+        distances.append(anchor.penalty().item())
+    assert 0 < distances[1] < distances[0]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (LoHaConfig(r=2, target_modules=["fc1"]), "'hada_w1_a.default' of a peft.tuners.loha"),
+        (IA3Config(target_modules=["fc1"], feedforward_modules=[]), "'ia3_l.default'"),
+        (VeraConfig(r=2, target_modules=["fc1"]), "'vera_lambda_b.default'"),
+        (LoraConfig(r=2, target_modules=["fc1"], lora_bias=True), "'lora_B.default.bias'"),
+    ],
+)
+def test_adapters_that_it_does_not_know_are_refused(config, message, tiny_directory):
+    encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
+    encoder.model = get_peft_model(encoder.model, config)
+    with pytest.raises(InputError, match=f"{message}.*--anchor_weight 0"):
+        Anchor(encoder)
+
+
+def test_adapter_with_a_frozen_factor_still_counts_as_one(adapted):
+    encoder = adapted("dinov2", "random")
+    for name, parameter in encoder.model.named_parameters():
+        if "lora_A" in name:
+            parameter.requires_grad_(False)
+    anchor, start = Anchor(encoder), merged(encoder)
+    move(encoder)
+    assert anchor.penalty().item() == pytest.approx(naive_penalty(encoder, start), rel=1e-4)
 
 
 def test_anchor_leaves_out_frozen_weights_and_the_projection(tiny_directory):

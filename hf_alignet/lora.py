@@ -1,0 +1,113 @@
+"""Which layers of a vision model a LoRA adapter sits on.
+
+By default every linear layer; where a model is made of convolutions, every plain convolution too. Layers in which an
+adapter would be dead weight are left out: those that the embedding does not use, and those inside
+`nn.MultiheadAttention` (SigLIP's pooling head), which reads their weights without calling them, so that an adapter
+would get no gradient, yet be merged.
+"""
+
+from peft import LoraConfig
+from peft.tuners.tuners_utils import BaseTunerLayer, check_target_module_exists
+from torch import nn
+
+from hf_alignet.errors import InputError
+
+ALL_LINEAR = "all-linear"
+# Linear layers with less of the weights are a side branch. ResNets have none; MobileViT, a mixture, has about half.
+LINEAR_SHARE = 0.25
+
+
+def find_targets(model: nn.Module, config: LoraConfig, used: set[str]) -> list[str]:
+    """Names of the layers to adapt.
+
+    Args:
+        model: as it is without an adapter.
+        config: its `target_modules` are None for the default, `all-linear`, names of layers or ends of names, or a
+            regular expression.
+        used: names of the parameters that the embedding depends on.
+
+    Raises:
+        InputError: there is no such layer, or LoRA cannot adapt it.
+    """
+    layers = {name: module for name, module in model.named_modules() if f"{name}.weight" in used}
+    layers = {name: module for name, module in layers.items() if not _is_in_attention(model, name)}
+    linear = [name for name, module in layers.items() if isinstance(module, nn.Linear)]
+    if config.target_modules is None:
+        plain = [name for name, module in layers.items() if obstacle(module) is None]
+        targets = linear if _linear_share(layers) >= LINEAR_SHARE else plain
+    elif config.target_modules == ALL_LINEAR:
+        targets = linear
+    else:
+        targets = [name for name in _named(model, config) if name in layers]
+    if not targets:
+        raise InputError(
+            f"LoRA with targets {_text(config)} finds no layer to adapt in {type(model).__name__}, or none that its "
+            "embedding uses; give other targets or auto, or train all weights"
+        )
+    return targets
+
+
+def obstacle(module: nn.Module) -> str | None:
+    """Why a LoRA adapter on this layer would fail or be wrong; None if nothing is in its way."""
+    if isinstance(module, nn.Linear):
+        return None
+    if type(module) is not nn.Conv2d:
+        return f"it is a {type(module).__name__}, neither a linear layer nor a plain convolution"
+    if module.groups > 1:
+        return "it is a grouped convolution, in which PEFT cannot merge an adapter"
+    if module.dilation != (1, 1) or module.padding_mode != "zeros":
+        return "it is a dilated or specially padded convolution, and PEFT's adapter is neither"
+    return None
+
+
+def check_adapter(model: nn.Module) -> None:
+    """Refuses an adapter, made elsewhere, that sits inside `nn.MultiheadAttention`.
+
+    Raises:
+        InputError: there is one.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.MultiheadAttention) and any(isinstance(m, BaseTunerLayer) for m in module.modules()):
+            raise InputError(
+                f"the adapter inside {name!r} does not act, because nn.MultiheadAttention does not call its layers, "
+                "yet it would be merged; name that module in exclude_modules, or use VisionEncoder.add_lora"
+            )
+
+
+def _named(model: nn.Module, config: LoraConfig) -> list[str]:
+    """The layers that the targets match, each of which LoRA must be able to adapt."""
+    modules = {name: module for name, module in model.named_modules() if name}
+    names = [] if isinstance(config.target_modules, str) else sorted(config.target_modules or [])
+    unknown = [name for name in names if not any(f".{module}".endswith(f".{name}") for module in modules)]
+    if unknown:
+        known = sorted({name.split(".")[-1] for name, module in modules.items() if obstacle(module) is None})
+        raise InputError(
+            f"{type(model).__name__} has no layer {', '.join(map(repr, unknown))} for LoRA to adapt; the ends of its "
+            f"layers' names are {', '.join(known)}"
+        )
+    matched = [name for name in modules if check_target_module_exists(config, name)]
+    for name in matched:
+        reason = obstacle(modules[name])
+        if reason is not None:
+            raise InputError(f"LoRA cannot adapt {name!r} of {type(model).__name__}: {reason}; leave it out")
+    return matched
+
+
+def _is_in_attention(model: nn.Module, name: str) -> bool:
+    parents = name.split(".")[:-1]
+    return any(
+        isinstance(model.get_submodule(".".join(parents[:depth])), nn.MultiheadAttention)
+        for depth in range(1, len(parents) + 1)
+    )
+
+
+def _linear_share(layers: dict[str, nn.Module]) -> float:
+    """Of the weights in linear layers and convolutions."""
+    linear = sum(module.weight.numel() for module in layers.values() if isinstance(module, nn.Linear))
+    conv = sum(module.weight.numel() for module in layers.values() if isinstance(module, nn.Conv2d))
+    return linear / max(1, linear + conv)
+
+
+def _text(config: LoraConfig) -> str:
+    targets = config.target_modules
+    return repr(targets) if isinstance(targets, str) else ", ".join(sorted(targets or ["auto"]))
