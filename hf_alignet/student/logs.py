@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import Trainer, TrainerCallback
 
 
 class LogWindow:
@@ -37,3 +39,13 @@ class LogWindow:
             totals = reduce(torch.stack(rates), reduction="sum").tolist()
             logs |= dict(zip([f"{name}_per_second" for name in self.counts], totals, strict=True))
         return logs
+
+
+class LogTemperature(TrainerCallback):
+    """Logs the temperature when training begins; before, there is no log that it would stay in."""
+
+    def __init__(self, trainer: Trainer):
+        self.trainer: Any = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.log({"student_temperature": self.trainer.student_temperature})

@@ -3,13 +3,16 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from peft import LoraConfig
-from transformers import AutoConfig
+from peft import LoraConfig, PeftModel
+from torch import nn
+from transformers import AutoConfig, BaseImageProcessor, PreTrainedModel
 
 from hf_alignet.encoder import VisionEncoder
 from hf_alignet.errors import InputError
+from hf_alignet.images import load_processor
 from hf_alignet.lora import ALL_LINEAR
 from hf_alignet.sources import split_revision
+from hf_alignet.student.arguments import AlignTrainingArguments
 
 AUTO = "auto"
 
@@ -73,6 +76,23 @@ def load_student(arguments: StudentArguments, default: Path) -> VisionEncoder:
     return encoder
 
 
+def as_encoder(
+    model: str | PreTrainedModel | PeftModel | VisionEncoder, processor: BaseImageProcessor | None = None
+) -> VisionEncoder:
+    """The encoder that a name, path or model stands for; `processor` goes with a bare model, by default its own.
+
+    Raises:
+        InputError: the model cannot be used, or a processor is given with something that brings its own.
+    """
+    if processor is not None and not isinstance(model, PreTrainedModel | PeftModel):
+        raise InputError("processing_class goes with a bare model; a name, path or VisionEncoder brings its own")
+    if isinstance(model, VisionEncoder):
+        return model
+    if isinstance(model, str):
+        return VisionEncoder.from_pretrained(model)
+    return VisionEncoder(model, processor or load_processor(str(model.config.name_or_path)))
+
+
 def _targets(names: list[str]) -> str | list[str] | None:
     """As LoraConfig and `VisionEncoder.add_lora` take them."""
     if names == [AUTO]:
@@ -91,6 +111,33 @@ def _check_base(encoder: VisionEncoder, name_or_path: str, trust_remote_code: bo
         problem = "hides most of every image when AutoModel loads it with an adapter"
     if problem is not None:
         raise InputError(f"{name_or_path!r} {problem}; add --merge_lora to export plain weights")
+
+
+def check_trainable(encoder: VisionEncoder, args: AlignTrainingArguments) -> None:
+    """Refuses a model and settings that do not go together.
+
+    Raises:
+        InputError: nothing of the model is trainable, or a setting would change what training does.
+    """
+    if not any(parameter.requires_grad for parameter in encoder.model.parameters()):
+        raise InputError("the model has no trainable parameter; an adapter has to be loaded with is_trainable=True")
+    if args.n_gpu > 1:
+        raise InputError(
+            f"one process would split its batches over {args.n_gpu} GPUs; use `accelerate launch --multi_gpu`"
+        )
+    if args.fsdp:
+        raise InputError("--fsdp shards the weights that the anchor has to compare; use plain data parallelism")
+    if args.images_per_forward is not None and _has_batch_statistics(encoder):
+        raise InputError(
+            "--images_per_forward would change the result: the model has batch normalisation, which would see each "
+            "slice apart; use a smaller --per_device_train_batch_size"
+        )
+
+
+def _has_batch_statistics(encoder: VisionEncoder) -> bool:
+    """Whether an embedding depends on the other images of the batch, in training; under an adapter none does."""
+    has_norm = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in encoder.modules())
+    return has_norm and not encoder.is_adapter
 
 
 def check_sharing(encoder: VisionEncoder) -> None:

@@ -6,7 +6,6 @@ anchor are functions. Checkpoints hold what any checkpoint of Trainer holds, wit
 
 import contextlib
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +16,23 @@ from huggingface_hub import HfApi
 from peft import PeftModel
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import BaseImageProcessor, PreTrainedModel, Trainer, TrainerCallback
+from transformers import BaseImageProcessor, PreTrainedModel, Trainer
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, TrainOutput, get_last_checkpoint
 
 from hf_alignet import __version__
 from hf_alignet.encoder import ALIGNMENT_FILE, PROJECTION_FILE, VisionEncoder, read_alignment
 from hf_alignet.errors import InputError, RunError
-from hf_alignet.images import load_processor
-from hf_alignet.similarity import (
-    NO_CHOICE,
-    choice_log_probabilities,
-    entropy,
-    is_correct,
-    odd_one_out,
-    triplet_similarities,
-)
+from hf_alignet.similarity import NO_CHOICE
 from hf_alignet.student.anchoring import Anchor, DecoupledAnchorCallback
 from hf_alignet.student.arguments import AUTO, AlignTrainingArguments
 from hf_alignet.student.checkpoints import UNFINISHED, publish, rotate, unfinished, write_json
 from hf_alignet.student.collator import InBatchCollator, TripletCollator
-from hf_alignet.student.logs import LogWindow
-from hf_alignet.student.losses import triplet_hard, triplet_jsd, triplet_kl
-from hf_alignet.student.temperature import match_entropy, maximize_likelihood
+from hf_alignet.student.criterion import Criterion
+from hf_alignet.student.logs import LogTemperature, LogWindow
+from hf_alignet.student.model import as_encoder, check_trainable
 from hf_alignet.triplets.batches import ClusterSampler, TeacherVectors, sample_in_batch
-from hf_alignet.triplets.dataset import ODD, SIMILARITIES, TRIPLET, check_triplets, column
+from hf_alignet.triplets.dataset import ODD, TRIPLET, check_triplets, column
 
 CALIBRATION_TRIPLETS = 512
 CALIBRATION_BATCHES = 8  # that they come from, if they are in-batch
@@ -87,41 +78,27 @@ class AlignTrainer(Trainer):
         processing_class: BaseImageProcessor | None = None,
         **kwargs: Any,
     ):
-        encoder = _as_encoder(model, processing_class)
+        encoder = as_encoder(model, processing_class)
         encoder.freeze_unused()
         if args.projection_dim is not None:
             encoder.add_projection(args.projection_dim)
-        if not any(parameter.requires_grad for parameter in encoder.model.parameters()):
-            raise InputError(
-                "the model has no trainable parameter; an adapter has to be loaded with is_trainable=True"
-            )
-        if args.n_gpu > 1:
-            raise InputError(
-                f"one process would split its batches over {args.n_gpu} GPUs; use `accelerate launch --multi_gpu`"
-            )
-        if args.images_per_forward is not None and _has_batch_statistics(encoder):
-            raise InputError(
-                "--images_per_forward would change the result: the model has batch normalisation, which would see "
-                "each slice apart; use a smaller --per_device_train_batch_size"
-            )
-        if args.fsdp:
-            raise InputError("--fsdp shards the weights that the anchor has to compare; use plain data parallelism")
-        self.target = ODD if args.loss_type == "hard" else SIMILARITIES
+        check_trainable(encoder, args)
+        self.criterion = Criterion(args.loss_type, args.similarity, args.teacher_temperature)
         splits = eval_dataset if isinstance(eval_dataset, dict) else {"validation": eval_dataset}
         for split, dataset in {"train": train_dataset, **splits}.items():
             if isinstance(dataset, Dataset):
-                check_triplets(dataset, len(images), self.target, split)
+                check_triplets(dataset, len(images), self.criterion.target, split)
         self.images = images
         collator = (
-            InBatchCollator(images, encoder.preprocessor, self.target, args.triplets_per_batch, args.seed)
+            InBatchCollator(images, encoder.preprocessor, self.criterion.target, args.triplets_per_batch, args.seed)
             if isinstance(train_dataset, TeacherVectors)
-            else TripletCollator(images, encoder.preprocessor, self.target)
+            else TripletCollator(images, encoder.preprocessor, self.criterion.target)
         )
         super().__init__(
             model=encoder,
             args=args,
             data_collator=collator,
-            train_dataset=_with_columns(train_dataset, [TRIPLET, self.target]),
+            train_dataset=_with_columns(train_dataset, [TRIPLET, self.criterion.target]),
             eval_dataset=eval_dataset,
             processing_class=encoder.processor,
             **kwargs,
@@ -129,7 +106,7 @@ class AlignTrainer(Trainer):
         self.anchor = Anchor(encoder) if args.anchor_weight > 0 else None
         if self.anchor is not None and args.anchor_type == "decoupled":
             self.add_callback(DecoupledAnchorCallback(self.anchor, args.anchor_weight))
-        self.add_callback(_LogTemperature(self))
+        self.add_callback(LogTemperature(self))
         self.student_temperature = None if args.student_temperature == AUTO else float(args.student_temperature)
         self.exported_temperature = self.student_temperature
         self.provenance: dict[str, Any] = {}
@@ -163,8 +140,8 @@ class AlignTrainer(Trainer):
             project=self.model.projection is not None,
             images_per_forward=self.args.images_per_forward,
         )
-        similarities = triplet_similarities(embeddings, inputs["triplets"], self.args.similarity)  # (B, 3)
-        loss_triplet = self._triplet_loss(similarities, inputs["target"], self.student_temperature).mean()
+        similarities, target = self.criterion.similarities(embeddings, inputs["triplets"]), inputs["target"]
+        loss_triplet = self.criterion.loss(similarities, target, self.student_temperature).mean()
         loss = loss_triplet
         if self.anchor is not None and self.args.anchor_type == "penalty":
             loss_anchor = self.args.anchor_weight * self.anchor.penalty()
@@ -173,7 +150,8 @@ class AlignTrainer(Trainer):
         if not torch.isfinite(loss):
             raise self._diverged(f"the loss is {loss.item()} at step {self.state.global_step}")
         self._window.add("loss_triplet", loss_triplet)
-        for name, value in self._describe(similarities.detach(), inputs["target"], self.student_temperature).items():
+        described = self.criterion.describe(similarities.detach(), target, self.student_temperature)
+        for name, value in described.items():
             self._window.add(name, value)
         self._window.count(images=len(embeddings), triplets=len(similarities))
         return (loss, {"similarities": similarities}) if return_outputs else loss
@@ -198,15 +176,15 @@ class AlignTrainer(Trainer):
         """
         if self.student_temperature is not None:
             return
-        sample = self._calibration_sample()
-        rows, triplets, target = self._arrays(sample)
+        rows, triplets, target = self._arrays(self._calibration_sample())
         embeddings = self._embed(rows)
-        self.exported_temperature = self._best_temperature(embeddings, triplets, target)
-        self.student_temperature = self.exported_temperature
+        similarities = self.criterion.similarities(embeddings, triplets)
+        self.exported_temperature = self.student_temperature = self.criterion.best_temperature(similarities, target)
         if self.model.projection is not None:
             with torch.no_grad():
                 projected = self.model.projection(embeddings.to(self.model.device)).float().cpu()
-            self.student_temperature = self._best_temperature(projected, triplets, target)
+            similarities = self.criterion.similarities(projected, triplets)
+            self.student_temperature = self.criterion.best_temperature(similarities, target)
 
     def _calibration_sample(self) -> Dataset:
         dataset: Any = self.train_dataset
@@ -221,7 +199,9 @@ class AlignTrainer(Trainer):
         first = list(itertools.islice(self._get_train_sampler(), CALIBRATION_BATCHES * size))
         batches = np.array(first).reshape(-1, size)
         sample = sample_in_batch(dataset, batches, CALIBRATION_TRIPLETS // CALIBRATION_BATCHES, rng)
-        return sample.select(np.flatnonzero(column(sample, ODD) != NO_CHOICE)) if self.target == ODD else sample
+        return (
+            sample.select(np.flatnonzero(column(sample, ODD) != NO_CHOICE)) if self.criterion.target == ODD else sample
+        )
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         dataset = self.train_dataset if train_dataset is None else train_dataset
@@ -277,9 +257,9 @@ class AlignTrainer(Trainer):
         """
         self.calibrate()
         rows, triplets, target = self._arrays(dataloader.dataset)
-        similarities = triplet_similarities(self._embed(rows), triplets, self.args.similarity)
-        metrics = self._describe(similarities, target, self.exported_temperature)
-        metrics["loss"] = self._triplet_loss(similarities, target, self.exported_temperature).mean()
+        similarities = self.criterion.similarities(self._embed(rows), triplets)
+        metrics = self.criterion.describe(similarities, target, self.exported_temperature)
+        metrics["loss"] = self.criterion.loss(similarities, target, self.exported_temperature).mean()
         return EvalLoopOutput(
             predictions=similarities.numpy(),
             label_ids=target.numpy(),
@@ -429,68 +409,14 @@ class AlignTrainer(Trainer):
             f"{reason}; try a lower learning rate" + (f", from the last good checkpoint, {last}" if last else "")
         )
 
-    def _triplet_loss(self, similarities: Tensor, target: Tensor, temperature: float | None) -> Tensor:
-        if temperature is None:
-            raise ValueError("the student's temperature is not chosen yet; call calibrate() or train()")
-        if self.args.loss_type == "hard":
-            return triplet_hard(similarities, target, temperature)
-        loss: Callable[..., Tensor] = triplet_kl if self.args.loss_type == "kl" else triplet_jsd
-        return loss(similarities, target, temperature, self.args.teacher_temperature)
-
-    def _best_temperature(self, embeddings: Tensor, triplets: Tensor, target: Tensor) -> float:
-        similarities = triplet_similarities(embeddings, triplets, self.args.similarity)
-        if self.args.loss_type == "hard":
-            return maximize_likelihood(similarities, target)
-        return match_entropy(similarities, target, self.args.teacher_temperature)
-
-    def _describe(self, similarities: Tensor, target: Tensor, temperature: float | None) -> dict[str, Tensor]:
-        """Agreement with the teacher, and mean entropies (nats)."""
-        odd = target if self.args.loss_type == "hard" else odd_one_out(target)
-        described = {"agreement": is_correct(odd_one_out(similarities), odd).float().mean()}
-        if temperature is not None:
-            described["student_entropy"] = entropy(choice_log_probabilities(similarities, temperature)).mean()
-        if self.args.loss_type != "hard":
-            log_p = choice_log_probabilities(target, self.args.teacher_temperature)
-            described["teacher_entropy"] = entropy(log_p).mean()
-        return described
-
     def _arrays(self, dataset: Dataset) -> tuple[np.ndarray, Tensor, Tensor]:
         """Distinct image rows (U,), triplets (n, 3) as positions among them, and targets."""
         rows, positions = np.unique(column(dataset, TRIPLET), return_inverse=True)
-        target = torch.from_numpy(column(dataset, self.target))
+        target = torch.from_numpy(column(dataset, self.criterion.target))
         return rows, torch.from_numpy(positions.reshape(-1, 3)), target.float() if target.ndim == 2 else target.long()
 
     def _embed(self, rows: np.ndarray) -> Tensor:
         return torch.from_numpy(self.model.embed(self.images, rows=rows, **self.embed_options()))
-
-
-class _LogTemperature(TrainerCallback):
-    """Logs the temperature when training begins; before, there is no log that it would stay in."""
-
-    def __init__(self, trainer: AlignTrainer):
-        self.trainer = trainer
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        temperature = self.trainer.student_temperature
-        assert temperature is not None  # train() has chosen it
-        self.trainer.log({"student_temperature": temperature})
-
-
-def _has_batch_statistics(encoder: VisionEncoder) -> bool:
-    # Frozen or not, they are of the batch while training
-    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in encoder.modules())
-
-
-def _as_encoder(
-    model: str | PreTrainedModel | PeftModel | VisionEncoder, processor: BaseImageProcessor | None
-) -> VisionEncoder:
-    if processor is not None and not isinstance(model, PreTrainedModel | PeftModel):
-        raise InputError("processing_class goes with a bare model; a name, path or VisionEncoder brings its own")
-    if isinstance(model, VisionEncoder):
-        return model
-    if isinstance(model, str):
-        return VisionEncoder.from_pretrained(model)
-    return VisionEncoder(model, processor or load_processor(str(model.config.name_or_path)))
 
 
 def _with_columns(dataset: Any, names: list[str]) -> Any:
