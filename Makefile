@@ -32,3 +32,5 @@ check: setup  ## Lint, formatting and types
 bench: setup  ## Run the benchmarks, one JSON line a result
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/encoder.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/train_step.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/train_memory.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kills.py
