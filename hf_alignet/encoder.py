@@ -33,6 +33,7 @@ from hf_alignet.pooling import (
     has_learned_pooler,
     pool,
 )
+from hf_alignet.reader import ImageReader
 from hf_alignet.sources import split_revision
 
 ALIGNMENT_FILE = "alignment.json"
@@ -160,7 +161,7 @@ class VisionEncoder(nn.Module):
             raise ValueError("this encoder has no projection head; call add_projection first")
         return self.projection(embeddings)
 
-    def embed(self, images: Dataset, **options: Any) -> np.ndarray:
+    def embed(self, images: Dataset | ImageReader, **options: Any) -> np.ndarray:
         """Embeddings (n, d) float32 of a whole image dataset; see `hf_alignet.embedding.embed_dataset` for options."""
         return embed_dataset(self, images, **options)
 

@@ -72,6 +72,14 @@ class AlignTrainingArguments(TrainingArguments):
         default=None, metadata={"help": "In-batch triplets: a random subset of so many. Default: all in the batch."}
     )
 
+    augment: bool = field(
+        default=False,
+        metadata={
+            "help": "Train on random crops (half the area or more) of the pictures, flipped at random. The paper does "
+            "not. Evaluation never does."
+        },
+    )
+
     # Defaults of Trainer that would be wrong here, or that the paper sets otherwise
     output_dir: str | None = field(
         default="outputs/demo-aligned",

@@ -25,6 +25,7 @@ from hf_alignet import __version__
 from hf_alignet.encoder import ALIGNMENT_FILE, PROJECTION_FILE, VisionEncoder, read_alignment
 from hf_alignet.errors import InputError
 from hf_alignet.images import load_processor
+from hf_alignet.reader import ImageReader
 from hf_alignet.similarity import (
     NO_CHOICE,
     choice_log_probabilities,
@@ -54,7 +55,7 @@ class AlignTrainer(Trainer):
     Args:
         model: a path or Hub id, a vision `PreTrainedModel`, a `PeftModel`, or a `VisionEncoder`.
         args: settings.
-        images: the image dataset that triplets point into.
+        images: the image dataset that triplets point into, or a reader or `ImageCache` of it.
         train_dataset: triplets with `similarities` (or `odd`, for `loss_type="hard"`); or `TeacherVectors`, for
             in-batch triplets.
         eval_dataset: held-out triplets of the same images, or a dict of several.
@@ -80,7 +81,7 @@ class AlignTrainer(Trainer):
         self,
         model: str | PreTrainedModel | PeftModel | VisionEncoder,
         args: AlignTrainingArguments,
-        images: Dataset,
+        images: Dataset | ImageReader,
         train_dataset: Dataset | TeacherVectors | None = None,
         eval_dataset: Dataset | dict[str, Dataset] | None = None,
         processing_class: BaseImageProcessor | None = None,
@@ -107,9 +108,11 @@ class AlignTrainer(Trainer):
                 check_triplets(dataset, len(images), self.target, split)
         self.images = images
         collator = (
-            InBatchCollator(images, encoder.preprocessor, self.target, args.triplets_per_batch, args.seed)
+            InBatchCollator(
+                images, encoder.preprocessor, self.target, args.triplets_per_batch, args.seed, args.augment
+            )
             if isinstance(train_dataset, TeacherVectors)
-            else TripletCollator(images, encoder.preprocessor, self.target)
+            else TripletCollator(images, encoder.preprocessor, self.target, args.augment, args.seed)
         )
         super().__init__(
             model=encoder,
@@ -277,6 +280,7 @@ class AlignTrainer(Trainer):
             "anchor_type": args.anchor_type,
             "anchor_weight": args.anchor_weight,
             "projection_dim": args.projection_dim,
+            "augment": args.augment,
             "learning_rate": args.learning_rate,
             "global_batch_size": self.get_total_train_batch_size(args),
             "steps": self.state.global_step,
