@@ -50,7 +50,9 @@ def as_encoded_images(dataset: Dataset) -> Dataset:
 
 def read_pictures(encoded: Dataset, rows: list[int]) -> list[Image.Image]:
     """RGB pictures of the given rows of a dataset from `as_encoded_images`, each decoded here and now."""
-    column = encoded.select_columns(IMAGE_COLUMN)[rows][IMAGE_COLUMN]
+    if len(encoded.column_names) > 1:
+        encoded = encoded.select_columns(IMAGE_COLUMN)
+    column = encoded[rows][IMAGE_COLUMN]
     return [decode_picture(value, row) for value, row in zip(column, rows, strict=True)]
 
 
@@ -104,6 +106,9 @@ class Preprocessor:
         self.processor = processor
         self.stacks_uint8 = True
         settings = processor.to_dict()
+        # To which the shorter edge is resized, however long the other gets; 0 if the size is another one
+        size = (settings.get("size") if settings.get("do_resize") else None) or {}
+        self.shortest_edge = 0 if size.get("longest_edge") else size.get("shortest_edge") or 0
         scale = settings["rescale_factor"] if settings.get("do_rescale") else 1.0
         mean, std = [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]
         if settings.get("do_normalize"):
@@ -134,15 +139,11 @@ class Preprocessor:
         Raises:
             InputError: names the row, its size and the limit.
         """
-        settings = self.processor.to_dict()
-        edge = (settings.get("size") or {}).get("shortest_edge")
-        if not edge or not settings.get("do_resize") or settings["size"].get("longest_edge"):
-            return
-        pixels = round(edge * edge * max(picture.size) / min(picture.size))
+        pixels = round(self.shortest_edge**2 * max(picture.size) / min(picture.size))
         if pixels > MAX_RESIZED_PIXELS:
             raise InputError(
-                f"image row {row} of {picture.width} x {picture.height} pixels is too long: with its shorter edge "
-                f"resized to {edge} it would have {pixels} pixels, more than {MAX_RESIZED_PIXELS}; crop it"
+                f"image row {row} of {picture.width} x {picture.height} pixels is too long: resized to a shorter edge "
+                f"of {self.shortest_edge} it would have {pixels} pixels, more than {MAX_RESIZED_PIXELS}; crop it"
             )
 
     def normalize(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:

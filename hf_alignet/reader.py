@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from hf_alignet.errors import InputError
-from hf_alignet.images import Preprocessor, as_encoded_images, read_pictures
+from hf_alignet.images import IMAGE_COLUMN, Preprocessor, as_encoded_images, read_pictures
 
 GROUP = 8  # pictures that are in memory at their full size
 SPAN = 64  # rows that are visited, or not, as one
@@ -32,7 +32,7 @@ class ImageReader:
 
     def __init__(self, images: Dataset, preprocessor: Preprocessor):
         self.fingerprint = images._fingerprint
-        self.images = as_encoded_images(images)
+        self.images = as_encoded_images(images).select_columns(IMAGE_COLUMN)
         self.preprocessor = preprocessor
 
     def __len__(self) -> int:
