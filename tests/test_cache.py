@@ -1,6 +1,7 @@
 import os
 import pickle
 import shutil
+import signal
 from collections import namedtuple
 
 import numpy as np
@@ -75,6 +76,21 @@ def test_stopped_cache_is_continued(broken, images, preprocessor, visited, tmp_p
     assert torch.equal(cache.read(good)["pixel_values"], expected)
     with pytest.raises(InputError, match="image row 5"):
         cache.read([0, 5])
+
+
+def test_killed_cache_is_continued(images, preprocessor, visited, tmp_path, monkeypatch):
+    monkeypatch.setattr("hf_alignet.reader.SPAN", 2)
+    cache = ImageCache(tmp_path, images, preprocessor)
+    child = os.fork()
+    if child == 0:
+        finish = cache._finish
+        cache._finish = lambda rows: os.kill(os.getpid(), signal.SIGKILL) if rows == [4, 5] else finish(rows)
+        cache.prepare(np.arange(24), progress=False)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    cache.prepare(np.arange(24), progress=False)
+    assert visited == list(range(4, 24))
+    expected = ImageReader(images, preprocessor).read(list(range(24)))["pixel_values"]
+    assert torch.equal(cache.read(list(range(24)))["pixel_values"], expected)
 
 
 def test_undecodable_images_are_found(broken, preprocessor, tmp_path):

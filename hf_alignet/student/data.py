@@ -102,15 +102,16 @@ def open_images(
         progress: show a bar meanwhile.
 
     Raises:
-        InputError: a picture cannot be read, unless such are skipped; or the images cannot be cached.
+        InputError: a picture cannot be read, unless such are skipped; the images cannot be cached; or, before any is
+            visited, triplets name no images.
     """
-    for split, dataset in triplets.items():
-        check_triplets(dataset, len(images), None, split)
     reader = (
         ImageCache(data.cache_images, images, preprocessor) if data.cache_images else ImageReader(images, preprocessor)
     )
     if data.cache_images is None and data.on_bad_image == "error":
         return reader, {}
+    for split, dataset in triplets.items():
+        check_triplets(dataset, len(images), None, split)
     rows = np.unique(np.concatenate([column(dataset, TRIPLET) for dataset in triplets.values()]))
     return reader, reader.prepare(rows, num_workers, progress, skip_bad=data.on_bad_image == "skip")
 
