@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from datasets import Image as ImageFeature
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from transformers import AutoImageProcessor, BaseImageProcessor
 
@@ -74,6 +74,8 @@ def decode_picture(value: dict[str, Any], row: int) -> Image.Image:
     except Image.DecompressionBombError as error:
         sizes = str(error).partition(",")[0]
         raise InputError(f"image row {row}{name} is too large: {sizes}; make it smaller") from error
+    except UnidentifiedImageError as error:  # its own message names an address in memory
+        raise InputError(f"image row {row}{name} cannot be decoded: it is no picture in a known format") from error
     except Exception as error:  # Pillow's decoders raise nearly anything on broken files
         raise InputError(f"image row {row}{name} cannot be decoded: {error}") from error
 
