@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from hf_alignet.errors import InputError
-from hf_alignet.images import Preprocessor, as_encoded_images, read_pictures
+from hf_alignet.reader import ImageReader, as_reader
 
 if TYPE_CHECKING:
     from hf_alignet.encoder import VisionEncoder
@@ -28,7 +28,7 @@ CHUNK = 512  # rows of a directory of embeddings that are finished, or not, as o
 
 def embed_dataset(
     encoder: "VisionEncoder",
-    images: Dataset,
+    images: Dataset | ImageReader,
     rows: np.ndarray | None = None,
     batch_size: int = 64,
     num_workers: int = 0,
@@ -43,7 +43,7 @@ def embed_dataset(
 
     Args:
         encoder: used as it is, on the device it is on, in evaluation mode.
-        images: a Dataset with an `image` column.
+        images: a Dataset with an `image` column, or a reader or cache of one.
         rows: (m,) row numbers to embed, in this order; all by default.
         batch_size: images a forward pass.
         num_workers: processes that decode and resize; 0 does it in this one.
@@ -58,10 +58,10 @@ def embed_dataset(
         InputError: an image cannot be decoded (names the row), or `save_to` holds the embeddings of something else.
     """
     state = PartialState(cpu=not torch.accelerator.is_available())  # else it would not see other CPU processes
-    encoded = as_encoded_images(images)
-    rows = np.arange(len(images)) if rows is None else np.asarray(rows)
+    reader = as_reader(images, encoder.preprocessor)
+    rows = np.arange(len(reader)) if rows is None else np.asarray(rows)
     store = (
-        _DirectoryStore(Path(save_to), _describe(encoder, images, rows, bf16), state)
+        _DirectoryStore(Path(save_to), _describe(encoder, reader, rows, bf16), state)
         if save_to is not None
         else _MemoryStore(len(rows), encoder.embedding_dim, batch_size)
     )
@@ -79,7 +79,7 @@ def embed_dataset(
         disable=not progress or not state.is_main_process,
     )
     with bar, _evaluation_mode(encoder), torch.inference_mode():
-        batches = _Batches(encoder.preprocessor, encoded, rows, spans)
+        batches = _Batches(reader, rows, spans)
         for start, end, inputs in DataLoader(batches, batch_size=None, num_workers=num_workers):
             with torch.autocast(encoder.device.type, torch.bfloat16) if bf16 else contextlib.nullcontext():
                 embeddings = encoder(**{name: tensor.to(encoder.device) for name, tensor in inputs.items()})
@@ -103,15 +103,15 @@ def _evaluation_mode(encoder: "VisionEncoder") -> Iterator[None]:
 class _Batches(torch.utils.data.Dataset):
     """Item i is the i-th batch, read and resized."""
 
-    def __init__(self, preprocessor: Preprocessor, encoded: Dataset, rows: np.ndarray, spans: list[tuple[int, int]]):
-        self.preprocessor, self.encoded, self.rows, self.spans = preprocessor, encoded, rows, spans
+    def __init__(self, reader: ImageReader, rows: np.ndarray, spans: list[tuple[int, int]]):
+        self.reader, self.rows, self.spans = reader, rows, spans
 
     def __len__(self) -> int:
         return len(self.spans)
 
     def __getitem__(self, index: int) -> tuple[int, int, dict[str, Tensor]]:
         start, end = self.spans[index]
-        return start, end, self.preprocessor.stack(read_pictures(self.encoded, self.rows[start:end].tolist()))
+        return start, end, self.reader.read(self.rows[start:end].tolist())
 
 
 class _MemoryStore:
@@ -185,7 +185,7 @@ class _DirectoryStore:
         return np.load(self.directory / "embeddings.npy", mmap_mode="r", allow_pickle=False)
 
 
-def _describe(encoder: "VisionEncoder", images: Dataset, rows: np.ndarray, bf16: bool) -> dict[str, Any]:
+def _describe(encoder: "VisionEncoder", reader: ImageReader, rows: np.ndarray, bf16: bool) -> dict[str, Any]:
     """Everything that the embeddings depend on."""
     weights = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(encoder.model.state_dict().items()):
@@ -194,7 +194,7 @@ def _describe(encoder: "VisionEncoder", images: Dataset, rows: np.ndarray, bf16:
     settings = {"model": encoder.backbone.config.to_dict(), "processor": encoder.processor.to_dict()}
     return {
         "shape": [len(rows), encoder.embedding_dim],
-        "images": images._fingerprint,
+        "images": reader.fingerprint,
         "rows": hashlib.blake2b(rows.astype(np.int64).tobytes(), digest_size=16).hexdigest(),
         "weights": weights.hexdigest(),
         "settings": hashlib.blake2b(

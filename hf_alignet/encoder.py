@@ -36,6 +36,7 @@ from hf_alignet.pooling import (
     has_learned_pooler,
     pool,
 )
+from hf_alignet.reader import ImageReader
 from hf_alignet.sources import split_revision
 
 ALIGNMENT_FILE = "alignment.json"
@@ -177,7 +178,7 @@ class VisionEncoder(nn.Module):
         inputs = self.preprocessor.normalize(inputs)
         return pool(self.pooling, self.backbone, self.model(**inputs), inputs)
 
-    def embed(self, images: Dataset, **options: Any) -> np.ndarray:
+    def embed(self, images: Dataset | ImageReader, **options: Any) -> np.ndarray:
         """Embeddings (n, d) float32 of a whole image dataset; see `hf_alignet.embedding.embed_dataset` for options."""
         return embed_dataset(self, images, **options)
 

@@ -5,13 +5,15 @@ but rescaling and normalising happen in torch on the stacked uint8 batch, where 
 """
 
 import io
+import json
+import warnings
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset
 from datasets import Image as ImageFeature
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from transformers import AutoImageProcessor, BaseImageProcessor
 
@@ -19,6 +21,7 @@ from hf_alignet.errors import InputError
 from hf_alignet.sources import load_splits
 
 IMAGE_COLUMN = "image"
+MAX_RESIZED_PIXELS = 178_956_970  # as many as Pillow reads
 
 
 def load_images(path_or_id: str, split: str = "train") -> Dataset:
@@ -40,39 +43,55 @@ def as_encoded_images(dataset: Dataset) -> Dataset:
         raise InputError(f"the images need a column {IMAGE_COLUMN!r}; there are {', '.join(dataset.column_names)}")
     if not isinstance(feature, ImageFeature):
         raise InputError(f"the column {IMAGE_COLUMN!r} must hold datasets.Image, not {feature}")
+    if not feature.decode:
+        return dataset  # casting again would change its fingerprint
     return dataset.cast_column(IMAGE_COLUMN, ImageFeature(decode=False))
 
 
 def read_pictures(encoded: Dataset, rows: list[int]) -> list[Image.Image]:
     """RGB pictures of the given rows of a dataset from `as_encoded_images`, each decoded here and now."""
-    column = encoded.select_columns(IMAGE_COLUMN)[rows][IMAGE_COLUMN]
+    if len(encoded.column_names) > 1:
+        encoded = encoded.select_columns(IMAGE_COLUMN)
+    column = encoded[rows][IMAGE_COLUMN]
     return [decode_picture(value, row) for value, row in zip(column, rows, strict=True)]
 
 
 def decode_picture(value: dict[str, Any], row: int) -> Image.Image:
-    """One RGB picture, upright, from `{"bytes", "path"}`.
+    """One RGB picture, upright, from `{"bytes", "path"}`; the first frame of several.
 
     Raises:
-        InputError: it cannot be decoded; names the row and the file.
+        InputError: it cannot be decoded, or has more pixels than Pillow reads (179 million, twice
+            `PIL.Image.MAX_IMAGE_PIXELS`); names the row and the file.
     """
+    name = f" ({value['path']})" if value and value.get("path") else ""
     try:
-        with Image.open(io.BytesIO(value["bytes"]) if value["bytes"] is not None else value["path"]) as picture:
-            picture.load()
-            return to_rgb(ImageOps.exif_transpose(picture))
+        with warnings.catch_warnings():
+            # Pillow's name no file, and come with pictures that decode all the same
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(value["bytes"]) if value["bytes"] is not None else value["path"]) as picture:
+                picture.load()
+                return to_rgb(ImageOps.exif_transpose(picture))
+    except Image.DecompressionBombError as error:
+        sizes = str(error).partition(",")[0]
+        raise InputError(f"image row {row}{name} is too large: {sizes}; make it smaller") from error
+    except UnidentifiedImageError as error:  # its own message names an address in memory
+        raise InputError(f"image row {row}{name} cannot be decoded: it is no picture in a known format") from error
     except Exception as error:  # Pillow's decoders raise nearly anything on broken files
-        name = f" ({value['path']})" if value and value.get("path") else ""
         raise InputError(f"image row {row}{name} cannot be decoded: {error}") from error
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
     """RGB as a person would see it: transparency on white, 16-bit grey scaled (Pillow alone would clip it)."""
-    if picture.mode.startswith("I;16"):
-        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    if picture.mode.startswith("I"):  # I is the mode of 16-bit PNG in older versions of Pillow
+        picture = Image.fromarray((np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8))
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
         picture = Image.new("RGBA", layer.size, "white")
         picture.alpha_composite(layer)
     return picture.convert("RGB")
+
+
+NORMALIZATION = {"do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std"}
 
 
 class Preprocessor:
@@ -89,6 +108,9 @@ class Preprocessor:
         self.processor = processor
         self.stacks_uint8 = True
         settings = processor.to_dict()
+        # To which the shorter edge is resized, however long the other gets; 0 if the size is another one
+        size = (settings.get("size") if settings.get("do_resize") else None) or {}
+        self.shortest_edge = 0 if size.get("longest_edge") else size.get("shortest_edge") or 0
         scale = settings["rescale_factor"] if settings.get("do_rescale") else 1.0
         mean, std = [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]
         if settings.get("do_normalize"):
@@ -106,6 +128,25 @@ class Preprocessor:
         if self.stacks_uint8:
             return dict(self.processor(pictures, return_tensors="pt", do_rescale=False, do_normalize=False))
         return dict(self.processor(pictures, return_tensors="pt"))
+
+    def settings(self) -> dict[str, Any]:
+        """What the output of `stack` depends on, as JSON can hold it: not normalisation, where pixels are uint8."""
+        ignored = NORMALIZATION if self.stacks_uint8 else set()
+        settings = {k: v for k, v in self.processor.to_dict().items() if k not in ignored}
+        return json.loads(json.dumps({"class": type(self.processor).__name__, **settings}, default=str))
+
+    def check_size(self, picture: Image.Image, row: int) -> None:
+        """Refuses a picture so long that resizing its shorter edge would fill the memory.
+
+        Raises:
+            InputError: names the row, its size and the limit.
+        """
+        pixels = round(self.shortest_edge**2 * max(picture.size) / min(picture.size))
+        if pixels > MAX_RESIZED_PIXELS:
+            raise InputError(
+                f"image row {row} of {picture.width} x {picture.height} pixels is too long: resized to a shorter edge "
+                f"of {self.shortest_edge} it would have {pixels} pixels, more than {MAX_RESIZED_PIXELS}; crop it"
+            )
 
     def normalize(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Float32 inputs on the device they are on; anything but uint8 pixels passes through."""

@@ -31,7 +31,7 @@ from hf_alignet.images import load_images
 from hf_alignet.sources import split_revision
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments, StudentArguments, load_student
 from hf_alignet.student.checkpoints import find_checkpoint
-from hf_alignet.student.data import DataArguments, training_data
+from hf_alignet.student.data import DataArguments, open_images, training_data, without_images
 from hf_alignet.student.model import check_sharing
 from hf_alignet.triplets import load_triplets
 
@@ -74,9 +74,14 @@ def main() -> None:
     if args.push_to_hub and not student.merge_lora:
         check_sharing(encoder)
     images, triplets, name = load_data(data, args.seed)
+    workers = {"num_workers": args.dataloader_num_workers, "progress": not args.disable_tqdm}
+    reader, bad = open_images(data, images, triplets, encoder.preprocessor, **workers)
+    train = training_data(data, images, triplets["train"], bad, args.seed)
+    num_triplets = sum(triplets.num_rows.values())
+    triplets = without_images(triplets, bad)
     held_out = {split: dataset for split, dataset in triplets.items() if split != "train"}
     evaluated = held_out if args.eval_strategy != "no" else None  # while training; before and after, always
-    trainer = AlignTrainer(encoder, args, images, training_data(data, images, triplets["train"], args.seed), evaluated)
+    trainer = AlignTrainer(encoder, args, reader, train, evaluated)
     trainer.provenance = {
         "base_model": public_name(student.model_name_or_path or "hf_alignet demo encoder"),
         "images": public_name(data.images or "hf_alignet demo"),
@@ -84,12 +89,14 @@ def main() -> None:
         "teacher": None if data.triplets else "simulated raters, nothing here is about people",
         "num_images": len(images),
         "num_train_triplets": len(triplets["train"]),
+        "num_skipped_images": len(bad),
+        "num_skipped_triplets": num_triplets - sum(triplets.num_rows.values()),
     } | (
         {f"lora_{k}": v for k, v in (("r", student.lora_r), ("alpha", student.lora_alpha))} if student.use_lora else {}
     )
 
     def measure():
-        return evaluate_splits(encoder, images, held_out, name, args.similarity, **trainer.embed_options())
+        return evaluate_splits(encoder, reader, held_out, name, args.similarity, **trainer.embed_options())
 
     base, rows, base_embeddings = measure()
     trainer.train(resume_from_checkpoint=checkpoint)

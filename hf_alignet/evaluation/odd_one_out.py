@@ -13,6 +13,7 @@ from scipy.stats import binomtest
 
 from hf_alignet.encoder import VisionEncoder
 from hf_alignet.errors import InputError
+from hf_alignet.reader import ImageReader
 from hf_alignet.similarity import CHANCE, NO_CHOICE, SimilarityKind, is_correct, odd_one_out, triplet_similarities
 from hf_alignet.triplets.dataset import ODD, SIMILARITIES, TRIPLET, check_triplets, column
 
@@ -74,7 +75,7 @@ def _scorable(triplets: Dataset, num_images: int, variant: str) -> Dataset:
 
 def evaluate_splits(
     encoder: VisionEncoder,
-    images: Dataset,
+    images: Dataset | ImageReader,
     splits: dict[str, Dataset],
     name: str,
     similarity: SimilarityKind = "dot",
@@ -84,7 +85,7 @@ def evaluate_splits(
 
     Args:
         encoder: the model.
-        images: what the triplets point into.
+        images: what the triplets point into, or a reader or cache of it.
         splits: triplets by name of the variant. Those whose label is undecided (-1, or a tie of the teacher) have no
             right answer, and are left out.
         name: of the dataset, for the names of the metrics.

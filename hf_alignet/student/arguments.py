@@ -86,6 +86,13 @@ class AlignTrainingArguments(TrainingArguments):
             "model. Needs --eval_strategy and the same --save_strategy."
         },
     )
+    augment: bool = field(
+        default=False,
+        metadata={
+            "help": "Train on random crops (half the area or more) of the pictures, flipped at random. The paper does "
+            "not. Evaluation never does."
+        },
+    )
 
     # Defaults of Trainer that would be wrong here, or that the paper sets otherwise
     output_dir: str | None = field(

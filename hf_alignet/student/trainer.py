@@ -23,6 +23,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, Tr
 from hf_alignet import __version__
 from hf_alignet.encoder import ALIGNMENT_FILE, PROJECTION_FILE, VisionEncoder, read_alignment
 from hf_alignet.errors import InputError, RunError
+from hf_alignet.reader import ImageReader
 from hf_alignet.similarity import NO_CHOICE
 from hf_alignet.student.anchoring import Anchor, DecoupledAnchorCallback
 from hf_alignet.student.arguments import AUTO, AlignTrainingArguments
@@ -46,7 +47,7 @@ class AlignTrainer(Trainer):
     Args:
         model: a path or Hub id, a vision `PreTrainedModel`, a `PeftModel`, or a `VisionEncoder`.
         args: settings.
-        images: the image dataset that triplets point into.
+        images: the image dataset that triplets point into, or a reader or `ImageCache` of it.
         train_dataset: triplets with `similarities` (or `odd`, for `loss_type="hard"`); or `TeacherVectors`, for
             in-batch triplets.
         eval_dataset: held-out triplets of the same images, or a dict of several.
@@ -72,7 +73,7 @@ class AlignTrainer(Trainer):
         self,
         model: str | PreTrainedModel | PeftModel | VisionEncoder,
         args: AlignTrainingArguments,
-        images: Dataset,
+        images: Dataset | ImageReader,
         train_dataset: Dataset | TeacherVectors | None = None,
         eval_dataset: Dataset | dict[str, Dataset] | None = None,
         processing_class: BaseImageProcessor | None = None,
@@ -90,9 +91,11 @@ class AlignTrainer(Trainer):
                 check_triplets(dataset, len(images), self.criterion.target, split)
         self.images = images
         collator = (
-            InBatchCollator(images, encoder.preprocessor, self.criterion.target, args.triplets_per_batch, args.seed)
+            InBatchCollator(
+                images, encoder.preprocessor, self.criterion.target, args.triplets_per_batch, args.seed, args.augment
+            )
             if isinstance(train_dataset, TeacherVectors)
-            else TripletCollator(images, encoder.preprocessor, self.criterion.target)
+            else TripletCollator(images, encoder.preprocessor, self.criterion.target, args.augment, args.seed)
         )
         super().__init__(
             model=encoder,
@@ -287,6 +290,7 @@ class AlignTrainer(Trainer):
             "anchor_type": args.anchor_type,
             "anchor_weight": args.anchor_weight,
             "projection_dim": args.projection_dim,
+            "augment": args.augment,
             "learning_rate": args.learning_rate,
             "global_batch_size": self.get_total_train_batch_size(args),
             "steps": self.state.global_step,

@@ -50,13 +50,13 @@ def column(dataset: Dataset, name: str) -> np.ndarray:
     return np.asarray(array).reshape(len(dataset), 3) if name in (TRIPLET, SIMILARITIES) else np.asarray(array)
 
 
-def check_triplets(dataset: Dataset, num_images: int, required: str, split: str = "train") -> None:
+def check_triplets(dataset: Dataset, num_images: int, required: str | None, split: str = "train") -> None:
     """Refuses triplets that could not be learned from, before anything long begins.
 
     Args:
         dataset: one split.
         num_images: length of the image dataset that the rows point into.
-        required: the column that the loss learns from, `similarities` or `odd`.
+        required: the column that the loss learns from, `similarities` or `odd`; None checks the rows alone.
         split: name for the messages.
 
     Raises:
@@ -64,7 +64,7 @@ def check_triplets(dataset: Dataset, num_images: int, required: str, split: str 
             repeated image, a similarity that is not finite, or an odd one out that is not 0, 1 or 2 (names the first
             row).
     """
-    missing = [name for name in (TRIPLET, required) if name not in dataset.column_names]
+    missing = [name for name in (TRIPLET, required) if name is not None and name not in dataset.column_names]
     if missing:
         raise InputError(
             f"the {split!r} triplets lack the column {' and '.join(map(repr, missing))}; "
@@ -72,11 +72,14 @@ def check_triplets(dataset: Dataset, num_images: int, required: str, split: str 
         )
     if len(dataset) == 0:
         raise InputError(f"the {split!r} triplets are empty")
-    triplet, target = column(dataset, TRIPLET), column(dataset, required)
+    triplet = column(dataset, TRIPLET)
     out_of_range = np.any((triplet < 0) | (triplet >= num_images), axis=1)
     _refuse(out_of_range, triplet, split, f"points outside the {num_images} images")
     repeated = np.any(triplet == np.roll(triplet, 1, axis=1), axis=1)
     _refuse(repeated, triplet, split, "names an image twice")
+    if required is None:
+        return
+    target = column(dataset, required)
     if required == SIMILARITIES:
         _refuse(~np.isfinite(target).all(1), target, split, "has a similarity that is not finite")
     else:

@@ -50,6 +50,14 @@ def flags(data, tiny_directory, tmp_path):
     ]
 
 
+def break_image(data: Path, images: Dataset) -> None:
+    """Row 5 on disk is no picture any more."""
+    rows = images.cast_column("image", ImageFeature(decode=False)).to_list()
+    rows[5]["image"] = {"bytes": b"not a picture", "path": "holiday.jpg"}
+    shutil.rmtree(data / "images")
+    Dataset.from_list(rows, features=images.features).save_to_disk(data / "images")
+
+
 def train_losses(run) -> list[float]:
     lines = [line for line in run.stdout.replace("\r", "\n").splitlines() if "loss_triplet" in line]
     return [float(ast.literal_eval(line.strip())["loss"]) for line in lines]
@@ -205,6 +213,23 @@ def test_vectors_of_the_teacher_make_in_batch_triplets(flags, data, images, monk
         assert json.loads((out / "alignment.json").read_text())["triplet_source"] == expected
 
 
+def test_broken_images_are_skipped_with_and_without_a_cache(flags, data, images, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ROOT / "recipes"))
+    import align as recipe
+
+    break_image(data, images)
+    results = []
+    for name, extra in (("plain", []), ("cached", ["--cache_images", tmp_path / "cache", "--augment", "false"])):
+        extra += ["--on_bad_image", "skip", "--output_dir", tmp_path / name]
+        monkeypatch.setattr(sys, "argv", [RECIPE, *map(str, [*flags, *extra])])
+        recipe.main()
+        results.append(json.loads((tmp_path / name / "results.json").read_text()))
+    assert results[0] == results[1]
+    settings = results[0]["settings"]
+    left = settings["num_train_triplets"] + results[0]["base"]["data/far/odd_one_out_accuracy"]["n"]
+    assert settings["num_skipped_images"] == 1 and settings["num_skipped_triplets"] == 40 - left > 0
+
+
 @pytest.fixture
 def refusal(monkeypatch, capsys):
     """Runs the recipe here, expects an exit status, and returns what it says."""
@@ -259,10 +284,7 @@ def test_own_data_need_a_model(flags, refusal):
 
 
 def test_undecodable_image_is_named_by_a_worker(flags, data, images, refusal):
-    rows = images.cast_column("image", ImageFeature(decode=False)).to_list()
-    rows[5]["image"] = {"bytes": b"not a picture", "path": "holiday.jpg"}
-    shutil.rmtree(data / "images")
-    Dataset.from_list(rows, features=images.features).save_to_disk(data / "images")
+    break_image(data, images)
     message = refusal(*flags, "--dataloader_num_workers", 1).strip().splitlines()[-1]
     assert message.startswith("error: image row 5 (holiday.jpg) cannot be decoded")
 

@@ -1,0 +1,38 @@
+"""Augmentation of training pictures: a random crop, resized, and a flip, on the stacked uint8 batch.
+
+AligNet has none. It is mild, because what the teacher says of a picture should stay true of its crop.
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+AREA = (0.5, 1.0)  # of the crop, as a share of the picture
+MAX_ASPECT_RATIO = 4 / 3  # between its sides, either way
+
+
+def augment(pixels: Tensor, rng: np.random.Generator) -> Tensor:
+    """Each picture cropped at random, resized to what it was, and flipped or not.
+
+    Args:
+        pixels: (U, 3, H, W) uint8.
+        rng: of the draws.
+
+    Returns:
+        (U, 3, H, W) uint8.
+    """
+    return torch.stack([_crop_and_flip(picture, rng) for picture in pixels])
+
+
+def _crop_and_flip(picture: Tensor, rng: np.random.Generator) -> Tensor:
+    height, width = picture.shape[1:]
+    area, ratio = rng.uniform(*AREA), MAX_ASPECT_RATIO ** rng.uniform(-1, 1)
+    rows = min(height, max(1, round(height * math.sqrt(area / ratio))))
+    columns = min(width, max(1, round(width * math.sqrt(area * ratio))))
+    top, left = rng.integers(height - rows + 1), rng.integers(width - columns + 1)
+    crop = picture[None, :, top : top + rows, left : left + columns].contiguous(memory_format=torch.channels_last)
+    resized = interpolate(crop, (height, width), mode="bilinear", antialias=True)[0]
+    return resized.flip(-1) if rng.random() < 0.5 else resized
