@@ -140,6 +140,8 @@ class AlignTrainingArguments(TrainingArguments):
         self.load_best_model_at_end = self.load_best_model_at_end or self.early_stopping_patience is not None
         if self.load_best_model_at_end and self.metric_for_best_model is None:
             self.metric_for_best_model = "agreement"
+        if self.trackio_static_space_id is None:
+            self.trackio_static_space_id = False  # else --push_to_hub would make a public Space of the logs
         super().__post_init__()
         if self.ddp_find_unused_parameters is None:
             # The trainer freezes unused parameters, and looking for them breaks activation checkpointing.
