@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
 from datasets import Dataset  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage  # noqa: E402
 from sklearn.decomposition import PCA  # noqa: E402
 
@@ -53,6 +54,58 @@ def before_after_figure(
     for column, (title, embeddings) in enumerate([("before", base_embeddings), ("after", aligned_embeddings)]):
         _scatter_pictures(figure.add_subplot(grid[0, column]), title, embeddings, shown, thumbnails)
     _bars(figure.add_subplot(grid[1, :]), base, aligned)
+    figure.savefig(file, dpi=100)
+    plt.close(figure)
+
+
+def curves_figure(
+    file: Path, curves: dict[str, list[np.ndarray]], x_label: str, y_label: str, base: float | None = None
+) -> None:
+    """A line through the mean of the runs of each name, with a dot for every run.
+
+    Args:
+        file: PNG to write.
+        curves: by name, arrays (k, 2) of x and y, one a run, with the same x.
+        x_label: of the x axis.
+        y_label: of the y axis.
+        base: y before training, drawn across.
+    """
+    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    for index, (name, runs) in enumerate(curves.items()):
+        points = np.stack(runs)  # (runs, k, 2)
+        axes.plot(*points.mean(0).T, color=f"C{index}", label=name)
+        axes.scatter(points[..., 0], points[..., 1], color=f"C{index}", s=14)
+    if base is not None:
+        axes.axhline(base, color=CHANCE_LINE, linestyle=":", label="before training")
+    _finish(figure, axes, file, x_label, y_label)
+
+
+def trade_off_figure(
+    file: Path, paths: dict[str, np.ndarray], base: tuple[float, float], x_label: str, y_label: str
+) -> None:
+    """Where runs go between two measures, from a common start: up and to the right is better.
+
+    Args:
+        file: PNG to write.
+        paths: by name, (k, 2) of x and y in the course of a run.
+        base: x and y before training.
+        x_label: of the x axis.
+        y_label: of the y axis.
+    """
+    figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
+    for index, (name, points) in enumerate(paths.items()):
+        marker = "os^Dv<>P"[index // 10 % 8]
+        axes.plot(*np.vstack([base, points]).T, color=f"C{index % 10}", linewidth=0.8, alpha=0.6)
+        axes.scatter(*points[-1], color=f"C{index % 10}", marker=marker, label=name)
+    axes.scatter(*base, color="black", marker="*", s=120, label="before training", zorder=3)
+    axes.axvline(base[0], color=CHANCE_LINE, linestyle=":")
+    _finish(figure, axes, file, x_label, y_label)
+
+
+def _finish(figure: Figure, axes: Axes, file: Path, x_label: str, y_label: str) -> None:
+    axes.set(xlabel=x_label, ylabel=y_label)
+    axes.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, dpi=100)
     plt.close(figure)
 

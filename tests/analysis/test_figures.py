@@ -1,0 +1,22 @@
+import numpy as np
+from PIL import Image
+
+from hf_alignet.analysis import curves_figure, trade_off_figure
+
+
+def is_drawn(file) -> bool:
+    with Image.open(file) as picture:
+        return picture.format == "PNG" and len(picture.convert("RGB").getcolors(1 << 20)) > 10
+
+
+def test_curves_of_several_runs(tmp_path):
+    x = np.arange(5.0)
+    runs = [np.stack([x, x**2 + shift], 1) for shift in (0, 1)]
+    curves_figure(tmp_path / "a.png", {"one": runs, "two": runs[:1]}, "images", "agreement", base=0.5)
+    assert is_drawn(tmp_path / "a.png")
+
+
+def test_paths_of_more_runs_than_colours(tmp_path):
+    paths = {f"run {i}": np.array([[i / 20, 0.4], [i / 20, 0.5]]) for i in range(12)}
+    trade_off_figure(tmp_path / "a.png", paths, (0.5, 0.3), "accuracy", "agreement")
+    assert is_drawn(tmp_path / "a.png")
