@@ -1,0 +1,284 @@
+"""Compares sources of triplets, teachers and anchors on the data that prepare.py wrote: agreement with VICE on classes
+never seen, and 1- and 10-shot accuracy beside it, against images seen in training.
+
+Every run is one file in the output directory, and is not repeated where its file is there, so that the command goes on
+where it stopped. It then prints a Markdown table of all runs that are there, and draws them in two figures.
+
+    python recipes/things-vit-tiny/compare.py --model_name_or_path MODEL --bf16
+"""
+
+import argparse
+import fnmatch
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from sklearn.linear_model import RidgeCV
+from tqdm.auto import tqdm
+from transformers import PrinterCallback, TrainerCallback, set_seed
+
+from hf_alignet.analysis import curves_figure, trade_off_figure
+from hf_alignet.encoder import VisionEncoder
+from hf_alignet.evaluation import evaluate_splits, few_shot_accuracy
+from hf_alignet.images import load_images
+from hf_alignet.similarity import triplet_similarities
+from hf_alignet.student import AlignTrainer, AlignTrainingArguments
+from hf_alignet.student.checkpoints import write_json
+from hf_alignet.student.temperature import match_entropy
+from hf_alignet.triplets import TeacherVectors, load_triplets, make_triplets
+from hf_alignet.triplets.batches import class_vectors
+
+STEPS, IMAGES_PER_STEP = 100, 48
+AGREEMENT_AT, FEW_SHOT_AT = (10, 20, 40, 70, 100), (40, 100)  # steps
+HELD_OUT_PER_CLASS = 20  # as prepare.py has it
+UNSEEN = "unseen_classes"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run.
+
+    Attributes:
+        source: `batch`, all triplets in a batch; or 16 triplets a step, each of pictures of its own: `boundary`, two
+            of one class and one of another, or `random`, three of different classes.
+        teacher: `class`, vectors of classes; `distinct`, the same without two pictures of a class in a batch;
+            `transformed`, the base's embeddings under a linear map to those vectors; `mixed`, vectors of classes plus
+            what the base says about pictures of one class.
+        anchor_weight: of the decoupled anchor.
+        learning_rate: its peak.
+        lora: train a LoRA adapter (r = 16) instead of all weights.
+        steps: of IMAGES_PER_STEP images each.
+        seed: of everything.
+    """
+
+    source: str = "batch"
+    teacher: str = "class"
+    anchor_weight: float = 1.0
+    learning_rate: float = 1e-4
+    lora: bool = False
+    steps: int = STEPS
+    seed: int = 0
+
+    @property
+    def setting(self) -> str:
+        """Its name without the seed."""
+        extra = ("-lora" if self.lora else "") + (f"-steps{self.steps}" if self.steps != STEPS else "")
+        return f"{self.source}-{self.teacher}-anchor{self.anchor_weight:g}-lr{self.learning_rate:g}{extra}"
+
+    @property
+    def name(self) -> str:
+        return f"{self.setting}-seed{self.seed}"
+
+
+SOURCES = {
+    "all triplets in a batch": Run("batch"),
+    "16 random triplets": Run("random"),
+    "16 boundary triplets": Run("boundary"),
+}
+TEACHERS = ("class", "distinct", "transformed", "mixed")
+SWEEP = [
+    *[Run(teacher=teacher, anchor_weight=weight) for weight in (1.0, 100.0, 300.0) for teacher in TEACHERS],
+    *[Run(teacher=teacher, learning_rate=1e-3, lora=True) for teacher in ("class", "mixed")],
+]
+SHORT = Run(steps=STEPS // 5)
+RUNS = [replace(run, seed=seed) for run in [*SOURCES.values(), SHORT] for seed in (0, 1, 2)] + SWEEP
+
+
+@dataclass
+class Photographs:
+    """The data, and what every run shares."""
+
+    images: Dataset
+    labels: np.ndarray  # (n,) class of each image
+    train: np.ndarray  # rows to train on
+    held_out: np.ndarray  # rows to measure few-shot accuracy on
+    unseen: Dataset  # triplets of classes never seen
+    vice: np.ndarray  # (n, 42) the vector of each image's class
+    base: np.ndarray  # (n, d) embeddings of the base
+
+
+def load_photographs(directory: Path, encoder: VisionEncoder, options: dict[str, Any]) -> Photographs:
+    images, unseen = load_images(str(directory)), load_triplets(str(directory))[UNSEEN]
+    labels = np.asarray(images["label"][:])
+    order = np.argsort(labels, kind="stable")
+    rank = np.empty(len(labels), int)
+    rank[order] = np.arange(len(labels)) - np.searchsorted(labels[order], labels[order])
+    is_measured = rank < HELD_OUT_PER_CLASS
+    is_unseen = np.isin(labels, labels[np.unique(unseen["triplet"][:])])
+    return Photographs(
+        images=images,
+        labels=labels,
+        train=np.flatnonzero(~is_measured & ~is_unseen),
+        held_out=np.flatnonzero(is_measured),
+        unseen=unseen,
+        vice=class_vectors(labels, np.load(directory / "class_vectors.npy", allow_pickle=False)),
+        base=encoder.embed(images, save_to=directory / "base_embeddings", **options),
+    )
+
+
+def teacher_vectors(photographs: Photographs, teacher: str) -> np.ndarray:
+    """(m, p) vectors of the training photographs."""
+    rows = photographs.train
+    vice, base, labels = photographs.vice[rows], photographs.base[rows], photographs.labels[rows]
+    if teacher in ("class", "distinct"):
+        return vice
+    if teacher == "transformed":
+        ridge = RidgeCV(np.logspace(-2, 5, 8)).fit(base, vice)
+        return ridge.predict(base).astype(np.float32)
+    classes, positions = np.unique(labels, return_inverse=True)
+    means = np.stack([base[positions == c].mean(0) for c in range(len(classes))])
+    # In the units of the classes' similarities, as the trainer's temperature would have them
+    sample = torch.from_numpy(three_classes(labels, 2000, np.random.default_rng(0)))
+    temperature = match_entropy(
+        triplet_similarities(torch.from_numpy(base), sample), triplet_similarities(torch.from_numpy(vice), sample)
+    )
+    return np.concatenate([vice, (base - means[positions]) / np.sqrt(temperature)], axis=1).astype(np.float32)
+
+
+def three_classes(labels: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
+    """(number, 3) positions of three different classes."""
+    drawn = rng.integers(len(labels), size=(3 * number, 3))
+    a, b, c = labels[drawn].T
+    return drawn[(a != b) & (a != c) & (b != c)][:number]
+
+
+def class_boundary(labels: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
+    """(number, 3) positions, two of one class and one of another, shuffled within the triplet."""
+    drawn = rng.integers(len(labels), size=(number, 3))
+    for triplet in drawn:
+        triplet[1] = rng.choice(np.setdiff1d(np.flatnonzero(labels == labels[triplet[0]]), triplet[0]))
+        triplet[2] = rng.choice(np.flatnonzero(labels != labels[triplet[0]]))
+    return rng.permuted(drawn, axis=1)
+
+
+def training_data(photographs: Photographs, run: Run) -> Dataset | TeacherVectors:
+    vectors, labels = teacher_vectors(photographs, run.teacher), photographs.labels[photographs.train]
+    if run.source == "batch":
+        return TeacherVectors(photographs.train, vectors, labels)
+    draw = class_boundary if run.source == "boundary" else three_classes
+    triplets = draw(labels, run.steps * IMAGES_PER_STEP // 3, np.random.default_rng(run.seed))
+    similarities = triplet_similarities(torch.from_numpy(vectors), torch.from_numpy(triplets))
+    return make_triplets(photographs.train[triplets], similarities.numpy())
+
+
+class Measure(TrainerCallback):
+    """Measures the student at some steps."""
+
+    def __init__(self, measure: Callable[[bool], dict[str, float]]):
+        self.measure = measure
+        self.points: list[dict[str, Any]] = []
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        step = state.global_step
+        if step in AGREEMENT_AT:
+            has_few_shot = step in FEW_SHOT_AT or step == state.max_steps
+            self.points.append({"step": step, "images": step * IMAGES_PER_STEP} | self.measure(has_few_shot))
+
+
+def measure(
+    encoder: VisionEncoder, photographs: Photographs, has_few_shot: bool, options: dict[str, Any]
+) -> dict[str, float]:
+    metrics, _, _ = evaluate_splits(encoder, photographs.images, {UNSEEN: photographs.unseen}, "vice", **options)
+    values = {"agreement": metrics[f"vice/{UNSEEN}/odd_one_out_accuracy"]["value"]}
+    if has_few_shot:
+        rows = photographs.held_out
+        embeddings, labels = encoder.embed(photographs.images, rows=rows, **options), photographs.labels[rows]
+        for shots in (1, 10):
+            values[f"{shots}_shot"] = few_shot_accuracy(embeddings, labels, shots)["value"]
+    return values
+
+
+def train(run: Run, photographs: Photographs, model: str, options: dict[str, Any]) -> dict[str, Any]:
+    set_seed(run.seed)
+    encoder = VisionEncoder.from_pretrained(model)
+    if run.lora:
+        encoder.add_lora(LoraConfig(r=16, lora_alpha=32))
+    is_batch = run.source == "batch"
+    with tempfile.TemporaryDirectory() as directory:
+        args = AlignTrainingArguments(
+            output_dir=directory,
+            per_device_train_batch_size=IMAGES_PER_STEP if is_batch else IMAGES_PER_STEP // 3,
+            images_per_cluster=1 if run.teacher == "distinct" else 3,
+            train_sampling_strategy="random" if is_batch else "sequential",
+            max_steps=run.steps,
+            learning_rate=run.learning_rate,
+            anchor_weight=run.anchor_weight,
+            save_strategy="no",
+            seed=run.seed,
+            bf16=options["bf16"],
+            disable_tqdm=True,
+        )
+        trainer = AlignTrainer(encoder, args, photographs.images, training_data(photographs, run))
+        trainer.remove_callback(PrinterCallback)
+        callback = Measure(lambda has_few_shot: measure(encoder, photographs, has_few_shot, options))
+        trainer.add_callback(callback)
+        start = time.perf_counter()
+        trainer.train()
+    return {"run": asdict(run), "points": callback.points, "seconds": round(time.perf_counter() - start, 1)}
+
+
+def report(directory: Path) -> None:
+    """Prints the table and draws the figures of all runs in the directory."""
+    base = json.loads((directory / "base.json").read_text())
+    points: dict[str, list[list[dict[str, float]]]] = {}  # of each setting, a list of points for each seed
+    for run in dict.fromkeys(RUNS):
+        file = directory / f"{run.name}.json"
+        if file.exists():
+            points.setdefault(run.setting, []).append(json.loads(file.read_text())["points"])
+    measures = ("agreement", "1_shot", "10_shot")
+    print("| setting | seeds | images seen | " + " | ".join(measures) + " |\n" + "| --- " * 6 + "|")
+    print("| base | | 0 | " + " | ".join(f"{base[name]:.3f}" for name in measures) + " |")
+    for setting, seeds in points.items():
+        means = [f"{np.mean([run[-1][name] for run in seeds]):.3f}" for name in measures]
+        print(f"| {setting} | {len(seeds)} | {seeds[0][-1]['images']} | " + " | ".join(means) + " |")
+
+    curves = {
+        name: [np.array([(point["images"], point["agreement"]) for point in run]) for run in points[run.setting]]
+        for name, run in SOURCES.items()
+        if run.setting in points
+    }
+    curves_figure(
+        *(directory / "sources.png", curves, "images seen", "agreement with VICE, unseen classes", base["agreement"])
+    )
+    paths = {
+        setting: np.array([(p["10_shot"], p["agreement"]) for p in seeds[0] if "10_shot" in p])
+        for setting, seeds in points.items()
+    }
+    start = (base["10_shot"], base["agreement"])
+    trade_off_figure(directory / "trade_off.png", paths, start, "10-shot accuracy", "agreement with VICE")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model_name_or_path", required=True, help="the base model")
+    parser.add_argument("--data", type=Path, default="data/things-vit-tiny", help="of prepare.py (%(default)s)")
+    parser.add_argument("--output_dir", type=Path, default="outputs/things-vit-tiny-compare", help="(%(default)s)")
+    parser.add_argument("--runs", default="*", help="only runs whose name matches, e.g. 'batch-*seed0' (%(default)s)")
+    parser.add_argument("--bf16", action="store_true", help="bfloat16 autocast")
+    arguments = parser.parse_args()
+    arguments.output_dir.mkdir(parents=True, exist_ok=True)
+    options = {"bf16": arguments.bf16, "progress": False}
+    model = arguments.model_name_or_path
+
+    encoder = VisionEncoder.from_pretrained(model)
+    photographs = load_photographs(arguments.data, encoder, options | {"progress": True})
+    base = arguments.output_dir / "base.json"
+    if not base.exists():
+        write_json(base, measure(encoder, photographs, True, options))
+    for run in tqdm([run for run in dict.fromkeys(RUNS) if fnmatch.fnmatch(run.name, arguments.runs)], unit="run"):
+        file = arguments.output_dir / f"{run.name}.json"
+        if not file.exists():
+            write_json(file, train(run, photographs, model, options))
+    report(arguments.output_dir)
+
+
+if __name__ == "__main__":
+    main()
