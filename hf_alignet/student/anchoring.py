@@ -17,6 +17,9 @@ from transformers import TrainerCallback
 from hf_alignet.encoder import VisionEncoder
 from hf_alignet.errors import InputError
 
+# Of the released configuration: learning rate 3e-5, 5,000 steps of warm-up and a cosine over 95,000, λ = 1.
+TOTAL_PULL = 1.5
+
 
 class Anchor:
     """A snapshot of the trainable weights of an encoder; a new projection head has nothing to be kept near.
@@ -68,14 +71,33 @@ class DecoupledAnchorCallback(TrainerCallback):
 
     It acts before the optimiser does, on the weights that both see: θ - lr·(Adam + λ(θ - θ*)), as in the reference.
     After it, the pull would act on weights that Adam has moved already.
+
+    Args:
+        anchor: where to.
+        weight: λ; None for one with which λ Σ lr over all steps of the run is TOTAL_PULL.
     """
 
-    def __init__(self, anchor: Anchor, weight: float):
+    def __init__(self, anchor: Anchor, weight: float | None):
         self.anchor = anchor
         self.weight = weight
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.weight is None:
+            self.weight = TOTAL_PULL / _sum_of_rates(kwargs["lr_scheduler"], state.max_steps)
+
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        assert self.weight is not None  # chosen when training began
         self.anchor.pull(kwargs["optimizer"], self.weight)
+
+
+def _sum_of_rates(scheduler: Any, steps: int) -> float:
+    """Of the learning rate over a run; a schedule that follows the loss counts as a constant one."""
+    rate: float = scheduler.base_lrs[0]
+    return (
+        sum(rate * scheduler.lr_lambdas[0](t) for t in range(steps))
+        if hasattr(scheduler, "lr_lambdas")
+        else rate * steps
+    )
 
 
 class _LoraAnchor:

@@ -53,8 +53,12 @@ class AlignTrainingArguments(TrainingArguments):
             "choices": ["decoupled", "penalty"],
         },
     )
-    anchor_weight: float = field(
-        default=1.0, metadata={"help": "Strength of the anchor, 0 for none. The released configuration takes 1."}
+    anchor_weight: float | None = field(
+        default=None,
+        metadata={
+            "help": "Strength of the anchor, 0 for none. Default: decoupled, as much in all as the released "
+            "configuration pulls in its 100,000 steps, however short this run is; penalty, 1."
+        },
     )
     projection_dim: int | None = field(
         default=None,
@@ -149,7 +153,9 @@ class AlignTrainingArguments(TrainingArguments):
         if self.student_temperature != AUTO:
             _check_positive("student_temperature", _number("student_temperature", self.student_temperature))
         _check_positive("teacher_temperature", self.teacher_temperature)
-        if not (math.isfinite(self.anchor_weight) and self.anchor_weight >= 0):
+        if self.anchor_weight is None and self.anchor_type == "penalty":
+            self.anchor_weight = 1.0
+        if self.anchor_weight is not None and not (math.isfinite(self.anchor_weight) and self.anchor_weight >= 0):
             raise InputError(f"--anchor_weight must be 0 or more, got {self.anchor_weight}")
         for name in ("triplets_per_batch", "projection_dim", "images_per_forward", "early_stopping_patience"):
             value = getattr(self, name)

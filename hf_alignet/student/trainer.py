@@ -106,14 +106,24 @@ class AlignTrainer(Trainer):
             processing_class=encoder.processor,
             **kwargs,
         )
-        self.anchor = Anchor(encoder) if args.anchor_weight > 0 else None
-        if self.anchor is not None and args.anchor_type == "decoupled":
-            self.add_callback(DecoupledAnchorCallback(self.anchor, args.anchor_weight))
+        self.anchor = None if args.anchor_weight == 0 else Anchor(encoder)
+        self.pull = (
+            DecoupledAnchorCallback(self.anchor, args.anchor_weight)
+            if self.anchor is not None and args.anchor_type == "decoupled"
+            else None
+        )
+        if self.pull is not None:
+            self.add_callback(self.pull)
         self.add_callback(LogTemperature(self))
         self.student_temperature = None if args.student_temperature == AUTO else float(args.student_temperature)
         self.exported_temperature = self.student_temperature
         self.provenance: dict[str, Any] = {}
         self._window = LogWindow()
+
+    @property
+    def anchor_weight(self) -> float | None:
+        """λ; None as long as it is to be chosen, which happens when training begins."""
+        return self.pull.weight if self.pull is not None else self.args.anchor_weight
 
     @property
     def output_dir(self) -> Path:
@@ -147,7 +157,7 @@ class AlignTrainer(Trainer):
         loss_triplet = self.criterion.loss(similarities, target, self.student_temperature).mean()
         loss = loss_triplet
         if self.anchor is not None and self.args.anchor_type == "penalty":
-            loss_anchor = self.args.anchor_weight * self.anchor.penalty()
+            loss_anchor = self._loss_anchor()
             loss = loss + loss_anchor
             self._window.add("loss_anchor", loss_anchor)
         if not torch.isfinite(loss):
@@ -167,7 +177,7 @@ class AlignTrainer(Trainer):
             if self.anchor is not None and self.args.anchor_type == "decoupled":
                 # Not a part of the loss then, but what the penalty would be
                 with torch.no_grad():
-                    logs["loss_anchor"] = self.args.anchor_weight * self.anchor.penalty().item()
+                    logs["loss_anchor"] = self._loss_anchor().item()
         super().log(logs, start_time)
 
     def calibrate(self) -> None:
@@ -288,7 +298,7 @@ class AlignTrainer(Trainer):
             "exported_temperature": self.exported_temperature,
             "teacher_temperature": args.teacher_temperature,
             "anchor_type": args.anchor_type,
-            "anchor_weight": args.anchor_weight,
+            "anchor_weight": self.anchor_weight,
             "projection_dim": args.projection_dim,
             "augment": args.augment,
             "learning_rate": args.learning_rate,
@@ -412,6 +422,10 @@ class AlignTrainer(Trainer):
         return RunError(
             f"{reason}; try a lower learning rate" + (f", from the last good checkpoint, {last}" if last else "")
         )
+
+    def _loss_anchor(self) -> Tensor:
+        assert self.anchor is not None and self.anchor_weight is not None  # chosen, once training has begun
+        return self.anchor_weight * self.anchor.penalty()
 
     def _arrays(self, dataset: Dataset) -> tuple[np.ndarray, Tensor, Tensor]:
         """Distinct image rows (U,), triplets (n, 3) as positions among them, and targets."""
