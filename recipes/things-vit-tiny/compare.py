@@ -89,6 +89,7 @@ SWEEP = [
     # At a lower rate, and with an adapter; the product of rate and weight is that of 300 above
     *[Run(teacher=teacher, anchor_weight=1000.0, learning_rate=3e-5) for teacher in ("transformed", "mixed")],
     *[Run(teacher=teacher, learning_rate=1e-3, lora=True) for teacher in ("transformed", "mixed")],
+    *[Run(teacher="transformed", anchor_weight=weight, steps=20) for weight in (1.0, 300.0)],
 ]
 SHORT = Run(steps=STEPS // 5)
 RUNS = [replace(run, seed=seed) for run in [*SOURCES.values(), SHORT] for seed in (0, 1, 2)] + SWEEP
