@@ -81,22 +81,21 @@ def curves_figure(
 
 
 def trade_off_figure(
-    file: Path, paths: dict[str, np.ndarray], base: tuple[float, float], x_label: str, y_label: str
+    file: Path, ends: dict[str, np.ndarray], base: tuple[float, float], x_label: str, y_label: str
 ) -> None:
-    """Where runs go between two measures, from a common start: up and to the right is better.
+    """Where runs end between two measures, from a common start: up and to the right is better.
 
     Args:
         file: PNG to write.
-        paths: by name, (k, 2) of x and y in the course of a run.
+        ends: by name, (2,) x and y after a run.
         base: x and y before training.
         x_label: of the x axis.
         y_label: of the y axis.
     """
     figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
-    for index, (name, points) in enumerate(paths.items()):
+    for index, (name, end) in enumerate(ends.items()):
         marker = "os^Dv<>P"[index // 10 % 8]
-        axes.plot(*np.vstack([base, points]).T, color=f"C{index % 10}", linewidth=0.8, alpha=0.6)
-        axes.scatter(*points[-1], color=f"C{index % 10}", marker=marker, label=name)
+        axes.scatter(*end, color=f"C{index % 10}", marker=marker, label=name)
     axes.scatter(*base, color="black", marker="*", s=120, label="before training", zorder=3)
     axes.axvline(base[0], color=CHANCE_LINE, linestyle=":")
     _finish(figure, axes, file, x_label, y_label)

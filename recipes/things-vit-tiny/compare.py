@@ -12,7 +12,6 @@ import fnmatch
 import json
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,10 @@ from tqdm.auto import tqdm
 from transformers import PrinterCallback, TrainerCallback, set_seed
 
 from hf_alignet.analysis import curves_figure, trade_off_figure
+from hf_alignet.cache import ImageCache
 from hf_alignet.encoder import VisionEncoder
-from hf_alignet.evaluation import evaluate_splits, few_shot_accuracy
+from hf_alignet.evaluation import few_shot_accuracy, odd_one_out_accuracy
+from hf_alignet.evaluation.odd_one_out import odd_labels
 from hf_alignet.images import load_images
 from hf_alignet.similarity import triplet_similarities
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
@@ -35,9 +36,10 @@ from hf_alignet.student.checkpoints import write_json
 from hf_alignet.student.temperature import match_entropy
 from hf_alignet.triplets import TeacherVectors, load_triplets, make_triplets
 from hf_alignet.triplets.batches import class_vectors
+from hf_alignet.triplets.dataset import TRIPLET, column
 
-STEPS, IMAGES_PER_STEP = 100, 48
-AGREEMENT_AT, FEW_SHOT_AT = (10, 20, 40, 70, 100), (40, 100)  # steps
+STEPS, IMAGES_PER_STEP = 60, 48
+MEASURE_AT = (6, 12, 24, 40, STEPS)  # steps; few-shot accuracy only after the last
 HELD_OUT_PER_CLASS = 20  # as prepare.py has it
 UNSEEN = "unseen_classes"
 
@@ -52,7 +54,7 @@ class Run:
         teacher: `class`, vectors of classes; `distinct`, the same without two pictures of a class in a batch;
             `transformed`, the base's embeddings under a linear map to those vectors; `mixed`, vectors of classes plus
             what the base says about pictures of one class.
-        anchor_weight: of the decoupled anchor.
+        anchor_weight: of the decoupled anchor; None for the default.
         learning_rate: its peak.
         lora: train a LoRA adapter (r = 16) instead of all weights.
         steps: of IMAGES_PER_STEP images each.
@@ -61,7 +63,7 @@ class Run:
 
     source: str = "batch"
     teacher: str = "class"
-    anchor_weight: float = 1.0
+    anchor_weight: float | None = 1.0
     learning_rate: float = 1e-4
     lora: bool = False
     steps: int = STEPS
@@ -71,7 +73,8 @@ class Run:
     def setting(self) -> str:
         """Its name without the seed."""
         extra = ("-lora" if self.lora else "") + (f"-steps{self.steps}" if self.steps != STEPS else "")
-        return f"{self.source}-{self.teacher}-anchor{self.anchor_weight:g}-lr{self.learning_rate:g}{extra}"
+        anchor = "auto" if self.anchor_weight is None else f"{self.anchor_weight:g}"
+        return f"{self.source}-{self.teacher}-anchor{anchor}-lr{self.learning_rate:g}{extra}"
 
     @property
     def name(self) -> str:
@@ -85,11 +88,10 @@ SOURCES = {
 }
 TEACHERS = ("class", "distinct", "transformed", "mixed")
 SWEEP = [
-    *[Run(teacher=teacher, anchor_weight=weight) for weight in (1.0, 100.0, 300.0) for teacher in TEACHERS],
-    # At a lower rate, and with an adapter; the product of rate and weight is that of 300 above
-    *[Run(teacher=teacher, anchor_weight=1000.0, learning_rate=3e-5) for teacher in ("transformed", "mixed")],
-    *[Run(teacher=teacher, learning_rate=1e-3, lora=True) for teacher in ("transformed", "mixed")],
-    *[Run(teacher="transformed", anchor_weight=weight, steps=20) for weight in (1.0, 300.0)],
+    *[Run(teacher=teacher, anchor_weight=weight) for weight in (None, 1.0) for teacher in TEACHERS],
+    *[Run(teacher=teacher, anchor_weight=100.0) for teacher in TEACHERS if teacher != "distinct"],
+    *[Run(teacher=teacher, learning_rate=1e-3, lora=True) for teacher in ("class", "mixed")],
+    Run(teacher="transformed", steps=STEPS // 3),
 ]
 SHORT = Run(steps=STEPS // 5)
 RUNS = [replace(run, seed=seed) for run in [*SOURCES.values(), SHORT] for seed in (0, 1, 2)] + SWEEP
@@ -99,7 +101,7 @@ RUNS = [replace(run, seed=seed) for run in [*SOURCES.values(), SHORT] for seed i
 class Photographs:
     """The data, and what every run shares."""
 
-    images: Dataset
+    images: ImageCache
     labels: np.ndarray  # (n,) class of each image
     train: np.ndarray  # rows to train on
     held_out: np.ndarray  # rows to measure few-shot accuracy on
@@ -116,14 +118,16 @@ def load_photographs(directory: Path, encoder: VisionEncoder, options: dict[str,
     rank[order] = np.arange(len(labels)) - np.searchsorted(labels[order], labels[order])
     is_measured = rank < HELD_OUT_PER_CLASS
     is_unseen = np.isin(labels, labels[np.unique(unseen["triplet"][:])])
+    cache = ImageCache(directory / "cache", images, encoder.preprocessor)
+    cache.prepare(np.arange(len(images)))
     return Photographs(
-        images=images,
+        images=cache,
         labels=labels,
         train=np.flatnonzero(~is_measured & ~is_unseen),
         held_out=np.flatnonzero(is_measured),
         unseen=unseen,
         vice=class_vectors(labels, np.load(directory / "class_vectors.npy", allow_pickle=False)),
-        base=encoder.embed(images, save_to=directory / "base_embeddings", **options),
+        base=encoder.embed(cache, save_to=directory / "base_embeddings", **options),
     )
 
 
@@ -175,31 +179,36 @@ def training_data(photographs: Photographs, run: Run) -> Dataset | TeacherVector
 class Measure(TrainerCallback):
     """Measures the student at some steps."""
 
-    def __init__(self, measure: Callable[[bool], dict[str, float]]):
-        self.measure = measure
-        self.points: list[dict[str, Any]] = []
+    def __init__(self, encoder: VisionEncoder, photographs: Photographs, options: dict[str, Any]):
+        self.encoder, self.photographs, self.options = encoder, photographs, options
+        self.points: list[dict[str, float]] = []
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        step = state.global_step
-        if step in AGREEMENT_AT:
-            has_few_shot = step in FEW_SHOT_AT or step == state.max_steps
-            self.points.append({"step": step, "images": step * IMAGES_PER_STEP} | self.measure(has_few_shot))
+        step, is_last = state.global_step, state.global_step == state.max_steps
+        if step in MEASURE_AT or is_last:
+            values, self.embeddings = measure(self.encoder, self.photographs, is_last, self.options)
+            self.points.append({"step": step, "images": step * IMAGES_PER_STEP} | values)
 
 
 def measure(
     encoder: VisionEncoder, photographs: Photographs, has_few_shot: bool, options: dict[str, Any]
-) -> dict[str, float]:
-    metrics, _, _ = evaluate_splits(encoder, photographs.images, {UNSEEN: photographs.unseen}, "vice", **options)
-    values = {"agreement": metrics[f"vice/{UNSEEN}/odd_one_out_accuracy"]["value"]}
-    if has_few_shot:
-        rows = photographs.held_out
-        embeddings, labels = encoder.embed(photographs.images, rows=rows, **options), photographs.labels[rows]
-        for shots in (1, 10):
-            values[f"{shots}_shot"] = few_shot_accuracy(embeddings, labels, shots)["value"]
-    return values
+) -> tuple[dict[str, float], np.ndarray]:
+    """Agreement, and few-shot accuracy if asked for; and the embeddings measured."""
+    triplets, rows = column(photographs.unseen, TRIPLET), photographs.held_out
+    if not has_few_shot:
+        rows = np.unique(triplets)
+    embeddings = encoder.embed(photographs.images, rows=rows, **options)
+    odd = odd_labels(photographs.unseen)
+    values = {"agreement": odd_one_out_accuracy(embeddings, np.searchsorted(rows, triplets), odd)["value"]}
+    for shots in (1, 10) if has_few_shot else ():
+        values[f"{shots}_shot"] = few_shot_accuracy(embeddings, photographs.labels[rows], shots)["value"]
+    return values, embeddings
 
 
-def train(run: Run, photographs: Photographs, model: str, options: dict[str, Any]) -> dict[str, Any]:
+def train(
+    run: Run, photographs: Photographs, model: str, options: dict[str, Any]
+) -> tuple[dict[str, Any], np.ndarray]:
+    """What was measured, and the embeddings of the held-out photographs after the last step."""
     set_seed(run.seed)
     encoder = VisionEncoder.from_pretrained(model)
     if run.lora:
@@ -221,11 +230,12 @@ def train(run: Run, photographs: Photographs, model: str, options: dict[str, Any
         )
         trainer = AlignTrainer(encoder, args, photographs.images, training_data(photographs, run))
         trainer.remove_callback(PrinterCallback)
-        callback = Measure(lambda has_few_shot: measure(encoder, photographs, has_few_shot, options))
+        callback = Measure(encoder, photographs, options)
         trainer.add_callback(callback)
         start = time.perf_counter()
         trainer.train()
-    return {"run": asdict(run), "points": callback.points, "seconds": round(time.perf_counter() - start, 1)}
+    seconds = round(time.perf_counter() - start, 1)
+    return {"run": asdict(run), "points": callback.points, "seconds": seconds}, callback.embeddings
 
 
 def report(directory: Path) -> None:
@@ -251,12 +261,12 @@ def report(directory: Path) -> None:
     curves_figure(
         *(directory / "sources.png", curves, "images seen", "agreement with VICE, unseen classes", base["agreement"])
     )
-    paths = {
-        setting: np.array([(p["10_shot"], p["agreement"]) for p in seeds[0] if "10_shot" in p])
+    ends = {
+        setting: np.mean([(run[-1]["10_shot"], run[-1]["agreement"]) for run in seeds], axis=0)
         for setting, seeds in points.items()
     }
     start = (base["10_shot"], base["agreement"])
-    trade_off_figure(directory / "trade_off.png", paths, start, "10-shot accuracy", "agreement with VICE")
+    trade_off_figure(directory / "trade_off.png", ends, start, "10-shot accuracy", "agreement with VICE")
 
 
 def main() -> None:
@@ -275,11 +285,13 @@ def main() -> None:
     photographs = load_photographs(arguments.data, encoder, options | {"progress": True})
     base = arguments.output_dir / "base.json"
     if not base.exists():
-        write_json(base, measure(encoder, photographs, True, options))
+        write_json(base, measure(encoder, photographs, True, options)[0])
     for run in tqdm([run for run in dict.fromkeys(RUNS) if fnmatch.fnmatch(run.name, arguments.runs)], unit="run"):
         file = arguments.output_dir / f"{run.name}.json"
         if not file.exists():
-            write_json(file, train(run, photographs, model, options))
+            result, embeddings = train(run, photographs, model, options)
+            np.save(file.with_suffix(".npy"), embeddings)  # for other measures than these
+            write_json(file, result)
     report(arguments.output_dir)
 
 

@@ -16,7 +16,7 @@ def test_curves_of_several_runs(tmp_path):
     assert is_drawn(tmp_path / "a.png")
 
 
-def test_paths_of_more_runs_than_colours(tmp_path):
-    paths = {f"run {i}": np.array([[i / 20, 0.4], [i / 20, 0.5]]) for i in range(12)}
-    trade_off_figure(tmp_path / "a.png", paths, (0.5, 0.3), "accuracy", "agreement")
+def test_more_runs_than_colours(tmp_path):
+    ends = {f"run {i}": np.array([i / 20, 0.4]) for i in range(12)}
+    trade_off_figure(tmp_path / "a.png", ends, (0.5, 0.3), "accuracy", "agreement")
     assert is_drawn(tmp_path / "a.png")
