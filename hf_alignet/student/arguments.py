@@ -142,7 +142,7 @@ class AlignTrainingArguments(TrainingArguments):
         # Trainer wants to be told that there is no accelerator before it allows bf16.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         self.load_best_model_at_end = self.load_best_model_at_end or self.early_stopping_patience is not None
-        if self.load_best_model_at_end and self.metric_for_best_model is None:
+        if (self.load_best_model_at_end or self.save_strategy == "best") and self.metric_for_best_model is None:
             self.metric_for_best_model = "agreement"
         if self.trackio_static_space_id is None:
             self.trackio_static_space_id = False  # else --push_to_hub would make a public Space of the logs

@@ -38,7 +38,7 @@ from hf_alignet.triplets.dataset import ODD, TRIPLET, check_triplets, column
 CALIBRATION_TRIPLETS = 512
 CALIBRATION_BATCHES = 8  # that they come from, if they are in-batch
 # Event logs carry the name of the machine in theirs.
-NOT_SHARED = ["checkpoint-*", "runs/*", "*.bin", "*.pt", "*.pth", "*.tmp", PROJECTION_FILE]
+NOT_SHARED = ["checkpoint-*", f"{UNFINISHED}/*", "runs/*", "*.bin", "*.pt", "*.pth", "*.tmp", PROJECTION_FILE]
 
 
 class AlignTrainer(Trainer):
