@@ -72,10 +72,13 @@ class AlignTrainingArguments(TrainingArguments):
         default=4,
         metadata={"help": "In-batch triplets: images of each cluster (or class) in a batch, which it must divide."},
     )
-    triplets_per_batch: int | None = field(
-        default=None, metadata={"help": "In-batch triplets: a random subset of so many. Default: all in the batch."}
+    triplets_per_batch: int = field(
+        default=1_000_000,
+        metadata={
+            "help": "In-batch triplets: a random subset of so many where a batch has more, which by default is one of "
+            "over 182 images."
+        },
     )
-
     images_per_forward: int | None = field(
         default=None,
         metadata={
@@ -86,8 +89,8 @@ class AlignTrainingArguments(TrainingArguments):
     early_stopping_patience: int | None = field(
         default=None,
         metadata={
-            "help": "Stop after so many evaluations that are no better on the held-out triplets, and keep the best "
-            "model. Needs --eval_strategy and the same --save_strategy."
+            "help": "Stop after so many evaluations that are no better on the held-out triplets, and export the best "
+            "model. Needs --eval_strategy; checkpoints are then written at each new best."
         },
     )
     augment: bool = field(
@@ -141,7 +144,10 @@ class AlignTrainingArguments(TrainingArguments):
             )
         # Trainer wants to be told that there is no accelerator before it allows bf16.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
-        self.load_best_model_at_end = self.load_best_model_at_end or self.early_stopping_patience is not None
+        if self.early_stopping_patience is not None:
+            if self.eval_strategy == "no":
+                raise InputError("--early_stopping_patience needs evaluations; add --eval_strategy steps or epoch")
+            self.load_best_model_at_end, self.save_strategy = True, "best"
         if (self.load_best_model_at_end or self.save_strategy == "best") and self.metric_for_best_model is None:
             self.metric_for_best_model = "agreement"
         if self.trackio_static_space_id is None:

@@ -5,6 +5,7 @@ to three images each. How a batch is drawn decides what it asks about: some clus
 each, so that triplets within and between clusters both occur.
 """
 
+import math
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -114,9 +115,11 @@ def triplets_of_batch(
     Returns:
         (T, 3) positions in the batch, and (T, 3) similarities in pair order.
     """
-    triplets = all_triplets(len(vectors))
-    if limit is not None and limit < len(triplets):
-        triplets = triplets[torch.from_numpy(rng.permutation(len(triplets))[:limit])]
+    number = math.comb(len(vectors), 3)
+    if limit is None or limit >= number:
+        triplets = all_triplets(len(vectors))
+    else:
+        triplets = torch.from_numpy(triplets_at(rng.choice(number, limit, replace=False, shuffle=False)))
     return triplets, triplet_similarities(vectors, triplets)
 
 
@@ -130,6 +133,21 @@ def sample_in_batch(
         rows.append(dataset.rows[batch[drawn[0].numpy()]])
         similarities.append(drawn[1].numpy())
     return make_triplets(np.concatenate(rows), np.concatenate(similarities))
+
+
+def triplets_at(ranks: np.ndarray) -> np.ndarray:
+    """(n, 3) positions i < j < k at ranks (n,) of a list of all triplets, which is not made: of 1,000 images there are
+    166 million.
+
+    The list is ordered by k, then j, then i, so that the rank is C(k, 3) + C(j, 2) + i.
+    """
+    size = 3 + round((6 * float(ranks.max(initial=0))) ** (1 / 3))
+    n = np.arange(size + 1)
+    pairs, triples = n * (n - 1) // 2, n * (n - 1) * (n - 2) // 6
+    k = np.searchsorted(triples, ranks, side="right") - 1
+    rest = ranks - triples[k]
+    j = np.searchsorted(pairs, rest, side="right") - 1
+    return np.stack([rest - pairs[j], j, k], axis=1)
 
 
 @lru_cache(maxsize=4)

@@ -1,5 +1,6 @@
 """In-batch triplets: how batches are drawn, and what the teacher says of all triplets in them."""
 
+import math
 from itertools import combinations
 
 import numpy as np
@@ -9,7 +10,7 @@ from datasets import Dataset
 
 from hf_alignet.errors import InputError
 from hf_alignet.triplets import TeacherVectors, class_vectors, load_teacher
-from hf_alignet.triplets.batches import ClusterSampler, sample_in_batch, triplets_of_batch
+from hf_alignet.triplets.batches import ClusterSampler, sample_in_batch, triplets_at, triplets_of_batch
 
 CLUSTERS = np.repeat(np.arange(6), [10, 9, 8, 3, 12, 6])
 
@@ -124,3 +125,20 @@ def test_teacher_is_read_from_files(tmp_path):
         load_teacher(images, rows, embeddings=str(tmp_path / "none.npy"))
     with pytest.raises(InputError, match="need a column 'label'"):
         load_teacher(images.rename_column("label", "kind"), rows, class_table=str(tmp_path / "table.npy"))
+
+
+def test_triplets_by_rank_are_all_triplets_once():
+    drawn = triplets_at(np.arange(math.comb(9, 3)))
+    assert sorted(map(tuple, drawn.tolist())) == list(combinations(range(9), 3))
+    last = math.comb(2000, 3) - 1
+    assert triplets_at(np.array([0, last - 1, last])).tolist() == [[0, 1, 2], [1996, 1998, 1999], [1997, 1998, 1999]]
+    assert triplets_at(np.array([], dtype=int)).shape == (0, 3)
+
+
+def test_subset_of_a_large_batch_is_uniform():
+    rng = np.random.default_rng(0)
+    triplets, _ = triplets_of_batch(torch.zeros(1000, 1), 30_000, rng)
+    assert len({tuple(triplet) for triplet in triplets.tolist()}) == 30_000
+    i, j, k = triplets.T
+    assert (0 <= i).all() and (i < j).all() and (j < k).all() and (k < 1000).all()
+    np.testing.assert_allclose(triplets.double().mean(0) / 1000, [0.25, 0.5, 0.75], atol=0.01)
