@@ -275,7 +275,8 @@ class VisionEncoder(nn.Module):
         if self.is_adapter:
             set_peft_model_state_dict(self.model, load_peft_weights(str(directory), device=str(self.device)))
         else:
-            saved = type(self.model).from_pretrained(directory, dtype=torch.float32)
+            with _quiet_loading():  # a pooler that was left out would be reported missing
+                saved = type(self.model).from_pretrained(directory, dtype=torch.float32)
             self.model.load_state_dict(saved.state_dict())
         if self.projection is not None:
             self.projection.load_state_dict(load_file(directory / PROJECTION_FILE))
