@@ -86,11 +86,15 @@ SOURCES = {
     "16 random triplets": Run("random"),
     "16 boundary triplets": Run("boundary"),
 }
-TEACHERS = ("class", "distinct", "transformed", "mixed")
 SWEEP = [
-    *[Run(teacher=teacher, anchor_weight=weight) for weight in (None, 1.0) for teacher in TEACHERS],
-    *[Run(teacher=teacher, anchor_weight=100.0) for teacher in TEACHERS if teacher != "distinct"],
-    *[Run(teacher=teacher, learning_rate=1e-3, lora=True) for teacher in ("class", "mixed")],
+    *[
+        Run(teacher=teacher, learning_rate=rate, anchor_weight=weight)
+        for teacher in ("class", "transformed", "mixed")
+        for rate in (1e-4, 3e-5)
+        for weight in (None, 1.0)
+    ],
+    Run(teacher="distinct"),
+    *[Run(teacher=teacher, learning_rate=1e-3, lora=True) for teacher in ("class", "transformed")],
     Run(teacher="transformed", steps=STEPS // 3),
 ]
 SHORT = Run(steps=STEPS // 5)
