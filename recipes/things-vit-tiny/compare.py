@@ -93,6 +93,7 @@ SWEEP = [
         for rate in (1e-4, 3e-5)
         for weight in (None, 1.0)
     ],
+    *[Run(teacher="transformed", anchor_weight=weight) for weight in (2000.0, 5000.0)],
     Run(teacher="distinct"),
     *[Run(teacher=teacher, learning_rate=1e-3, lora=True) for teacher in ("class", "transformed")],
     Run(teacher="transformed", steps=STEPS // 3),
