@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,6 +70,7 @@ def main() -> None:
         finish(start(whole), whole)
         kills = in_writing = 0
         while kills < args.kills:
+            shutil.rmtree(killed / ".unfinished", ignore_errors=True)  # to tell which kill left one
             run = start(killed, "--resume_from_checkpoint", "last")
             # A third before training, the others within some steps of it
             if rng.random() < 1 / 3:

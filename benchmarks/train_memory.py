@@ -37,7 +37,8 @@ def measure(mode: str, size: int) -> float:
         trainer = make_trainer(encoder, images, triplets, max_steps=STEPS, **settings)
         trainer.data_collator = InMemory(trainer.data_collator([triplets[i] for i in range(NUM_TRIPLETS)]))
         trainer.train()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return (peak - before) / 1e6
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from hf_alignet import __version__
-from hf_alignet.errors import InputError
+from hf_alignet.errors import InputError, RunError
 from hf_alignet.images import Preprocessor
 from hf_alignet.reader import ImageReader
 
@@ -89,6 +89,7 @@ class ImageCache(ImageReader):
 
         Raises:
             InputError: a picture cannot be read, without `skip_bad` (names the row), or the disk has too little space.
+            RunError: the disk got full meanwhile, or cannot be written for another reason.
         """
         pixels, done = self._arrays
         rows = rows[done[rows] == 0]
@@ -99,7 +100,10 @@ class ImageCache(ImageReader):
                 f"caching {len(rows)} images takes {needed / 1e9:.1f} GB, and the disk of {self.directory} has "
                 f"{free / 1e9:.1f} GB left; give --cache_images a directory on another, or leave it out"
             )
-        return super().prepare(rows, num_workers, progress, skip_bad)
+        try:
+            return super().prepare(rows, num_workers, progress, skip_bad)
+        except OSError as error:
+            raise RunError(f"cannot write the cache of images in {self.directory}: {error}") from error
 
     @cached_property
     def _arrays(self) -> tuple[np.ndarray, np.ndarray]:

@@ -121,6 +121,8 @@ class VisionEncoder(nn.Module):
             encoder = cls.from_pretrained(base, pooling, trust_remote_code)
             # Not AutoModel: for the tower of a dual model it would load the dual model and drop the adapter's weights.
             encoder.model = PeftModel.from_pretrained(encoder.model, name, revision=revision, is_trainable=True)
+            check_adapter(encoder.model)
+            encoder.train(encoder.training)  # the adapter's dropout comes in training mode
             return encoder
         model, missing = load_vision_model(name, revision, trust_remote_code)
         if pooling == "auto" and has_learned_pooler(model):

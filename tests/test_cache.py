@@ -85,7 +85,10 @@ def test_killed_cache_is_continued(images, preprocessor, visited, tmp_path, monk
     if child == 0:
         finish = cache._finish
         cache._finish = lambda rows: os.kill(os.getpid(), signal.SIGKILL) if rows == [4, 5] else finish(rows)
-        cache.prepare(np.arange(24), progress=False)
+        try:
+            cache.prepare(np.arange(24), progress=False)
+        finally:
+            os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     cache.prepare(np.arange(24), progress=False)
     assert visited == list(range(4, 24))

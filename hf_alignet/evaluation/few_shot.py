@@ -33,7 +33,8 @@ def few_shot_accuracy(
         seed: of the draws.
 
     Returns:
-        The mean over draws; `n` counts draws, and the interval is Student's over them.
+        The mean over draws; `n` counts draws, and the interval is Student's over them. It covers the choice of shots;
+        that of the images, which draws have in common, is not in it.
 
     Raises:
         InputError: a class has too few images, or an embedding is not finite.

@@ -12,6 +12,7 @@ import torch
 from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import TrainerCallback
 
 from hf_alignet.encoder import VisionEncoder
@@ -59,9 +60,10 @@ class Anchor:
         rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
         groups: dict[float, tuple[list[Tensor], list[Tensor]]] = {}
         for name, parameter in self.parameters.items():
-            moving, fixed = groups.setdefault(rates[id(parameter)], ([], []))
-            moving.append(parameter)
-            fixed.append(self.snapshot[name])
+            if id(parameter) in rates:  # an optimiser of the user's may leave some alone
+                moving, fixed = groups.setdefault(rates[id(parameter)], ([], []))
+                moving.append(parameter)
+                fixed.append(self.snapshot[name])
         for rate, (moving, fixed) in groups.items():
             torch._foreach_lerp_(moving, fixed, rate * weight)
 
@@ -83,7 +85,8 @@ class DecoupledAnchorCallback(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.weight is None:
-            self.weight = TOTAL_PULL / _sum_of_rates(kwargs["lr_scheduler"], state.max_steps)
+            total = _sum_of_rates(kwargs["lr_scheduler"], state.max_steps)
+            self.weight = TOTAL_PULL / total if total > 0 else 0.0  # at rate 0 nothing moves
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         assert self.weight is not None  # chosen when training began
@@ -91,13 +94,13 @@ class DecoupledAnchorCallback(TrainerCallback):
 
 
 def _sum_of_rates(scheduler: Any, steps: int) -> float:
-    """Of the learning rate over a run; a schedule that follows the loss counts as a constant one."""
-    rate: float = scheduler.base_lrs[0]
-    return (
-        sum(rate * scheduler.lr_lambdas[0](t) for t in range(steps))
-        if hasattr(scheduler, "lr_lambdas")
-        else rate * steps
-    )
+    """Of the learning rate over a run."""
+    if not isinstance(scheduler, LambdaLR):
+        raise InputError(
+            "the default strength of the anchor needs a learning rate that is known beforehand, and that of "
+            f"{type(scheduler).__name__} is not; give --anchor_weight, or another --lr_scheduler_type"
+        )
+    return float(scheduler.base_lrs[0] * sum(map(scheduler.lr_lambdas[0], range(steps))))
 
 
 class _LoraAnchor:

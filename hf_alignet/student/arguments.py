@@ -89,8 +89,9 @@ class AlignTrainingArguments(TrainingArguments):
     early_stopping_patience: int | None = field(
         default=None,
         metadata={
-            "help": "Stop after so many evaluations that are no better on the held-out triplets, and export the best "
-            "model. Needs --eval_strategy; checkpoints are then written at each new best."
+            "help": "Stop after so many evaluations, not counting warm-up, that are no better on the held-out "
+            "triplets, and export the best model. Needs --eval_strategy; --eval_steps is 0.05 of the run by default. "
+            "Checkpoints are written at each new best."
         },
     )
     augment: bool = field(
@@ -148,6 +149,9 @@ class AlignTrainingArguments(TrainingArguments):
             if self.eval_strategy == "no":
                 raise InputError("--early_stopping_patience needs evaluations; add --eval_strategy steps or epoch")
             self.load_best_model_at_end, self.save_strategy = True, "best"
+            self.save_total_limit = self.save_total_limit or 2
+            if self.eval_steps is None:
+                self.eval_steps = 0.05  # a share of the run; that of Trainer would be every log
         if (self.load_best_model_at_end or self.save_strategy == "best") and self.metric_for_best_model is None:
             self.metric_for_best_model = "agreement"
         if self.trackio_static_space_id is None:
@@ -167,6 +171,15 @@ class AlignTrainingArguments(TrainingArguments):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"--{name} must be at least 1, got {value}")
+        if self.bf16_full_eval or self.fp16_full_eval:
+            raise InputError(
+                "--bf16_full_eval and --fp16_full_eval would round the weights; --bf16 makes evaluation as fast"
+            )
+        if self.augment and self.train_sampling_strategy == "sequential" and self.num_train_epochs > 1:
+            raise InputError(
+                "--augment with --train_sampling_strategy sequential would crop each batch the same in every epoch; "
+                "shuffle, or leave it out"
+            )
         if self.remove_unused_columns:
             raise InputError("--remove_unused_columns must be false: the collator needs columns that no model takes")
 

@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
+from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
 from hf_alignet.errors import InputError, RunError
 
+# In what torch says of it
+FAILED_WRITE = ("PytorchStreamWriter", "inline_container", "iostream")
 LAST = ("last", "true", "True")
 UNFINISHED = ".unfinished"
 LEFT_BY_A_CRASH = {UNFINISHED, "runs"}  # besides checkpoints
@@ -41,10 +44,9 @@ def unfinished(directory: Path) -> Iterator[Path]:
         shutil.rmtree(inside, ignore_errors=True)
         inside.mkdir(parents=True)
         yield inside
-    except RunError:
-        raise
-    # torch and safetensors have errors of their own for a failed write
     except (OSError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in FAILED_WRITE):
+            raise
         raise RunError(f"cannot write to {directory}: {error}") from error
     finally:
         shutil.rmtree(inside, ignore_errors=True)
@@ -72,10 +74,29 @@ def rotate(output_dir: Path, limit: int | None, best: str | None) -> None:
         shutil.rmtree(doomed)
 
 
+class ResumeCallback(TrainerCallback):
+    """Restores what Trainer forgets when it resumes: the epoch of a sampler of several processes, which lies deeper
+    than Trainer looks, and the best checkpoint of a run whose directory has moved.
+    """
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        best = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.best_global_step}"
+        if state.best_global_step and best.is_dir():
+            state.best_model_checkpoint = str(best)
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        sampler: Any = kwargs["train_dataloader"].batch_sampler
+        while hasattr(sampler, "batch_sampler"):
+            sampler = sampler.batch_sampler
+        sampler = getattr(sampler, "sampler", None)
+        if hasattr(sampler, "set_epoch"):
+            sampler.set_epoch(int(state.epoch + 1e-6))
+
+
 def _sync(path: Path) -> None:
     if os.name == "nt" and path.is_dir():
         return  # Windows opens no directories
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -27,7 +27,7 @@ from hf_alignet.reader import ImageReader
 from hf_alignet.similarity import NO_CHOICE
 from hf_alignet.student.anchoring import Anchor, DecoupledAnchorCallback
 from hf_alignet.student.arguments import AUTO, AlignTrainingArguments
-from hf_alignet.student.checkpoints import UNFINISHED, publish, rotate, unfinished, write_json
+from hf_alignet.student.checkpoints import UNFINISHED, ResumeCallback, publish, rotate, unfinished, write_json
 from hf_alignet.student.collator import InBatchCollator, TripletCollator
 from hf_alignet.student.criterion import Criterion
 from hf_alignet.student.logs import LogTemperature, LogWindow
@@ -115,6 +115,7 @@ class AlignTrainer(Trainer):
         if self.pull is not None:
             self.add_callback(self.pull)
         self.add_callback(LogTemperature(self))
+        self.add_callback(ResumeCallback())
         self.student_temperature = None if args.student_temperature == AUTO else float(args.student_temperature)
         self.exported_temperature = self.student_temperature
         self.provenance: dict[str, Any] = {}
@@ -240,11 +241,13 @@ class AlignTrainer(Trainer):
         """As Trainer's; of several held-out sets also the mean agreement and loss, to choose the best model by."""
         metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
         splits = self.eval_dataset if eval_dataset is None else eval_dataset
+        means: dict[str, float] = {}
         if isinstance(splits, dict):
             for name in ("agreement", "loss"):
                 values = [metrics[f"{metric_key_prefix}_{split}_{name}"] for split in splits]
-                metrics[f"{metric_key_prefix}_{name}"] = sum(values) / len(values)
-        return metrics
+                means[f"{metric_key_prefix}_{name}"] = sum(values) / len(values)
+            self.log(means)
+        return metrics | means
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
         is_new_best = super()._determine_best_metric(metrics, trial)
@@ -252,7 +255,8 @@ class AlignTrainer(Trainer):
         if patience is not None:
             # Counted in the log, which a checkpoint has too
             evaluated = {entry["step"] for entry in state.log_history if any(k.startswith("eval_") for k in entry)}
-            if sum(step > (state.best_global_step or 0) for step in evaluated) >= patience:
+            start = max(state.best_global_step or 0, self.args.get_warmup_steps(state.max_steps))
+            if sum(step > start for step in evaluated) >= patience:
                 self.control.should_training_stop = True
         return is_new_best
 
@@ -344,6 +348,7 @@ class AlignTrainer(Trainer):
                 self.state.save_to_json(str(made / TRAINER_STATE_NAME))
                 publish(made, run_dir / made.name)
                 rotate(run_dir, self.args.save_total_limit, self.state.best_model_checkpoint)
+            self.accelerator.wait_for_everyone()  # everyone finds it
 
     def save_results(self, base: dict[str, Any], aligned: dict[str, Any]) -> None:
         """Writes the model as it is now, and `results.json` with metrics from before and after training."""

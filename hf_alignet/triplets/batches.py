@@ -38,9 +38,7 @@ class TeacherVectors(Dataset):
     def __init__(self, rows: np.ndarray, vectors: np.ndarray, clusters: np.ndarray):
         if not len(rows) == len(vectors) == len(clusters):
             raise InputError(f"{len(rows)} images, {len(vectors)} vectors and {len(clusters)} clusters do not match")
-        is_bad = ~np.isfinite(vectors).all(1)
-        if is_bad.any():
-            raise InputError(f"the teacher's vector of image row {rows[is_bad.argmax()]} is not finite")
+        _check_finite(rows, vectors)
         self.rows, self.clusters = np.asarray(rows), np.asarray(clusters)
         self.vectors = np.asarray(vectors, dtype=np.float32)
 
@@ -180,6 +178,7 @@ def load_teacher(
         if len(vectors) != len(images):
             raise InputError(f"{embeddings} has {len(vectors)} rows, one an image, but there are {len(images)} images")
         vectors = vectors[rows]
+        _check_finite(rows, vectors)  # k-means would say less
         num_clusters = max(1, min(MAX_CLUSTERS, len(rows) // IMAGES_PER_CLUSTER))
         clusters = MiniBatchKMeans(num_clusters, random_state=seed, n_init="auto").fit_predict(vectors)
         return TeacherVectors(rows, vectors, clusters)
@@ -189,6 +188,12 @@ def load_teacher(
         )
     labels = np.asarray(images[LABEL][:])[rows]
     return TeacherVectors(rows, class_vectors(labels, _load_matrix(str(class_table))), labels)
+
+
+def _check_finite(rows: np.ndarray, vectors: np.ndarray) -> None:
+    is_bad = ~np.isfinite(vectors).all(1)
+    if is_bad.any():
+        raise InputError(f"the teacher's vector of image row {rows[is_bad.argmax()]} is not finite")
 
 
 def _load_matrix(path: str) -> np.ndarray:

@@ -208,3 +208,19 @@ def test_default_pull_over_a_run_is_that_of_the_released_configuration(
     trainer.train()
     rates = [entry["learning_rate"] for entry in trainer.state.log_history if "learning_rate" in entry]
     assert len(rates) == 7 and trainer.alignment()["anchor_weight"] * sum(rates) == pytest.approx(1.5)
+
+
+def test_default_pull_of_a_run_that_is_all_warm_up_is_none(tiny_directory, tmp_path, images, triplets):
+    encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
+    args = AlignTrainingArguments(str(tmp_path), save_strategy="no", disable_tqdm=True, max_steps=1)
+    trainer = AlignTrainer(encoder, args, images, triplets)
+    trainer.train()
+    assert trainer.alignment()["anchor_weight"] == 0.0 and trainer.alignment()["steps"] == 1
+
+
+def test_default_pull_needs_a_schedule_that_is_known(tiny_directory, tmp_path, images, triplets):
+    encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
+    settings = {"eval_strategy": "steps", "lr_scheduler_type": "reduce_lr_on_plateau", "max_steps": 2}
+    args = AlignTrainingArguments(str(tmp_path), save_strategy="no", disable_tqdm=True, **settings)
+    with pytest.raises(InputError, match="ReduceLROnPlateau is not; give --anchor_weight"):
+        AlignTrainer(encoder, args, images, triplets, triplets).train()

@@ -155,7 +155,13 @@ def test_weights_that_are_not_finite_are_never_saved(save_steps, make_trainer, t
 
 def test_best_model_by_agreement_is_kept_and_the_run_stops(make_trainer, tmp_path):
     trainer = make_trainer(
-        tmp_path, early_stopping_patience=2, eval_strategy="steps", eval_steps=1, save_total_limit=1, max_steps=50
+        tmp_path,
+        early_stopping_patience=2,
+        eval_strategy="steps",
+        eval_steps=1,
+        save_total_limit=1,
+        max_steps=50,
+        warmup_steps=0,
     )
     values = iter([0.4, 0.6, 0.5, 0.6, 0.9])
     evaluation_loop = trainer.evaluation_loop
@@ -181,6 +187,40 @@ def test_best_model_by_agreement_is_kept_and_the_run_stops(make_trainer, tmp_pat
     assert all(torch.equal(tensor, best[name]) for name, tensor in weights(trainer.model).items())
     saved = json.loads((tmp_path / "checkpoint-2" / "trainer_state.json").read_text())
     assert saved["best_model_checkpoint"] == str(tmp_path / "checkpoint-2")
+
+
+def test_best_checkpoint_is_found_after_the_run_has_moved(make_trainer, tmp_path):
+    settings = {"eval_strategy": "steps", "eval_steps": 1, "load_best_model_at_end": True, "save_total_limit": 2}
+    values = [0.9, 0.5, 0.5, 0.5]
+    for directory, steps in (("before", 2), ("after", 4)):
+        trainer = make_trainer(tmp_path / directory, max_steps=4, **settings)
+        evaluation_loop = trainer.evaluation_loop
+
+        def measured(*args, evaluation_loop=evaluation_loop, trainer=trainer, **kwargs):
+            output = evaluation_loop(*args, **kwargs)
+            output.metrics["eval_agreement"] = values[trainer.state.global_step - 1]
+            return output
+
+        trainer.evaluation_loop = measured
+        if directory == "before":
+            trainer.add_callback(StopAfter(steps))
+            trainer.train()
+            (tmp_path / "before").rename(tmp_path / "after")
+        else:
+            trainer.train(resume_from_checkpoint=find_checkpoint(str(tmp_path / "after"), "last"))
+    assert checkpoints(tmp_path / "after") == ["checkpoint-1", "checkpoint-4"]
+    assert trainer.state.best_model_checkpoint == str(tmp_path / "after" / "checkpoint-1")
+
+
+class StopAfter(TrainerCallback):
+    """As if interrupted after a step and its checkpoint."""
+
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_save(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            control.should_training_stop = True
 
 
 def test_best_model_of_several_held_out_sets_is_by_their_mean(make_trainer, triplets, tmp_path):

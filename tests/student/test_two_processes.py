@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,12 +24,15 @@ def test_two_processes_equal_one(images, triplets, tiny_directory, tmp_path):
             *(ROOT / "tests" / "student" / "two_processes.py", tiny_directory("dinov2"), tmp_path),
             tmp_path / f"{processes}.json",
         ]
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         run = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=280)
         assert run.returncode == 0, run.stderr[-3000:]
         results[processes] = json.loads((tmp_path / f"{processes}.json").read_text())
         assert results[processes]["processes"] == processes
     one, two = (results[n]["losses"] for n in (1, 2))
+    for losses in (one, two):
+        assert len(losses["full whole"]) == 9 and losses.pop("full whole") == losses.pop("full resumed")
     assert set(one) == set(two) and len(one) == 6
     for name, losses in one.items():
         assert len(losses) == 4

@@ -24,25 +24,23 @@ CHECKPOINTING = next(
 GLOBAL_BATCH = 8
 
 
-def run(model: str, data: Path, lora: bool, settings: dict) -> list[float]:
+def run(model: str, data: Path, lora: bool, settings: dict, resume: str | None = None) -> list[float]:
     encoder = VisionEncoder.from_pretrained(model)
     torch.manual_seed(0)
     if lora:
         encoder.add_lora(LoraConfig(r=2, target_modules="all-linear"))
     args = AlignTrainingArguments(
-        output_dir=str(data / "never_written"),
-        max_steps=4,
+        output_dir=str(data / "out"),
         per_device_train_batch_size=GLOBAL_BATCH // PartialState(cpu=True).num_processes,
         learning_rate=1e-3,
         logging_steps=1,
-        save_strategy="no",
         disable_tqdm=True,
         anchor_type="penalty",
         anchor_weight=0.1,
-        **settings,
+        **({"max_steps": 4, "save_strategy": "no"} | settings),
     )
     trainer = AlignTrainer(encoder, args, load_from_disk(data / "images"), load_from_disk(data / "triplets")["train"])
-    trainer.train()
+    trainer.train(resume_from_checkpoint=resume)
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
@@ -52,6 +50,10 @@ def main(model: str, data: str, out: str) -> None:
         for lora in (False, True)
         for settings in ({}, {CHECKPOINTING: True}, {"images_per_forward": 3})
     }
+    # 40 triplets are five steps an epoch: resumed within the second
+    long = {"max_steps": 9, "save_strategy": "steps", "save_steps": 7}
+    losses["full whole"] = run(model, Path(data), False, long)
+    losses["full resumed"] = run(model, Path(data), False, long, resume=str(Path(data) / "out" / "checkpoint-7"))
     if PartialState().is_main_process:
         Path(out).write_text(json.dumps({"processes": PartialState().num_processes, "losses": losses}))
     PartialState().destroy_process_group()
