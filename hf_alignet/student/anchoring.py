@@ -12,14 +12,10 @@ import torch
 from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 from transformers import TrainerCallback
 
 from hf_alignet.encoder import VisionEncoder
 from hf_alignet.errors import InputError
-
-# Of the released configuration: learning rate 3e-5, 5,000 steps of warm-up and a cosine over 95,000, λ = 1.
-TOTAL_PULL = 1.5
 
 
 class Anchor:
@@ -36,6 +32,9 @@ class Anchor:
         self.parameters = {n: p for n, p in encoder.model.named_parameters() if p.requires_grad}
         self.snapshot = {name: p.detach().clone() for name, p in self.parameters.items()}
         self.adapters = _anchor_adapters(encoder.model)
+        # What the weights are used with, if the model normalises by running statistics
+        self.buffers = {n: b for n, b in encoder.model.named_buffers() if b.is_floating_point()}
+        self.buffers_snapshot = {name: buffer.clone() for name, buffer in self.buffers.items()}
         anchored = {id(p) for adapter in self.adapters for p in adapter.parameters}
         self.dense = [name for name, p in self.parameters.items() if id(p) not in anchored]
         _check_dense(encoder.model, anchored)
@@ -53,6 +52,13 @@ class Anchor:
             for adapter in self.adapters:
                 total = total + adapter.squared_distance()
         return total
+
+    @torch.no_grad()
+    def interpolate(self, share: float) -> None:
+        """θ ← θ* + share·(θ - θ*), as WiSE-FT does after fine-tuning (Wortsman et al. 2022, arXiv 2109.01903)."""
+        for now, start in ((self.parameters, self.snapshot), (self.buffers, self.buffers_snapshot)):
+            for name, tensor in now.items():
+                tensor.copy_(torch.lerp(start[name], tensor, share))
 
     @torch.no_grad()
     def pull(self, optimizer: torch.optim.Optimizer, weight: float) -> None:
@@ -73,34 +79,14 @@ class DecoupledAnchorCallback(TrainerCallback):
 
     It acts before the optimiser does, on the weights that both see: θ - lr·(Adam + λ(θ - θ*)), as in the reference.
     After it, the pull would act on weights that Adam has moved already.
-
-    Args:
-        anchor: where to.
-        weight: λ; None for one with which λ Σ lr over all steps of the run is TOTAL_PULL.
     """
 
-    def __init__(self, anchor: Anchor, weight: float | None):
+    def __init__(self, anchor: Anchor, weight: float):
         self.anchor = anchor
         self.weight = weight
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.weight is None:
-            total = _sum_of_rates(kwargs["lr_scheduler"], state.max_steps)
-            self.weight = TOTAL_PULL / total if total > 0 else 0.0  # at rate 0 nothing moves
-
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        assert self.weight is not None  # chosen when training began
         self.anchor.pull(kwargs["optimizer"], self.weight)
-
-
-def _sum_of_rates(scheduler: Any, steps: int) -> float:
-    """Of the learning rate over a run."""
-    if not isinstance(scheduler, LambdaLR):
-        raise InputError(
-            "the default strength of the anchor needs a learning rate that is known beforehand, and that of "
-            f"{type(scheduler).__name__} is not; give --anchor_weight, or another --lr_scheduler_type"
-        )
-    return float(scheduler.base_lrs[0] * sum(map(scheduler.lr_lambdas[0], range(steps))))
 
 
 class _LoraAnchor:
@@ -178,6 +164,6 @@ def _check_dense(model: nn.Module, anchored: set[int]) -> None:
                 kind = f"{type(layer).__module__}.{type(layer).__name__}"
                 raise InputError(
                     f"the anchor cannot tell how {name!r} of a {kind} changes the weights; train without it "
-                    "(--anchor_weight 0), or take LoRA or DoRA on linear layers and ungrouped convolutions, without "
-                    "lora_bias"
+                    "(--anchor_weight 0 --interpolation 1), or take LoRA or DoRA on linear layers and ungrouped "
+                    "convolutions, without lora_bias"
                 )

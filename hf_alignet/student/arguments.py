@@ -53,11 +53,15 @@ class AlignTrainingArguments(TrainingArguments):
             "choices": ["decoupled", "penalty"],
         },
     )
-    anchor_weight: float | None = field(
-        default=None,
+    anchor_weight: float = field(
+        default=1.0, metadata={"help": "Strength of the anchor, 0 for none. The released configuration takes 1."}
+    )
+    interpolation: float = field(
+        default=0.4,
         metadata={
-            "help": "Strength of the anchor, 0 for none. Default: decoupled, as much in all as the released "
-            "configuration pulls in its 100,000 steps, however short this run is; penalty, 1."
+            "help": "How far the final weights go from those at the start (0) to the trained ones (1), as in WiSE-FT "
+            "(Wortsman et al. 2022). Far is more alignment, near is more of what the model knew: see "
+            "recipes/things-vit-tiny for what that trades."
         },
     )
     projection_dim: int | None = field(
@@ -163,10 +167,10 @@ class AlignTrainingArguments(TrainingArguments):
         if self.student_temperature != AUTO:
             _check_positive("student_temperature", _number("student_temperature", self.student_temperature))
         _check_positive("teacher_temperature", self.teacher_temperature)
-        if self.anchor_weight is None and self.anchor_type == "penalty":
-            self.anchor_weight = 1.0
-        if self.anchor_weight is not None and not (math.isfinite(self.anchor_weight) and self.anchor_weight >= 0):
+        if not (math.isfinite(self.anchor_weight) and self.anchor_weight >= 0):
             raise InputError(f"--anchor_weight must be 0 or more, got {self.anchor_weight}")
+        if not 0 < self.interpolation <= 1:
+            raise InputError(f"--interpolation must be above 0 and at most 1, got {self.interpolation}")
         for name in ("triplets_per_batch", "projection_dim", "images_per_forward", "early_stopping_patience"):
             value = getattr(self, name)
             if value is not None and value < 1:

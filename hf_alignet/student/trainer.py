@@ -106,25 +106,15 @@ class AlignTrainer(Trainer):
             processing_class=encoder.processor,
             **kwargs,
         )
-        self.anchor = None if args.anchor_weight == 0 else Anchor(encoder)
-        self.pull = (
-            DecoupledAnchorCallback(self.anchor, args.anchor_weight)
-            if self.anchor is not None and args.anchor_type == "decoupled"
-            else None
-        )
-        if self.pull is not None:
-            self.add_callback(self.pull)
+        self.anchor = Anchor(encoder) if args.anchor_weight > 0 or args.interpolation < 1 else None
+        if self.anchor is not None and args.anchor_type == "decoupled" and args.anchor_weight > 0:
+            self.add_callback(DecoupledAnchorCallback(self.anchor, args.anchor_weight))
         self.add_callback(LogTemperature(self))
         self.add_callback(ResumeCallback())
         self.student_temperature = None if args.student_temperature == AUTO else float(args.student_temperature)
         self.exported_temperature = self.student_temperature
         self.provenance: dict[str, Any] = {}
         self._window = LogWindow()
-
-    @property
-    def anchor_weight(self) -> float | None:
-        """λ; None as long as it is to be chosen, which happens when training begins."""
-        return self.pull.weight if self.pull is not None else self.args.anchor_weight
 
     @property
     def output_dir(self) -> Path:
@@ -135,11 +125,18 @@ class AlignTrainer(Trainer):
     def train(  # type: ignore[override]
         self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any
     ) -> TrainOutput:
-        """As Trainer does; picks the student's temperature first, unless it comes with the checkpoint."""
+        """As Trainer does; picks the student's temperature first, unless it comes with the checkpoint, and goes back a
+        part of the way in the end.
+
+        Checkpoints hold weights that training can go on from, before that last step.
+        """
         if not resume_from_checkpoint:
             self.calibrate()
         self._window = LogWindow()
-        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        if self.anchor is not None:
+            self.anchor.interpolate(self.args.interpolation)
+        return output
 
     def compute_loss(
         self,
@@ -158,7 +155,7 @@ class AlignTrainer(Trainer):
         loss_triplet = self.criterion.loss(similarities, target, self.student_temperature).mean()
         loss = loss_triplet
         if self.anchor is not None and self.args.anchor_type == "penalty":
-            loss_anchor = self._loss_anchor()
+            loss_anchor = self.args.anchor_weight * self.anchor.penalty()
             loss = loss + loss_anchor
             self._window.add("loss_anchor", loss_anchor)
         if not torch.isfinite(loss):
@@ -178,7 +175,7 @@ class AlignTrainer(Trainer):
             if self.anchor is not None and self.args.anchor_type == "decoupled":
                 # Not a part of the loss then, but what the penalty would be
                 with torch.no_grad():
-                    logs["loss_anchor"] = self._loss_anchor().item()
+                    logs["loss_anchor"] = self.args.anchor_weight * self.anchor.penalty().item()
         super().log(logs, start_time)
 
     def calibrate(self) -> None:
@@ -302,7 +299,8 @@ class AlignTrainer(Trainer):
             "exported_temperature": self.exported_temperature,
             "teacher_temperature": args.teacher_temperature,
             "anchor_type": args.anchor_type,
-            "anchor_weight": self.anchor_weight,
+            "anchor_weight": args.anchor_weight,
+            "interpolation": args.interpolation,
             "projection_dim": args.projection_dim,
             "augment": args.augment,
             "learning_rate": args.learning_rate,
@@ -427,10 +425,6 @@ class AlignTrainer(Trainer):
         return RunError(
             f"{reason}; try a lower learning rate" + (f", from the last good checkpoint, {last}" if last else "")
         )
-
-    def _loss_anchor(self) -> Tensor:
-        assert self.anchor is not None and self.anchor_weight is not None  # chosen, once training has begun
-        return self.anchor_weight * self.anchor.penalty()
 
     def _arrays(self, dataset: Dataset) -> tuple[np.ndarray, Tensor, Tensor]:
         """Distinct image rows (U,), triplets (n, 3) as positions among them, and targets."""

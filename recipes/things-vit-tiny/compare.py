@@ -54,7 +54,7 @@ class Run:
         teacher: `class`, vectors of classes; `distinct`, the same without two pictures of a class in a batch;
             `transformed`, the base's embeddings under a linear map to those vectors; `mixed`, vectors of classes plus
             what the base says about pictures of one class.
-        anchor_weight: of the decoupled anchor; None for the default.
+        anchor_weight: of the decoupled anchor.
         learning_rate: its peak.
         lora: train a LoRA adapter (r = 16) instead of all weights.
         steps: of IMAGES_PER_STEP images each.
@@ -63,7 +63,7 @@ class Run:
 
     source: str = "batch"
     teacher: str = "class"
-    anchor_weight: float | None = 1.0
+    anchor_weight: float = 1.0
     learning_rate: float = 1e-4
     lora: bool = False
     steps: int = STEPS
@@ -73,8 +73,7 @@ class Run:
     def setting(self) -> str:
         """Its name without the seed."""
         extra = ("-lora" if self.lora else "") + (f"-steps{self.steps}" if self.steps != STEPS else "")
-        anchor = "auto" if self.anchor_weight is None else f"{self.anchor_weight:g}"
-        return f"{self.source}-{self.teacher}-anchor{anchor}-lr{self.learning_rate:g}{extra}"
+        return f"{self.source}-{self.teacher}-anchor{self.anchor_weight:g}-lr{self.learning_rate:g}{extra}"
 
     @property
     def name(self) -> str:
@@ -87,19 +86,14 @@ SOURCES = {
     "16 boundary triplets": Run("boundary"),
 }
 SWEEP = [
-    *[
-        Run(teacher=teacher, learning_rate=rate, anchor_weight=weight)
-        for teacher in ("class", "transformed", "mixed")
-        for rate in (1e-4, 3e-5)
-        for weight in (None, 1.0)
-    ],
     *[Run(teacher="transformed", anchor_weight=weight) for weight in (2000.0, 5000.0)],
-    Run(teacher="distinct"),
-    *[Run(teacher=teacher, learning_rate=1e-3, lora=True) for teacher in ("class", "transformed")],
-    Run(teacher="transformed", steps=STEPS // 3),
+    Run(teacher="transformed", learning_rate=3e-5),
+    *[Run(teacher=teacher, anchor_weight=500.0) for teacher in ("class", "mixed")],
 ]
+INTERPOLATED = Run(teacher="transformed")
+SHARES = (0.7, 0.5, 0.4)  # of the way from the initial weights to the trained ones
 SHORT = Run(steps=STEPS // 5)
-RUNS = [replace(run, seed=seed) for run in [*SOURCES.values(), SHORT] for seed in (0, 1, 2)] + SWEEP
+RUNS = [replace(run, seed=seed) for run in [*SOURCES.values(), INTERPOLATED, SHORT] for seed in (0, 1, 2)] + SWEEP
 
 
 @dataclass
@@ -228,6 +222,7 @@ def train(
             max_steps=run.steps,
             learning_rate=run.learning_rate,
             anchor_weight=run.anchor_weight,
+            interpolation=1.0,
             save_strategy="no",
             seed=run.seed,
             bf16=options["bf16"],
@@ -239,8 +234,13 @@ def train(
         trainer.add_callback(callback)
         start = time.perf_counter()
         trainer.train()
-    seconds = round(time.perf_counter() - start, 1)
-    return {"run": asdict(run), "points": callback.points, "seconds": seconds}, callback.embeddings
+    result = {"run": asdict(run), "points": callback.points, "seconds": round(time.perf_counter() - start, 1)}
+    before = 1.0
+    for share in SHARES if run.setting == INTERPOLATED.setting else ():
+        trainer.anchor.interpolate(share / before)
+        before = share
+        result[f"interpolation {share}"] = measure(encoder, photographs, True, options)[0]
+    return result, callback.embeddings
 
 
 def report(directory: Path) -> None:

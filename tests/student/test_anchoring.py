@@ -194,33 +194,3 @@ def test_anchor_leaves_out_frozen_weights_and_the_projection(tiny_directory):
     anchor = Anchor(encoder)
     assert all(not name.startswith("embeddings") for name in anchor.parameters)
     assert all(parameter is not encoder.projection.weight for parameter in anchor.parameters.values())
-
-
-@pytest.mark.parametrize("schedule", ["cosine", "constant", "linear"])
-def test_default_pull_over_a_run_is_that_of_the_released_configuration(
-    schedule, tiny_directory, tmp_path, images, triplets
-):
-    encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
-    settings = {"learning_rate": 1e-3, "max_steps": 7, "warmup_steps": 2, "lr_scheduler_type": schedule}
-    args = AlignTrainingArguments(str(tmp_path), save_strategy="no", logging_steps=1, disable_tqdm=True, **settings)
-    trainer = AlignTrainer(encoder, args, images, triplets)
-    assert trainer.alignment()["anchor_weight"] is None
-    trainer.train()
-    rates = [entry["learning_rate"] for entry in trainer.state.log_history if "learning_rate" in entry]
-    assert len(rates) == 7 and trainer.alignment()["anchor_weight"] * sum(rates) == pytest.approx(1.5)
-
-
-def test_default_pull_of_a_run_that_is_all_warm_up_is_none(tiny_directory, tmp_path, images, triplets):
-    encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
-    args = AlignTrainingArguments(str(tmp_path), save_strategy="no", disable_tqdm=True, max_steps=1)
-    trainer = AlignTrainer(encoder, args, images, triplets)
-    trainer.train()
-    assert trainer.alignment()["anchor_weight"] == 0.0 and trainer.alignment()["steps"] == 1
-
-
-def test_default_pull_needs_a_schedule_that_is_known(tiny_directory, tmp_path, images, triplets):
-    encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
-    settings = {"eval_strategy": "steps", "lr_scheduler_type": "reduce_lr_on_plateau", "max_steps": 2}
-    args = AlignTrainingArguments(str(tmp_path), save_strategy="no", disable_tqdm=True, **settings)
-    with pytest.raises(InputError, match="ReduceLROnPlateau is not; give --anchor_weight"):
-        AlignTrainer(encoder, args, images, triplets, triplets).train()

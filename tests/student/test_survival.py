@@ -29,6 +29,7 @@ def arguments(directory, **settings) -> AlignTrainingArguments:
         "save_steps": 1,
         "disable_tqdm": True,
         "student_temperature": "1.0",
+        "interpolation": 1.0,
     }
     return AlignTrainingArguments(output_dir=str(directory), **(defaults | settings))
 

@@ -29,6 +29,7 @@ def arguments(tmp_path, **settings) -> AlignTrainingArguments:
         "max_steps": 4,
         "per_device_train_batch_size": 8,
         "learning_rate": 1e-3,
+        "interpolation": 1.0,
         "warmup_steps": 0,
         "lr_scheduler_type": "constant",
         "logging_steps": 1,
