@@ -246,32 +246,35 @@ def train(
 def report(directory: Path) -> None:
     """Prints the table and draws the figures of all runs in the directory."""
     base = json.loads((directory / "base.json").read_text())
-    points: dict[str, list[list[dict[str, float]]]] = {}  # of each setting, a list of points for each seed
+    results: dict[str, list[dict[str, Any]]] = {}  # of each setting, one a seed
     for run in dict.fromkeys(RUNS):
         file = directory / f"{run.name}.json"
         if file.exists():
-            points.setdefault(run.setting, []).append(json.loads(file.read_text())["points"])
-    measures = ("agreement", "1_shot", "10_shot")
-    print("| setting | seeds | images seen | " + " | ".join(measures) + " |\n" + "| --- " * 6 + "|")
-    print("| base | | 0 | " + " | ".join(f"{base[name]:.3f}" for name in measures) + " |")
-    for setting, seeds in points.items():
-        means = [f"{np.mean([run[-1][name] for run in seeds]):.3f}" for name in measures]
-        print(f"| {setting} | {len(seeds)} | {seeds[0][-1]['images']} | " + " | ".join(means) + " |")
+            results.setdefault(run.setting, []).append(json.loads(file.read_text()))
 
+    measures = ("agreement", "1_shot", "10_shot")
+    ends = {}  # (seeds, images, measures)
+    for setting, seeds in results.items():
+        last = [result["points"][-1] for result in seeds]
+        ends[setting] = len(seeds), last[0]["images"], [np.mean([end[name] for end in last]) for name in measures]
+        for key in [key for key in seeds[0] if key.startswith("interpolation")]:
+            means = [np.mean([result[key][name] for result in seeds]) for name in measures]
+            ends[f"{setting}, {key}"] = len(seeds), last[0]["images"], means
+    print("| setting | seeds | images seen | agreement | 1-shot | 10-shot |\n" + "| --- " * 6 + "|")
+    print("| base | | 0 | " + " | ".join(f"{base[name]:.3f}" for name in measures) + " |")
+    for name, (num_seeds, images, means) in ends.items():
+        print(f"| {name} | {num_seeds} | {images} | " + " | ".join(f"{mean:.3f}" for mean in means) + " |")
+
+    agreement = "agreement with VICE, unseen classes"
     curves = {
-        name: [np.array([(point["images"], point["agreement"]) for point in run]) for run in points[run.setting]]
+        name: [np.array([(p["images"], p["agreement"]) for p in result["points"]]) for result in results[run.setting]]
         for name, run in SOURCES.items()
-        if run.setting in points
+        if run.setting in results
     }
-    curves_figure(
-        *(directory / "sources.png", curves, "images seen", "agreement with VICE, unseen classes", base["agreement"])
-    )
-    ends = {
-        setting: np.mean([(run[-1]["10_shot"], run[-1]["agreement"]) for run in seeds], axis=0)
-        for setting, seeds in points.items()
-    }
+    curves_figure(directory / "sources.png", curves, "images seen", agreement, base["agreement"])
+    places = {name: np.array([means[2], means[0]]) for name, (_, _, means) in ends.items()}
     start = (base["10_shot"], base["agreement"])
-    trade_off_figure(directory / "trade_off.png", ends, start, "10-shot accuracy", "agreement with VICE")
+    trade_off_figure(directory / "trade_off.png", places, start, "10-shot accuracy", agreement)
 
 
 def main() -> None:
@@ -288,9 +291,11 @@ def main() -> None:
 
     encoder = VisionEncoder.from_pretrained(model)
     photographs = load_photographs(arguments.data, encoder, options | {"progress": True})
-    base = arguments.output_dir / "base.json"
+    base, settings = arguments.output_dir / "base.json", {"model": model, "bf16": arguments.bf16}
     if not base.exists():
-        write_json(base, measure(encoder, photographs, True, options)[0])
+        write_json(base, settings | measure(encoder, photographs, True, options)[0])
+    if not settings.items() <= json.loads(base.read_text()).items():
+        parser.error(f"{arguments.output_dir} holds runs of another model or precision; give another --output_dir")
     for run in tqdm([run for run in dict.fromkeys(RUNS) if fnmatch.fnmatch(run.name, arguments.runs)], unit="run"):
         file = arguments.output_dir / f"{run.name}.json"
         if not file.exists():

@@ -58,9 +58,12 @@ def test_report_of_the_runs_that_are_there(compare, tmp_path, capsys):
             {"step": 6, "images": 288, "agreement": 0.45},
             {"step": 60, "images": 2880, "agreement": agreement, "1_shot": 0.31, "10_shot": 0.61},
         ]
-        (tmp_path / f"{run.name}.json").write_text(json.dumps({"points": points}))
+        interpolated = {"agreement": 0.48, "1_shot": 0.32, "10_shot": 0.6 + seed / 100}
+        (tmp_path / f"{run.name}.json").write_text(json.dumps({"points": points, "interpolation 0.5": interpolated}))
     compare.report(tmp_path)
     lines = capsys.readouterr().out.splitlines()
     assert lines[2] == "| base | | 0 | 0.400 | 0.300 | 0.600 |"
-    assert lines[3] == "| batch-class-anchor1-lr0.0001 | 2 | 2880 | 0.550 | 0.310 | 0.610 |" and len(lines) == 4
+    assert lines[3] == "| batch-class-anchor1-lr0.0001 | 2 | 2880 | 0.550 | 0.310 | 0.610 |"
+    assert lines[4] == "| batch-class-anchor1-lr0.0001, interpolation 0.5 | 2 | 2880 | 0.480 | 0.320 | 0.605 |"
+    assert len(lines) == 5
     assert {"sources.png", "trade_off.png"} <= {path.name for path in tmp_path.iterdir()}

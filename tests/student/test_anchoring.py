@@ -194,3 +194,31 @@ def test_anchor_leaves_out_frozen_weights_and_the_projection(tiny_directory):
     anchor = Anchor(encoder)
     assert all(not name.startswith("embeddings") for name in anchor.parameters)
     assert all(parameter is not encoder.projection.weight for parameter in anchor.parameters.values())
+
+
+@pytest.mark.parametrize("family", ["dinov2", "resnet"])
+def test_final_weights_lie_between_the_first_and_the_trained_ones(family, tiny_directory, tmp_path, images, triplets):
+    states = {}
+    for share in (1.0, 0.25):
+        encoder = VisionEncoder.from_pretrained(str(tiny_directory(family)))
+        start = {name: tensor.clone() for name, tensor in encoder.model.state_dict().items()}
+        settings = {"anchor_weight": 0.0, "interpolation": share, "learning_rate": 1e-3, "max_steps": 2}
+        args = AlignTrainingArguments(str(tmp_path), save_strategy="no", disable_tqdm=True, warmup_steps=0, **settings)
+        AlignTrainer(encoder, args, images, triplets).train()
+        states[share] = encoder.model.state_dict()
+    for name, first in start.items():
+        if first.is_floating_point():
+            torch.testing.assert_close(states[0.25][name], first + 0.25 * (states[1.0][name] - first))
+    assert any(not torch.equal(states[1.0][name], first) for name, first in start.items())
+
+
+def test_checkpoints_hold_the_weights_before_interpolation(tiny_directory, tmp_path, images, triplets):
+    encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
+    args = AlignTrainingArguments(str(tmp_path), save_strategy="steps", save_steps=2, disable_tqdm=True, max_steps=2)
+    trainer = AlignTrainer(encoder, args, images, triplets)
+    start = {name: tensor.clone() for name, tensor in trainer.anchor.snapshot.items()}
+    trainer.train()
+    trained = VisionEncoder.from_pretrained(str(tmp_path / "checkpoint-2"))
+    for name, now in trainer.anchor.parameters.items():
+        expected = torch.lerp(start[name], trained.model.get_parameter(name), args.interpolation)
+        torch.testing.assert_close(now.detach(), expected)

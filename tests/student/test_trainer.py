@@ -366,6 +366,7 @@ def test_loss_that_is_not_finite_stops_the_run(encoder, images, triplets, tmp_pa
         ({"student_temperature": "-1"}, "--student_temperature must be positive and finite"),
         ({"teacher_temperature": 0.0}, "--teacher_temperature must be positive and finite"),
         ({"anchor_weight": -1.0}, "--anchor_weight must be 0 or more"),
+        ({"interpolation": 0.0}, "--interpolation must be above 0 and at most 1, got 0.0"),
         ({"projection_dim": 0}, "--projection_dim must be at least 1"),
         ({"remove_unused_columns": True}, "--remove_unused_columns must be false"),
     ],
