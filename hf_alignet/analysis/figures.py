@@ -92,7 +92,7 @@ def trade_off_figure(
         x_label: of the x axis.
         y_label: of the y axis.
     """
-    figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(10, 5), layout="constrained")
     for index, (name, end) in enumerate(ends.items()):
         marker = "os^Dv<>P"[index // 10 % 8]
         axes.scatter(*end, color=f"C{index % 10}", marker=marker, label=name)
