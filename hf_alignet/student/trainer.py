@@ -404,9 +404,7 @@ class AlignTrainer(Trainer):
         self.exported_temperature = saved["exported_temperature"]
 
     def _load_best_model(self) -> None:
-        if self.state.best_model_checkpoint is not None:
-            # By its name: the run may have moved since
-            self.model.load_weights(self.output_dir / Path(self.state.best_model_checkpoint).name)
+        self.model.load_weights(str(self.state.best_model_checkpoint))
 
     def end(self) -> None:
         """As Trainer's, once at the end of a script, but frees the distributed wrapper first.

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from datasets import Dataset
-from peft import LoraConfig
 from sklearn.linear_model import RidgeCV
 from tqdm.auto import tqdm
 from transformers import PrinterCallback, TrainerCallback, set_seed
@@ -51,12 +51,10 @@ class Run:
     Attributes:
         source: `batch`, all triplets in a batch; or 16 triplets a step, each of pictures of its own: `boundary`, two
             of one class and one of another, or `random`, three of different classes.
-        teacher: `class`, vectors of classes; `distinct`, the same without two pictures of a class in a batch;
-            `transformed`, the base's embeddings under a linear map to those vectors; `mixed`, vectors of classes plus
-            what the base says about pictures of one class.
+        teacher: `class`, vectors of classes; `transformed`, the base's embeddings under a linear map to those vectors;
+            `mixed`, vectors of classes plus what the base says about pictures of one class.
         anchor_weight: of the decoupled anchor.
         learning_rate: its peak.
-        lora: train a LoRA adapter (r = 16) instead of all weights.
         steps: of IMAGES_PER_STEP images each.
         seed: of everything.
     """
@@ -65,14 +63,13 @@ class Run:
     teacher: str = "class"
     anchor_weight: float = 1.0
     learning_rate: float = 1e-4
-    lora: bool = False
     steps: int = STEPS
     seed: int = 0
 
     @property
     def setting(self) -> str:
         """Its name without the seed."""
-        extra = ("-lora" if self.lora else "") + (f"-steps{self.steps}" if self.steps != STEPS else "")
+        extra = f"-steps{self.steps}" if self.steps != STEPS else ""
         return f"{self.source}-{self.teacher}-anchor{self.anchor_weight:g}-lr{self.learning_rate:g}{extra}"
 
     @property
@@ -112,10 +109,7 @@ class Photographs:
 def load_photographs(directory: Path, encoder: VisionEncoder, options: dict[str, Any]) -> Photographs:
     images, unseen = load_images(str(directory)), load_triplets(str(directory))[UNSEEN]
     labels = np.asarray(images["label"][:])
-    order = np.argsort(labels, kind="stable")
-    rank = np.empty(len(labels), int)
-    rank[order] = np.arange(len(labels)) - np.searchsorted(labels[order], labels[order])
-    is_measured = rank < HELD_OUT_PER_CLASS
+    is_measured = pd.Series(labels).groupby(labels).cumcount().to_numpy() < HELD_OUT_PER_CLASS
     is_unseen = np.isin(labels, labels[np.unique(unseen["triplet"][:])])
     cache = ImageCache(directory / "cache", images, encoder.preprocessor)
     cache.prepare(np.arange(len(images)))
@@ -134,7 +128,7 @@ def teacher_vectors(photographs: Photographs, teacher: str) -> np.ndarray:
     """(m, p) vectors of the training photographs."""
     rows = photographs.train
     vice, base, labels = photographs.vice[rows], photographs.base[rows], photographs.labels[rows]
-    if teacher in ("class", "distinct"):
+    if teacher == "class":
         return vice
     if teacher == "transformed":
         ridge = RidgeCV(np.logspace(-2, 5, 8)).fit(base, vice)
@@ -210,14 +204,12 @@ def train(
     """What was measured, and the embeddings of the held-out photographs after the last step."""
     set_seed(run.seed)
     encoder = VisionEncoder.from_pretrained(model)
-    if run.lora:
-        encoder.add_lora(LoraConfig(r=16, lora_alpha=32))
     is_batch = run.source == "batch"
     with tempfile.TemporaryDirectory() as directory:
         args = AlignTrainingArguments(
             output_dir=directory,
             per_device_train_batch_size=IMAGES_PER_STEP if is_batch else IMAGES_PER_STEP // 3,
-            images_per_cluster=1 if run.teacher == "distinct" else 3,
+            images_per_cluster=3,
             train_sampling_strategy="random" if is_batch else "sequential",
             max_steps=run.steps,
             learning_rate=run.learning_rate,
