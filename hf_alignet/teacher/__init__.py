@@ -1,0 +1,1 @@
+"""Teachers: models of human choices, fitted to judgments."""
