@@ -6,8 +6,9 @@ the most similar pair leaves one image over, the odd one out: pair 01 -> 2, pair
 """
 
 import math
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,6 +18,7 @@ NO_CHOICE = -1
 CHANCE = 1 / 3
 
 SimilarityKind = Literal["dot", "cosine", "pearson"]
+Index = TypeVar("Index", int, np.ndarray, Tensor)
 
 
 def pairwise_similarities(embeddings: Tensor, kind: SimilarityKind = "dot") -> Tensor:
@@ -113,7 +115,7 @@ def odd_one_out(similarities: Tensor) -> Tensor:
     return torch.where(is_unique, odd_of_pair(pair), NO_CHOICE)
 
 
-def odd_of_pair(pair: Tensor) -> Tensor:
+def odd_of_pair(pair: Index) -> Index:
     """The image left over by a pair, and, being its own inverse, the pair left by an odd one out."""
     return 2 - pair
 

@@ -1,0 +1,349 @@
+"""VICE: a sparse, non-negative embedding of objects with its uncertainty, inferred from odd-one-out choices.
+
+Variational Interpretable Concept Embeddings (Muttenthaler et al., NeurIPS 2022, arXiv 2205.00756). Every entry of the
+embedding has a Gaussian posterior; of three objects people keep together the pair with the highest dot product, by a
+softmax. Averaged over the posterior, the choice probabilities say how people as a whole would divide, which is what
+uncertainty distillation teaches (AligNet, equation 2).
+"""
+
+import hashlib
+import inspect
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from datasets import Dataset
+from huggingface_hub import ModelHubMixin, hf_hub_download
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from hf_alignet.errors import InputError, RunError
+from hf_alignet.judgments import choice_counts
+from hf_alignet.similarity import choice_log_probabilities, odd_of_pair, triplet_similarities
+from hf_alignet.teacher.evidence import AllChoices, Evidence, ShuffledChoices, Slope
+from hf_alignet.teacher.posterior import Posterior, SpikeAndSlab
+
+WEIGHTS_FILE, CHECKPOINT_FILE = "model.safetensors", "vice.safetensors"
+SECONDS_BETWEEN_CHECKPOINTS = 30
+
+logger = logging.getLogger(__name__)
+
+
+class Vice(ModelHubMixin, library_name="hf_alignet", tags=["hf_alignet", "vice", "odd-one-out"]):
+    """Embedding of objects from odd-one-out choices, with a posterior over it.
+
+    The loss of a step is the cross-entropy of choices under one draw of the posterior, plus (log q - log p) of the
+    draw over the number of choices; Adam takes the step. By default a step uses all choices, through the matrix of
+    similarities, and a large learning rate: that converges in a minute where small batches take hours. After the
+    number of dimensions has become stable, those that are not significantly positive for more than `min_objects`
+    objects are dropped, and the others settle without them while the learning rate falls to zero.
+
+    The original schedule is `Vice(batch_size=128, learning_rate=1e-3, initial_scale=None, burn_in=500, window=500,
+    settle=0)`.
+
+    Args:
+        num_dimensions: d to begin with, more than will be left.
+        spike: standard deviation of the prior of entries that are as good as zero.
+        slab: standard deviation of the prior of the other entries.
+        spike_share: prior probability of an entry to be as good as zero.
+        min_objects: a dimension is kept if more objects than that are positive in it (false discovery rate 5 %).
+        batch_size: choices a step; None takes all of them.
+        learning_rate: of Adam.
+        initial_scale: standard deviation of every entry at the start; None is exp(-1 / SD of the initial means).
+        max_epochs: passes through the choices at most, settling not counted.
+        burn_in: epochs before convergence is looked for.
+        window: epochs during which the number of dimensions must not change.
+        settle: epochs after dimensions are dropped.
+        random_state: seed of everything drawn.
+
+    Attributes:
+        loc_: (n, k) float32, means of the posterior, dimensions by their sum over objects, the largest first.
+        scale_: (n, k) float32, standard deviations.
+        history_: number of dimensions kept after each epoch before settling.
+        converged_: whether that number had become stable.
+
+    Example:
+        >>> from hf_alignet.judgments import make_judgments
+        >>> judgments = make_judgments(np.array([[0, 1, 2], [0, 1, 3]] * 200), np.array([2, 2] * 200))
+        >>> vice = Vice(num_dimensions=2, min_objects=0, max_epochs=100).fit(judgments, progress=False)
+        >>> bool(vice.choice_probabilities(np.array([[1, 0, 3]]))[0, 0] > 0.6)
+        True
+    """
+
+    def __init__(
+        self,
+        num_dimensions: int = 100,
+        spike: float = 0.25,
+        slab: float = 1.0,
+        spike_share: float = 0.5,
+        min_objects: int = 5,
+        batch_size: int | None = None,
+        learning_rate: float = 0.02,
+        initial_scale: float | None = 0.2,
+        max_epochs: int = 2000,
+        burn_in: int = 500,
+        window: int = 200,
+        settle: int = 200,
+        random_state: int = 0,
+    ):
+        self.num_dimensions = num_dimensions
+        self.spike = spike
+        self.slab = slab
+        self.spike_share = spike_share
+        self.min_objects = min_objects
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.initial_scale = initial_scale
+        self.max_epochs = max_epochs
+        self.burn_in = burn_in
+        self.window = window
+        self.settle = settle
+        self.random_state = random_state
+
+    def fit(
+        self,
+        judgments: Dataset,
+        num_objects: int | None = None,
+        checkpoint: str | Path | None = None,
+        progress: bool = True,
+    ) -> Self:
+        """Infers the posterior.
+
+        Args:
+            judgments: human choices, one row a choice or counts per triplet (see `hf_alignet.judgments`).
+            num_objects: n; by default one more than the highest row that a triplet names.
+            checkpoint: a directory where the state is kept every half minute, and from which a fit of the same
+                judgments with the same settings continues as if nothing had happened.
+            progress: show a bar with the cross-entropy and the number of dimensions.
+
+        Raises:
+            InputError: there are no choices, or objects that are not there, or the checkpoint is of another fit.
+            RunError: the fit diverged, or no dimension is left.
+        """
+        triplets, counts = choice_counts(judgments)
+        if not counts.sum():
+            raise InputError("there are no choices to fit VICE to")
+        named = int(triplets.max()) + 1
+        num_objects = named if num_objects is None else num_objects
+        if named > num_objects:
+            raise InputError(f"the judgments name object {named - 1}, but there are only {num_objects} objects")
+        run = _Run(self, triplets, counts[:, odd_of_pair(np.arange(3))], num_objects)
+        file = Path(checkpoint) / CHECKPOINT_FILE if checkpoint is not None else None
+        if file is not None and file.exists():
+            run.load(file)
+        self._complete(run, file, progress)
+        if not self.converged_:
+            logger.warning("VICE did not converge in %d epochs: %d dimensions", self.max_epochs, self.history_[-1])
+        return self
+
+    def _complete(self, run: "_Run", file: Path | None, progress: bool) -> None:
+        bar = tqdm(initial=run.epochs, desc="VICE", unit="epoch", disable=not progress)
+        saved = time.monotonic()
+        while not run.is_done():
+            cross_entropy = run.next_epoch()
+            bar.update()
+            bar.set_postfix(cross_entropy=f"{cross_entropy:.3f}", dimensions=run.history[-1], refresh=False)
+            if file is not None and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+                run.save(file)
+                saved = time.monotonic()
+        bar.close()
+        if file is not None:
+            run.save(file)
+        order = run.posterior.loc.sum(0).argsort(descending=True)
+        self.loc_ = run.posterior.loc[:, order].numpy()
+        self.scale_ = run.posterior.log_scale[:, order].exp().numpy()
+        self.history_, self.converged_ = run.history, run.has_converged()
+
+    def settings(self) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        return {name: getattr(self, name) for name in inspect.signature(Vice).parameters}
+
+    @property
+    def embedding_(self) -> np.ndarray:
+        """(n, k) float32: the posterior's means, cut off at zero."""
+        return self.loc_.clip(0)
+
+    def _draws(self, n_samples: int) -> Iterator[Tensor]:
+        if n_samples < 1:
+            raise ValueError(f"n_samples must be at least 1, got {n_samples}")
+        loc, scale = torch.from_numpy(self.loc_), torch.from_numpy(self.scale_)
+        generator = torch.Generator().manual_seed(self.random_state)
+        for _ in range(n_samples):
+            yield torch.addcmul(loc, scale, torch.randn(loc.shape, generator=generator)).relu_()
+
+    def choice_probabilities(self, triplets: np.ndarray, n_samples: int = 50) -> np.ndarray:
+        """How likely people are to keep each pair of a triplet together, averaged over draws of the posterior.
+
+        Args:
+            triplets: (m, 3) object rows.
+            n_samples: draws, R of AligNet's equation 2; the same ones for every call.
+
+        Returns:
+            (m, 3) float32 in pair order.
+        """
+        rows = torch.as_tensor(np.asarray(triplets, np.int64))
+        total = torch.zeros(rows.shape)
+        for draw in self._draws(n_samples):
+            total += choice_log_probabilities(triplet_similarities(draw, rows)).exp()
+        return (total / n_samples).numpy()
+
+    def similarity_matrix(self, objects: np.ndarray, n_samples: int = 50) -> np.ndarray:
+        """How often people would keep each pair of some objects together, over all third objects among them.
+
+        Args:
+            objects: (k,) distinct object rows, at least 3; the work grows with k^3.
+            n_samples: draws of the posterior.
+
+        Returns:
+            (k, k) float32, symmetric, with ones on the diagonal.
+        """
+        k = len(objects)
+        if k < 3:
+            raise ValueError(f"similarity by choices needs at least 3 objects, got {k}")
+        first, second = np.triu_indices(k, 1)
+        third = np.stack([np.delete(np.arange(k), [i, j]) for i, j in zip(first, second, strict=True)])
+        triplets = np.stack([np.broadcast_to(side[:, None], third.shape) for side in (first, second)] + [third], -1)
+        kept = self.choice_probabilities(np.asarray(objects)[triplets.reshape(-1, 3)], n_samples)[:, 0]
+        matrix = np.eye(k, dtype=np.float32)
+        matrix[first, second] = matrix[second, first] = kept.reshape(-1, k - 2).mean(1)
+        return matrix
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        tensors = {"loc": torch.from_numpy(self.loc_), "scale": torch.from_numpy(self.scale_)}
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, save_directory / WEIGHTS_FILE)
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None,
+        cache_dir: Any,
+        force_download: bool,
+        local_files_only: bool,
+        token: Any,
+        **settings: Any,
+    ) -> Self:
+        local = Path(model_id) / WEIGHTS_FILE
+        file = (
+            local
+            if local.is_file()
+            else hf_hub_download(
+                model_id,
+                WEIGHTS_FILE,
+                revision=revision,
+                cache_dir=cache_dir,
+                force_download=force_download,
+                local_files_only=local_files_only,
+                token=token,
+            )
+        )
+        vice, tensors = cls(**settings), load_file(file)
+        vice.loc_, vice.scale_ = tensors["loc"].numpy(), tensors["scale"].numpy()
+        return vice
+
+
+class _Run:
+    """All that changes in a fit, so that it can be put down and taken up again.
+
+    An epoch first searches, with all dimensions, until the number of those worth keeping is stable; then those settle.
+
+    Args:
+        vice: the settings.
+        triplets: (m, 3) distinct triplets of n objects.
+        pair_counts: (m, 3) how often each pair was kept together.
+        num_objects: n.
+    """
+
+    def __init__(self, vice: Vice, triplets: np.ndarray, pair_counts: np.ndarray, num_objects: int):
+        self.vice = vice
+        self.prior = SpikeAndSlab(vice.spike, vice.slab, vice.spike_share)
+        self.generator = torch.Generator().manual_seed(vice.random_state)
+        self.posterior = Posterior.initial(
+            num_objects, vice.num_dimensions, vice.initial_scale, vice.learning_rate, self.generator
+        )
+        self.evidence: Evidence = (
+            AllChoices(triplets, pair_counts, num_objects)
+            if vice.batch_size is None
+            else ShuffledChoices(triplets, pair_counts, vice.batch_size)
+        )
+        self.weight = 1 / int(pair_counts.sum())
+        self.history: list[int] = []
+        self.settled: int | None = None  # epochs of settling done; None while searching
+        settings = repr(sorted(vice.settings().items())).encode()
+        self.fingerprint = hashlib.sha256(
+            b"".join([settings, np.int64(num_objects).tobytes(), triplets.tobytes(), pair_counts.tobytes()])
+        ).hexdigest()
+
+    @property
+    def epochs(self) -> int:
+        return len(self.history) + (self.settled or 0)
+
+    def is_done(self) -> bool:
+        return self.settled is not None and self.settled >= self.vice.settle
+
+    def has_converged(self) -> bool:
+        recent = self.history[-self.vice.window :]
+        return (
+            len(self.history) >= max(self.vice.burn_in, self.vice.window) and recent[-1] > 0 and len(set(recent)) == 1
+        )
+
+    def next_epoch(self) -> float:
+        """Goes through the choices once; returns their mean cross-entropy under the draws of the epoch."""
+        if self.settled is not None:
+            self.posterior.learning_rate = self.vice.learning_rate * (1 - self.settled / self.vice.settle)
+        losses = [self._step(slope) for slope in self.evidence.slopes(self.generator)]
+        if not np.isfinite(losses).all() or not self.posterior.loc.isfinite().all():
+            raise RunError(f"VICE diverged in epoch {self.epochs + 1}; a lower learning rate may help")
+        if self.settled is not None:
+            self.settled += 1
+        else:
+            is_kept = self.posterior.objects_per_dimension() > self.vice.min_objects
+            self.history.append(int(is_kept.sum()))
+            if self.has_converged() or len(self.history) == self.vice.max_epochs:
+                self._begin_to_settle(is_kept)
+        return float(np.mean(losses))
+
+    def _step(self, slope: Slope) -> float:
+        draw = self.posterior.draw(self.generator)
+        cross_entropy, gradient = slope(draw.relu())
+        gradient.mul_(draw > 0).add_(self.prior.slope(draw), alpha=self.weight)
+        self.posterior.update(draw, gradient, entropy_weight=self.weight)
+        return cross_entropy
+
+    def _begin_to_settle(self, is_kept: Tensor) -> None:
+        if not is_kept.any():
+            raise RunError(
+                f"VICE found no dimension in {round(1 / self.weight)} choices of {len(self.posterior.loc)} objects: "
+                "there are too few of them, or they are random"
+            )
+        self.posterior.keep(is_kept)
+        self.settled = 0
+
+    def save(self, file: Path) -> None:
+        metadata = {"fingerprint": self.fingerprint, "history": json.dumps(self.history)}
+        if self.settled is not None:
+            metadata["settled"] = str(self.settled)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = file.with_suffix(".unfinished")
+        save_file(self.posterior.state() | {"generator": self.generator.get_state()}, unfinished, metadata)
+        os.replace(unfinished, file)
+
+    def load(self, file: Path) -> None:
+        with safe_open(file, framework="pt") as opened:
+            metadata = opened.metadata()
+        if metadata["fingerprint"] != self.fingerprint:
+            raise InputError(f"{file} is of a fit of other judgments or with other settings; remove it to start anew")
+        state = load_file(file)
+        self.generator.set_state(state.pop("generator"))
+        self.posterior = Posterior.restore(state, self.vice.learning_rate)
+        self.history = json.loads(metadata["history"])
+        self.settled = int(metadata["settled"]) if "settled" in metadata else None
