@@ -204,9 +204,10 @@ def count_repeats(judgments: Dataset) -> Repeats:
     distinct, which, chosen = choices(judgments)
     people = participant_codes(judgments)
     is_known = people >= 0
-    seen = people[is_known] * len(distinct) + which[is_known]
-    num_choices = len(np.unique(seen * 3 + chosen[is_known]))
-    return Repeats(same=len(seen) - num_choices, other=num_choices - len(np.unique(seen)))
+    keys = np.sort((people[is_known] * len(distinct) + which[is_known]) * 3 + chosen[is_known])
+    num_choices = np.count_nonzero(np.diff(keys, prepend=-1))
+    num_seen = np.count_nonzero(np.diff(keys // 3, prepend=-1))
+    return Repeats(same=len(keys) - num_choices, other=num_choices - num_seen)
 
 
 def without_catch_trials(judgments: Dataset) -> Dataset:

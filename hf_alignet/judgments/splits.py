@@ -93,8 +93,8 @@ def check_not_empty(is_within: np.ndarray, is_member: np.ndarray, name: str) -> 
         objects = int(is_member.sum())
         raise InputError(
             f"none of the {len(is_within)} triplets lies within the {objects} of {len(is_member)} objects of the "
-            f"split {name!r} (about {(objects / len(is_member)) ** 3:.2%} of all triplets do); give it more objects, or use "
-            "more judgments"
+            f"split {name!r} (about {(objects / len(is_member)) ** 3:.2%} of all triplets do); give it more "
+            "objects, or use more judgments"
         )
 
 
