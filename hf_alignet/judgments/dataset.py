@@ -1,7 +1,7 @@
 """The judgments Dataset: human odd-one-out choices, one row a choice, or one row a triplet with counts of choices.
 
 Columns of a row a choice: `triplet` three rows of the stimuli, `odd` the position that was chosen, and where known
-`participant` (a string, whatever the source calls the person), `rt` (seconds; missing where it was not measured),
+`participant` (a string, whatever the source calls the person), `rt` (seconds; null where it was not measured),
 `level` (`coarse`, `fine` or `boundary`) and `is_catch` (a check of attention). Columns of a row a triplet: `triplet`,
 `counts` of choices per odd position, and where known `rt_log_mean` (mean natural logarithm of seconds) and `level`.
 Checks of attention are no judgments of similarity: counts leave them out.
@@ -101,8 +101,8 @@ def _as_arrow(values: Sequence | np.ndarray | pa.Array, kind: pa.DataType) -> pa
 
 def _make_dataset(columns: dict[str, pa.Array]) -> Dataset:
     """Straight from arrays: `Dataset.from_dict` would look at every number by itself."""
-    schema = Features({name: FEATURES[name] for name in columns}).arrow_schema
-    return Dataset(pa.table(list(columns.values()), schema=schema))
+    features = Features({name: FEATURES[name] for name in FEATURES if name in columns})
+    return Dataset(pa.table([columns[name] for name in features], schema=features.arrow_schema))
 
 
 def conform(judgments: Dataset) -> Dataset:
@@ -253,7 +253,7 @@ def aggregate(judgments: Dataset) -> Dataset:
         judgments: rows of choices. Without `rt`, or `level`, the result has no `rt_log_mean`, or `level`.
 
     Returns:
-        Rows with `triplet`, `counts`, and where known `rt_log_mean` (NaN for a triplet without any) and `level`.
+        Rows with `triplet`, `counts`, and where known `rt_log_mean` and `level` (null for a triplet without).
 
     Raises:
         InputError: a triplet is given with two levels.
@@ -266,7 +266,8 @@ def aggregate(judgments: Dataset) -> Dataset:
         COUNTS: lists_of_three(counts.astype(np.int32)),
     }
     if RT in judgments.column_names:
-        columns[RT_LOG_MEAN] = pa.array(_log_means(response_times(judgments), which, len(distinct)))
+        log_means = _log_means(response_times(judgments), which, len(distinct))
+        columns[RT_LOG_MEAN] = pa.array(log_means, from_pandas=True)  # NaN becomes null
     if LEVEL in judgments.column_names:
         columns[LEVEL] = _levels_of_triplets(arrow_column(judgments, LEVEL), distinct, which)
     return _make_dataset(columns)

@@ -75,10 +75,10 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         return {split: _checked(_read_text(path), path.name)}
     try:
         content = np.load(path, allow_pickle=False)
-        arrays = {split: content} if isinstance(content, np.ndarray) else dict(content)
+        arrays = {split: content} if path.suffix == ".npy" else dict(content)
     except (OSError, ValueError, BadZipFile) as error:
         raise InputError(f"cannot read the triplets {path}: {error}") from error
-    return {name: _checked(array, f"{path.name} ({name})") for name, array in arrays.items()}
+    return {name: _checked(array, f"the array {name!r} of {path.name}") for name, array in arrays.items()}
 
 
 def _read_text(path: Path) -> np.ndarray:

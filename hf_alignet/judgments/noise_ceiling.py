@@ -111,9 +111,9 @@ def noise_ceilings_from_shares(shares: np.ndarray, raters: np.ndarray, seed: int
     """
     shares, raters = np.asarray(shares, float), np.asarray(raters)
     modal = np.rint(shares * raters)
-    is_bad = (np.abs(modal - shares * raters) > 0.01) | (3 * modal < raters) | (modal > raters)
-    if is_bad.any():
-        row = int(is_bad.argmax())
+    is_possible = (np.abs(modal - shares * raters) < 0.01) & (3 * modal >= raters) & (modal <= raters)
+    if not is_possible.all():
+        row = int(is_possible.argmin())
         raise InputError(f"row {row}: {shares[row]:g} cannot be the largest share of {raters[row]} choices of three")
     if not (raters > 1).any():
         raise InputError(_no_ceiling(len(raters)))

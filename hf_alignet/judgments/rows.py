@@ -85,7 +85,7 @@ def refuse(is_bad: np.ndarray, values: np.ndarray, what: str, problem: str) -> N
     if is_bad.any():
         row = int(is_bad.argmax())
         more = f" ({is_bad.sum() - 1} more such rows)" if is_bad.sum() > 1 else ""
-        raise InputError(f"row {row} of the {what} {problem}: {values[row].tolist()}{more}")
+        raise InputError(f"row {row} of the {what} {problem}: {values[row : row + 1].tolist()[0]}{more}")
 
 
 def distinct_triplets(triplets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
