@@ -79,23 +79,32 @@ def make_judgments(
 
     Raises:
         ValueError: the shapes are not as above.
+        InputError: values cannot be brought into the type of their column.
     """
-    triplets, odd = np.asarray(triplets, np.int32), np.asarray(odd, np.int8)
+    triplets, odd = np.asarray(triplets), np.asarray(odd)
     if triplets.shape != (len(odd), 3) or odd.shape != (len(odd),):
         raise ValueError(f"expected arrays of shape (n, 3) and (n,), got {triplets.shape} and {odd.shape}")
-    columns: dict[str, pa.Array] = {TRIPLET: lists_of_three(triplets), ODD: pa.array(odd)}
+    columns: dict[str, pa.Array] = {
+        TRIPLET: _as_arrow(lists_of_three(triplets), TRIPLET),
+        ODD: _as_arrow(odd, ODD),
+    }
     for name, values in ((PARTICIPANT, participant), (RT, rt), (LEVEL, level), (IS_CATCH, is_catch)):
         if values is not None:
-            columns[name] = _as_arrow(values, FEATURES[name].pa_type)
+            columns[name] = _as_arrow(values, name)
             if len(columns[name]) != len(odd):
                 raise ValueError(f"expected {len(odd)} values of {name}, got {len(columns[name])}")
     return _make_dataset(columns)
 
 
-def _as_arrow(values: Sequence | np.ndarray | pa.Array, kind: pa.DataType) -> pa.Array:
+def _as_arrow(values: Sequence | np.ndarray | pa.Array | pa.ChunkedArray, name: str) -> pa.Array:
+    """Values in one piece, in the type of a column of the schema; NaN of numpy becomes null."""
     if not isinstance(values, pa.Array | pa.ChunkedArray):
         values = pa.array(values, from_pandas=True)
-    values = values.cast(kind)
+    kind = FEATURES.arrow_schema.field(name).type
+    try:
+        values = values.cast(kind)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise InputError(f"the column {name!r} is not {kind}: {error}") from error
     return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
 
 
@@ -113,15 +122,10 @@ def conform(judgments: Dataset) -> Dataset:
     """
     columns: dict[str, pa.Array] = {}
     for name in FEATURES:
-        if name not in judgments.column_names:
-            continue
-        if isinstance(FEATURES[name], List):
-            columns[name] = lists_of_three(column(judgments, name).astype(np.int32))
-            continue
-        try:
-            columns[name] = arrow_column(judgments, name).cast(FEATURES[name].pa_type)
-        except pa.ArrowInvalid as error:
-            raise InputError(f"the column {name!r} is not {FEATURES[name].dtype}: {error}") from error
+        if name in judgments.column_names:
+            is_list = isinstance(FEATURES[name], List)
+            values = lists_of_three(column(judgments, name)) if is_list else arrow_column(judgments, name)
+            columns[name] = _as_arrow(values, name)
     return _make_dataset(columns)
 
 
@@ -205,8 +209,8 @@ def count_repeats(judgments: Dataset) -> Repeats:
     people = participant_codes(judgments)
     is_known = people >= 0
     keys = np.sort((people[is_known] * len(distinct) + which[is_known]) * 3 + chosen[is_known])
-    num_choices = np.count_nonzero(np.diff(keys, prepend=-1))
-    num_seen = np.count_nonzero(np.diff(keys // 3, prepend=-1))
+    num_choices = int(np.count_nonzero(np.diff(keys, prepend=-1)))
+    num_seen = int(np.count_nonzero(np.diff(keys // 3, prepend=-1)))
     return Repeats(same=len(keys) - num_choices, other=num_choices - num_seen)
 
 
@@ -262,12 +266,12 @@ def aggregate(judgments: Dataset) -> Dataset:
     distinct, which, chosen = choices(judgments)
     counts = np.bincount(which * 3 + chosen, minlength=3 * len(distinct)).reshape(-1, 3)
     columns: dict[str, pa.Array] = {
-        TRIPLET: lists_of_three(distinct.astype(np.int32)),
-        COUNTS: lists_of_three(counts.astype(np.int32)),
+        TRIPLET: _as_arrow(lists_of_three(distinct), TRIPLET),
+        COUNTS: _as_arrow(lists_of_three(counts), COUNTS),
     }
     if RT in judgments.column_names:
         log_means = _log_means(response_times(judgments), which, len(distinct))
-        columns[RT_LOG_MEAN] = pa.array(log_means, from_pandas=True)  # NaN becomes null
+        columns[RT_LOG_MEAN] = _as_arrow(log_means, RT_LOG_MEAN)
     if LEVEL in judgments.column_names:
         columns[LEVEL] = _levels_of_triplets(arrow_column(judgments, LEVEL), distinct, which)
     return _make_dataset(columns)

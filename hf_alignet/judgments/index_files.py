@@ -74,9 +74,12 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     if path.suffix == ".txt":
         return {split: _checked(_read_text(path), path.name)}
     try:
-        content = np.load(path, allow_pickle=False)
-        arrays = {split: content} if path.suffix == ".npy" else dict(content)
-    except (OSError, ValueError, BadZipFile) as error:
+        if path.suffix == ".npy":
+            arrays = {split: np.load(path, allow_pickle=False)}
+        else:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = dict(archive)
+    except (OSError, EOFError, ValueError, BadZipFile) as error:
         raise InputError(f"cannot read the triplets {path}: {error}") from error
     return {name: _checked(array, f"the array {name!r} of {path.name}") for name, array in arrays.items()}
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import pyarrow as pa
 from datasets import Dataset, DatasetDict
@@ -10,6 +11,7 @@ from hf_alignet.errors import InputError
 from hf_alignet.judgments import index_files, own_table, things
 from hf_alignet.judgments.dataset import COUNTS, LEVEL, PARTICIPANT, check_judgments, conform
 from hf_alignet.judgments.rows import ODD, TRIPLET
+from hf_alignet.judgments.text_table import read_header, read_table
 from hf_alignet.sources import load_splits
 
 UNDERSTOOD = f"""what is understood:
@@ -43,6 +45,8 @@ def load_judgments(
     Raises:
         InputError: nothing that is understood is there, or it cannot be right; says what and where.
     """
+    if order not in (None, *get_args(things.ObjectOrder)):
+        raise InputError(f"order must be one of {', '.join(get_args(things.ObjectOrder))}, got {order!r}")
     path = Path(path_or_id).expanduser()
     files = index_files.index_files(path) if path.is_dir() else []
     if files:
@@ -60,14 +64,14 @@ def load_judgments(
 
 
 def _load_text_table(path: Path, names: Sequence[str] | None, order: things.ObjectOrder | None) -> DatasetDict:
-    header, delimiter = things.read_header(path)
+    header, delimiter = read_header(path)
     if things.is_things_table(header):
         return things.load_things_table(path, names, order)
     if not own_table.is_own_table(header):
         raise InputError(f"{path} has the columns {', '.join(header)}, which are no judgments; {UNDERSTOOD}")
     known = [name for name in (*own_table.REQUIRED, *own_table.OPTIONAL) if name in header]
     texts = dict.fromkeys((*own_table.REQUIRED, PARTICIPANT, LEVEL), pa.string())  # "007" is a name
-    table = things.read_table(path, delimiter, known, texts)
+    table = read_table(path, delimiter, known, texts)
     return DatasetDict(train=own_table.read_own_table(table, names, path.name))
 
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from hf_alignet.errors import InputError
-from hf_alignet.judgments.dataset import FEATURES, IS_CATCH, LEVEL, PARTICIPANT, RT, make_judgments
+from hf_alignet.judgments.dataset import IS_CATCH, LEVEL, PARTICIPANT, RT, make_judgments
 
 IMAGES = ("image_1", "image_2", "image_3")
 CHOICE = "odd_one_out"
@@ -68,15 +68,8 @@ def read_own_table(table: pa.Table, names: Sequence[str] | None, source: str) ->
             raise InputError(f"row {pc.index(pc.is_null(values), True).as_py()} of {source} has no {name}")
     images = [cells[name] for name in IMAGES]
     odd = _positions(images, cells[CHOICE], source)
-    extra = {name: _cast(table[name], name, source) for name in OPTIONAL if name in table.column_names}
+    extra = {name: table[name] for name in OPTIONAL if name in table.column_names}
     return make_judgments(_row_numbers(images, names, source), odd, **extra)
-
-
-def _cast(values: pa.ChunkedArray, name: str, source: str) -> pa.Array:
-    try:
-        return values.cast(FEATURES[name].pa_type).combine_chunks()
-    except pa.ArrowInvalid as error:
-        raise InputError(f"the column {name!r} of {source} is not {FEATURES[name].dtype}: {error}") from error
 
 
 def _positions(images: list[pa.ChunkedArray], choice: pa.ChunkedArray, source: str) -> np.ndarray:

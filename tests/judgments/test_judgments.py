@@ -57,6 +57,14 @@ def test_other_shapes_are_refused(table, bad):
         make_judgments(**(table | bad))
 
 
+@pytest.mark.parametrize(
+    "bad", [{"odd": np.full(400, 256)}, {"triplets": np.full((400, 3), 2**32)}, {"rt": np.full(400, "fast")}]
+)
+def test_values_that_do_not_fit_their_column_are_refused(table, bad):
+    with pytest.raises(InputError, match="the column '.*' is not"):
+        make_judgments(**(table | bad))
+
+
 def naive_aggregate(table: dict[str, np.ndarray]) -> dict[tuple[int, ...], dict]:
     rows: dict[tuple[int, ...], dict] = {}
     for i, triplet in enumerate(table["triplets"].tolist()):

@@ -108,6 +108,11 @@ def test_early_index_files_are_renumbered(tmp_path):
     assert renumbered["triplet"][0] == [1, 2, 3]
 
 
+def test_unknown_order_is_refused(tmp_path):
+    with pytest.raises(InputError, match="order must be one of uid, file_name, got 'alphabetical'"):
+        load_judgments(write(tmp_path / CORRECTED), order="alphabetical")
+
+
 def test_order_told_by_file_names():
     told = {
         CORRECTED: "uid",
