@@ -65,8 +65,9 @@ def published_order(file_name: str) -> ObjectOrder:
 
     Hebart et al. 2023 write `trainset.txt`, `validationset.txt` and `testset*.txt` from the corrected table: uniqueID
     order. Their 2020 release (`data1854_*.txt`, 1.46 M triplets) and the tables before `correctedorder` are in the
-    order of file names: the publishers' analysis renumbers them after loading. gLocal and VICE read `train_90` and
-    `test_10` as uniqueID order; where yours were written from the 2020 release, say `order="file_name"`.
+    order of file names: analyses of them renumber the objects after loading. Names such as `train_90` do not tell:
+    gLocal reads those files in uniqueID order, which is what is taken here, but VICE's published embedding is in the
+    order of file names, and so presumably were the triplets that it was fitted to; for such, say `order="file_name"`.
     """
     return "file_name" if IN_FILE_NAME_ORDER.match(file_name) else "uid"
 
