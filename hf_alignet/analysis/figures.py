@@ -14,8 +14,8 @@ from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage  # noqa: E402
 from sklearn.decomposition import PCA  # noqa: E402
 
-from hf_alignet.evaluation.odd_one_out import Metric  # noqa: E402
 from hf_alignet.images import as_encoded_images, read_pictures  # noqa: E402
+from hf_alignet.metric import Metric  # noqa: E402
 
 BEFORE, AFTER, CHANCE_LINE = "#9aa5b1", "#2f6f9f", "#555555"
 NUM_PICTURES = 150

@@ -1,7 +1,8 @@
 """Benchmarks: how human-like is a model? Each returns plain dicts of floats with n, chance and interval."""
 
 from hf_alignet.evaluation.few_shot import few_shot_accuracy
-from hf_alignet.evaluation.odd_one_out import Metric, evaluate_splits, odd_one_out_accuracy
+from hf_alignet.evaluation.odd_one_out import evaluate_splits, odd_one_out_accuracy
 from hf_alignet.evaluation.report import comparison_table
+from hf_alignet.metric import Metric
 
 __all__ = ["Metric", "comparison_table", "evaluate_splits", "few_shot_accuracy", "odd_one_out_accuracy"]

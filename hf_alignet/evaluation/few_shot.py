@@ -10,7 +10,7 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.preprocessing import StandardScaler
 
 from hf_alignet.errors import InputError
-from hf_alignet.evaluation.odd_one_out import Metric
+from hf_alignet.metric import Metric
 
 RIDGES = np.logspace(-4, 2, 7)  # per image of the shots, on standardised dimensions
 

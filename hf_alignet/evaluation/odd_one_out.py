@@ -4,7 +4,7 @@ A model chooses by the similarities of its embeddings; it is right when the odd 
 1/3. Ties are wrong, so that a model which finds everything equally similar scores 0.
 """
 
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,18 +13,10 @@ from scipy.stats import binomtest
 
 from hf_alignet.encoder import VisionEncoder
 from hf_alignet.errors import InputError
+from hf_alignet.metric import Metric
 from hf_alignet.reader import ImageReader
 from hf_alignet.similarity import CHANCE, NO_CHOICE, SimilarityKind, is_correct, odd_one_out, triplet_similarities
 from hf_alignet.triplets.dataset import ODD, SIMILARITIES, TRIPLET, check_triplets, column
-
-
-class Metric(TypedDict):
-    """One measured number: `value` in [0, 1], over `n` triplets, what guessing gives, and its 95 % interval."""
-
-    value: float
-    n: int
-    chance: float
-    ci95: list[float]
 
 
 def odd_one_out_accuracy(

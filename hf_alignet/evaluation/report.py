@@ -1,6 +1,6 @@
 """Before and after, side by side, as a Markdown table."""
 
-from hf_alignet.evaluation.odd_one_out import Metric
+from hf_alignet.metric import Metric
 
 
 def comparison_table(base: dict[str, Metric], aligned: dict[str, Metric]) -> str:

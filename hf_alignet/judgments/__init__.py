@@ -1,5 +1,44 @@
 """Judgments: what people chose, as Datasets of one schema."""
 
-from hf_alignet.judgments.dataset import choice_counts
+from hf_alignet.judgments.dataset import (
+    FEATURES,
+    LEVELS,
+    Repeats,
+    aggregate,
+    check_judgments,
+    choice_counts,
+    make_judgments,
+)
+from hf_alignet.judgments.loading import load_judgments
+from hf_alignet.judgments.noise_ceiling import (
+    leave_one_out,
+    modal_share,
+    noise_ceiling,
+    noise_ceilings,
+    noise_ceilings_from_shares,
+)
+from hf_alignet.judgments.own_table import image_names
+from hf_alignet.judgments.splits import object_folds, split_by_object, split_by_triplet, triplets_within
+from hf_alignet.judgments.things import file_name_order
 
-__all__ = ["choice_counts"]
+__all__ = [
+    "FEATURES",
+    "LEVELS",
+    "Repeats",
+    "aggregate",
+    "check_judgments",
+    "choice_counts",
+    "file_name_order",
+    "image_names",
+    "leave_one_out",
+    "load_judgments",
+    "make_judgments",
+    "modal_share",
+    "noise_ceiling",
+    "noise_ceilings",
+    "noise_ceilings_from_shares",
+    "object_folds",
+    "split_by_object",
+    "split_by_triplet",
+    "triplets_within",
+]

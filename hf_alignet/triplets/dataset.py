@@ -10,11 +10,11 @@ import pyarrow as pa
 import torch
 from datasets import Dataset, DatasetDict, Features, List, Value
 
-from hf_alignet.errors import InputError
+from hf_alignet.judgments.rows import ODD, TRIPLET, check_columns, check_rows, column, lists_of_three, refuse
 from hf_alignet.similarity import odd_one_out
 from hf_alignet.sources import load_splits
 
-TRIPLET, SIMILARITIES, ODD = "triplet", "similarities", "odd"
+SIMILARITIES = "similarities"
 FEATURES = Features(
     {TRIPLET: List(Value("int32"), length=3), SIMILARITIES: List(Value("float32"), length=3), ODD: Value("int8")}
 )
@@ -34,7 +34,7 @@ def make_triplets(triplets: np.ndarray, similarities: np.ndarray) -> Dataset:
     if triplets.shape != similarities.shape or triplets.shape[1:] != (3,):
         raise ValueError(f"expected two arrays of shape (n, 3), got {triplets.shape} and {similarities.shape}")
     odd = odd_one_out(torch.from_numpy(similarities)).numpy().astype(np.int8)
-    columns = [pa.FixedSizeListArray.from_arrays(values.ravel(), 3) for values in (triplets, similarities)]
+    columns = [lists_of_three(values) for values in (triplets, similarities)]
     # Straight from arrays: `Dataset.from_dict` would look at every number by itself.
     return Dataset(pa.table([*columns, odd], schema=FEATURES.arrow_schema))
 
@@ -42,12 +42,6 @@ def make_triplets(triplets: np.ndarray, similarities: np.ndarray) -> Dataset:
 def load_triplets(path_or_id: str) -> DatasetDict:
     """The triplet splits at a local path or Hub id (configuration `triplets` if it has one)."""
     return load_splits(path_or_id, config="triplets")
-
-
-def column(dataset: Dataset, name: str) -> np.ndarray:
-    """A whole column as one array: (n, 3) for `triplet` and `similarities`, (n,) for `odd`."""
-    array = dataset.with_format("numpy", columns=[name])[:][name]
-    return np.asarray(array).reshape(len(dataset), 3) if name in (TRIPLET, SIMILARITIES) else np.asarray(array)
 
 
 def check_triplets(dataset: Dataset, num_images: int, required: str | None, split: str = "train") -> None:
@@ -64,30 +58,13 @@ def check_triplets(dataset: Dataset, num_images: int, required: str | None, spli
             repeated image, a similarity that is not finite, or an odd one out that is not 0, 1 or 2 (names the first
             row).
     """
-    missing = [name for name in (TRIPLET, required) if name is not None and name not in dataset.column_names]
-    if missing:
-        raise InputError(
-            f"the {split!r} triplets lack the column {' and '.join(map(repr, missing))}; "
-            f"there are {', '.join(dataset.column_names)}"
-        )
-    if len(dataset) == 0:
-        raise InputError(f"the {split!r} triplets are empty")
-    triplet = column(dataset, TRIPLET)
-    out_of_range = np.any((triplet < 0) | (triplet >= num_images), axis=1)
-    _refuse(out_of_range, triplet, split, f"points outside the {num_images} images")
-    repeated = np.any(triplet == np.roll(triplet, 1, axis=1), axis=1)
-    _refuse(repeated, triplet, split, "names an image twice")
+    what = f"{split!r} triplets"
+    check_columns(dataset, [name for name in (TRIPLET, required) if name is not None], what)
+    check_rows(column(dataset, TRIPLET), num_images, what)
     if required is None:
         return
     target = column(dataset, required)
     if required == SIMILARITIES:
-        _refuse(~np.isfinite(target).all(1), target, split, "has a similarity that is not finite")
+        refuse(~np.isfinite(target).all(1), target, what, "has a similarity that is not finite")
     else:
-        _refuse(~np.isin(target, (0, 1, 2)), target, split, "has an odd one out that is not 0, 1 or 2")
-
-
-def _refuse(is_bad: np.ndarray, values: np.ndarray, split: str, problem: str) -> None:
-    if is_bad.any():
-        row = int(is_bad.argmax())
-        more = f" ({is_bad.sum() - 1} more such rows)" if is_bad.sum() > 1 else ""
-        raise InputError(f"row {row} of the {split!r} triplets {problem}: {values[row].tolist()}{more}")
+        refuse(~np.isin(target, (0, 1, 2)), target, what, "has an odd one out that is not 0, 1 or 2")

@@ -1,0 +1,84 @@
+"""Opens judgments in any form they come in; what a file is, its content tells."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+import pyarrow as pa
+from datasets import Dataset, DatasetDict
+
+from hf_alignet.errors import InputError
+from hf_alignet.judgments import index_files, own_table, things
+from hf_alignet.judgments.dataset import COUNTS, LEVEL, PARTICIPANT, check_judgments, conform
+from hf_alignet.judgments.rows import ODD, TRIPLET
+from hf_alignet.judgments.text_table import read_header, read_table
+from hf_alignet.sources import load_splits
+
+UNDERSTOOD = f"""what is understood:
+- a dataset with the columns {TRIPLET} and {ODD} (or {COUNTS}), as save_to_disk writes it, as parquet, or on the Hub
+- a table (csv or parquet) with the columns {", ".join(own_table.REQUIRED)}
+- the THINGS table triplets_large_final*.csv, with the columns {", ".join(things.NEEDED)}
+- triplets by number, the odd one out last: .txt, .npy, .npz, or a folder of them such as trainset.txt, test_10.npy"""
+
+
+def load_judgments(
+    path_or_id: str, names: Sequence[str] | None = None, order: things.ObjectOrder | None = None
+) -> DatasetDict:
+    """All splits of some judgments, in the schema of `hf_alignet.judgments.dataset`, and checked.
+
+    Understood are: a directory written by `save_to_disk`, a parquet file or a Hub dataset id of that schema
+    (configuration `judgments` if it has one); a CSV or parquet table of your own (see `own_table`); the THINGS table
+    (see `things`); triplets by number, in a file or a folder of files (see `index_files`). Rows that repeat or
+    contradict a participant's earlier choice are kept, and counted in a warning.
+
+    Args:
+        path_or_id: a local path or a Hub id, optionally with `@revision`.
+        names: of the images or objects, in the order of their rows (see `own_table.image_names`). Needed where
+            judgments name images, and, as uniqueIDs, where THINGS files are in file-name order. Where given, rows
+            beyond them are refused.
+        order: of the objects in THINGS index files and tables, `uid` or `file_name`; None tells by the file's name
+            (see `things.published_order`): uniqueID order but for the publishers' early files.
+
+    Returns:
+        The splits by name; judgments without splits become `train`.
+
+    Raises:
+        InputError: nothing that is understood is there, or it cannot be right; says what and where.
+    """
+    if order not in (None, *get_args(things.ObjectOrder)):
+        raise InputError(f"order must be one of {', '.join(get_args(things.ObjectOrder))}, got {order!r}")
+    path = Path(path_or_id).expanduser()
+    files = index_files.index_files(path) if path.is_dir() else []
+    if files:
+        splits = index_files.load_index_files(files, names, order)
+    elif path.is_file() and path.suffix in index_files.SUFFIXES:
+        splits = index_files.load_index_files([path], names, order)
+    elif path.is_file() and path.suffix != ".parquet":
+        splits = _load_text_table(path, names, order)
+    else:
+        loaded = load_splits(path_or_id, config="judgments")
+        splits = DatasetDict({name: _conform(data, names, f"{path_or_id} ({name})") for name, data in loaded.items()})
+    for name, judgments in splits.items():
+        check_judgments(judgments, None if names is None else len(names), name)
+    return splits
+
+
+def _load_text_table(path: Path, names: Sequence[str] | None, order: things.ObjectOrder | None) -> DatasetDict:
+    header, delimiter = read_header(path)
+    if things.is_things_table(header):
+        return things.load_things_table(path, names, order)
+    if not own_table.is_own_table(header):
+        raise InputError(f"{path} has the columns {', '.join(header)}, which are no judgments; {UNDERSTOOD}")
+    known = [name for name in (*own_table.REQUIRED, *own_table.OPTIONAL) if name in header]
+    texts = dict.fromkeys((*own_table.REQUIRED, PARTICIPANT, LEVEL), pa.string())  # "007" is a name
+    table = read_table(path, delimiter, known, texts)
+    return DatasetDict(train=own_table.read_own_table(table, names, path.name))
+
+
+def _conform(dataset: Dataset, names: Sequence[str] | None, source: str) -> Dataset:
+    """The dataset with the columns of the schema alone, in their types."""
+    if own_table.is_own_table(dataset.column_names):
+        return own_table.read_own_table(dataset.with_format("arrow")[:], names, source)
+    if TRIPLET not in dataset.column_names or not {ODD, COUNTS} & set(dataset.column_names):
+        raise InputError(f"{source} has the columns {', '.join(dataset.column_names)}; {UNDERSTOOD}")
+    return conform(dataset)

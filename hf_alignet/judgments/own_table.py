@@ -1,0 +1,144 @@
+"""A table of your own raters: `image_1, image_2, image_3, odd_one_out`, and where known who, how fast and which level.
+
+Images are named by file name or concept, or by row number from 0. `odd_one_out` is one of the three names, or the
+position 1, 2 or 3; which of the two holds for the whole table. Optional are `participant`, `rt` (seconds), `level` and
+`is_catch`.
+"""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Dataset
+
+from hf_alignet.errors import InputError
+from hf_alignet.judgments.dataset import IS_CATCH, LEVEL, PARTICIPANT, RT, make_judgments
+
+IMAGES = ("image_1", "image_2", "image_3")
+CHOICE = "odd_one_out"
+REQUIRED = (*IMAGES, CHOICE)
+OPTIONAL = (PARTICIPANT, RT, LEVEL, IS_CATCH)
+NUMBER = r"^(0|[1-9]\d*)$"
+SHOWN = 5  # unknown names in a message
+
+
+def image_names(images: Dataset) -> list[str]:
+    """The name of every image: its `filename`, or, without that column, its `concept`.
+
+    Raises:
+        InputError: the dataset has neither column.
+    """
+    for name in ("filename", "concept"):
+        if name in images.column_names:
+            return list(images[name][:])
+    raise InputError(
+        f"the images have no names: there is no column 'filename' or 'concept', only {', '.join(images.column_names)}"
+    )
+
+
+def is_own_table(header: Sequence[str]) -> bool:
+    """Whether a table with these columns is meant as one of this form."""
+    return any(name in header for name in IMAGES)
+
+
+def read_own_table(table: pa.Table, names: Sequence[str] | None, source: str) -> Dataset:
+    """The judgments of such a table.
+
+    Args:
+        table: with the columns above.
+        names: of the images, in the order of their rows (see `image_names`); not needed for row numbers.
+        source: for the messages.
+
+    Raises:
+        InputError: a column or a cell is missing, a name is unknown (lists the first, with those that are close) or
+            belongs to several images, the choice is not one of the triplet, or it could be read as a name and as a
+            position.
+    """
+    missing = [name for name in REQUIRED if name not in table.column_names]
+    if missing:
+        raise InputError(
+            f"{source} lacks the column {' and '.join(missing)}; it has {', '.join(table.column_names)}, and needs "
+            f"{', '.join(REQUIRED)} (optional: {', '.join(OPTIONAL)})"
+        )
+    cells = {name: table[name].cast(pa.string()) for name in REQUIRED}
+    for name, values in cells.items():
+        if values.null_count:
+            raise InputError(f"row {pc.index(pc.is_null(values), True).as_py()} of {source} has no {name}")
+    images = [cells[name] for name in IMAGES]
+    odd = _positions(images, cells[CHOICE], source)
+    extra = {name: table[name] for name in OPTIONAL if name in table.column_names}
+    return make_judgments(_row_numbers(images, names, source), odd, **extra)
+
+
+def _positions(images: list[pa.ChunkedArray], choice: pa.ChunkedArray, source: str) -> np.ndarray:
+    """(n,) position 0-2 of the odd one out, from its name or its position."""
+    is_chosen = np.stack([pc.equal(values, choice).to_numpy() for values in images], axis=1)
+    by_name = np.where(is_chosen.any(1), is_chosen.argmax(1), -1)
+    by_position = _look_up(choice, ["1", "2", "3"])
+    if (by_name >= 0).all():
+        if (by_position >= 0).all() and (by_name != by_position).any():
+            row = int((by_name != by_position).argmax())
+            raise InputError(
+                f"{CHOICE} of {source} can be read as the number of an image and as a position: row {row} has the "
+                f"images {_row(images, row)} and the odd one out {choice[row]}; name the images by file name"
+            )
+        return by_name
+    if (by_position >= 0).all():
+        return by_position
+    row = int(np.where((by_position >= 0).any(), (by_name < 0) & (by_position < 0), by_name < 0).argmax())
+    raise InputError(
+        f"row {row} of {source} chooses {choice[row].as_py()!r} of the images {_row(images, row)}; {CHOICE} must name "
+        "one of the three in every row, or be the position 1, 2 or 3 in every row"
+    )
+
+
+def _look_up(values: pa.ChunkedArray, names: Sequence[str]) -> np.ndarray:
+    """(n,) place of each value among the names, or -1."""
+    return pc.index_in(values, pa.array(names, pa.string())).fill_null(-1).to_numpy()
+
+
+def _row(images: list[pa.ChunkedArray], row: int) -> str:
+    return ", ".join(repr(values[row].as_py()) for values in images)
+
+
+def _row_numbers(images: list[pa.ChunkedArray], names: Sequence[str] | None, source: str) -> np.ndarray:
+    """(n, 3) rows of the image dataset, from names or numbers."""
+    are_numbers = all(pc.all(pc.match_substring_regex(values, NUMBER)).as_py() for values in images)
+    numbers = np.stack([values.cast(pa.int64()).to_numpy() for values in images], axis=1) if are_numbers else None
+    if names is None:
+        if numbers is not None:
+            return numbers
+        raise InputError(
+            f"{source} names images, such as {images[0][0].as_py()!r}; give the `names` of the image dataset "
+            "(`image_names(images)`) to look them up"
+        )
+    rows = np.stack([_look_up(values, names) for values in images], axis=1)
+    if (rows < 0).any():
+        if numbers is not None:
+            return numbers
+        raise InputError(_unknown(images, rows, names, source))
+    if numbers is not None and (numbers < len(names)).all() and (numbers != rows).any():
+        raise InputError(
+            f"the images of {source} can be read as names and as row numbers, since some images are named by numbers; "
+            "name them by file name"
+        )
+    used, counts = np.unique(np.asarray(names, dtype=str), return_counts=True)
+    is_shared = np.isin(np.asarray(names, dtype=str), used[counts > 1])[rows]
+    if is_shared.any():
+        name = names[int(rows[is_shared][0])]
+        raise InputError(f"{source} names {name!r}, which is the name of several images; use names that differ")
+    return rows
+
+
+def _unknown(images: list[pa.ChunkedArray], rows: np.ndarray, names: Sequence[str], source: str) -> str:
+    """The message about the names that are not among `names`."""
+    cells = zip(images, rows.T, strict=True)
+    unknown = list(dict.fromkeys(v for values, found in cells for v in values.filter(found < 0).unique().to_pylist()))
+    first = []
+    for name in unknown[:SHOWN]:
+        close = get_close_matches(name, names, n=2)
+        first.append(repr(name) + (f" (close: {', '.join(map(repr, close))})" if close else ""))
+    more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
+    return f"{source} names images that are not among the {len(names)}: {', '.join(first)}{more}"

@@ -1,0 +1,12 @@
+"""The form in which every measured number is reported."""
+
+from typing import TypedDict
+
+
+class Metric(TypedDict):
+    """One measured number: `value` in [0, 1], over `n` triplets, what guessing gives, and its 95 % interval."""
+
+    value: float
+    n: int
+    chance: float
+    ci95: list[float]
