@@ -1,7 +1,8 @@
-"""Opens a Dataset that is named by a local path or a Hub id, and says clearly why when that fails."""
+"""Opens data that is named by a local path or a Hub id, and says clearly why when that fails."""
 
 from pathlib import Path
 
+import numpy as np
 from datasets import Dataset, DatasetDict, get_dataset_config_names, load_dataset, load_from_disk
 
 from hf_alignet.errors import InputError
@@ -45,3 +46,22 @@ def split_revision(path_or_id: str) -> tuple[str, str | None]:
         return path_or_id, None
     name, _, revision = path_or_id.partition("@")
     return name, revision or None
+
+
+def load_matrix(path: str, what: str) -> np.ndarray:
+    """The matrix of numbers (n, p) in a `.npy` file, memory-mapped.
+
+    Args:
+        path: of the file; a leading `~` is the home directory.
+        what: it holds, for the message.
+
+    Raises:
+        InputError: the file cannot be read, or holds something else.
+    """
+    try:
+        matrix = np.load(Path(path).expanduser(), mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {what} {path}: {error}") from error
+    if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or matrix.dtype.kind not in "fiu":
+        raise InputError(f"{path} must hold {what} as one matrix of numbers (n, p)")
+    return matrix

@@ -8,6 +8,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
 from datasets import Dataset  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
@@ -99,6 +100,22 @@ def trade_off_figure(
     axes.scatter(*base, color="black", marker="*", s=120, label="before training", zorder=3)
     axes.axvline(base[0], color=CHANCE_LINE, linestyle=":")
     _finish(figure, axes, file, x_label, y_label)
+
+
+def calibration_figure(file: Path, tables: dict[str, pd.DataFrame]) -> None:
+    """How often people choose what is predicted with a probability: on the diagonal, probabilities are true.
+
+    Args:
+        file: PNG to write.
+        tables: by name of the predictor, rows with the columns `predicted` and `observed` (see
+            `hf_alignet.evaluation.reliability`).
+    """
+    figure, axes = plt.subplots(figsize=(6.5, 4.5), layout="constrained")
+    axes.plot([0, 1], [0, 1], color=CHANCE_LINE, linestyle=":")
+    for name, table in tables.items():
+        axes.plot(table.predicted, table.observed, marker="o", markersize=4, label=name)
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    _finish(figure, axes, file, "predicted probability", "share of people's choices")
 
 
 def _finish(figure: Figure, axes: Axes, file: Path, x_label: str, y_label: str) -> None:

@@ -22,7 +22,10 @@ UNDERSTOOD = f"""what is understood:
 
 
 def load_judgments(
-    path_or_id: str, names: Sequence[str] | None = None, order: things.ObjectOrder | None = None
+    path_or_id: str,
+    names: Sequence[str] | None = None,
+    order: things.ObjectOrder | None = None,
+    num_images: int | None = None,
 ) -> DatasetDict:
     """All splits of some judgments, in the schema of `hf_alignet.judgments.dataset`, and checked.
 
@@ -38,6 +41,7 @@ def load_judgments(
             beyond them are refused.
         order: of the objects in THINGS index files and tables, `uid` or `file_name`; None tells by the file's name
             (see `things.published_order`): uniqueID order but for the publishers' early files.
+        num_images: how many there are, where they have no names; rows beyond them are refused.
 
     Returns:
         The splits by name; judgments without splits become `train`.
@@ -59,7 +63,7 @@ def load_judgments(
         loaded = load_splits(path_or_id, config="judgments")
         splits = DatasetDict({name: _conform(data, names, f"{path_or_id} ({name})") for name, data in loaded.items()})
     for name, judgments in splits.items():
-        check_judgments(judgments, None if names is None else len(names), name)
+        check_judgments(judgments, num_images if names is None else len(names), name)
     return splits
 
 

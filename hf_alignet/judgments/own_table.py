@@ -7,6 +7,7 @@ position 1, 2 or 3; which of the two holds for the whole table. Optional are `pa
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from datasets import Dataset
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments.dataset import IS_CATCH, LEVEL, PARTICIPANT, RT, make_judgments
+from hf_alignet.judgments.rows import arrow_column
 
 IMAGES = ("image_1", "image_2", "image_3")
 CHOICE = "odd_one_out"
@@ -24,18 +26,18 @@ NUMBER = r"^(0|[1-9]\d*)$"
 SHOWN = 5  # unknown names in a message
 
 
-def image_names(images: Dataset) -> list[str]:
-    """The name of every image: its `filename`, or, without that column, its `concept`.
+def image_names(images: Dataset) -> list[str] | None:
+    """The name of every image: its `filename`, or its `concept`, or the name of the file that the picture came from.
 
-    Raises:
-        InputError: the dataset has neither column.
+    Returns:
+        One name a row, None where there are none.
     """
     for name in ("filename", "concept"):
         if name in images.column_names:
             return list(images[name][:])
-    raise InputError(
-        f"the images have no names: there is no column 'filename' or 'concept', only {', '.join(images.column_names)}"
-    )
+    cells = arrow_column(images, "image")
+    paths = pc.struct_field(cells, "path").to_pylist() if pa.types.is_struct(cells.type) else [None]
+    return [Path(path).name for path in paths] if None not in paths else None
 
 
 def is_own_table(header: Sequence[str]) -> bool:

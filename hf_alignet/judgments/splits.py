@@ -10,7 +10,7 @@ import numpy as np
 from datasets import Dataset, DatasetDict
 
 from hf_alignet.errors import InputError
-from hf_alignet.judgments.rows import TRIPLET, column, distinct_triplets, select_rows
+from hf_alignet.judgments.rows import TRIPLET, column, distinct_triplets, lists_of_three, select_rows
 
 
 def split_by_triplet(judgments: Dataset, held_out: float = 0.1, seed: int = 0) -> DatasetDict:
@@ -76,6 +76,24 @@ def triplets_within(triplets: np.ndarray, is_member: np.ndarray) -> np.ndarray:
             f"the judgments name objects {triplets.min()} to {triplets.max()}, but there are {len(is_member)} objects"
         )
     return is_member[triplets].all(axis=1)
+
+
+def objects_within(judgments: Dataset, is_member: np.ndarray) -> Dataset:
+    """The judgments all three of whose objects are members, which are numbered anew, from 0 on in their order.
+
+    Args:
+        judgments: rows of choices or of counts.
+        is_member: (num_objects,) bool.
+
+    Raises:
+        InputError: a triplet points outside the objects.
+    """
+    kept = select_rows(judgments, triplets_within(column(judgments, TRIPLET), is_member))
+    renumbered = (np.cumsum(is_member) - 1)[column(kept, TRIPLET)]
+    table = kept.with_format("arrow")[:]
+    position = table.column_names.index(TRIPLET)
+    kind = table.schema.field(TRIPLET).type
+    return Dataset(table.set_column(position, TRIPLET, lists_of_three(renumbered).cast(kind)), kept.info.copy())
 
 
 def check_not_empty(is_within: np.ndarray, is_member: np.ndarray, name: str) -> None:

@@ -5,7 +5,6 @@ a crash at any moment leaves only whole ones.
 """
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -23,13 +22,6 @@ FAILED_WRITE = ("PytorchStreamWriter", "inline_container", "iostream")
 LAST = ("last", "true", "True")
 UNFINISHED = ".unfinished"
 LEFT_BY_A_CRASH = {UNFINISHED, "runs"}  # besides checkpoints
-
-
-def write_json(file: Path, content: dict[str, Any]) -> None:
-    """Writes a JSON file so that readers see the old one or the whole new one."""
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(temporary, file)
 
 
 @contextlib.contextmanager

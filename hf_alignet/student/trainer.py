@@ -23,11 +23,12 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, Tr
 from hf_alignet import __version__
 from hf_alignet.encoder import ALIGNMENT_FILE, PROJECTION_FILE, VisionEncoder, read_alignment
 from hf_alignet.errors import InputError, RunError
+from hf_alignet.files import write_json
 from hf_alignet.reader import ImageReader
 from hf_alignet.similarity import NO_CHOICE
 from hf_alignet.student.anchoring import Anchor, DecoupledAnchorCallback
 from hf_alignet.student.arguments import AUTO, AlignTrainingArguments
-from hf_alignet.student.checkpoints import UNFINISHED, ResumeCallback, publish, rotate, unfinished, write_json
+from hf_alignet.student.checkpoints import UNFINISHED, ResumeCallback, publish, rotate, unfinished
 from hf_alignet.student.collator import InBatchCollator, TripletCollator
 from hf_alignet.student.criterion import Criterion
 from hf_alignet.student.logs import LogTemperature, LogWindow

@@ -17,9 +17,11 @@ from torch.utils.data import Dataset, Sampler
 
 from hf_alignet.errors import InputError
 from hf_alignet.similarity import triplet_similarities
+from hf_alignet.sources import load_matrix
 from hf_alignet.triplets.dataset import make_triplets
 
 LABEL = "label"
+VECTORS = "the teacher's vectors"
 MAX_CLUSTERS, IMAGES_PER_CLUSTER = 500, 20  # of k-means: the number in AligNet, and, for fewer images, the mean size
 
 
@@ -174,7 +176,7 @@ def load_teacher(
         InputError: a file cannot be read or does not fit the images, or there are no labels.
     """
     if embeddings is not None:
-        vectors = _load_matrix(embeddings)
+        vectors = load_matrix(embeddings, VECTORS)
         if len(vectors) != len(images):
             raise InputError(f"{embeddings} has {len(vectors)} rows, one an image, but there are {len(images)} images")
         vectors = vectors[rows]
@@ -187,23 +189,13 @@ def load_teacher(
             f"class vectors need a column {LABEL!r} in the images; there are {', '.join(images.column_names)}"
         )
     labels = np.asarray(images[LABEL][:])[rows]
-    return TeacherVectors(rows, class_vectors(labels, _load_matrix(str(class_table))), labels)
+    return TeacherVectors(rows, class_vectors(labels, load_matrix(str(class_table), VECTORS)), labels)
 
 
 def _check_finite(rows: np.ndarray, vectors: np.ndarray) -> None:
     is_bad = ~np.isfinite(vectors).all(1)
     if is_bad.any():
         raise InputError(f"the teacher's vector of image row {rows[is_bad.argmax()]} is not finite")
-
-
-def _load_matrix(path: str) -> np.ndarray:
-    try:
-        matrix = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read the teacher's vectors {path}: {error}") from error
-    if not isinstance(matrix, np.ndarray) or matrix.ndim != 2:
-        raise InputError(f"{path} must hold one matrix, one row an image or class")
-    return matrix
 
 
 def class_vectors(labels: np.ndarray, table: np.ndarray) -> np.ndarray:

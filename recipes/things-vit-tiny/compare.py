@@ -29,10 +29,10 @@ from hf_alignet.cache import ImageCache
 from hf_alignet.encoder import VisionEncoder
 from hf_alignet.evaluation import few_shot_accuracy, odd_one_out_accuracy
 from hf_alignet.evaluation.odd_one_out import odd_labels
+from hf_alignet.files import write_json
 from hf_alignet.images import load_images
 from hf_alignet.similarity import triplet_similarities
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
-from hf_alignet.student.checkpoints import write_json
 from hf_alignet.student.temperature import match_entropy
 from hf_alignet.triplets import TeacherVectors, load_triplets, make_triplets
 from hf_alignet.triplets.batches import class_vectors

@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from datasets import Dataset, DatasetDict
+from datasets import Dataset, DatasetDict, load_dataset
 
 from hf_alignet.errors import InputError
+from hf_alignet.images import load_images
 from hf_alignet.judgments import aggregate, image_names, load_judgments, make_judgments
 from hf_alignet.judgments.index_files import split_of
 from hf_alignet.judgments.rows import column
@@ -185,8 +186,17 @@ def test_image_names():
     images = Dataset.from_dict({"concept": ["cat", "dog"], "filename": ["cat_1.png", "dog_1.png"]})
     assert image_names(images) == ["cat_1.png", "dog_1.png"]
     assert image_names(images.remove_columns("filename")) == ["cat", "dog"]
-    with pytest.raises(InputError, match="no column 'filename' or 'concept', only label"):
-        image_names(Dataset.from_dict({"label": [0]}))
+
+
+def test_images_are_named_by_the_files_they_came_from(tmp_path, pictures):
+    for name, picture in zip(("cat", "dog"), pictures, strict=False):
+        picture.save(tmp_path / f"{name}.png")
+    load_dataset("imagefolder", data_dir=str(tmp_path), split="train").save_to_disk(tmp_path / "images")
+    assert image_names(load_images(str(tmp_path / "images"))) == ["cat.png", "dog.png"]
+
+
+def test_images_without_names(images):
+    assert image_names(images) is None
 
 
 def test_folder_of_published_index_files(tmp_path):

@@ -1,0 +1,74 @@
+"""How well a teacher predicts the choices of people: before its transform, after it, and the VICE it learned from."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pandas as pd
+import torch
+from datasets import Dataset
+
+from hf_alignet.evaluation.choices import choice_accuracy, choice_cross_entropy, fit_temperature, reliability
+from hf_alignet.metric import Metric
+from hf_alignet.similarity import choice_log_probabilities, triplet_similarities
+from hf_alignet.teacher.choices import pair_counts
+from hf_alignet.teacher.fitting import FittedTeacher
+
+Predictor = Callable[[np.ndarray], np.ndarray]  # triplets (m, 3) -> probabilities (m, 3) in pair order
+
+BASE, ALIGNED, VICE = "base", "aligned", "vice"
+
+
+def base_temperature(features: np.ndarray, judgments: Dataset) -> float:
+    """The temperature at which features (n, p) as they are predict judgments best: their unit means nothing."""
+    triplets, counts = pair_counts(judgments)
+    return fit_temperature(_similarities(features, triplets).numpy(), counts)
+
+
+def predictors(features: np.ndarray, teacher: FittedTeacher, temperature: float) -> dict[str, Predictor]:
+    """`base`, the features as they are; `aligned`, transformed; and `vice` if there is one.
+
+    Args:
+        features: (n, p) of the stimuli.
+        teacher: what was fitted.
+        temperature: of `base`.
+    """
+    transformed = teacher.transform(features)
+    found: dict[str, Predictor] = {
+        BASE: lambda rows: choice_log_probabilities(_similarities(features, rows), temperature).exp().numpy(),
+        ALIGNED: lambda rows: choice_log_probabilities(_similarities(transformed, rows)).exp().numpy(),
+    }
+    return found | ({VICE: teacher.vice.choice_probabilities} if teacher.vice is not None else {})
+
+
+def _similarities(vectors: np.ndarray, triplets: np.ndarray) -> torch.Tensor:
+    return triplet_similarities(torch.from_numpy(vectors), torch.from_numpy(triplets))
+
+
+class Predictions:
+    """Choice probabilities of several predictors for the same choices of people, gathered bit by bit."""
+
+    def __init__(self) -> None:
+        self._probabilities: dict[str, list[np.ndarray]] = {}
+        self._counts: list[np.ndarray] = []
+
+    def add(self, found: Mapping[str, Predictor], judgments: Dataset) -> None:
+        triplets, counts = pair_counts(judgments)
+        self._counts.append(counts)
+        for name, predict in found.items():
+            self._probabilities.setdefault(name, []).append(predict(triplets))
+
+    def measure(self, prefix: str) -> dict[str, dict[str, Metric]]:
+        """Of each predictor, `{prefix/odd_one_out_accuracy: …, prefix/choice_cross_entropy: …}`."""
+        counts = np.concatenate(self._counts)
+        return {
+            name: {
+                f"{prefix}/odd_one_out_accuracy": choice_accuracy(np.concatenate(parts), counts),
+                f"{prefix}/choice_cross_entropy": choice_cross_entropy(np.concatenate(parts), counts),
+            }
+            for name, parts in self._probabilities.items()
+        }
+
+    def reliability(self) -> dict[str, pd.DataFrame]:
+        """Of each predictor, predicted against observed (see `hf_alignet.evaluation.choices`)."""
+        counts = np.concatenate(self._counts)
+        return {name: reliability(np.concatenate(parts), counts) for name, parts in self._probabilities.items()}
