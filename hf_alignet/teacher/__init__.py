@@ -1,1 +1,5 @@
 """Teachers: models of human choices, fitted to judgments."""
+
+from hf_alignet.teacher.transform import AffineTransform
+
+__all__ = ["AffineTransform"]
