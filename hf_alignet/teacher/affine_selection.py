@@ -5,6 +5,7 @@ the other folds, and judged by those all of whose objects are in this one. The o
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -14,51 +15,73 @@ from tqdm.auto import tqdm
 from hf_alignet.errors import InputError
 from hf_alignet.similarity import NO_CHOICE, odd_of_pair, odd_one_out, triplet_similarities
 from hf_alignet.teacher.affine_data import AffineData
+from hf_alignet.teacher.affine_problem import AffineProblem
+from hf_alignet.teacher.affine_solver import Solution
 
-STEP = np.sqrt(10)
-MAX_STEPS = 8  # either way
-Predict = Callable[[float, np.ndarray], tuple[np.ndarray, int]]
-"""Of λ and the objects (n,) bool to fit to: (n, p) transformed features of all objects, and the number of steps."""
+MAX_STEPS = 8  # either way from the start
+
+
+@dataclass
+class Fold:
+    """One split of the objects: a problem to solve, and what its solution is judged by."""
+
+    problem: AffineProblem
+    held_out: AffineData
+
+
+def split_objects(problem: AffineProblem, num_folds: int, random_state: int) -> list[Fold]:
+    """Folds of equal shares of the objects, at random.
+
+    Raises:
+        InputError: a fold, or what is outside of it, holds no triplet.
+    """
+    data = problem.data
+    number = np.random.default_rng(random_state).permutation(len(data.features)) % num_folds
+    folds = []
+    for k in range(num_folds):
+        inside, outside = data.among(number == k), data.among(number != k)
+        for part, place in ((inside, "inside"), (outside, "outside of")):
+            if not part.weights.any():
+                raise InputError(
+                    f"no triplet has all its objects {place} fold {k + 1} of {num_folds}; give a regularization, "
+                    "other folds, or more triplets"
+                )
+        folds.append(Fold(replace(problem, data=outside), inside))
+    return folds
 
 
 def select_regularization(
-    data: AffineData, start: float, num_folds: int, random_state: int, predict: Predict, progress: bool
+    folds: list[Fold], start: int, solve: Callable[[AffineProblem, float], Solution], progress: bool
 ) -> pd.DataFrame:
-    """Scores λ on a logarithmic grid, from `start` on either way for as long as the held-out cross-entropy falls.
+    """Scores λ = 10^(k/2) for integers k, from `start` on either way for as long as the held-out cross-entropy falls.
 
     Args:
-        data: objects and choices.
-        start: the λ to begin with.
-        num_folds: of the objects.
-        random_state: of the split.
-        predict: fits.
+        folds: of the objects.
+        start: the k to begin with.
+        solve: finds the optimum for a λ.
         progress: show a bar.
 
     Returns:
         A row a λ and fold: `regularization`, `fold`, `cross_entropy`, `accuracy`, `weight` (of the held-out triplets)
-        and `iterations`.
-
-    Raises:
-        InputError: a fold, or the rest, holds no triplet.
+        and `iterations`, ascending.
     """
-    folds = object_folds(len(data.features), num_folds, random_state)
-    _check_folds(data, folds, num_folds)
     rows: list[dict[str, float]] = []
     bar = tqdm(desc="choosing regularization", unit="fit", disable=not progress)
 
-    def score(regularization: float) -> float:
-        for fold in range(num_folds):
-            transformed, iterations = predict(regularization, folds != fold)
-            held_out = data.among(folds == fold)
-            cross_entropy, accuracy = evaluate(transformed[folds == fold], held_out)
+    def score(exponent: int) -> float:
+        regularization = 10 ** (exponent / 2)
+        for k, fold in enumerate(folds):
+            solution = solve(fold.problem, regularization)
+            transformed = fold.problem.transform(solution)(fold.held_out.features)
+            cross_entropy, accuracy = evaluate(transformed, fold.held_out)
             rows.append(
                 {
                     "regularization": regularization,
-                    "fold": fold,
+                    "fold": k,
                     "cross_entropy": cross_entropy,
                     "accuracy": accuracy,
-                    "weight": held_out.weights.sum(),
-                    "iterations": iterations,
+                    "weight": fold.held_out.weights.sum(),
+                    "iterations": len(solution.values),
                 }
             )
             bar.update()
@@ -67,16 +90,15 @@ def select_regularization(
 
     with bar:
         at_start = score(start)
-        for factor in (STEP, 1 / STEP):
-            best, regularization = at_start, start
-            for _ in range(MAX_STEPS):
-                regularization *= factor
-                here = score(regularization)
+        for direction in (1, -1):
+            best = at_start
+            for step in range(1, MAX_STEPS + 1):
+                here = score(start + direction * step)
                 if not here < best:
                     break
                 best = here
             if best < at_start:
-                break  # downhill was this way, so uphill is the other
+                break  # downhill was this way, so the other is uphill
     return pd.DataFrame(rows).sort_values(["regularization", "fold"], ignore_index=True)
 
 
@@ -84,11 +106,6 @@ def mean_cross_entropy(selection: pd.DataFrame) -> pd.Series:
     """Held-out cross-entropy of each λ, over all folds."""
     total = (selection["cross_entropy"] * selection["weight"]).groupby(selection["regularization"]).sum()
     return total / selection.groupby("regularization")["weight"].sum()
-
-
-def object_folds(num_objects: int, num_folds: int, random_state: int) -> np.ndarray:
-    """(n,) number of the fold of each object, at random and in equal shares."""
-    return np.random.default_rng(random_state).permutation(num_objects) % num_folds
 
 
 def evaluate(transformed: np.ndarray, data: AffineData) -> tuple[float, float]:
@@ -102,15 +119,5 @@ def evaluate(transformed: np.ndarray, data: AffineData) -> tuple[float, float]:
     odd = odd_one_out(triplet_similarities(vectors, torch.from_numpy(data.triplets)))
     probabilities = torch.from_numpy(data.probabilities)
     of_choice = probabilities.gather(1, odd_of_pair(odd).clamp(max=2).unsqueeze(1)).squeeze(1)
-    of_choice = torch.where(odd == NO_CHOICE, 0, of_choice).numpy()
-    return data.choices.value(vectors @ vectors.T), float(np.average(of_choice, weights=data.weights))
-
-
-def _check_folds(data: AffineData, folds: np.ndarray, num_folds: int) -> None:
-    for fold in range(num_folds):
-        for members, place in ((folds != fold, "outside of"), (folds == fold, "inside")):
-            if not data.weights[members[data.triplets].all(1)].any():
-                raise InputError(
-                    f"no triplet has all its objects {place} fold {fold + 1} of {num_folds}; give a regularization, "
-                    "other folds, or more triplets"
-                )
+    of_choice = torch.where(odd == NO_CHOICE, 0, of_choice)
+    return data.choices.value(vectors @ vectors.T), float(np.average(of_choice.numpy(), weights=data.weights))

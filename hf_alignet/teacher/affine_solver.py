@@ -7,12 +7,10 @@ the curvature that is known in the principal axes.
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from scipy.optimize import OptimizeResult, minimize, minimize_scalar
+from scipy.optimize import OptimizeResult, minimize
 
 from hf_alignet.errors import RunError
 from hf_alignet.teacher.affine_objective import BIAS_PENALTY, Objective
-from hf_alignet.teacher.choices import Choices
 
 
 @dataclass
@@ -22,7 +20,7 @@ class Solution:
     Attributes:
         weight: (p, p) symmetric float64.
         bias: (p,) float64.
-        values: of the objective, at the start of which there is none and after each step.
+        values: of the objective after each step.
         is_converged: False where the number of steps ran out.
     """
 
@@ -30,23 +28,6 @@ class Solution:
     bias: np.ndarray
     values: list[float]
     is_converged: bool
-
-
-def best_scale(features: np.ndarray, choices: Choices) -> float:
-    """The c > 0 of least cross-entropy with W = c·I and b = 0, to some percent.
-
-    Args:
-        features: (n, p) centred, not all 0.
-        choices: among them.
-    """
-    similarities = torch.from_numpy(features @ features.T)
-    unit = 1 / similarities.std().item()
-    found = minimize_scalar(
-        lambda log_scale: choices.value(similarities * (unit * np.exp(2 * log_scale))),
-        bounds=(-5, 4),
-        options={"xatol": 0.02},
-    )
-    return float(np.sqrt(unit) * np.exp(found.x))
 
 
 def solve(objective: Objective, scale: float, variances: np.ndarray, tolerance: float, max_iter: int) -> Solution:

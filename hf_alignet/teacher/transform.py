@@ -1,8 +1,8 @@
 """AffineTransform: the map from an encoder's features to features whose dot products predict human choices.
 
-What is fitted by `hf_alignet.teacher.affine`, saved, shared on the Hub, and applied to the features of any images. The
-convention is that of gLocal (Muttenthaler et al. 2023b): features are rows, and one scalar mean and one scalar standard
-deviation, of the whole matrix of stimulus features, standardise them.
+What is fitted by `hf_alignet.teacher.affine`, saved, shared on the Hub, and applied to the features of any images.
+The convention is that of gLocal (Muttenthaler et al. 2023b): features are rows, and one scalar mean and one scalar
+standard deviation, of the whole matrix of stimulus features, standardise them.
 """
 
 import json
@@ -28,8 +28,9 @@ CARD = """---
 
 # Affine transform to human-like similarity
 
-Maps the {{ dim }}-d image features of a vision encoder to features whose dot products predict which image of three a
-person picks as the odd one out, after AligNet (Muttenthaler et al., Nature 2025) and gLocal (Muttenthaler et al., 2023).
+Maps the {{ dim }}-d image features of a vision encoder to features whose dot products predict which image of three
+a person picks as the odd one out, after AligNet (Muttenthaler et al., Nature 2025) and gLocal (Muttenthaler et al.,
+NeurIPS 2023).
 
 ```python
 from hf_alignet.teacher import AffineTransform
@@ -201,7 +202,9 @@ class AffineTransform(
         try:
             return super().from_pretrained(name, **kwargs)
         except (OSError, ValueError, TypeError, SafetensorError) as error:
-            raise InputError(f"cannot load a transform from {str(pretrained_model_name_or_path)!r}: {error}") from error
+            raise InputError(
+                f"cannot load a transform from {str(pretrained_model_name_or_path)!r}: {error}"
+            ) from error
 
     def push_to_hub(self, repo_id: str, *, model_card_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> str:
         """Uploads `config.json`, `model.safetensors` and a card; arguments are those of `ModelHubMixin`."""
