@@ -153,7 +153,7 @@ class AffineTeacher(BaseEstimator):
         return problem.solve(regularization, self.tolerance, self.max_iter)
 
     def _select(self, problem: AffineProblem, progress: bool) -> float:
-        start = round(2 * math.log10(START_SHARE * problem.collapse_regularization))
+        start = round(2 * math.log10(max(START_SHARE * problem.collapse_regularization, 1e-4)))
         folds = split_objects(problem, self.num_folds, self.random_state)
         self.selection_ = select_regularization(folds, start, self._solve, progress)
         scores = mean_cross_entropy(self.selection_)

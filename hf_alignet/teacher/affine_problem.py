@@ -51,12 +51,15 @@ class AffineProblem:
 
     @cached_property
     def scale(self) -> float:
-        """The c > 0 of least cross-entropy with W = c·I and b = 0, to some percent."""
+        """The c > 0 of least cross-entropy with W = c·I and b = 0, to some percent.
+
+        Bounded below, since from W = 0 no gradient leads anywhere.
+        """
         similarities = torch.from_numpy(self.features @ self.features.T)
         unit = 1 / similarities.std().item()
         found = minimize_scalar(
             lambda log_scale: self.data.choices.value(similarities * (unit * np.exp(2 * log_scale))),
-            bounds=(-5, 4),
+            bounds=(-1, 3),
             options={"xatol": 0.02},
         )
         return float(np.sqrt(unit) * np.exp(found.x))
@@ -66,11 +69,12 @@ class AffineProblem:
         """The least λ with which λ‖W‖² makes W = 0 the optimum: a size for λ that comes from the data.
 
         Around W = 0 the cross-entropy is ln 3 - tr(K M) in M = WW', and the penalty is λ tr M, so it is the largest
-        eigenvalue of K.
+        eigenvalue of K; 0 where no W does better.
         """
         n = len(self.features)
         slope = self.data.choices.value_and_gradient(torch.zeros(n, n))[1].numpy()
-        return float(np.linalg.eigvalsh(-self.features.T @ (slope + slope.T) @ self.features / 2)[-1])
+        signal = -self.features.T @ (slope + slope.T) @ self.features / 2
+        return max(0.0, float(np.linalg.eigvalsh(signal)[-1]))
 
     def solve(self, regularization: float, tolerance: float, max_iter: int) -> Solution:
         """The optimum for one λ."""

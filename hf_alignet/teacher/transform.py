@@ -8,6 +8,7 @@ standard deviation, of the whole matrix of stimulus features, standardise them.
 import json
 from pathlib import Path
 from typing import Any, Self, overload
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -38,14 +39,13 @@ from hf_alignet.teacher import AffineTransform
 transform = AffineTransform.from_pretrained("{{ repo_id | default("path or id of this transform") }}")
 aligned = transform(features)  # (n, {{ dim }}), NumPy or PyTorch: ((features - mean) / std) @ weight + bias
 ```
-{% if info %}
+{%- if info %}
 
 | made with | |
 | --- | --- |
-{% for key, value in info.items() %}
+{% for key, value in info.items() -%}
 | {{ key }} | {{ value }} |
-{% endfor %}
-{% endif %}
+{% endfor %}{% endif %}
 """
 
 
@@ -166,15 +166,19 @@ class AffineTransform(
             InputError: the file cannot be read, lacks an array, or holds something else.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            file = np.load(path, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError("it is no .npz file")
+            with file:
                 arrays = {name: file[name] for name in file.files}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, BadZipFile) as error:
             raise InputError(f"cannot read the transform {path}: {error}") from error
         missing = {"weights", "mean", "std"} - arrays.keys()
         if missing:
             raise InputError(f"{path} lacks {', '.join(sorted(missing))}; it holds {', '.join(sorted(arrays))}")
         bias = arrays.get("bias", np.zeros(arrays["weights"].shape[-1]))
-        return cls(arrays["weights"], bias.squeeze(), arrays["mean"].squeeze(), arrays["std"].squeeze())
+        mean, std = (torch.from_numpy(np.asarray(arrays[name]).squeeze()) for name in ("mean", "std"))
+        return cls(arrays["weights"], bias.squeeze(), mean, std)
 
     def to_npz(self, path: str | Path) -> None:
         """Writes gLocal's `transform.npz`."""
@@ -218,6 +222,8 @@ class AffineTransform(
         save_file(dict(self.named_buffers()), save_directory / WEIGHTS_FILE)
         config = {"dim": self.dim, "info": self.info}
         (save_directory / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+        # The mixin keeps a card that is there, which may state the facts of another transform
+        (save_directory / "README.md").unlink(missing_ok=True)
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, info: dict[str, Any] | None = None, **download: Any) -> Self:
