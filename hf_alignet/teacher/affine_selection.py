@@ -2,6 +2,10 @@
 
 Objects, not triplets, are split into folds (gLocal): a transform is fitted to the triplets all of whose objects are in
 the other folds, and judged by those all of whose objects are in this one. The other triplets are left aside.
+
+With fewer triplets the best λ is larger, but hardly: of THINGS, hard choices about CLIP features, 0.5 with 31,000 in
+2 folds and 0.2 with 182,000 in 10, where a factor of 2 from the best costs less than 0.003 nats. So it is taken as it
+is for the fit to all triplets.
 """
 
 from collections.abc import Callable
