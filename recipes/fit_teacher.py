@@ -17,25 +17,27 @@ table of the regularizations tried, a calibration plot and a card. A run that wa
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from datasets import Dataset, DatasetDict
+from datasets import DatasetDict
+from huggingface_hub import create_repo, upload_folder
+from huggingface_hub.errors import HfHubHTTPError
 
 from hf_alignet.analysis import calibration_figure
 from hf_alignet.cli import parse, run
-from hf_alignet.errors import InputError
+from hf_alignet.errors import InputError, RunError
 from hf_alignet.evaluation import Metric, Predictions, base_temperature, comparison_table, predictors
 from hf_alignet.files import write_json
 from hf_alignet.hub import public_name
 from hf_alignet.judgments import load_judgments, object_folds, objects_within, split_by_triplet
 from hf_alignet.sources import split_revision
-from hf_alignet.teacher import FittedTeacher, fit_teacher
+from hf_alignet.teacher import FittedTeacher, fit_teacher, pair_counts
 from hf_alignet.teacher.arguments import StimulusArguments, TeacherArguments
 from hf_alignet.teacher.stimuli import load_local_features, load_stimuli
 
 HELD_OUT_SHARE = 0.1
-Results = dict[str, dict[str, Metric]]
 
 logger = logging.getLogger("fit_teacher")
 
@@ -122,7 +124,7 @@ def main() -> None:
 
     name = split_revision(public_name(str(stimuli.judgments)))[0].split("/")[-1].partition(".")[0]
     found = predictors(features, teacher, base_temperature(features, splits["train"]))
-    measured = {f"{name}/{split}": Predictions(found, splits[split]) for split in splits if split != "train"}
+    measured = {f"{name}/{split}": Predictions.of(found, splits[split]) for split in splits if split != "train"}
     if arguments.object_folds:
         new_objects = predict_new_objects(features, splits, arguments, unfinished, local_features)
         measured[f"{name}/new_objects"] = new_objects
@@ -131,7 +133,7 @@ def main() -> None:
         "judgments": public_name(str(stimuli.judgments)),
         "stimuli": public_name(str(stimuli.images or stimuli.features)),
         "vice": public_name(arguments.vice) if arguments.vice else None,
-        "num_train_judgments": num_choices(splits["train"]),
+        "num_train_judgments": int(pair_counts(splits["train"])[1].sum()),
     }
     directory.mkdir(parents=True, exist_ok=True)
     save(directory, teacher, measured, provenance)

@@ -1,6 +1,7 @@
 """How well a teacher predicts the choices of people: before its transform, after it, and the VICE it learned from."""
 
 from collections.abc import Callable, Mapping
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -50,6 +51,12 @@ class Predictions:
     def __init__(self) -> None:
         self._probabilities: dict[str, list[np.ndarray]] = {}
         self._counts: list[np.ndarray] = []
+
+    @classmethod
+    def of(cls, found: Mapping[str, Predictor], judgments: Dataset) -> Self:
+        predictions = cls()
+        predictions.add(found, judgments)
+        return predictions
 
     def add(self, found: Mapping[str, Predictor], judgments: Dataset) -> None:
         triplets, counts = pair_counts(judgments)

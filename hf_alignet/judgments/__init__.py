@@ -18,7 +18,13 @@ from hf_alignet.judgments.noise_ceiling import (
     noise_ceilings_from_shares,
 )
 from hf_alignet.judgments.own_table import image_names
-from hf_alignet.judgments.splits import object_folds, objects_within, split_by_object, split_by_triplet, triplets_within
+from hf_alignet.judgments.splits import (
+    object_folds,
+    objects_within,
+    split_by_object,
+    split_by_triplet,
+    triplets_within,
+)
 from hf_alignet.judgments.things import file_name_order
 
 __all__ = [

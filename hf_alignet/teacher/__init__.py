@@ -1,5 +1,18 @@
 """Teachers: models of human choices, fitted to judgments."""
 
+from hf_alignet.teacher.affine import AffineTeacher
+from hf_alignet.teacher.choices import Choices, observed_choices, pair_counts
+from hf_alignet.teacher.fitting import FittedTeacher, fit_teacher
+from hf_alignet.teacher.transform import AffineTransform
 from hf_alignet.teacher.vice import Vice
 
-__all__ = ["Vice"]
+__all__ = [
+    "AffineTeacher",
+    "AffineTransform",
+    "Choices",
+    "FittedTeacher",
+    "Vice",
+    "fit_teacher",
+    "observed_choices",
+    "pair_counts",
+]

@@ -88,7 +88,7 @@ class TeacherArguments:
         metadata={"help": "Path or Hub id of a VICE to distil from. Default: one is fitted to the split train."},
     )
     vice_settings: str = field(
-        default="{}", metadata={"help": 'Settings of that fit as JSON, e.g. \'{"slab": 0.5}\'; see hf_alignet.Vice.'}
+        default="{}", metadata={"help": "Settings of that fit as JSON, e.g. '{\"slab\": 0.5}'; see hf_alignet.Vice."}
     )
     local_images: str | None = field(
         default=None, metadata={"help": "Dataset of other images whose neighbourhoods glocal keeps."}

@@ -34,9 +34,7 @@ def load_stimuli(
     return features, names
 
 
-def load_local_features(
-    stimuli: StimulusArguments, arguments: TeacherArguments, cache: Path
-) -> np.ndarray | None:
+def load_local_features(stimuli: StimulusArguments, arguments: TeacherArguments, cache: Path) -> np.ndarray | None:
     """Features (k, p) float32 of the other images that glocal looks at, from the same model; None for others."""
     if arguments.local_features is not None:
         return np.asarray(load_matrix(arguments.local_features, "local features"), np.float32)

@@ -26,8 +26,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from hf_alignet.errors import InputError, RunError
-from hf_alignet.judgments import choice_counts
-from hf_alignet.similarity import choice_log_probabilities, odd_of_pair, triplet_similarities
+from hf_alignet.similarity import choice_log_probabilities, triplet_similarities
+from hf_alignet.teacher.choices import pair_counts
 from hf_alignet.teacher.evidence import AllChoices, Evidence, ShuffledChoices, Slope
 from hf_alignet.teacher.posterior import Posterior, SpikeAndSlab
 
@@ -128,14 +128,12 @@ class Vice(ModelHubMixin, library_name="hf_alignet", tags=["hf_alignet", "vice",
             InputError: there are no choices, or objects that are not there, or the checkpoint is of another fit.
             RunError: the fit diverged, or no dimension is left.
         """
-        triplets, counts = choice_counts(judgments)
-        if not counts.sum():
-            raise InputError("there are no choices to fit VICE to")
+        triplets, counts = pair_counts(judgments)
         named = int(triplets.max()) + 1
         num_objects = named if num_objects is None else num_objects
         if named > num_objects:
             raise InputError(f"the judgments name object {named - 1}, but there are only {num_objects} objects")
-        run = _Run(self, triplets, counts[:, odd_of_pair(np.arange(3))], num_objects)
+        run = _Run(self, triplets, counts, num_objects)
         file = Path(checkpoint) / CHECKPOINT_FILE if checkpoint is not None else None
         if file is not None and file.exists():
             run.load(file)

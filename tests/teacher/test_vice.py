@@ -206,7 +206,7 @@ def test_bad_input_is_named():
     judgments = make_judgments(np.array([[0, 1, 5]]), np.array([2]))
     with pytest.raises(InputError, match="name object 5, but there are only 4 objects"):
         Vice().fit(judgments, num_objects=4, progress=False)
-    with pytest.raises(InputError, match="no choices"):
+    with pytest.raises(InputError, match="no choice"):
         Vice().fit(judgments.select([]), progress=False)
 
 

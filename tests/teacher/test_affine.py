@@ -1,0 +1,344 @@
+"""AffineTeacher: objectives against loops and differences, recovery of a planted transform, and honest selection."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from threadpoolctl import threadpool_limits
+
+from hf_alignet.errors import InputError, RunError
+from hf_alignet.similarity import is_correct, odd_of_pair, odd_one_out, triplet_similarities
+from hf_alignet.teacher import AffineTeacher, Choices
+from hf_alignet.teacher.affine import PENALTIES
+from hf_alignet.teacher.affine_axes import PrincipalAxes
+from hf_alignet.teacher.affine_data import AffineData
+from hf_alignet.teacher.affine_local import LocalTerm
+from hf_alignet.teacher.affine_objective import BIAS_PENALTY, Objective
+from hf_alignet.teacher.affine_problem import AffineProblem
+from hf_alignet.teacher.affine_selection import evaluate, mean_cross_entropy, split_objects
+from hf_alignet.teacher.affine_solver import solve
+
+PAIRS = ((0, 1), (0, 2), (1, 2))
+
+
+def softmax(logits):
+    exponentials = [math.exp(logit) for logit in logits]
+    return [e / sum(exponentials) for e in exponentials]
+
+
+def make_problem(num_objects=40, dim=5, seed=0):
+    """Features, a symmetric weight and a bias, all triplets, and the probabilities that follow."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(num_objects, dim)) * np.linspace(2, 0.5, dim) + 0.3
+    weight = rng.normal(size=(dim, dim)) * 0.2
+    weight = weight @ weight.T + 0.3 * np.eye(dim)
+    bias = rng.normal(size=dim) * 0.2
+    triplets = np.array(list(itertools.combinations(range(num_objects), 3)))
+    embedded = torch.from_numpy(features @ weight + bias)
+    probabilities = triplet_similarities(embedded, torch.from_numpy(triplets)).softmax(1).numpy()
+    return features.astype(np.float32), weight, bias, triplets, probabilities
+
+
+@pytest.fixture(scope="module")
+def planted():
+    return make_problem()
+
+
+@pytest.fixture(scope="module")
+def choices():
+    """40 objects, 4,000 choices of one person each, with the probabilities of a planted transform."""
+    features, _, _, triplets, probabilities = make_problem()
+    rng = np.random.default_rng(1)
+    rows = rng.integers(0, len(triplets), 4000)
+    pair = (rng.random((4000, 1)) > probabilities[rows].cumsum(1)).sum(1).clip(max=2)
+    return features, triplets[rows], np.eye(3)[pair]
+
+
+# ---- objectives
+
+
+@pytest.mark.parametrize("method", list(PENALTIES))
+def test_gradient_is_that_of_differences(method):
+    rng = np.random.default_rng(0)
+    features, triplets = rng.normal(size=(8, 3)), np.stack([rng.permutation(8)[:3] for _ in range(30)])
+    targets = rng.multinomial(8, np.ones(3) / 3, 30) / 8  # which float32 holds exactly, as `Choices` does at first
+    data = Choices(triplets, targets, 8, rng.uniform(0, 2, 30)).to(torch.float64)
+    images = rng.normal(size=(2, 6, 3))
+    local = LocalTerm(images + 0.2, images, 0.5) if method == "glocal" else None
+    objective = Objective(features, data, PENALTIES[method], 0.3, local, 0.4 if local else 0.0)
+    variables = rng.normal(size=12)
+
+    def split(variables):
+        return variables[:9].reshape(3, 3), variables[9:]
+
+    _, d_weight, d_bias = objective(*split(variables))
+    for i, derivative in enumerate([*d_weight.ravel(), *d_bias]):
+        step = 1e-5 * np.eye(12)[i]
+        difference = objective(*split(variables + step))[0] - objective(*split(variables - step))[0]
+        assert derivative == pytest.approx(difference / 2e-5, abs=1e-8)
+
+
+@pytest.mark.parametrize("method", ["hard", "global"])
+def test_objective_is_that_of_a_loop(method):
+    rng = np.random.default_rng(0)
+    features, triplets = rng.normal(size=(8, 3)), np.stack([rng.permutation(8)[:3] for _ in range(30)])
+    targets, weight, bias = rng.dirichlet(np.ones(3), 30), rng.normal(size=(3, 3)), rng.normal(size=3)
+    total = 0.0
+    for triplet, target in zip(triplets, targets, strict=True):
+        z = [features[k] @ weight + bias for k in triplet]
+        q = softmax([z[i] @ z[j] for i, j in PAIRS])
+        total -= sum(p * math.log(q_pair) for p, q_pair in zip(target, q, strict=True)) / 30
+    mean = sum(weight[i, i] for i in range(3)) / 3 if method == "hard" else 0.0
+    penalty = sum((weight[i, j] - mean * (i == j)) ** 2 for i in range(3) for j in range(3))
+    expected = total + 0.3 * (penalty + BIAS_PENALTY * sum(b**2 for b in bias))
+    choices = Choices(triplets, targets, 8).to(torch.float64)
+    assert Objective(features, choices, PENALTIES[method], 0.3)(weight, bias)[0] == pytest.approx(expected, rel=1e-7)
+
+
+def test_local_term_is_that_of_a_loop():
+    rng = np.random.default_rng(0)
+    images, weight, bias = rng.normal(size=(2, 5, 3)), rng.normal(size=(3, 3)), rng.normal(size=3)
+    total = 0.0
+    for batch in images:
+        for i in range(5):
+            others = [j for j in range(5) if j != i]
+            z = batch @ weight + bias
+            p, q = (
+                softmax([v[i] @ v[j] / np.linalg.norm(v[i]) / np.linalg.norm(v[j]) / 0.5 for j in others])
+                for v in (batch, z)
+            )
+            total -= sum(a * math.log(b) for a, b in zip(p, q, strict=True)) / 10
+    assert LocalTerm(images, images, 0.5).value_and_gradient(weight, bias)[0] == pytest.approx(total, rel=1e-9)
+
+
+def test_axes_change_coordinates_only(planted):
+    features, weight, bias = planted[:3]
+    axes = PrincipalAxes.of(features)
+    transform = axes.transform(weight, bias)
+    np.testing.assert_allclose(
+        transform(features), (axes.project(features) @ weight + bias) @ axes.axes.T, rtol=1e-4, atol=1e-5
+    )
+    assert transform.mean == pytest.approx(features.mean(), rel=1e-6)
+    assert transform.std == pytest.approx(features.std(), rel=1e-6)
+    assert (np.diff(axes.variances) <= 0).all()
+
+
+# ---- fits
+
+
+def test_planted_transform_is_recovered(planted):
+    features, weight, _, triplets, probabilities = planted
+    teacher = AffineTeacher(regularization=1e-5, tolerance=1e-9, max_iter=1000)
+    transform = teacher.fit(features, triplets, probabilities).transform_
+    embedded = transform(features)
+    similarities = triplet_similarities(torch.from_numpy(embedded), torch.from_numpy(triplets))
+    np.testing.assert_allclose(similarities.softmax(1).numpy(), probabilities, atol=0.02)
+    found = transform.weight.double().numpy() / transform.std.item()
+    upper = np.triu_indices(len(weight))
+    assert np.corrcoef((found @ found.T)[upper], (weight @ weight.T)[upper])[0, 1] > 0.99
+    np.testing.assert_allclose(found, found.T, atol=1e-5)
+
+
+def test_choices_of_people_predict_new_objects(choices, planted):
+    features, triplets, kept_together = choices
+    teacher = AffineTeacher("hard").fit(features, triplets, kept_together, progress=False)
+    scores = mean_cross_entropy(teacher.selection_)
+    best = scores.index[scores.argmin()]
+    assert teacher.regularization_ == best
+    assert scores.index[0] < best < scores.index[-1]
+    of_best = teacher.selection_[teacher.selection_.regularization == best]
+    assert list(of_best.fold) == [0, 1, 2, 3, 4]
+    assert scores[best] < math.log(3) - 0.1
+    # Which objects people were asked about decides little: the truth is nearly as well predicted as by itself
+    _, _, _, everything, truth = planted
+    data = AffineData.checked(features, everything, truth, None)
+    entropy = -(truth * np.log(truth)).sum(1).mean()
+    assert entropy < evaluate(teacher.transform_(features), data)[0] < entropy + 0.02
+    assert (np.diff(teacher.history_) <= 0).all() and teacher.n_iter_ == len(teacher.history_)
+
+
+def test_weights_count_choices(choices):
+    features, triplets, kept_together = choices
+    rows = np.arange(1000)
+    times = rows % 3
+    repeated = np.repeat(rows, times)
+    one = AffineTeacher("hard", 0.1).fit(features, triplets[rows], kept_together[rows], times)
+    other = AffineTeacher("hard", 0.1).fit(features, triplets[repeated], kept_together[repeated])
+    np.testing.assert_allclose(one.transform_.weight, other.transform_.weight, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["hard", "global"])
+def test_strong_regularization(choices, method):
+    weight = AffineTeacher(method, 1e3).fit(*choices).transform_.weight
+    if method == "hard":
+        torch.testing.assert_close(weight, weight.diagonal().mean() * torch.eye(5), atol=1e-3, rtol=0)
+        assert weight.diagonal().mean() > 0.1
+    else:
+        assert weight.abs().max() < 1e-2
+
+
+def test_glocal_keeps_what_is_similar(choices):
+    features = choices[0]
+    images = np.random.default_rng(2).normal(size=(300, 5)).astype(np.float32) + 0.3
+
+    def mean_change(local_weight):
+        teacher = AffineTeacher("glocal", 1e-3, local_weight=local_weight, local_temperature=0.1, local_batch_size=100)
+        transformed = teacher.fit(*choices, local_features=images).transform_(images)
+        assert teacher.transform_.info["num_local_batches"] == 4
+        return np.abs(np.corrcoef(transformed) - np.corrcoef(images)).mean()
+
+    hard = AffineTeacher("hard", 1e-3).fit(*choices).transform_
+    without = AffineTeacher("glocal", 1e-3, local_weight=0.0).fit(*choices, local_features=images).transform_
+    torch.testing.assert_close(without.weight, hard.weight)
+    assert mean_change(0.9) < 0.7 * mean_change(0.0)
+    assert features.shape == (40, 5)
+
+
+def test_held_out_objects_change_nothing(choices):
+    features, triplets, kept_together = choices
+    data = AffineData.checked(features, triplets, kept_together, None)
+    problem = AffineProblem(data, PENALTIES["hard"])
+    first = split_objects(problem, 5, random_state=0)[0]
+    is_held_out = ~np.isin(features[:, 0], first.problem.data.features[:, 0])
+    assert is_held_out.sum() == 8
+    touches = is_held_out[triplets].any(1)
+    moved, swapped = features.copy(), kept_together.copy()
+    moved[is_held_out] = 100
+    swapped[touches] = np.roll(swapped[touches], 1, axis=1)
+    other = split_objects(AffineProblem(AffineData.checked(moved, triplets, swapped, None), PENALTIES["hard"]), 5, 0)[
+        0
+    ]
+    solution, same = first.problem.solve(0.1, 1e-6, 50), other.problem.solve(0.1, 1e-6, 50)
+    np.testing.assert_array_equal(solution.weight, same.weight)
+    np.testing.assert_array_equal(solution.bias, same.bias)
+    assert len(first.held_out.triplets) == is_held_out[triplets].all(1).sum() > 0
+    assert len(first.problem.data.triplets) == (~touches).sum()
+    assert np.isin(first.held_out.features[:, 0], features[is_held_out, 0]).all()
+
+
+def test_same_seed_same_transform(choices):
+    teacher = AffineTeacher("hard", random_state=3).fit(*choices, progress=False)
+    again = clone(teacher).fit(*choices, progress=False)
+    assert torch.equal(teacher.transform_.weight, again.transform_.weight)
+    assert teacher.selection_.equals(again.selection_)
+    given = AffineTeacher("hard", teacher.regularization_).fit(*choices)
+    assert torch.equal(teacher.transform_.weight, given.transform_.weight)
+
+
+def test_two_threads_agree_with_one(choices):
+    features, triplets, kept_together = choices
+    data = AffineData.checked(features, triplets, kept_together, None)
+    accuracies = []
+    threads = torch.get_num_threads()
+    for number in (1, 2):
+        torch.set_num_threads(number)
+        with threadpool_limits(number):
+            transform = AffineTeacher("hard", 0.1).fit(*choices).transform_
+            accuracies.append(evaluate(transform(features), data)[1])
+    torch.set_num_threads(threads)
+    assert accuracies[0] == pytest.approx(accuracies[1], abs=1e-4)
+
+
+def test_info_goes_with_the_transform(choices):
+    info = AffineTeacher("hard", 0.1).fit(*choices).transform_.info
+    assert info["method"] == "hard" and info["regularization"] == 0.1
+    assert info["num_objects"] == 40 and info["num_triplets"] == 4000
+    assert not any("local" in name for name in info)
+
+
+def test_ties_predict_nothing(choices):
+    features, triplets, kept_together = choices
+    data = AffineData.checked(features, triplets, kept_together, None)
+    assert evaluate(np.zeros_like(features), data) == (pytest.approx(math.log(3)), 0.0)
+    assert evaluate(np.full_like(features, np.nan), data)[1] == 0.0
+    odd = odd_one_out(triplet_similarities(torch.from_numpy(features), torch.from_numpy(triplets)))
+    expected = is_correct(odd, odd_of_pair(torch.from_numpy(kept_together.argmax(1)))).double().mean().item()
+    assert evaluate(features, data)[1] == pytest.approx(expected)
+
+
+# ---- what is refused
+
+
+def spoil(array, index, value):
+    array = array.copy()
+    array[index] = value
+    return array
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f, t, p: (spoil(f, (3, 1), np.nan), t, p), "features of row 3 are not finite"),
+        (lambda f, t, p: (spoil(f, (3, 1), np.inf), t, p), "features of row 3 are not finite"),
+        (lambda f, t, p: (np.full_like(f, 0.1), t, p), "the features are constant"),
+        (lambda f, t, p: (f[:30], t, p), r"names row 3\d, but the features have 30 rows"),
+        (lambda f, t, p: (f, spoil(t, (7, 0), -1), p), "names row -1"),
+        (lambda f, t, p: (f, spoil(t, 7, 4), p), "triplet 7 has the same object twice"),
+        (lambda f, t, p: (f, t[:0], p[:0]), "no triplets"),
+        (lambda f, t, p: (f, t.astype(float), p), "triplets must be integers"),
+        (lambda f, t, p: (f, t, p[:9]), "need probabilities"),
+        (lambda f, t, p: (f, t, spoil(p, 5, np.nan)), "probabilities of triplet 5"),
+        (lambda f, t, p: (f, t, spoil(p, 5, 0.5)), "probabilities of triplet 5"),
+        (lambda f, t, p: (f, t, p, np.zeros(len(t))), "weights must be"),
+        (lambda f, t, p: (f, t[:1], p[:1]), "no triplet has all its objects"),
+    ],
+)
+def test_data_that_cannot_be_used(choices, change, message):
+    with pytest.raises(InputError, match=message):
+        AffineTeacher("hard").fit(*change(*choices), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"method": "soft"}, "method must be one of hard"),
+        ({"regularization": 0.0}, "regularization must be positive, or None, got 0.0"),
+        ({"regularization": math.nan}, "regularization must be positive"),
+        ({"num_folds": 1}, "num_folds must be at least 2"),
+        ({"method": "glocal"}, "local_features go with the method glocal"),
+        ({"method": "glocal", "local_temperature": 0}, "local_temperature must be positive"),
+    ],
+)
+def test_parameters_that_cannot_be_used(choices, parameters, message):
+    with pytest.raises(InputError, match=message):
+        AffineTeacher(**parameters).fit(*choices, progress=False)
+
+
+def test_local_features_are_checked(choices):
+    with pytest.raises(InputError, match="local_features go with the method glocal"):
+        AffineTeacher("hard", 0.1).fit(*choices, local_features=choices[0])
+    with pytest.raises(InputError, match=r"local_features must be \(k, 5\)"):
+        AffineTeacher("glocal", 0.1).fit(*choices, local_features=np.zeros((9, 4)))
+    with pytest.raises(InputError, match="local_features of row 2 are not finite"):
+        AffineTeacher("glocal", 0.1).fit(*choices, local_features=spoil(choices[0], 2, np.nan))
+
+
+def test_diverged_fit_is_no_result(choices):
+    features, triplets, kept_together = choices
+    problem = Objective(1e20 * features, Choices(triplets, kept_together, 40), PENALTIES["hard"], 0.1)
+    with np.errstate(all="ignore"), pytest.raises(RunError, match="the fit diverged"):
+        solve(problem, 1.0, np.ones(5), 1e-6, 10)
+
+
+def test_fit_that_needs_more_steps_says_so(choices):
+    with pytest.warns(UserWarning, match="not converged in 2 steps; raise max_iter"):
+        AffineTeacher("hard", 0.01, max_iter=2).fit(*choices)
+
+
+# ---- real choices
+
+
+@pytest.mark.real_data
+def test_human_choices_make_clip_agree_with_people(data_directory):
+    things = data_directory / "things"
+    features = np.load(things / "clip_vitb32_things_images_uid_order.npy")
+    with np.load(things / "things_human_triplets.npz") as file:
+        train, test = file["train"][:100_000].astype(np.int64), file["test"].astype(np.int64)
+    teacher = AffineTeacher("hard", 0.3, tolerance=1e-4).fit(features, train, np.tile([1.0, 0, 0], (len(train), 1)))
+    data = AffineData.checked(features, test, np.tile([1.0, 0, 0], (len(test), 1)), None)
+    assert evaluate(features, data)[1] == pytest.approx(0.484, abs=0.002)
+    cross_entropy, accuracy = evaluate(teacher.transform_(features), data)
+    assert accuracy > 0.56 and cross_entropy < 0.95
