@@ -48,6 +48,12 @@ def split_revision(path_or_id: str) -> tuple[str, str | None]:
     return name, revision or None
 
 
+def hub_id(name: str | None) -> str | None:
+    """The name without its revision if it can be a Hub id (user/name), None for local data and the demo."""
+    name = split_revision(name)[0] if name else None
+    return name if name and name.count("/") == 1 else None
+
+
 def load_matrix(path: str, what: str) -> np.ndarray:
     """The matrix of numbers (n, p) in a `.npy` file, memory-mapped.
 

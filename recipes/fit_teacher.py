@@ -10,8 +10,8 @@ The choices of THINGS, and features that were made elsewhere:
     python recipes/fit_teacher.py --judgments triplets_large_final_correctednc_correctedorder.csv
         --features clip_things.npy --model_name_or_path openai/clip-vit-base-patch32
 
-Writes the transform (AffineTransform.from_pretrained(output_dir)), the VICE that was fitted in vice/, results.json, the
-table of the regularizations tried, a calibration plot and a card. A run that was stopped goes on where it was.
+Writes the transform (AffineTransform.from_pretrained(output_dir)), the VICE that was fitted in vice/, results.json,
+the table of the regularizations tried, a calibration plot and a card. A run that was stopped goes on where it was.
 """
 
 import logging
@@ -92,7 +92,7 @@ def save(
     teacher.transform.info.update(provenance)
     teacher.transform.save_pretrained(directory, model_card_kwargs={"table": table, "has_figure": True})
     if teacher.vice is not None:
-        teacher.vice.save_pretrained(directory / "vice")
+        teacher.vice.save_pretrained(directory / "vice", model_card_kwargs={"info": provenance})
     write_json(directory / "results.json", {**results, "settings": teacher.transform.info})
     logger.info("\n%s\n\nThe teacher is in %s", table, directory)
 
@@ -104,7 +104,8 @@ def share(directory: Path, teacher: FittedTeacher, arguments: TeacherArguments) 
         repo = create_repo(name, private=private, exist_ok=True)
         upload_folder(repo_id=repo.repo_id, folder_path=directory, ignore_patterns=["vice/*"])
         if teacher.vice is not None and arguments.vice is None:
-            teacher.vice.push_to_hub(f"{name}-vice", private=private)
+            repo = create_repo(f"{name}-vice", private=private, exist_ok=True)
+            upload_folder(repo_id=repo.repo_id, folder_path=directory / "vice")
     except (HfHubHTTPError, OSError) as error:
         raise RunError(f"{directory} is complete, but could not be shared as {name}: {error}") from error
 
@@ -122,7 +123,8 @@ def main() -> None:
     splits = load_splits(stimuli, names, len(features), arguments.seed)
     teacher = fit_teacher(features, splits["train"], arguments, unfinished, local_features)
 
-    name = split_revision(public_name(str(stimuli.judgments)))[0].split("/")[-1].partition(".")[0]
+    judged = public_name(str(stimuli.judgments))
+    name = stimuli.dataset_name or split_revision(judged)[0].split("/")[-1].partition(".")[0]
     found = predictors(features, teacher, base_temperature(features, splits["train"]))
     measured = {f"{name}/{split}": Predictions.of(found, splits[split]) for split in splits if split != "train"}
     if arguments.object_folds:
@@ -130,7 +132,7 @@ def main() -> None:
         measured[f"{name}/new_objects"] = new_objects
     provenance = {
         "base_model": public_name(stimuli.model_name_or_path) if stimuli.model_name_or_path else None,
-        "judgments": public_name(str(stimuli.judgments)),
+        "judgments": judged,
         "stimuli": public_name(str(stimuli.images or stimuli.features)),
         "vice": public_name(arguments.vice) if arguments.vice else None,
         "num_train_judgments": int(pair_counts(splits["train"])[1].sum()),

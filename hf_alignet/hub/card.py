@@ -5,18 +5,16 @@ them to a name. What is not known is left out.
 """
 
 import json
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, eval_result_entries_to_yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from hf_alignet.evaluation.report import comparison_table
-from hf_alignet.sources import split_revision
+from hf_alignet.sources import hub_id, split_revision
+from hf_alignet.templates import TAGS, render_card
 
-TAGS = ["hf_alignet", "alignet", "human-alignment", "odd-one-out"]
 EVAL_RESULTS_FILE = ".eval_results/odd_one_out.yaml"
 
 
@@ -31,29 +29,27 @@ def model_card(directory: Path, model_name: str, **metadata: Any) -> ModelCard:
     alignment = json.loads((directory / "alignment.json").read_text())
     results_file = directory / "results.json"
     results = json.loads(results_file.read_text()) if results_file.exists() else {"base": {}, "aligned": {}}
-    data_ids = [_hub_id(alignment.get(role)) for role in ("triplets", "images")]
+    data_ids = [hub_id(alignment.get(role)) for role in ("triplets", "images")]
     is_adapter = (directory / "adapter_config.json").exists()
     data = ModelCardData(
         model_name=model_name,
         library_name="peft" if is_adapter else "transformers",
         pipeline_tag="image-feature-extraction",
-        base_model=_hub_id(alignment.get("base_model")),
+        base_model=hub_id(alignment.get("base_model")),
         datasets=list(dict.fromkeys(i for i in data_ids if i)) or None,
         tags=TAGS,
         eval_results=_eval_results(alignment, results) or None,
         **metadata,
     )
-    environment = Environment(
-        loader=FileSystemLoader(template_directory()), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    body = environment.get_template("model.md.jinja").render(
+    return render_card(
+        "model.md.jinja",
+        data,
         model_name=model_name,
         is_adapter=is_adapter,
         alignment=alignment,
         table=comparison_table(results["base"], results["aligned"]) if results["base"] else None,
         has_figure=(directory / "before_after.png").exists(),
     )
-    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}")
 
 
 def write_model_card(directory: Path, model_name: str, **metadata: Any) -> None:
@@ -62,7 +58,7 @@ def write_model_card(directory: Path, model_name: str, **metadata: Any) -> None:
     alignment = json.loads((directory / "alignment.json").read_text())
     results_file = directory / "results.json"
     dataset, revision = split_revision(alignment.get("triplets") or "")
-    if results_file.exists() and _hub_id(dataset):
+    if results_file.exists() and hub_id(dataset):
         entries = _eval_entries(json.loads(results_file.read_text()), dataset, revision)
         file = directory / EVAL_RESULTS_FILE
         file.parent.mkdir(exist_ok=True)
@@ -75,24 +71,12 @@ def public_name(path_or_id: str) -> str:
     return path.resolve().name if path.exists() else path_or_id
 
 
-def template_directory() -> Path:
-    """The cards' templates: inside an installed package, or at the top of a clone."""
-    installed = Path(str(files("hf_alignet.hub"))) / "templates"
-    return installed if installed.is_dir() else Path(__file__).parents[2] / "hub_cards"
-
-
-def _hub_id(name: str | None) -> str | None:
-    """The name without its revision if it can be a Hub id (user/name), None for local data and the demo."""
-    name = split_revision(name)[0] if name else None
-    return name if name and name.count("/") == 1 else None
-
-
 def _eval_results(alignment: dict[str, Any], results: dict[str, Any]) -> list[EvalResult]:
     return [
         EvalResult(
             task_type="image-feature-extraction",
             task_name="odd-one-out",
-            dataset_type=_hub_id(alignment.get("triplets")) or metric.split("/")[0],
+            dataset_type=hub_id(alignment.get("triplets")) or metric.split("/")[0],
             dataset_name=metric.split("/")[0],
             dataset_config=metric.split("/")[1],
             metric_type="accuracy",

@@ -36,8 +36,9 @@ def image_names(images: Dataset) -> list[str] | None:
         if name in images.column_names:
             return list(images[name][:])
     cells = arrow_column(images, "image")
-    paths = pc.struct_field(cells, "path").to_pylist() if pa.types.is_struct(cells.type) else [None]
-    return [Path(path).name for path in paths] if None not in paths else None
+    paths = pc.struct_field(cells, "path").to_pylist() if pa.types.is_struct(cells.type) else []
+    names = [Path(path).name for path in paths if path is not None]
+    return names if len(names) == len(images) else None
 
 
 def is_own_table(header: Sequence[str]) -> bool:

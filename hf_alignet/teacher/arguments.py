@@ -1,10 +1,11 @@
 """Settings of a teacher's fitting, as flags."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from hf_alignet.errors import InputError
 
-IDENTITY = "identity"
+Method = Literal["uncertainty_distillation", "hard", "global", "glocal", "identity"]
 
 
 @dataclass
@@ -14,10 +15,14 @@ class StimulusArguments:
     judgments: str | None = field(
         default=None,
         metadata={
-            "help": "Human odd-one-out choices (required): a dataset with the columns triplet and odd (folder, parquet "
-            "or Hub id), your own table (csv or parquet: image_1, image_2, image_3, odd_one_out), the THINGS "
+            "help": "Human odd-one-out choices (required): a dataset with the columns triplet and odd (folder, "
+            "parquet or Hub id), your own table (image_1, image_2, image_3, odd_one_out as csv or parquet), THINGS' "
             "table, or files of triplets. The split train is fitted to, the others measure."
         },
+    )
+    dataset_name: str | None = field(
+        default=None,
+        metadata={"help": "What metrics call the judgments. Default: the name of their file or repository."},
     )
     images: str | None = field(
         default=None,
@@ -71,12 +76,11 @@ class TeacherArguments:
     """What is fitted."""
 
     output_dir: str = field(default="outputs/teacher", metadata={"help": "Directory for all that is made."})
-    method: str = field(
+    method: Method = field(
         default="uncertainty_distillation",
         metadata={
             "help": "uncertainty_distillation: to the choice probabilities of VICE (the paper's). hard: to the "
             "choices themselves. global, glocal: gLocal's. identity: changes nothing, the paper's control.",
-            "choices": ["uncertainty_distillation", "hard", "global", "glocal", IDENTITY],
         },
     )
     regularization: float | None = field(

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,12 +11,10 @@ from datasets import Dataset
 
 from hf_alignet.errors import InputError
 from hf_alignet.teacher.affine import AffineTeacher
-from hf_alignet.teacher.arguments import IDENTITY, TeacherArguments
+from hf_alignet.teacher.arguments import TeacherArguments
 from hf_alignet.teacher.choices import observed_choices
 from hf_alignet.teacher.transform import AffineTransform
 from hf_alignet.teacher.vice import Vice
-
-DISTILLATION, GLOCAL = "uncertainty_distillation", "glocal"
 
 
 @dataclass
@@ -43,12 +42,12 @@ def fit_teacher(
         checkpoint: directory from which VICE goes on after an interruption.
         local_features: (k, p) of other images, for glocal.
     """
-    if arguments.method == IDENTITY:
+    if arguments.method == "identity":
         return FittedTeacher(AffineTransform.identity(features.shape[1]))
     progress = not arguments.disable_tqdm
     triplets, probabilities, weights = observed_choices(judgments)
     vice = None
-    if arguments.method == DISTILLATION:
+    if arguments.method == "uncertainty_distillation":
         vice = _vice(judgments, len(features), arguments, checkpoint)
         probabilities = vice.choice_probabilities(triplets)
     teacher = AffineTeacher(arguments.method, arguments.regularization, random_state=arguments.seed)
@@ -68,7 +67,7 @@ def _vice(judgments: Dataset, num_objects: int, arguments: TeacherArguments, che
     return vice.fit(judgments, num_objects, checkpoint, progress=not arguments.disable_tqdm)
 
 
-def vice_settings(text: str) -> dict[str, float | int | None]:
+def vice_settings(text: str) -> dict[str, Any]:
     """Settings of VICE from JSON.
 
     Raises:

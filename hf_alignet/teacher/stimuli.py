@@ -26,7 +26,7 @@ def load_stimuli(
     if stimuli.features is not None:
         features = np.asarray(load_matrix(stimuli.features, "features"), np.float32)
     else:
-        images = load_images(stimuli.images)
+        images = load_images(str(stimuli.images))
         features = _embed(stimuli, arguments, images, cache)
         names = image_names(images) if names is None else names
     if names is not None and len(names) != len(features):

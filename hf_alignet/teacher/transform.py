@@ -12,50 +12,20 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from huggingface_hub import ModelHubMixin, hf_hub_download
+from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin, hf_hub_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hf_alignet.errors import InputError
 from hf_alignet.sources import split_revision
+from hf_alignet.templates import TAGS, card_links, render_card
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 BLOCK = 8192  # rows that are transformed at once, so that a memory map is never read whole
 
-CARD = """---
-{{ card_data }}
----
 
-# Affine transform to human-like similarity
-
-Maps the {{ dim }}-d image features of a vision encoder to features whose dot products predict which image of three
-a person picks as the odd one out, after AligNet (Muttenthaler et al., Nature 2025) and gLocal (Muttenthaler et al.,
-NeurIPS 2023).
-
-```python
-from hf_alignet.teacher import AffineTransform
-
-transform = AffineTransform.from_pretrained("{{ repo_id | default("path or id of this transform") }}")
-aligned = transform(features)  # (n, {{ dim }}), NumPy or PyTorch: ((features - mean) / std) @ weight + bias
-```
-{%- if info %}
-
-| made with | |
-| --- | --- |
-{% for key, value in info.items() -%}
-| {{ key }} | {{ value }} |
-{% endfor %}{% endif %}
-"""
-
-
-class AffineTransform(
-    nn.Module,
-    ModelHubMixin,
-    library_name="hf_alignet",
-    tags=["alignet", "human-alignment", "odd-one-out"],
-    model_card_template=CARD,
-):
+class AffineTransform(nn.Module, ModelHubMixin):
     """`((x - mean) / std) @ weight + bias` in float32.
 
     Args:
@@ -215,8 +185,19 @@ class AffineTransform(
         card = {"repo_id": repo_id, **(model_card_kwargs or {})}
         return super().push_to_hub(repo_id, model_card_kwargs=card, **kwargs)
 
-    def generate_model_card(self, *args: Any, **kwargs: Any) -> Any:
-        return super().generate_model_card(*args, dim=self.dim, info=self.info, **kwargs)
+    def generate_model_card(
+        self, repo_id: str | None = None, table: str | None = None, has_figure: bool = False
+    ) -> ModelCard:
+        """The card from `hub_cards/teacher.md.jinja`.
+
+        Args:
+            repo_id: where the transform will be found.
+            table: Markdown, how well choices are predicted before and after.
+            has_figure: whether `calibration.png` lies beside the card.
+        """
+        data = ModelCardData(library_name="hf_alignet", tags=TAGS, **card_links(self.info))
+        facts = {"dim": self.dim, "info": self.info, "repo_id": repo_id, "table": table, "has_figure": has_figure}
+        return render_card("teacher.md.jinja", data, **facts)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         save_file(dict(self.named_buffers()), save_directory / WEIGHTS_FILE)

@@ -19,7 +19,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from datasets import Dataset
-from huggingface_hub import ModelHubMixin, hf_hub_download
+from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin, hf_hub_download
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -30,6 +30,7 @@ from hf_alignet.similarity import choice_log_probabilities, triplet_similarities
 from hf_alignet.teacher.choices import pair_counts
 from hf_alignet.teacher.evidence import AllChoices, Evidence, ShuffledChoices, Slope
 from hf_alignet.teacher.posterior import Posterior, SpikeAndSlab
+from hf_alignet.templates import TAGS, card_links, render_card
 
 WEIGHTS_FILE, CHECKPOINT_FILE = "model.safetensors", "vice.safetensors"
 SECONDS_BETWEEN_CHECKPOINTS = 30
@@ -37,7 +38,7 @@ SECONDS_BETWEEN_CHECKPOINTS = 30
 logger = logging.getLogger(__name__)
 
 
-class Vice(ModelHubMixin, library_name="hf_alignet", tags=["hf_alignet", "vice", "odd-one-out"]):
+class Vice(ModelHubMixin):
     """Embedding of objects from odd-one-out choices, with a posterior over it.
 
     The loss of a step is the cross-entropy of choices under one draw of the posterior, plus (log q - log p) of the
@@ -86,7 +87,7 @@ class Vice(ModelHubMixin, library_name="hf_alignet", tags=["hf_alignet", "vice",
         spike_share: float = 0.5,
         min_objects: int = 5,
         batch_size: int | None = None,
-        learning_rate: float = 0.02,
+        learning_rate: float = 0.05,
         initial_scale: float | None = 0.2,
         max_epochs: int = 2000,
         burn_in: int = 500,
@@ -213,6 +214,18 @@ class Vice(ModelHubMixin, library_name="hf_alignet", tags=["hf_alignet", "vice",
         matrix = np.eye(k, dtype=np.float32)
         matrix[first, second] = matrix[second, first] = kept.reshape(-1, k - 2).mean(1)
         return matrix
+
+    def generate_model_card(self, repo_id: str | None = None, info: dict[str, Any] | None = None) -> ModelCard:
+        """The card from `hub_cards/vice.md.jinja`.
+
+        Args:
+            repo_id: where the embedding will be found.
+            info: what is known of its origin, such as `judgments` and `stimuli`.
+        """
+        info = info or {}
+        data = ModelCardData(library_name="hf_alignet", tags=[*TAGS, "vice"], datasets=card_links(info)["datasets"])
+        shape = {"num_objects": len(self.loc_), "num_dimensions": self.loc_.shape[1]}
+        return render_card("vice.md.jinja", data, repo_id=repo_id, info=info | self.settings(), **shape)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         tensors = {"loc": torch.from_numpy(self.loc_), "scale": torch.from_numpy(self.scale_)}

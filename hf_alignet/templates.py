@@ -1,0 +1,37 @@
+"""Cards from the templates in `hub_cards/`: facts only, with metadata that the Hub reads."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCard, ModelCardData
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from hf_alignet.sources import hub_id
+
+TAGS = ["hf_alignet", "alignet", "human-alignment", "odd-one-out"]
+
+
+def render_card(template: str, data: ModelCardData, **facts: Any) -> ModelCard:
+    """The card that a template makes of facts; one that it needs and lacks is an error."""
+    environment = Environment(
+        loader=FileSystemLoader(template_directory()), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    body = environment.get_template(template).render(**facts)
+    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}")
+
+
+def card_links(info: dict[str, Any]) -> dict[str, Any]:
+    """The model and the datasets of the Hub that something was made from, as metadata of its card.
+
+    Args:
+        info: may name them under `base_model`, `judgments` and `stimuli`; what is local is left out.
+    """
+    datasets = [name for key in ("judgments", "stimuli") if (name := hub_id(info.get(key)))]
+    return {"base_model": hub_id(info.get("base_model")), "datasets": datasets or None}
+
+
+def template_directory() -> Path:
+    """The cards' templates: inside an installed package, or at the top of a clone."""
+    installed = Path(str(files("hf_alignet"))) / "hub" / "templates"
+    return installed if installed.is_dir() else Path(__file__).parents[1] / "hub_cards"
