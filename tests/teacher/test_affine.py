@@ -4,6 +4,7 @@ import itertools
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
@@ -132,8 +133,8 @@ def test_held_out_objects_change_nothing(choices):
         0
     ]
     solution, same = first.problem.solve(0.1, 1e-6, 50), other.problem.solve(0.1, 1e-6, 50)
-    np.testing.assert_array_equal(solution.weight, same.weight)
-    np.testing.assert_array_equal(solution.bias, same.bias)
+    np.testing.assert_allclose(solution.weight, same.weight, atol=1e-5)
+    np.testing.assert_allclose(solution.bias, same.bias, atol=1e-5)
     assert len(first.held_out.triplets) == is_held_out[triplets].all(1).sum() > 0
     assert len(first.problem.data.triplets) == (~touches).sum()
     assert np.isin(first.held_out.features[:, 0], features[is_held_out, 0]).all()
@@ -142,10 +143,12 @@ def test_held_out_objects_change_nothing(choices):
 def test_same_seed_same_transform(choices):
     teacher = AffineTeacher("hard", random_state=3).fit(*choices, progress=False)
     again = clone(teacher).fit(*choices, progress=False)
-    assert torch.equal(teacher.transform_.weight, again.transform_.weight)
-    assert teacher.selection_.equals(again.selection_)
     given = AffineTeacher("hard", teacher.regularization_).fit(*choices)
-    assert torch.equal(teacher.transform_.weight, given.transform_.weight)
+    assert teacher.regularization_ == again.regularization_
+    # Not to the bit: BLAS may add up in another order where an array lies elsewhere in memory
+    pd.testing.assert_frame_equal(teacher.selection_, again.selection_, rtol=1e-4)
+    for other in (again, given):
+        torch.testing.assert_close(other.transform_.weight, teacher.transform_.weight, rtol=0, atol=1e-4)
 
 
 def test_two_threads_agree_with_one(choices):
