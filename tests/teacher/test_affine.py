@@ -1,32 +1,22 @@
-"""AffineTeacher: objectives against loops and differences, recovery of a planted transform, and honest selection."""
+"""AffineTeacher: recovery of a planted transform, honest selection, and what is refused."""
 
 import itertools
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
-from hf_alignet.errors import InputError, RunError
+from hf_alignet.errors import InputError
 from hf_alignet.similarity import is_correct, odd_of_pair, odd_one_out, triplet_similarities
-from hf_alignet.teacher import AffineTeacher, Choices
+from hf_alignet.teacher import AffineTeacher
 from hf_alignet.teacher.affine import PENALTIES
-from hf_alignet.teacher.affine_axes import PrincipalAxes
 from hf_alignet.teacher.affine_data import AffineData
-from hf_alignet.teacher.affine_local import LocalTerm
-from hf_alignet.teacher.affine_objective import BIAS_PENALTY, Objective
 from hf_alignet.teacher.affine_problem import AffineProblem
 from hf_alignet.teacher.affine_selection import evaluate, mean_cross_entropy, split_objects
-from hf_alignet.teacher.affine_solver import solve
-
-PAIRS = ((0, 1), (0, 2), (1, 2))
-
-
-def softmax(logits):
-    exponentials = [math.exp(logit) for logit in logits]
-    return [e / sum(exponentials) for e in exponentials]
 
 
 def make_problem(num_objects=40, dim=5, seed=0):
@@ -55,75 +45,6 @@ def choices():
     rows = rng.integers(0, len(triplets), 4000)
     pair = (rng.random((4000, 1)) > probabilities[rows].cumsum(1)).sum(1).clip(max=2)
     return features, triplets[rows], np.eye(3)[pair]
-
-
-# ---- objectives
-
-
-@pytest.mark.parametrize("method", list(PENALTIES))
-def test_gradient_is_that_of_differences(method):
-    rng = np.random.default_rng(0)
-    features, triplets = rng.normal(size=(8, 3)), np.stack([rng.permutation(8)[:3] for _ in range(30)])
-    targets = rng.multinomial(8, np.ones(3) / 3, 30) / 8  # which float32 holds exactly, as `Choices` does at first
-    data = Choices(triplets, targets, 8, rng.uniform(0, 2, 30)).to(torch.float64)
-    images = rng.normal(size=(2, 6, 3))
-    local = LocalTerm(images + 0.2, images, 0.5) if method == "glocal" else None
-    objective = Objective(features, data, PENALTIES[method], 0.3, local, 0.4 if local else 0.0)
-    variables = rng.normal(size=12)
-
-    def split(variables):
-        return variables[:9].reshape(3, 3), variables[9:]
-
-    _, d_weight, d_bias = objective(*split(variables))
-    for i, derivative in enumerate([*d_weight.ravel(), *d_bias]):
-        step = 1e-5 * np.eye(12)[i]
-        difference = objective(*split(variables + step))[0] - objective(*split(variables - step))[0]
-        assert derivative == pytest.approx(difference / 2e-5, abs=1e-8)
-
-
-@pytest.mark.parametrize("method", ["hard", "global"])
-def test_objective_is_that_of_a_loop(method):
-    rng = np.random.default_rng(0)
-    features, triplets = rng.normal(size=(8, 3)), np.stack([rng.permutation(8)[:3] for _ in range(30)])
-    targets, weight, bias = rng.dirichlet(np.ones(3), 30), rng.normal(size=(3, 3)), rng.normal(size=3)
-    total = 0.0
-    for triplet, target in zip(triplets, targets, strict=True):
-        z = [features[k] @ weight + bias for k in triplet]
-        q = softmax([z[i] @ z[j] for i, j in PAIRS])
-        total -= sum(p * math.log(q_pair) for p, q_pair in zip(target, q, strict=True)) / 30
-    mean = sum(weight[i, i] for i in range(3)) / 3 if method == "hard" else 0.0
-    penalty = sum((weight[i, j] - mean * (i == j)) ** 2 for i in range(3) for j in range(3))
-    expected = total + 0.3 * (penalty + BIAS_PENALTY * sum(b**2 for b in bias))
-    choices = Choices(triplets, targets, 8).to(torch.float64)
-    assert Objective(features, choices, PENALTIES[method], 0.3)(weight, bias)[0] == pytest.approx(expected, rel=1e-7)
-
-
-def test_local_term_is_that_of_a_loop():
-    rng = np.random.default_rng(0)
-    images, weight, bias = rng.normal(size=(2, 5, 3)), rng.normal(size=(3, 3)), rng.normal(size=3)
-    total = 0.0
-    for batch in images:
-        for i in range(5):
-            others = [j for j in range(5) if j != i]
-            z = batch @ weight + bias
-            p, q = (
-                softmax([v[i] @ v[j] / np.linalg.norm(v[i]) / np.linalg.norm(v[j]) / 0.5 for j in others])
-                for v in (batch, z)
-            )
-            total -= sum(a * math.log(b) for a, b in zip(p, q, strict=True)) / 10
-    assert LocalTerm(images, images, 0.5).value_and_gradient(weight, bias)[0] == pytest.approx(total, rel=1e-9)
-
-
-def test_axes_change_coordinates_only(planted):
-    features, weight, bias = planted[:3]
-    axes = PrincipalAxes.of(features)
-    transform = axes.transform(weight, bias)
-    np.testing.assert_allclose(
-        transform(features), (axes.project(features) @ weight + bias) @ axes.axes.T, rtol=1e-4, atol=1e-5
-    )
-    assert transform.mean == pytest.approx(features.mean(), rel=1e-6)
-    assert transform.std == pytest.approx(features.std(), rel=1e-6)
-    assert (np.diff(axes.variances) <= 0).all()
 
 
 # ---- fits
@@ -212,8 +133,8 @@ def test_held_out_objects_change_nothing(choices):
         0
     ]
     solution, same = first.problem.solve(0.1, 1e-6, 50), other.problem.solve(0.1, 1e-6, 50)
-    np.testing.assert_array_equal(solution.weight, same.weight)
-    np.testing.assert_array_equal(solution.bias, same.bias)
+    np.testing.assert_allclose(solution.weight, same.weight, atol=1e-5)
+    np.testing.assert_allclose(solution.bias, same.bias, atol=1e-5)
     assert len(first.held_out.triplets) == is_held_out[triplets].all(1).sum() > 0
     assert len(first.problem.data.triplets) == (~touches).sum()
     assert np.isin(first.held_out.features[:, 0], features[is_held_out, 0]).all()
@@ -222,10 +143,12 @@ def test_held_out_objects_change_nothing(choices):
 def test_same_seed_same_transform(choices):
     teacher = AffineTeacher("hard", random_state=3).fit(*choices, progress=False)
     again = clone(teacher).fit(*choices, progress=False)
-    assert torch.equal(teacher.transform_.weight, again.transform_.weight)
-    assert teacher.selection_.equals(again.selection_)
     given = AffineTeacher("hard", teacher.regularization_).fit(*choices)
-    assert torch.equal(teacher.transform_.weight, given.transform_.weight)
+    assert teacher.regularization_ == again.regularization_
+    # Not to the bit: BLAS may add up in another order where an array lies elsewhere in memory
+    pd.testing.assert_frame_equal(teacher.selection_, again.selection_, rtol=1e-4)
+    for other in (again, given):
+        torch.testing.assert_close(other.transform_.weight, teacher.transform_.weight, rtol=0, atol=1e-4)
 
 
 def test_two_threads_agree_with_one(choices):
@@ -314,13 +237,6 @@ def test_local_features_are_checked(choices):
         AffineTeacher("glocal", 0.1).fit(*choices, local_features=np.zeros((9, 4)))
     with pytest.raises(InputError, match="local_features of row 2 are not finite"):
         AffineTeacher("glocal", 0.1).fit(*choices, local_features=spoil(choices[0], 2, np.nan))
-
-
-def test_diverged_fit_is_no_result(choices):
-    features, triplets, kept_together = choices
-    problem = Objective(1e20 * features, Choices(triplets, kept_together, 40), PENALTIES["hard"], 0.1)
-    with np.errstate(all="ignore"), pytest.raises(RunError, match="the fit diverged"):
-        solve(problem, 1.0, np.ones(5), 1e-6, 10)
 
 
 def test_fit_that_needs_more_steps_says_so(choices):
