@@ -1,6 +1,6 @@
 """Teachers: models of human choices, fitted to judgments."""
 
-from hf_alignet.teacher.affine import AffineTeacher
+from hf_alignet.teacher.affine.teacher import AffineTeacher
 from hf_alignet.teacher.choices import Choices, observed_choices, pair_counts
 from hf_alignet.teacher.fitting import FittedTeacher, fit_teacher
 from hf_alignet.teacher.transform import AffineTransform

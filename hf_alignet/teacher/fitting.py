@@ -10,7 +10,7 @@ import pandas as pd
 from datasets import Dataset
 
 from hf_alignet.errors import InputError
-from hf_alignet.teacher.affine import AffineTeacher
+from hf_alignet.teacher.affine.teacher import AffineTeacher
 from hf_alignet.teacher.arguments import TeacherArguments
 from hf_alignet.teacher.choices import observed_choices
 from hf_alignet.teacher.transform import AffineTransform
@@ -45,13 +45,13 @@ def fit_teacher(
     if arguments.method == "identity":
         return FittedTeacher(AffineTransform.identity(features.shape[1]))
     progress = not arguments.disable_tqdm
-    triplets, probabilities, weights = observed_choices(judgments)
-    vice = None
+    triplets, observed, weights = observed_choices(judgments)
+    vice, probabilities = None, observed
     if arguments.method == "uncertainty_distillation":
         vice = _vice(judgments, len(features), arguments, checkpoint)
         probabilities = vice.choice_probabilities(triplets)
     teacher = AffineTeacher(arguments.method, arguments.regularization, random_state=arguments.seed)
-    teacher.fit(features, triplets, probabilities, weights, local_features, progress=progress)
+    teacher.fit(features, triplets, probabilities, weights, local_features, observed, progress)
     return FittedTeacher(teacher.transform_, vice, teacher.selection_)
 
 

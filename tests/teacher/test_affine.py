@@ -13,10 +13,10 @@ from threadpoolctl import threadpool_limits
 from hf_alignet.errors import InputError
 from hf_alignet.similarity import is_correct, odd_of_pair, odd_one_out, triplet_similarities
 from hf_alignet.teacher import AffineTeacher
-from hf_alignet.teacher.affine import PENALTIES
-from hf_alignet.teacher.affine_data import AffineData
-from hf_alignet.teacher.affine_problem import AffineProblem
-from hf_alignet.teacher.affine_selection import evaluate, mean_cross_entropy, split_objects
+from hf_alignet.teacher.affine.data import AffineData
+from hf_alignet.teacher.affine.problem import AffineProblem
+from hf_alignet.teacher.affine.selection import evaluate, mean_cross_entropy, split_objects
+from hf_alignet.teacher.affine.teacher import PENALTIES
 
 
 def make_problem(num_objects=40, dim=5, seed=0):
@@ -118,20 +118,31 @@ def test_glocal_keeps_what_is_similar(choices):
     assert features.shape == (40, 5)
 
 
+def test_regularization_is_chosen_by_what_people_chose(choices):
+    features, triplets, kept_together = choices
+    soft = 0.2 + 0.4 * kept_together
+    teacher = AffineTeacher(num_folds=3).fit(features, triplets, soft, observed=kept_together, progress=False)
+    fold = teacher.selection_.iloc[0]
+    data = AffineData.checked(features, triplets, kept_together, None)
+    held_out = split_objects(AffineProblem(data, PENALTIES["hard"]), data, 3, random_state=0)[0].held_out
+    assert fold.weight == held_out.weights.sum()
+    shares = fold.accuracy * fold.weight  # of single choices: a whole number of them is right
+    assert shares == pytest.approx(round(shares), abs=1e-6)
+
+
 def test_held_out_objects_change_nothing(choices):
     features, triplets, kept_together = choices
     data = AffineData.checked(features, triplets, kept_together, None)
     problem = AffineProblem(data, PENALTIES["hard"])
-    first = split_objects(problem, 5, random_state=0)[0]
+    first = split_objects(problem, data, 5, random_state=0)[0]
     is_held_out = ~np.isin(features[:, 0], first.problem.data.features[:, 0])
     assert is_held_out.sum() == 8
     touches = is_held_out[triplets].any(1)
     moved, swapped = features.copy(), kept_together.copy()
     moved[is_held_out] = 100
     swapped[touches] = np.roll(swapped[touches], 1, axis=1)
-    other = split_objects(AffineProblem(AffineData.checked(moved, triplets, swapped, None), PENALTIES["hard"]), 5, 0)[
-        0
-    ]
+    changed = AffineData.checked(moved, triplets, swapped, None)
+    other = split_objects(AffineProblem(changed, PENALTIES["hard"]), changed, 5, random_state=0)[0]
     solution, same = first.problem.solve(0.1, 1e-6, 50), other.problem.solve(0.1, 1e-6, 50)
     np.testing.assert_allclose(solution.weight, same.weight, atol=1e-5)
     np.testing.assert_allclose(solution.bias, same.bias, atol=1e-5)

@@ -127,9 +127,9 @@ def recovered() -> tuple[np.ndarray, Dataset, Vice]:
 
 def test_recovers_a_planted_embedding(recovered):
     embedding, _, vice = recovered
-    assert vice.converged_ and vice.loc_.shape == (60, 4)
+    assert vice.converged_ and 4 <= vice.loc_.shape[1] <= 6  # of 12
     correlations = np.corrcoef(embedding.T, vice.embedding_.T)[:4, 4:]
-    assert correlations[linear_sum_assignment(-correlations)].min() > 0.9
+    assert correlations[linear_sum_assignment(-correlations)].min() > 0.95
 
 
 def test_knows_the_probabilities_of_choices(recovered):
@@ -173,11 +173,11 @@ def test_choices_counted_or_in_rows_are_the_same_fit(recovered):
     np.testing.assert_array_equal(first.loc_, second.loc_)
 
 
-@pytest.mark.parametrize("batch_size", [None, 10_000])
+@pytest.mark.parametrize("batch_size", [None, 500])
 @pytest.mark.parametrize("stopped_after", [20, 165], ids=["searching", "settling"])
 def test_goes_on_where_it_was_stopped(recovered, tmp_path, monkeypatch, batch_size, stopped_after):
-    _, judgments, _ = recovered
-    settings = QUICK | {"batch_size": batch_size, "burn_in": 150}
+    judgments = recovered[1].select(range(1500))
+    settings = QUICK | {"batch_size": batch_size, "burn_in": 150, "min_objects": 0, "num_dimensions": 4}
     whole = Vice(**settings).fit(judgments, progress=False)
     assert len(whole.history_) == 150
 

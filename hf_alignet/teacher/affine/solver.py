@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
 from hf_alignet.errors import RunError
-from hf_alignet.teacher.affine_objective import BIAS_PENALTY, Objective
+from hf_alignet.teacher.affine.objective import BIAS_PENALTY, Objective
 
 
 @dataclass

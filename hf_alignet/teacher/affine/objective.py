@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from scipy.linalg import get_blas_funcs
 
-from hf_alignet.teacher.affine_local import LocalTerm
+from hf_alignet.teacher.affine.local import LocalTerm
 from hf_alignet.teacher.choices import Choices
 
 Penalty = Callable[[np.ndarray], tuple[float, np.ndarray]]

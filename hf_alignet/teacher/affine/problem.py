@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 
-from hf_alignet.teacher.affine_axes import PrincipalAxes
-from hf_alignet.teacher.affine_data import AffineData
-from hf_alignet.teacher.affine_local import LocalTerm
-from hf_alignet.teacher.affine_objective import Objective, Penalty
-from hf_alignet.teacher.affine_solver import Solution, solve
+from hf_alignet.teacher.affine.axes import PrincipalAxes
+from hf_alignet.teacher.affine.data import AffineData
+from hf_alignet.teacher.affine.local import LocalTerm
+from hf_alignet.teacher.affine.objective import Objective, Penalty
+from hf_alignet.teacher.affine.solver import Solution, solve
 from hf_alignet.teacher.transform import AffineTransform
 
 

@@ -2,7 +2,7 @@
 
 Muttenthaler et al. 2025 (AligNet), equations 1 to 3, and the earlier methods that it builds on. The cost hardly
 depends on the number of triplets (`choices`), and the optimum is one and found without a learning rate
-(`affine_objective`, `affine_solver`).
+(`objective`, `solver`).
 """
 
 import math
@@ -15,10 +15,10 @@ from sklearn.base import BaseEstimator
 
 from hf_alignet import __version__
 from hf_alignet.errors import InputError
-from hf_alignet.teacher.affine_data import AffineData, check_features
-from hf_alignet.teacher.affine_objective import Penalty, distance_to_scaled_identity, squared_norm
-from hf_alignet.teacher.affine_problem import AffineProblem
-from hf_alignet.teacher.affine_selection import mean_cross_entropy, select_regularization, split_objects
+from hf_alignet.teacher.affine.data import AffineData, check_features
+from hf_alignet.teacher.affine.objective import Penalty, distance_to_scaled_identity, squared_norm
+from hf_alignet.teacher.affine.problem import AffineProblem
+from hf_alignet.teacher.affine.selection import mean_cross_entropy, select_regularization, split_objects
 
 AffineMethod = Literal["hard", "uncertainty_distillation", "global", "glocal"]
 PENALTIES: dict[AffineMethod, Penalty] = {
@@ -45,7 +45,7 @@ class AffineTeacher(BaseEstimator):
     | `glocal` | as `hard` | as `hard` | `local_weight` |
 
     Cross-entropy to soft probabilities is their KL divergence but for a constant. The papers do not penalise the bias;
-    `hf_alignet.teacher.affine_objective` says why it is done here.
+    `hf_alignet.teacher.affine.objective` says why it is done here.
 
     Args:
         method: see the table.
@@ -114,6 +114,7 @@ class AffineTeacher(BaseEstimator):
         probabilities: np.ndarray,
         weights: np.ndarray | None = None,
         local_features: np.ndarray | None = None,
+        observed: np.ndarray | None = None,
         progress: bool = True,
     ) -> Self:
         """Fits the transform; `teacher.fit(features, *observed_choices(judgments))` fits it to a judgments Dataset.
@@ -124,6 +125,7 @@ class AffineTeacher(BaseEstimator):
             probabilities: (m, 3) in pair order `[p01, p02, p12]`, each row summing to 1.
             weights: (m,) such as numbers of choices; 1 each by default.
             local_features: (k, p) of other images, for `glocal` alone.
+            observed: (m, 3) shares of people's choices, by which λ is chosen; by default the probabilities.
             progress: show a bar over the fits of the cross-validation.
 
         Raises:
@@ -140,7 +142,7 @@ class AffineTeacher(BaseEstimator):
             self.local_temperature,
         )
         self.selection_: pd.DataFrame | None = None
-        self.regularization_: float = self.regularization or self._select(problem, progress)
+        self.regularization_: float = self.regularization or self._select(problem, observed, progress)
         solution = problem.solve(self.regularization_, self.tolerance, self.max_iter)
         if not solution.is_converged:
             warnings.warn(f"the fit has not converged in {self.max_iter} steps; raise max_iter", stacklevel=2)
@@ -149,9 +151,11 @@ class AffineTeacher(BaseEstimator):
         self.transform_.info = self._describe(data)
         return self
 
-    def _select(self, problem: AffineProblem, progress: bool) -> float:
+    def _select(self, problem: AffineProblem, observed: np.ndarray | None, progress: bool) -> float:
         start = round(2 * math.log10(max(START_SHARE * problem.collapse_regularization, 1e-4)))
-        folds = split_objects(problem, self.num_folds, self.random_state)
+        data = problem.data
+        judged = data if observed is None else AffineData.checked(data.features, data.triplets, observed, data.weights)
+        folds = split_objects(problem, judged, self.num_folds, self.random_state)
         # To choose among λ needs less precision: on THINGS, held-out cross-entropies are right to 0.0005 nats
         tolerance = 10 * self.tolerance
         self.selection_ = select_regularization(

@@ -17,10 +17,11 @@ import torch
 from tqdm.auto import tqdm
 
 from hf_alignet.errors import InputError
+from hf_alignet.judgments import object_folds
 from hf_alignet.similarity import NO_CHOICE, odd_of_pair, odd_one_out, triplet_similarities
-from hf_alignet.teacher.affine_data import AffineData
-from hf_alignet.teacher.affine_problem import AffineProblem
-from hf_alignet.teacher.affine_solver import Solution
+from hf_alignet.teacher.affine.data import AffineData
+from hf_alignet.teacher.affine.problem import AffineProblem
+from hf_alignet.teacher.affine.solver import Solution
 
 MAX_STEPS = 8  # either way from the start
 
@@ -33,17 +34,23 @@ class Fold:
     held_out: AffineData
 
 
-def split_objects(problem: AffineProblem, num_folds: int, random_state: int) -> list[Fold]:
+def split_objects(problem: AffineProblem, judged: AffineData, num_folds: int, random_state: int) -> list[Fold]:
     """Folds of equal shares of the objects, at random.
+
+    Args:
+        problem: what is fitted, in each fold to the other objects.
+        judged: the choices of the same objects that a fold is judged by.
+        num_folds: how many.
+        random_state: of the draw.
 
     Raises:
         InputError: a fold, or what is outside of it, holds no triplet.
     """
     data = problem.data
-    number = np.random.default_rng(random_state).permutation(len(data.features)) % num_folds
+    number = object_folds(len(data.features), num_folds, random_state)
     folds = []
     for k in range(num_folds):
-        inside, outside = data.among(number == k), data.among(number != k)
+        inside, outside = judged.among(number == k), data.among(number != k)
         for part, place in ((inside, "inside"), (outside, "outside of")):
             if not part.weights.any():
                 raise InputError(

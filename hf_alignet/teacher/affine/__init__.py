@@ -1,0 +1,5 @@
+"""Fitting of affine transforms: `teacher` is the estimator, the other modules are its parts."""
+
+from hf_alignet.teacher.affine.teacher import AffineTeacher
+
+__all__ = ["AffineTeacher"]
