@@ -78,7 +78,7 @@ def predict_new_objects(
 def save(
     directory: Path, teacher: FittedTeacher, measured: dict[str, Predictions], provenance: dict[str, Any]
 ) -> None:
-    """Writes everything but what VICE was given ready-made; `results.json` last, as the sign that all is there."""
+    """Writes everything but a VICE that was given; `results.json` last, as the sign that all is there."""
     results: dict[str, dict[str, Metric]] = {}
     for prefix, predictions in measured.items():
         for predictor, metrics in predictions.measure(prefix).items():
@@ -91,7 +91,7 @@ def save(
     calibration_figure(directory / "calibration.png", reliability)
     teacher.transform.info.update(provenance)
     teacher.transform.save_pretrained(directory, model_card_kwargs={"table": table, "has_figure": True})
-    if teacher.vice is not None:
+    if teacher.vice is not None and provenance["vice"] is None:
         teacher.vice.save_pretrained(directory / "vice", model_card_kwargs={"info": provenance})
     write_json(directory / "results.json", {**results, "settings": teacher.transform.info})
     logger.info("\n%s\n\nThe teacher is in %s", table, directory)
@@ -135,6 +135,7 @@ def main() -> None:
         "judgments": judged,
         "stimuli": public_name(str(stimuli.images or stimuli.features)),
         "vice": public_name(arguments.vice) if arguments.vice else None,
+        "concentration": arguments.concentration,
         "num_train_judgments": int(pair_counts(splits["train"])[1].sum()),
     }
     directory.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """Settings of a teacher's fitting, as flags."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -92,7 +93,15 @@ class TeacherArguments:
         metadata={"help": "Path or Hub id of a VICE to distil from. Default: one is fitted to the split train."},
     )
     vice_settings: str = field(
-        default="{}", metadata={"help": "Settings of that fit as JSON, e.g. '{\"slab\": 0.5}'; see hf_alignet.Vice."}
+        default="{}", metadata={"help": "Settings of that fit as JSON, e.g. '{\"slab\": 0.5}'; see hf_alignet.teacher.Vice."}
+    )
+    concentration: float | None = field(
+        default=None,
+        metadata={
+            "help": "For how many choices VICE's probabilities of a triplet count beside those made of it, in "
+            "the mean of a Dirichlet posterior. Default: for all there is, as in the paper. A VICE fitted to the "
+            "same few choices is better taken as 1."
+        },
     )
     local_images: str | None = field(
         default=None, metadata={"help": "Dataset of other images whose neighbourhoods glocal keeps."}
@@ -122,8 +131,11 @@ class TeacherArguments:
             raise InputError("--method glocal, and no other, takes --local_images or --local_features")
         if None not in (self.local_images, self.local_features):
             raise InputError("give either --local_images or --local_features")
-        if self.vice is not None and self.method != "uncertainty_distillation":
-            raise InputError(f"--method {self.method} takes no --vice; uncertainty_distillation does")
+        for flag in ("vice", "concentration"):
+            if getattr(self, flag) is not None and self.method != "uncertainty_distillation":
+                raise InputError(f"--method {self.method} takes no --{flag}; uncertainty_distillation does")
+        if self.concentration is not None and not 0 < self.concentration < math.inf:
+            raise InputError(f"--concentration must be positive and finite, got {self.concentration}")
         if self.object_folds == 1 or self.object_folds < 0:
             raise InputError(f"--object_folds must be 0, or at least 2, got {self.object_folds}")
         if self.vice is not None and self.object_folds:

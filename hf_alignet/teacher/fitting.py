@@ -50,9 +50,25 @@ def fit_teacher(
     if arguments.method == "uncertainty_distillation":
         vice = _vice(judgments, len(features), arguments, checkpoint)
         probabilities = vice.choice_probabilities(triplets)
+        if arguments.concentration is not None:
+            probabilities = posterior_mean(probabilities, observed * weights[:, None], arguments.concentration)
     teacher = AffineTeacher(arguments.method, arguments.regularization, random_state=arguments.seed)
     teacher.fit(features, triplets, probabilities, weights, local_features, observed, progress)
     return FittedTeacher(teacher.transform_, vice, teacher.selection_)
+
+
+def posterior_mean(probabilities: np.ndarray, counts: np.ndarray, concentration: float) -> np.ndarray:
+    """Choice probabilities after choices were seen, by a Dirichlet prior around those that VICE expects.
+
+    (κ p + counts) / (κ + n): with κ = 1 a triplet that one person judged is taken half from VICE and half from the
+    person, one that many judged mostly from them.
+
+    Args:
+        probabilities: (m, 3) by VICE.
+        counts: (m, 3) choices of each pair.
+        concentration: κ > 0.
+    """
+    return (concentration * probabilities + counts) / (concentration + counts.sum(1, keepdims=True))
 
 
 def _vice(judgments: Dataset, num_objects: int, arguments: TeacherArguments, checkpoint: Path) -> Vice:

@@ -24,7 +24,7 @@ def load_stimuli(
     """
     names = _read_names(stimuli.object_names) if stimuli.object_names is not None else None
     if stimuli.features is not None:
-        features = np.asarray(load_matrix(stimuli.features, "features"), np.float32)
+        features = np.array(load_matrix(stimuli.features, "features"), np.float32)
     else:
         images = load_images(str(stimuli.images))
         features = _embed(stimuli, arguments, images, cache)
@@ -37,7 +37,7 @@ def load_stimuli(
 def load_local_features(stimuli: StimulusArguments, arguments: TeacherArguments, cache: Path) -> np.ndarray | None:
     """Features (k, p) float32 of the other images that glocal looks at, from the same model; None for others."""
     if arguments.local_features is not None:
-        return np.asarray(load_matrix(arguments.local_features, "local features"), np.float32)
+        return np.array(load_matrix(arguments.local_features, "local features"), np.float32)
     if arguments.local_images is None:
         return None
     if stimuli.model_name_or_path is None:

@@ -1,0 +1,232 @@
+"""The recipe that fits a teacher: in this process, and once as a user starts it, up to the Hub."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from datasets import DatasetDict
+from fakehub import USER, FakeHub
+from fakehub.checks import card_errors
+from huggingface_hub import ModelCard
+
+from hf_alignet.errors import InputError, RunError
+from hf_alignet.judgments import make_judgments
+from hf_alignet.teacher import AffineTransform, Vice
+from hf_alignet.teacher import vice as vice_module
+from hf_alignet.teacher.fitting import posterior_mean
+
+ROOT = Path(__file__).parents[2]
+RECIPE = ROOT / "recipes" / "fit_teacher.py"
+VICE = '{"num_dimensions": 8, "min_objects": 1, "max_epochs": 120, "burn_in": 60, "window": 30, "settle": 20}'
+NUM_OBJECTS = 30
+
+
+def fit(monkeypatch, *flags) -> None:
+    """The recipe's `main` in this process."""
+    spec = importlib.util.spec_from_file_location("fit_teacher", RECIPE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(sys, "argv", [str(RECIPE), *map(str, flags)])
+    module.main()
+
+
+@pytest.fixture(scope="module")
+def choices() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features (30, 6), and choices of people who look at three of the six only: triplets and odd ones out."""
+    rng = np.random.default_rng(0)
+    features = rng.gamma(0.7, 1.0, (NUM_OBJECTS, 6)).astype(np.float32)
+    triplets = np.stack([rng.permutation(NUM_OBJECTS)[:3] for _ in range(6000)])
+    a, b, c = (1.5 * features[triplets[:, i], :3] for i in range(3))
+    logits = np.stack([(b * c).sum(1), (a * c).sum(1), (a * b).sum(1)], 1)
+    return features, triplets, (logits + rng.gumbel(size=logits.shape)).argmax(1)
+
+
+@pytest.fixture
+def flags(choices, tmp_path) -> list:
+    features, triplets, odd = choices
+    np.save(tmp_path / "features.npy", features)
+    judgments = make_judgments(triplets, odd)
+    splits = DatasetDict(train=judgments.select(range(5000)), test=judgments.select(range(5000, 6000)))
+    splits.save_to_disk(tmp_path / "judgments")
+    return [
+        *("--judgments", tmp_path / "judgments", "--features", tmp_path / "features.npy"),
+        *("--output_dir", tmp_path / "out", "--vice_settings", VICE, "--disable_tqdm", "true"),
+    ]
+
+
+def results(directory) -> dict:
+    return json.loads((directory / "results.json").read_text())
+
+
+def test_distils_vice_into_a_transform(flags, choices, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    fit(monkeypatch, *flags, "--object_folds", 3, "--dataset_name", "people", "--model_name_or_path", "user/encoder")
+    names = {file.name for file in out.iterdir()}
+    card = {"README.md", "calibration.csv", "calibration.png", "config.json", "model.safetensors"}
+    assert names == card | {"results.json", "selection.csv", "vice"}
+    found = results(out)
+    accuracy, cross_entropy = "people/test/odd_one_out_accuracy", "people/test/choice_cross_entropy"
+    assert found["base"][accuracy]["n"] == 1000
+    for name in ("aligned", "vice"):
+        assert found[name][accuracy]["value"] > found["base"][accuracy]["value"] + 0.05
+        assert found[name][cross_entropy]["value"] < found["base"][cross_entropy]["value"] - 0.05
+    new = "people/new_objects/odd_one_out_accuracy"
+    assert found["aligned"][new]["value"] > found["base"][new]["value"] and new not in found["vice"]
+    assert found["settings"]["base_model"] == "user/encoder" and found["settings"]["num_train_judgments"] == 5000
+
+    features = choices[0]
+    transform, vice = AffineTransform.from_pretrained(out), Vice.from_pretrained(out / "vice")
+    assert transform(features).shape == (NUM_OBJECTS, 6) and len(vice.loc_) == NUM_OBJECTS
+    assert set(pd.read_csv(out / "calibration.csv").predictor) == {"base", "aligned", "vice"}
+    for directory in (out, out / "vice"):
+        text = (directory / "README.md").read_text()
+        assert card_errors(text) == [] and str(tmp_path) not in text and "\n\n\n" not in text
+    assert ModelCard.load(out / "README.md").data.base_model == "user/encoder"
+    text = (out / "README.md").read_text()
+    assert all(name in text for name in (accuracy, cross_entropy, new, "![", "| method | uncertainty_distillation |"))
+
+    with pytest.raises(InputError, match="holds a finished teacher"):
+        fit(monkeypatch, *flags)
+
+
+@pytest.mark.parametrize("method", ["hard", "global", "glocal", "identity"])
+def test_other_methods(flags, method, tmp_path, monkeypatch):
+    local = ("--local_features", tmp_path / "features.npy") if method == "glocal" else ()
+    given = () if method == "identity" else ("--regularization", 0.05)
+    fit(monkeypatch, *flags, "--method", method, *local, *given)
+    found = results(tmp_path / "out")
+    name = "judgments/test/odd_one_out_accuracy"
+    gain = found["aligned"][name]["value"] - found["base"][name]["value"]
+    assert gain == 0 if method == "identity" else gain > 0.05
+    assert found["settings"]["method"] == method and "vice" not in found
+    assert not (tmp_path / "out" / "vice").exists()
+
+
+def test_a_given_vice_is_used_as_it_is(flags, choices, tmp_path, monkeypatch):
+    vice = Vice(**json.loads(VICE)).fit(make_judgments(choices[1][:4000], choices[2][:4000]), progress=False)
+    vice.save_pretrained(tmp_path / "my-vice")
+    fit(monkeypatch, *flags, "--vice", tmp_path / "my-vice", "--regularization", 0.05)
+    assert results(tmp_path / "out")["settings"]["vice"] == "my-vice"
+    pure = results(tmp_path / "out")["aligned"]
+    assert not (tmp_path / "out" / "vice").exists()
+    mixed = (*("--concentration", 1), *("--output_dir", tmp_path / "mixed"))
+    fit(monkeypatch, *flags, "--vice", tmp_path / "my-vice", "--regularization", 0.05, *mixed)
+    assert results(tmp_path / "mixed")["aligned"] != pure
+
+
+def test_choices_update_what_vice_expects():
+    vice, counts = np.array([[0.5, 0.3, 0.2]] * 3), np.array([[0, 1, 0], [1, 0, 1], [0, 0, 0]])
+    expected = [[0.25, 0.65, 0.1], [1.5 / 3, 0.3 / 3, 1.2 / 3], [0.5, 0.3, 0.2]]
+    np.testing.assert_allclose(posterior_mean(vice, counts, concentration=1.0), expected)
+
+
+def test_vice_of_other_objects(flags, choices, tmp_path, monkeypatch):
+    Vice(**json.loads(VICE)).fit(make_judgments(*choices[1:]), 31, progress=False).save_pretrained(
+        tmp_path / "my-vice"
+    )
+    with pytest.raises(InputError, match="knows 31 objects, but there are 30 stimuli"):
+        fit(monkeypatch, *flags, "--vice", tmp_path / "my-vice")
+    assert not (tmp_path / "out" / "vice").exists()
+
+
+def test_goes_on_where_it_was_stopped(flags, tmp_path, monkeypatch):
+    fit(monkeypatch, *flags, "--regularization", 0.05)
+    whole = results(tmp_path / "out")
+
+    def killed(run):
+        if run.epochs == 70:
+            raise KeyboardInterrupt
+        return next_epoch(run)
+
+    next_epoch = vice_module._Run.next_epoch
+    again = [*flags, "--regularization", 0.05, "--output_dir", tmp_path / "again"]
+    monkeypatch.setattr(vice_module, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+    monkeypatch.setattr(vice_module._Run, "next_epoch", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fit(monkeypatch, *again)
+    epochs = []
+    monkeypatch.setattr(vice_module._Run, "next_epoch", lambda run: epochs.append(run.epochs) or next_epoch(run))
+    fit(monkeypatch, *again)
+    assert epochs[0] == 70
+    assert results(tmp_path / "again") == whole
+    assert not (tmp_path / "again" / "unfinished").exists()
+
+
+def test_without_a_held_out_split_some_triplets_are(flags, choices, tmp_path, monkeypatch):
+    make_judgments(*choices[1:]).save_to_disk(tmp_path / "alone")
+    fit(monkeypatch, *flags, "--judgments", tmp_path / "alone", "--method", "hard", "--regularization", 0.05)
+    metric = results(tmp_path / "out")["aligned"]["alone/test/odd_one_out_accuracy"]
+    assert 550 < metric["n"] < 650 and metric["value"] > 0.4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (("--features", "nowhere.npy"), "cannot read features nowhere.npy"),
+        (("--images", "some/images"), "give either --images with --model_name_or_path, or --features"),
+        (("--vice_settings", '{"slap": 1}'), "with some of num_dimensions, spike, slab"),
+        (("--concentration", "0"), "must be positive and finite, got 0"),
+        (("--concentration", "1", "--method", "hard"), "hard takes no --concentration"),
+        (("--vice_settings", "{"), "is no JSON"),
+        (("--method", "glocal"), "takes --local_images or --local_features"),
+        (("--method", "hard", "--vice", "user/vice"), "hard takes no --vice"),
+        (("--object_folds", "1"), "must be 0, or at least 2"),
+        (("--push_to_hub", "true"), "needs --hub_model_id"),
+        (("--regularization", "-1", "--method", "hard"), "regularization must be positive"),
+    ],
+)
+def test_wrong_settings_are_named(flags, changes, message, monkeypatch):
+    with pytest.raises(InputError, match=message):
+        fit(monkeypatch, *flags, *changes)
+
+
+def test_fewer_features_than_objects(flags, choices, tmp_path, monkeypatch):
+    np.save(tmp_path / "features.npy", choices[0][:20])
+    with pytest.raises(InputError, match="points outside the 20 images"):
+        fit(monkeypatch, *flags)
+
+
+def test_a_failed_push_loses_nothing(flags, tmp_path, monkeypatch):
+    push = ("--push_to_hub", "true", "--hub_model_id", "user/teacher", "--method", "hard", "--regularization", 0.05)
+    with pytest.raises(RunError, match="is complete, but could not be shared as user/teacher"):
+        fit(monkeypatch, *flags, *push)  # the tests have no network
+    assert AffineTransform.from_pretrained(tmp_path / "out").dim == 6
+
+
+@pytest.mark.multi_process
+def test_from_pictures_and_a_table_of_names_to_the_hub(images, tiny_directory, tmp_path):
+    names = [f"{i:02d}.png" for i in range(len(images))]
+    images.add_column("filename", names).save_to_disk(tmp_path / "images")
+    rng = np.random.default_rng(0)
+    triplets = np.stack([rng.permutation(24)[:3] for _ in range(600)])
+    odd = np.where((triplets < 12).sum(1) >= 2, (triplets < 12).argmin(1), (triplets < 12).argmax(1))
+    shown = [[names[i] for i in triplet] for triplet in triplets]
+    table = pd.DataFrame(shown, columns=["image_1", "image_2", "image_3"])
+    table["odd_one_out"] = [triplet[k] for triplet, k in zip(shown, odd, strict=True)]
+    table.to_csv(tmp_path / "choices.csv", index=False)
+    flags = [
+        *("--judgments", tmp_path / "choices.csv", "--images", tmp_path / "images", "--regularization", 0.05),
+        *("--model_name_or_path", tiny_directory("dinov2"), "--output_dir", tmp_path / "out"),
+        *("--vice_settings", VICE, "--push_to_hub", "true", "--hub_model_id", f"{USER}/teacher"),
+    ]
+    with FakeHub(forbidden=[str(tmp_path), str(ROOT), str(Path.home()) + "/"]) as hub:
+        environment = {**os.environ, **hub.env(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+        run = subprocess.run(
+            [sys.executable, str(RECIPE), *map(str, flags)], capture_output=True, text=True, env=environment, cwd=ROOT
+        )
+        assert run.returncode == 0, run.stderr[-3000:]
+        code = (
+            "from hf_alignet.teacher import AffineTransform as A, Vice as V\n"
+            f"print(A.from_pretrained('{USER}/teacher').dim, len(V.from_pretrained('{USER}/teacher-vice').loc_))"
+        )
+        loaded = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=ROOT
+        )
+    dim = AffineTransform.from_pretrained(tmp_path / "out").dim
+    assert loaded.stdout.split() == [str(dim), "24"], loaded.stderr[-2000:]
