@@ -93,7 +93,8 @@ class TeacherArguments:
         metadata={"help": "Path or Hub id of a VICE to distil from. Default: one is fitted to the split train."},
     )
     vice_settings: str = field(
-        default="{}", metadata={"help": "Settings of that fit as JSON, e.g. '{\"slab\": 0.5}'; see hf_alignet.teacher.Vice."}
+        default="{}",
+        metadata={"help": "Settings of that fit as JSON, e.g. '{\"slab\": 0.5}'; see hf_alignet.teacher.Vice."},
     )
     concentration: float | None = field(
         default=None,

@@ -1,7 +1,8 @@
 import numpy as np
+import pandas as pd
 from PIL import Image
 
-from hf_alignet.analysis import curves_figure, trade_off_figure
+from hf_alignet.analysis import calibration_figure, curves_figure, trade_off_figure
 
 
 def is_drawn(file) -> bool:
@@ -19,4 +20,10 @@ def test_curves_of_several_runs(tmp_path):
 def test_more_runs_than_colours(tmp_path):
     ends = {f"run {i}": np.array([i / 20, 0.4]) for i in range(12)}
     trade_off_figure(tmp_path / "a.png", ends, (0.5, 0.3), "accuracy", "agreement")
+    assert is_drawn(tmp_path / "a.png")
+
+
+def test_calibration(tmp_path):
+    table = pd.DataFrame({"predicted": [0.1, 0.5, 0.9], "observed": [0.2, 0.4, 0.8]})
+    calibration_figure(tmp_path / "a.png", {"base": table, "aligned": table / 2})
     assert is_drawn(tmp_path / "a.png")

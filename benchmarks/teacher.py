@@ -1,0 +1,141 @@
+"""What fitting a teacher costs: one JSON line a result, each from a process of its own.
+
+- `affine`: a whole fit with λ given, to 100,000 and to 1,000,000 random triplets of 1,854 objects with 768 features
+  whose choices follow a planted transform; the ratio of the two says how little triplets cost. Beside it the matrix
+  products alone that its steps cannot do without: what a step costs at least.
+- `vice`: a step of VICE as published (100,000 triplets, 100 dimensions, 128 triplets a step), beside the same step by
+  autograd; and a step with all triplets.
+
+    OMP_NUM_THREADS=1 python benchmarks/teacher.py
+"""
+
+import argparse
+import json
+import math
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import psutil
+import torch
+
+from hf_alignet.teacher import AffineTeacher, Vice
+from hf_alignet.teacher.vice import _Run
+
+NUM_OBJECTS, NUM_FEATURES, NUM_DIMENSIONS, BATCH = 1854, 768, 100, 128
+REGULARIZATION = 0.1
+FEW, MANY = 100_000, 1_000_000
+VICE_STEPS = 200
+
+
+def timed(action: Callable[[], object]) -> dict[str, float]:
+    wall, cpu = time.perf_counter(), time.process_time()
+    action()
+    return {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
+
+
+def planted_choices(number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features like an encoder's, whose directions differ in variance, and choices that follow some directions."""
+    features = rng.normal(size=(NUM_OBJECTS, NUM_FEATURES)) / np.sqrt(1 + np.arange(NUM_FEATURES))
+    triplets = np.stack([rng.permutation(NUM_OBJECTS)[:3] for _ in range(number)])
+    seen = 0.9 * features[:, :60] * np.sqrt(1 + np.arange(60))
+    a, b, c = (seen[triplets[:, i]] for i in range(3))
+    logits = 0.2 * np.stack([(a * b).sum(1), (a * c).sum(1), (b * c).sum(1)], axis=1)
+    pair = (logits + rng.gumbel(size=logits.shape)).argmax(1)
+    return features.astype(np.float32), triplets, np.eye(3)[pair]
+
+
+def affine(number: int) -> dict[str, float]:
+    features, triplets, choices = planted_choices(number, np.random.default_rng(0))
+    teacher = AffineTeacher("hard", REGULARIZATION)
+    before = psutil.Process().memory_info().rss
+    result = timed(lambda: teacher.fit(features, triplets, choices, progress=False))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    steps = len(teacher.history_)
+    z, square = torch.from_numpy(features), torch.eye(NUM_FEATURES)
+
+    def products() -> None:
+        for _ in range(steps):
+            similarities = (z @ square) @ z.T
+            z.T @ (similarities @ z)
+
+    products()
+    floor = timed(products)["cpu_s"]
+    return {"triplets": number, **result, "steps": steps, "products_cpu_s": floor, "peak_mb": (peak - before) / 1e6}
+
+
+def vice(batch_size: int | None) -> dict[str, float | int | None]:
+    rng = np.random.default_rng(0)
+    triplets = np.stack([rng.permutation(NUM_OBJECTS)[:3] for _ in range(FEW)])
+    counts = np.eye(3, dtype=np.int64)[rng.integers(0, 3, FEW)]
+    settings = Vice(num_dimensions=NUM_DIMENSIONS, batch_size=batch_size, learning_rate=1e-3, initial_scale=None)
+    run = _Run(settings, triplets, counts, NUM_OBJECTS)
+    steps = VICE_STEPS if batch_size else 20
+
+    def several() -> None:
+        done = 0
+        while done < steps:
+            for slope in run.evidence.slopes(run.generator):
+                run._step(slope)
+                done += 1
+                if done == steps:
+                    break
+
+    several()
+    result = timed(several)
+    found: dict[str, float | int | None] = {"batch_size": batch_size, "ms_a_step": 1e3 * result["cpu_s"] / steps}
+    return found | ({"autograd_ms_a_step": autograd_step(triplets, steps)} if batch_size else {})
+
+
+def autograd_step(triplets: np.ndarray, steps: int) -> float:
+    """CPU milliseconds of the published step as one would write it: losses, backward, Adam."""
+    loc = torch.nn.Parameter(torch.randn(NUM_OBJECTS, NUM_DIMENSIONS) * 0.14)
+    log_scale = torch.nn.Parameter(torch.full_like(loc, -7.0))
+    adam = torch.optim.Adam([loc, log_scale], lr=1e-3)
+    rows = torch.from_numpy(triplets[: BATCH * steps].reshape(-1, BATCH, 3))
+
+    def step(batch: torch.Tensor) -> None:
+        draw = loc + log_scale.exp() * torch.randn_like(loc)
+        a, b, c = draw.relu()[batch].unbind(1)
+        logits = torch.stack([(a * b).sum(1), (a * c).sum(1), (b * c).sum(1)], 1)
+        log_q = torch.distributions.Normal(loc, log_scale.exp()).log_prob(draw).sum()
+        spike, slab = (torch.distributions.Normal(0, s).log_prob(draw) + math.log(0.5) for s in (0.25, 1.0))
+        loss = -logits.log_softmax(1)[:, 0].mean() + (log_q - torch.logaddexp(spike, slab).sum()) / len(triplets)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+
+    step(rows[0])
+    return 1e3 * timed(lambda: [step(batch) for batch in rows])["cpu_s"] / steps
+
+
+PARTS: dict[str, Callable[[], dict]] = {
+    "affine_few": lambda: affine(FEW),
+    "affine_many": lambda: affine(MANY),
+    "vice_batch": lambda: vice(BATCH),
+    "vice_all": lambda: vice(None),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=PARTS, help="one result, in this process")
+    part = parser.parse_args().part
+    if part is not None:
+        torch.set_num_threads(1)
+        print(json.dumps({"benchmark": f"teacher/{part}", "threads": 1, **PARTS[part]()}), flush=True)
+        return
+    results = {}
+    for name in PARTS:
+        run = subprocess.run([sys.executable, __file__, "--part", name], check=True, stdout=subprocess.PIPE, text=True)
+        results[name] = json.loads(run.stdout)
+        print(run.stdout.strip(), flush=True)
+    few, many = results["affine_few"]["cpu_s"], results["affine_many"]["cpu_s"]
+    print(json.dumps({"benchmark": "teacher/affine_growth", "cpu_ratio": many / few}))
+
+
+if __name__ == "__main__":
+    main()

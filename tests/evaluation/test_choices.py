@@ -1,0 +1,76 @@
+"""Accuracy, cross-entropy, temperature and calibration of predicted choices, against loops over single choices."""
+
+import math
+
+import numpy as np
+import pytest
+
+from hf_alignet.errors import InputError
+from hf_alignet.evaluation import choice_accuracy, choice_cross_entropy, fit_temperature, reliability
+
+
+@pytest.fixture
+def predicted() -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (2000, 3), and counts of choices that follow them, some triplets judged three times, some never."""
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet([1.0, 1.0, 1.0], 2000)
+    return probabilities, np.stack(
+        [rng.multinomial(k, p) for k, p in zip([0, 1, 1, 3] * 500, probabilities, strict=True)]
+    )
+
+
+def test_measures_equal_a_loop_over_choices(predicted):
+    probabilities, counts = predicted
+    hits, surprises = [], []
+    for row, times in zip(probabilities, counts, strict=True):
+        for pair in np.repeat(np.arange(3), times):
+            hits.append(row[pair] == row.max())
+            surprises.append(-math.log(row[pair]))
+    accuracy, cross_entropy = choice_accuracy(probabilities, counts), choice_cross_entropy(probabilities, counts)
+    assert accuracy["value"] == pytest.approx(np.mean(hits)) and accuracy["n"] == len(hits) == 2500
+    assert cross_entropy["value"] == pytest.approx(np.mean(surprises))
+    half = 1.959964 * np.std(surprises) / math.sqrt(len(surprises))
+    assert cross_entropy["ci95"] == pytest.approx([np.mean(surprises) - half, np.mean(surprises) + half], abs=1e-6)
+    assert cross_entropy["chance"] == pytest.approx(math.log(3))
+
+
+def test_which_pair_is_which():
+    scores = np.array([[3.0, 1.0, 2.0]])
+    assert choice_accuracy(scores, np.array([[4, 0, 0]]))["value"] == 1
+    assert choice_accuracy(scores, np.array([[0, 1, 3]]))["value"] == 0
+
+
+def test_ties_are_wrong_and_impossible_choices_cost_everything():
+    assert choice_accuracy(np.full((1, 3), 1 / 3), np.array([[1, 0, 0]]))["value"] == 0
+    assert choice_cross_entropy(np.array([[1.0, 0.0, 0.0]]), np.array([[0, 1, 0]]))["value"] == math.inf
+    assert choice_cross_entropy(np.array([[1.0, 0.0, 0.0]]), np.array([[2, 0, 0]]))["value"] == 0
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 0.7, 500.0])
+def test_the_temperature_of_simulated_people_is_found(temperature):
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(20_000, 3))
+    chosen = (logits + rng.gumbel(size=logits.shape)).argmax(1)
+    similarities = (temperature * logits + 10 * temperature).astype(np.float32)  # an offset changes nothing
+    assert fit_temperature(similarities, np.eye(3, dtype=int)[chosen]) == pytest.approx(temperature, rel=0.05)
+
+
+def test_reliability_of_true_probabilities_is_the_diagonal(predicted):
+    probabilities, counts = predicted
+    table = reliability(probabilities, counts)
+    assert table.n.sum() == 3 * counts.sum() and len(table) == 20
+    assert table.n.between(300, 450).all()
+    assert (table.predicted.diff().dropna() > 0).all()
+    error = np.sqrt(table.predicted * (1 - table.predicted) / table.n)
+    assert ((table.observed - table.predicted).abs() < 4 * error + 1e-3).all()
+    wrong = reliability(probabilities, np.roll(counts, 1, axis=1))
+    assert (wrong.observed - wrong.predicted).abs().max() > 0.3
+
+
+def test_what_cannot_be_measured_is_refused():
+    with pytest.raises(InputError, match="no choices"):
+        choice_accuracy(np.ones((2, 3)), np.zeros((2, 3), int))
+    with pytest.raises(InputError, match="scores of triplet 1 are not finite"):
+        choice_accuracy(np.array([[1, 2, 3], [0, np.nan, 0]]), np.ones((2, 3), int))
+    with pytest.raises(InputError, match="all the same|no temperature"):
+        fit_temperature(np.ones((2, 3), np.float32), np.ones((2, 3), int))
