@@ -11,12 +11,11 @@ from hf_alignet.evaluation import choice_accuracy, choice_cross_entropy, fit_tem
 
 @pytest.fixture
 def predicted() -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (2000, 3), and counts of choices that follow them, some triplets judged three times, some never."""
+    """Probabilities (2000, 3), and counts of choices that follow them; some triplets are judged thrice, some never."""
     rng = np.random.default_rng(0)
     probabilities = rng.dirichlet([1.0, 1.0, 1.0], 2000)
-    return probabilities, np.stack(
-        [rng.multinomial(k, p) for k, p in zip([0, 1, 1, 3] * 500, probabilities, strict=True)]
-    )
+    judged = [0, 1, 1, 3] * 500
+    return probabilities, np.stack([rng.multinomial(k, p) for k, p in zip(judged, probabilities, strict=True)])
 
 
 def test_measures_equal_a_loop_over_choices(predicted):

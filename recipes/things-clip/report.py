@@ -1,0 +1,124 @@
+"""What the teacher of this folder knows besides choices: what is similar, when people hesitate, what more data do.
+
+Reads what `recipes/fit_teacher.py` wrote, and, from a folder of THINGS files (see README.md beside this file), the
+choices, the features, a similarity matrix of 48 objects that people judged in every combination, triplets that many
+people judged, and the published VICE embedding for comparison. Writes `report.json` beside the teacher.
+
+    python recipes/things-clip/report.py --data path/to/things --teacher outputs/things-clip
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from datasets import Dataset
+from scipy.stats import spearmanr
+
+from hf_alignet.evaluation import choice_accuracy, choice_cross_entropy
+from hf_alignet.files import write_json
+from hf_alignet.judgments import load_judgments, noise_ceilings_from_shares
+from hf_alignet.similarity import choice_log_probabilities, entropy, triplet_similarities
+from hf_alignet.teacher import AffineTransform, Vice, pair_counts
+
+NUM_OBJECTS = 1854
+SHARES = (1 / 4, 1 / 2)  # of the training choices; all of them make the VICE at hand
+BOOTSTRAPS = 1000
+
+
+def rank_correlation(x: np.ndarray, y: np.ndarray, draw: Callable[[np.random.Generator], np.ndarray]) -> dict:
+    """Spearman's ρ of two vectors, its 95 % bootstrap interval, and their length; `draw` gives rows of a resample."""
+    rng = np.random.default_rng(0)
+    found = [spearmanr(x[rows], y[rows])[0] for rows in (draw(rng) for _ in range(BOOTSTRAPS))]
+    return {"value": spearmanr(x, y)[0], "ci95": np.nanpercentile(found, [2.5, 97.5]).tolist(), "n": len(x)}
+
+
+def against_judged_similarity(matrix: np.ndarray, dissimilarity: np.ndarray) -> dict:
+    """Over pairs of different objects, with intervals over objects."""
+    pairs = np.stack(np.triu_indices(len(matrix), 1))
+    position = np.zeros(matrix.shape, int)
+    position[tuple(pairs)] = position[tuple(pairs[::-1])] = np.arange(pairs.shape[1])
+
+    def draw(rng: np.random.Generator) -> np.ndarray:
+        drawn = rng.integers(len(matrix), size=len(matrix))[pairs]
+        return position[drawn[0], drawn[1]][drawn[0] != drawn[1]]
+
+    return rank_correlation(matrix[tuple(pairs)], -dissimilarity[tuple(pairs)], draw)
+
+
+def against_hesitation(probabilities: np.ndarray, modal_share: np.ndarray) -> dict:
+    """Entropy of choices against people's 1 - modal share.
+
+    The published shares are of the most frequent choice alone; were the rest evenly divided, people's entropy would
+    fall with it strictly, so that the ranks are those of the entropy.
+    """
+    entropies = entropy(torch.from_numpy(probabilities).log()).numpy()
+    return rank_correlation(entropies, 1 - modal_share, lambda rng: rng.integers(len(entropies), size=len(entropies)))
+
+
+def by_dot_product(embedding: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    vectors = torch.from_numpy(embedding).float()
+    return lambda rows: choice_log_probabilities(triplet_similarities(vectors, torch.from_numpy(rows))).exp().numpy()
+
+
+def measures(probabilities: np.ndarray, counts: np.ndarray) -> dict[str, float]:
+    return {
+        "accuracy": choice_accuracy(probabilities, counts)["value"],
+        "cross_entropy": choice_cross_entropy(probabilities, counts)["value"],
+    }
+
+
+def learning_curve(vice: Vice, train: Dataset, triplets: np.ndarray, counts: np.ndarray) -> list[dict]:
+    """VICE fitted to shares of the choices that the one at hand was fitted to, and that one."""
+    rows = np.random.default_rng(0).permutation(len(train))
+    parts = [rows[: int(share * len(rows))] for share in SHARES]
+    fitted = [Vice(**vice.settings()).fit(train.select(np.sort(part)), NUM_OBJECTS) for part in parts]
+    return [
+        {"choices": size, "dimensions": one.loc_.shape[1], **measures(one.choice_probabilities(triplets), counts)}
+        for size, one in zip([*map(len, parts), len(rows)], [*fitted, vice], strict=True)
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the THINGS files")
+    parser.add_argument("--teacher", type=Path, default=Path("outputs/things-clip"), help="output of fit_teacher.py")
+    arguments = parser.parse_args()
+    data: Path = arguments.data
+    vice, transform = (
+        kind.from_pretrained(arguments.teacher / at) for kind, at in ((Vice, "vice"), (AffineTransform, ""))
+    )
+    features = np.load(data / "clip_vitb32_things_images_uid_order.npy")
+    published = np.load(data / "vice_42d_uid_order.npy")
+    splits = load_judgments(str(data / "things_human_triplets.npz"), num_images=NUM_OBJECTS)
+    triplets, counts = pair_counts(splits["test"])
+
+    predictors = {
+        "vice": vice.choice_probabilities,
+        "transform": by_dot_product(transform(features)),
+        "published_vice_mean": by_dot_product(published),
+    }
+    report: dict = {"vice_dimensions": vice.loc_.shape[1]}
+    report["test"] = {name: measures(predict(triplets), counts) for name, predict in predictors.items()}
+    objects = pd.read_csv(data / "RDM48_order.csv")["uid_index"].to_numpy()
+    report["rdm48"] = against_judged_similarity(vice.similarity_matrix(objects), np.load(data / "RDM48.npy"))
+
+    repeated = pd.read_csv(data / "repeated_triplets_prop_max.csv")
+    rows = repeated[["id_lo", "id_mid", "id_hi"]].to_numpy()
+    for raters, kept in (("all", repeated.n_per_triplet > 0), ("90 or more", repeated.n_per_triplet >= 90)):
+        report[f"hesitation, {raters} raters"] = {
+            name: against_hesitation(predict(rows[kept]), repeated.prop_max[kept].to_numpy())
+            for name, predict in predictors.items()
+        }
+    shares, raters = repeated.prop_max.to_numpy(), repeated.n_per_triplet.to_numpy()
+    report["noise_ceilings"] = noise_ceilings_from_shares(shares, raters)
+    report["learning_curve"] = learning_curve(vice, splits["train"], triplets, counts)
+    write_json(arguments.teacher / "report.json", report)
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()
