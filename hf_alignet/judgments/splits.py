@@ -8,6 +8,7 @@ a share h of the objects keeps about h³ of the triplets for testing, and (1 - h
 
 import numpy as np
 from datasets import Dataset, DatasetDict
+from sklearn.model_selection import KFold
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments.rows import TRIPLET, column, distinct_triplets, lists_of_three, select_rows
@@ -57,12 +58,17 @@ def split_by_object(judgments: Dataset, num_objects: int, held_out: float = 1 / 
 def object_folds(num_objects: int, k: int, seed: int = 0) -> np.ndarray:
     """Fold of every object, (num_objects,) int64 in [0, k): a random partition into folds whose sizes differ by one.
 
+    They are scikit-learn's, as in gLocal, whose folds are those of seed 42.
+
     Raises:
         InputError: there are fewer than two folds, or not three objects for each.
     """
     if k < 2 or num_objects < 3 * k:
         raise InputError(f"{num_objects} objects cannot make {k} folds: at least 2, each of at least 3 objects")
-    return np.random.default_rng(seed).permutation(np.arange(num_objects) % k)
+    folds = np.empty(num_objects, np.int64)
+    for number, (_, held_out) in enumerate(KFold(k, shuffle=True, random_state=seed).split(folds)):
+        folds[held_out] = number
+    return folds
 
 
 def triplets_within(triplets: np.ndarray, is_member: np.ndarray) -> np.ndarray:
