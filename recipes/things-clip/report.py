@@ -10,6 +10,7 @@ people judged, and the published VICE embedding for comparison. Writes `report.j
 import argparse
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,10 @@ import torch
 from datasets import Dataset
 from scipy.stats import spearmanr
 
-from hf_alignet.evaluation import choice_accuracy, choice_cross_entropy
+from hf_alignet.evaluation import choice_accuracy, choice_cross_entropy, dot_product_choices, vice_choices
 from hf_alignet.files import write_json
 from hf_alignet.judgments import load_judgments, noise_ceilings_from_shares
-from hf_alignet.similarity import choice_log_probabilities, entropy, triplet_similarities
+from hf_alignet.similarity import entropy
 from hf_alignet.teacher import AffineTransform, Vice, pair_counts
 
 NUM_OBJECTS = 1854
@@ -49,25 +50,20 @@ def against_judged_similarity(matrix: np.ndarray, dissimilarity: np.ndarray) -> 
     return rank_correlation(matrix[tuple(pairs)], -dissimilarity[tuple(pairs)], draw)
 
 
-def against_hesitation(probabilities: np.ndarray, modal_share: np.ndarray) -> dict:
+def against_hesitation(log_probabilities: np.ndarray, modal_share: np.ndarray) -> dict:
     """Entropy of choices against people's 1 - modal share.
 
     The published shares are of the most frequent choice alone; were the rest evenly divided, people's entropy would
     fall with it strictly, so that the ranks are those of the entropy.
     """
-    entropies = entropy(torch.from_numpy(probabilities).log()).numpy()
+    entropies = entropy(torch.from_numpy(log_probabilities)).numpy()
     return rank_correlation(entropies, 1 - modal_share, lambda rng: rng.integers(len(entropies), size=len(entropies)))
 
 
-def by_dot_product(embedding: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    vectors = torch.from_numpy(embedding).float()
-    return lambda rows: choice_log_probabilities(triplet_similarities(vectors, torch.from_numpy(rows))).exp().numpy()
-
-
-def measures(probabilities: np.ndarray, counts: np.ndarray) -> dict[str, float]:
+def measures(predicted: np.ndarray, counts: np.ndarray) -> dict[str, float]:
     return {
-        "accuracy": choice_accuracy(probabilities, counts)["value"],
-        "cross_entropy": choice_cross_entropy(probabilities, counts)["value"],
+        "accuracy": choice_accuracy(predicted, counts)["value"],
+        "cross_entropy": choice_cross_entropy(predicted, counts)["value"],
     }
 
 
@@ -77,7 +73,7 @@ def learning_curve(vice: Vice, train: Dataset, triplets: np.ndarray, counts: np.
     parts = [rows[: int(share * len(rows))] for share in SHARES]
     fitted = [Vice(**vice.settings()).fit(train.select(np.sort(part)), NUM_OBJECTS) for part in parts]
     return [
-        {"choices": size, "dimensions": one.loc_.shape[1], **measures(one.choice_probabilities(triplets), counts)}
+        {"choices": size, "dimensions": one.loc_.shape[1], **measures(vice_choices(one, triplets), counts)}
         for size, one in zip([*map(len, parts), len(rows)], [*fitted, vice], strict=True)
     ]
 
@@ -97,9 +93,9 @@ def main() -> None:
     triplets, counts = pair_counts(splits["test"])
 
     predictors = {
-        "vice": vice.choice_probabilities,
-        "transform": by_dot_product(transform(features)),
-        "published_vice_mean": by_dot_product(published),
+        "vice": partial(vice_choices, vice),
+        "transform": partial(dot_product_choices, transform(features)),
+        "published_vice_mean": partial(dot_product_choices, published),
     }
     report: dict = {"vice_dimensions": vice.loc_.shape[1]}
     report["test"] = {name: measures(predict(triplets), counts) for name, predict in predictors.items()}
