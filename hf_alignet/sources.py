@@ -1,11 +1,17 @@
 """Opens data that is named by a local path or a Hub id, and says clearly why when that fails."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from datasets import Dataset, DatasetDict, get_dataset_config_names, load_dataset, load_from_disk
+from huggingface_hub import hf_hub_download
+from safetensors import SafetensorError
 
 from hf_alignet.errors import InputError
+
+Shared = TypeVar("Shared")
 
 
 def load_splits(path_or_id: str, config: str) -> DatasetDict:
@@ -54,6 +60,33 @@ def hub_id(name: str | None) -> str | None:
     return name if name and name.count("/") == 1 else None
 
 
+def load_shared(load: Callable[..., Shared], path_or_id: str | Path, what: str, **options: Any) -> Shared:
+    """What a `from_pretrained` of huggingface_hub's mixin loads, with a clear error where it cannot.
+
+    Args:
+        load: the mixin's method.
+        path_or_id: a directory, or a Hub id, optionally with `@revision`.
+        what: is loaded, for the message.
+        **options: of the method.
+
+    Raises:
+        InputError: it is not there, or is something else.
+    """
+    name, revision = split_revision(str(path_or_id))
+    if revision is not None:
+        options["revision"] = revision
+    try:
+        return load(name, **options)
+    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+        raise InputError(f"cannot load {what} from {str(path_or_id)!r}: {error}") from error
+
+
+def shared_file(path_or_id: str, file: str, **download: Any) -> Path:
+    """A file of a directory, or of a repository of the Hub, downloaded if need be."""
+    directory = Path(path_or_id)
+    return directory / file if directory.is_dir() else Path(hf_hub_download(path_or_id, file, **download))
+
+
 def load_matrix(path: str, what: str) -> np.ndarray:
     """The matrix of numbers (n, p) in a `.npy` file, memory-mapped.
 
@@ -66,8 +99,8 @@ def load_matrix(path: str, what: str) -> np.ndarray:
     """
     try:
         matrix = np.load(Path(path).expanduser(), mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {what} {path}: {error}") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"cannot read {what} {path}, which must be a .npy file of numbers: {error}") from error
     if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or matrix.dtype.kind not in "fiu":
         raise InputError(f"{path} must hold {what} as one matrix of numbers (n, p)")
     return matrix

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 from huggingface_hub import create_repo, upload_folder
 from huggingface_hub.errors import HfHubHTTPError
 
@@ -29,15 +29,17 @@ from hf_alignet.analysis import calibration_figure
 from hf_alignet.cli import parse, run
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.evaluation import Metric, Predictions, base_temperature, comparison_table, predictors
+from hf_alignet.evaluation.teachers import draw_folds, predict_new_objects
 from hf_alignet.files import write_json
 from hf_alignet.hub import public_name
-from hf_alignet.judgments import load_judgments, object_folds, objects_within, split_by_triplet
+from hf_alignet.judgments import load_judgments, shared_triplets, split_by_triplet
 from hf_alignet.sources import split_revision
 from hf_alignet.teacher import FittedTeacher, fit_teacher, pair_counts
 from hf_alignet.teacher.arguments import StimulusArguments, TeacherArguments
 from hf_alignet.teacher.stimuli import load_local_features, load_stimuli
 
 HELD_OUT_SHARE = 0.1
+SHARED = ["README.md", "config.json", "model.safetensors", "results.json", "selection.csv", "calibration.*"]
 
 logger = logging.getLogger("fit_teacher")
 
@@ -50,35 +52,28 @@ def load_splits(stimuli: StimulusArguments, names: list[str] | None, num_objects
     if len(splits) == 1:
         logger.warning("no held-out split: measuring on %.0f %% of the triplets", 100 * HELD_OUT_SHARE)
         return split_by_triplet(splits["train"], HELD_OUT_SHARE, seed)
+    for name in splits.keys() - {"train"}:
+        if shared := shared_triplets(splits["train"], splits[name]):
+            logger.warning("%d triplets of the split %s are also in train, so they are not held out", shared, name)
     return splits
 
 
-def predict_new_objects(
-    features: np.ndarray,
-    splits: DatasetDict,
-    arguments: TeacherArguments,
-    checkpoint: Path,
-    local_features: np.ndarray | None,
-) -> Predictions:
-    """Predictions for objects that nothing was fitted to, VICE included: everything is fitted anew in each fold."""
-    predictions = Predictions()
-    folds = object_folds(len(features), arguments.object_folds, arguments.seed)
-    for fold in range(arguments.object_folds):
-        logger.info("fold %d of %d of the objects is left out", fold + 1, arguments.object_folds)
-        is_old = folds != fold
-        train = objects_within(splits["train"], is_old)
-        teacher = fit_teacher(features[is_old], train, arguments, checkpoint / f"fold{fold}", local_features)
-        teacher.vice = None  # it knows nothing of other objects
-        found = predictors(features[~is_old], teacher, base_temperature(features[is_old], train))
-        for judgments in splits.values():
-            predictions.add(found, objects_within(judgments, ~is_old))
-    return predictions
-
-
 def save(
-    directory: Path, teacher: FittedTeacher, measured: dict[str, Predictions], provenance: dict[str, Any]
+    directory: Path,
+    teacher: FittedTeacher,
+    measured: dict[str, Predictions],
+    provenance: dict[str, Any],
+    names: list[str],
 ) -> None:
-    """Writes everything but a VICE that was given; `results.json` last, as the sign that all is there."""
+    """Writes everything but a VICE that was given; `results.json` last, as the sign that all is there.
+
+    Args:
+        directory: where.
+        teacher: what was fitted.
+        measured: predictions by prefix of the names of their metrics.
+        provenance: facts of where it comes from, for the card.
+        names: under which the transform, and VICE, will be found on the Hub, if they will.
+    """
     results: dict[str, dict[str, Metric]] = {}
     for prefix, predictions in measured.items():
         for predictor, metrics in predictions.measure(prefix).items():
@@ -90,59 +85,79 @@ def save(
     pd.concat(reliability, names=["predictor"]).droplevel(1).to_csv(directory / "calibration.csv")
     calibration_figure(directory / "calibration.png", reliability)
     teacher.transform.info.update(provenance)
-    teacher.transform.save_pretrained(directory, model_card_kwargs={"table": table, "has_figure": True})
+    card = {"repo_id": names[0] if names else None, "table": table, "has_figure": True}
+    teacher.transform.save_pretrained(directory, model_card_kwargs=card)
     if teacher.vice is not None and provenance["vice"] is None:
-        teacher.vice.save_pretrained(directory / "vice", model_card_kwargs={"info": provenance})
+        card = {"repo_id": names[1] if names else None, "info": provenance}
+        teacher.vice.save_pretrained(directory / "vice", model_card_kwargs=card)
     write_json(directory / "results.json", {**results, "settings": teacher.transform.info})
     logger.info("\n%s\n\nThe teacher is in %s", table, directory)
 
 
-def share(directory: Path, teacher: FittedTeacher, arguments: TeacherArguments) -> None:
-    """Uploads the transform with its results, and VICE to a repository beside it."""
-    name, private = str(arguments.hub_model_id), arguments.hub_private_repo
+def repositories(arguments: TeacherArguments) -> list[str]:
+    """Where the transform goes, and the VICE if one is fitted."""
+    name = str(arguments.hub_model_id)
+    has_vice = arguments.method == "uncertainty_distillation" and arguments.vice is None
+    return [name, f"{name}-vice"] if has_vice else [name]
+
+
+def share(directory: Path, arguments: TeacherArguments) -> None:
+    """Uploads what was made, and nothing else that may lie in the directory."""
     try:
-        repo = create_repo(name, private=private, exist_ok=True)
-        upload_folder(repo_id=repo.repo_id, folder_path=directory, ignore_patterns=["vice/*"])
-        if teacher.vice is not None and arguments.vice is None:
-            repo = create_repo(f"{name}-vice", private=private, exist_ok=True)
-            upload_folder(repo_id=repo.repo_id, folder_path=directory / "vice")
+        for repository, folder in zip(repositories(arguments), (directory, directory / "vice"), strict=False):
+            upload_folder(repo_id=repository, folder_path=folder, allow_patterns=SHARED)
     except (HfHubHTTPError, OSError) as error:
-        raise RunError(f"{directory} is complete, but could not be shared as {name}: {error}") from error
+        raise RunError(
+            f"{directory} is complete, but could not be shared: {error}. Try again with `hf upload {repository} "
+            f"{folder} --include {' '.join(SHARED)}`"
+        ) from error
 
 
 def main() -> None:
     stimuli, arguments = parse([StimulusArguments, TeacherArguments], description=__doc__)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     directory = Path(arguments.output_dir)
     unfinished = directory / "unfinished"
     if (directory / "results.json").exists():
         raise InputError(f"{directory} holds a finished teacher: remove it, or give another --output_dir")
+    try:
+        unfinished.mkdir(parents=True, exist_ok=True)
+        for repository in repositories(arguments) if arguments.push_to_hub else []:
+            create_repo(repository, private=arguments.hub_private_repo, exist_ok=True)
+    except (HfHubHTTPError, OSError) as error:
+        raise InputError(f"cannot write to where the teacher should go: {error}") from error
 
     features, names = load_stimuli(stimuli, arguments, unfinished / "features")
     local_features = load_local_features(stimuli, arguments, unfinished / "local_features")
     splits = load_splits(stimuli, names, len(features), arguments.seed)
+    number = arguments.object_folds
+    folds = draw_folds(splits, len(features), number, arguments.seed) if number else None
     teacher = fit_teacher(features, splits["train"], arguments, unfinished, local_features)
 
     judged = public_name(str(stimuli.judgments))
     name = stimuli.dataset_name or split_revision(judged)[0].split("/")[-1].partition(".")[0]
     found = predictors(features, teacher, base_temperature(features, splits["train"]))
     measured = {f"{name}/{split}": Predictions.of(found, splits[split]) for split in splits if split != "train"}
-    if arguments.object_folds:
-        new_objects = predict_new_objects(features, splits, arguments, unfinished, local_features)
-        measured[f"{name}/new_objects"] = new_objects
+    if folds is not None:
+
+        def fit(features: np.ndarray, judgments: Dataset, fold: int) -> FittedTeacher:
+            return fit_teacher(features, judgments, arguments, unfinished / f"fold{fold}", local_features)
+
+        measured[f"{name}/new_objects"] = predict_new_objects(features, splits, folds, fit)
     provenance = {
         "base_model": public_name(stimuli.model_name_or_path) if stimuli.model_name_or_path else None,
         "judgments": judged,
         "stimuli": public_name(str(stimuli.images or stimuli.features)),
-        "vice": public_name(arguments.vice) if arguments.vice else None,
-        "concentration": arguments.concentration,
         "num_train_judgments": int(pair_counts(splits["train"])[1].sum()),
+        "vice": public_name(arguments.vice) if arguments.vice else None,
+        "vice_converged": teacher.vice.converged_ if teacher.vice is not None else None,
+        "concentration": arguments.concentration,
     }
-    directory.mkdir(parents=True, exist_ok=True)
-    save(directory, teacher, measured, provenance)
-    shutil.rmtree(unfinished, ignore_errors=True)
+    save(directory, teacher, measured, provenance, repositories(arguments) if arguments.push_to_hub else [])
+    shutil.rmtree(unfinished)
     if arguments.push_to_hub:
-        share(directory, teacher, arguments)
+        share(directory, arguments)
 
 
 if __name__ == "__main__":

@@ -70,6 +70,8 @@ class StimulusArguments:
             raise InputError("give either --images with --model_name_or_path, or --features")
         if self.images is not None and self.model_name_or_path is None:
             raise InputError("--images need --model_name_or_path: the model that embeds them")
+        if self.features is not None and self.pooling != "auto":
+            raise InputError("--pooling is of a model that embeds images; --features are taken as they are")
 
 
 @dataclass
@@ -137,6 +139,8 @@ class TeacherArguments:
                 raise InputError(f"--method {self.method} takes no --{flag}; uncertainty_distillation does")
         if self.concentration is not None and not 0 < self.concentration < math.inf:
             raise InputError(f"--concentration must be positive and finite, got {self.concentration}")
+        if self.vice_settings != "{}" and (self.vice is not None or self.method != "uncertainty_distillation"):
+            raise InputError("--vice_settings are of a VICE that is fitted: there is none to fit")
         if self.object_folds == 1 or self.object_folds < 0:
             raise InputError(f"--object_folds must be 0, or at least 2, got {self.object_folds}")
         if self.vice is not None and self.object_folds:

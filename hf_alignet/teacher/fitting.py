@@ -46,13 +46,14 @@ def fit_teacher(
         return FittedTeacher(AffineTransform.identity(features.shape[1]))
     progress = not arguments.disable_tqdm
     triplets, observed, weights = observed_choices(judgments)
+    teacher = AffineTeacher(arguments.method, arguments.regularization, random_state=arguments.seed)
+    teacher.check(features, triplets, observed, weights, local_features)  # before VICE takes its minutes
     vice, probabilities = None, observed
     if arguments.method == "uncertainty_distillation":
         vice = _vice(judgments, len(features), arguments, checkpoint)
         probabilities = vice.choice_probabilities(triplets)
         if arguments.concentration is not None:
             probabilities = posterior_mean(probabilities, observed * weights[:, None], arguments.concentration)
-    teacher = AffineTeacher(arguments.method, arguments.regularization, random_state=arguments.seed)
     teacher.fit(features, triplets, probabilities, weights, local_features, observed, progress)
     return FittedTeacher(teacher.transform_, vice, teacher.selection_)
 

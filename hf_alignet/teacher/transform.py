@@ -12,13 +12,12 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin, hf_hub_download
-from safetensors import SafetensorError
+from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hf_alignet.errors import InputError
-from hf_alignet.sources import split_revision
+from hf_alignet.sources import load_shared, shared_file
 from hf_alignet.templates import TAGS, card_links, render_card
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
@@ -170,15 +169,7 @@ class AffineTransform(nn.Module, ModelHubMixin):
         Raises:
             InputError: there is no transform.
         """
-        name, revision = split_revision(str(pretrained_model_name_or_path))
-        if revision is not None:
-            kwargs["revision"] = revision
-        try:
-            return super().from_pretrained(name, **kwargs)
-        except (OSError, ValueError, TypeError, SafetensorError) as error:
-            raise InputError(
-                f"cannot load a transform from {str(pretrained_model_name_or_path)!r}: {error}"
-            ) from error
+        return load_shared(super().from_pretrained, pretrained_model_name_or_path, "a transform", **kwargs)
 
     def push_to_hub(self, repo_id: str, *, model_card_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> str:
         """Uploads `config.json`, `model.safetensors` and a card; arguments are those of `ModelHubMixin`."""
@@ -208,7 +199,4 @@ class AffineTransform(nn.Module, ModelHubMixin):
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, info: dict[str, Any] | None = None, **download: Any) -> Self:
-        file = Path(model_id) / WEIGHTS_FILE
-        if not Path(model_id).is_dir():
-            file = Path(hf_hub_download(model_id, WEIGHTS_FILE, **download))
-        return cls(**load_file(file), info=info)
+        return cls(**load_file(shared_file(model_id, WEIGHTS_FILE, **download)), info=info)

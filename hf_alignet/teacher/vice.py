@@ -10,23 +10,27 @@ import hashlib
 import inspect
 import json
 import logging
+import math
 import os
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
 from datasets import Dataset
-from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin, hf_hub_download
-from safetensors import safe_open
+from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.similarity import choice_log_probabilities, triplet_similarities
+from hf_alignet.sources import load_shared, shared_file
 from hf_alignet.teacher.choices import pair_counts
 from hf_alignet.teacher.evidence import AllChoices, Evidence, ShuffledChoices, Slope
 from hf_alignet.teacher.posterior import Posterior, SpikeAndSlab
@@ -87,12 +91,12 @@ class Vice(ModelHubMixin):
         spike_share: float = 0.5,
         min_objects: int = 5,
         batch_size: int | None = None,
-        learning_rate: float = 0.05,
+        learning_rate: float = 0.1,
         initial_scale: float | None = 0.2,
         max_epochs: int = 2000,
         burn_in: int = 500,
         window: int = 200,
-        settle: int = 200,
+        settle: int = 400,
         random_state: int = 0,
     ):
         self.num_dimensions = num_dimensions
@@ -126,9 +130,11 @@ class Vice(ModelHubMixin):
             progress: show a bar with the cross-entropy and the number of dimensions.
 
         Raises:
-            InputError: there are no choices, or objects that are not there, or the checkpoint is of another fit.
+            InputError: a setting is out of range, there are no choices, or objects that are not there, or the
+                checkpoint is of another fit.
             RunError: the fit diverged, or no dimension is left.
         """
+        self.check_parameters()
         triplets, counts = pair_counts(judgments)
         named = int(triplets.max()) + 1
         num_objects = named if num_objects is None else num_objects
@@ -161,6 +167,30 @@ class Vice(ModelHubMixin):
         self.scale_ = run.posterior.log_scale[:, order].exp().numpy()
         self.history_, self.converged_ = run.history, run.has_converged()
 
+    def check_parameters(self) -> None:
+        """Refuses settings that cannot be.
+
+        Raises:
+            InputError: names the setting, what it must be, and what it is.
+        """
+        positive = ("spike", "slab", "learning_rate")
+        counts = {"num_dimensions": 1, "max_epochs": 1, "window": 1, "burn_in": 0, "settle": 0, "random_state": 0}
+        rules: list[tuple[str, Any, str]] = [
+            *((name, lambda x: _is_number(x) and 0 < x < math.inf, "a positive number") for name in positive),
+            *(
+                (name, partial(_is_count, least=least), f"an integer from {least} on")
+                for name, least in counts.items()
+            ),
+            ("min_objects", partial(_is_count, least=-1), "an integer from -1 on"),
+            ("spike_share", lambda x: _is_number(x) and 0 < x < 1, "a number between 0 and 1"),
+            ("batch_size", lambda x: x is None or _is_count(x, 1), "a positive integer, or null"),
+            ("initial_scale", lambda x: x is None or (_is_number(x) and x > 0), "a positive number, or null"),
+        ]
+        for name, is_right, rule in rules:
+            value = getattr(self, name)
+            if not is_right(value):
+                raise InputError(f"the setting {name} of VICE must be {rule}, got {value!r}")
+
     def settings(self) -> dict[str, Any]:
         """The arguments of the constructor."""
         return {name: getattr(self, name) for name in inspect.signature(Vice).parameters}
@@ -187,8 +217,13 @@ class Vice(ModelHubMixin):
 
         Returns:
             (m, 3) float32 in pair order.
+
+        Raises:
+            InputError: a triplet names an object that is not there.
         """
         rows = torch.as_tensor(np.asarray(triplets, np.int64))
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self.loc_):
+            raise InputError(f"triplets name objects {rows.min()} to {rows.max()}, but VICE knows {len(self.loc_)}")
         total = torch.zeros(rows.shape)
         for draw in self._draws(n_samples):
             total += choice_log_probabilities(triplet_similarities(draw, rows)).exp()
@@ -227,39 +262,44 @@ class Vice(ModelHubMixin):
         shape = {"num_objects": len(self.loc_), "num_dimensions": self.loc_.shape[1]}
         return render_card("vice.md.jinja", data, repo_id=repo_id, info=info | self.settings(), **shape)
 
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Self:
+        """Loads what was fitted, from a directory or a Hub id, optionally with `@revision`.
+
+        Args:
+            pretrained_model_name_or_path: where it is.
+            **kwargs: `revision`, `token`, `cache_dir`, `force_download` and `local_files_only` of huggingface_hub.
+
+        Raises:
+            InputError: there is no VICE.
+        """
+        return load_shared(super().from_pretrained, pretrained_model_name_or_path, "a VICE", **kwargs)
+
     def _save_pretrained(self, save_directory: Path) -> None:
-        tensors = {"loc": torch.from_numpy(self.loc_), "scale": torch.from_numpy(self.scale_)}
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, save_directory / WEIGHTS_FILE)
+        tensors = {"loc": np.ascontiguousarray(self.loc_), "scale": np.ascontiguousarray(self.scale_)}
+        metadata = {"history": json.dumps(self.history_), "converged": json.dumps(self.converged_)}
+        save_arrays(tensors, save_directory / WEIGHTS_FILE, metadata)
+        # The mixin keeps a card that is there, which may state the facts of another fit
+        (save_directory / "README.md").unlink(missing_ok=True)
 
     @classmethod
-    def _from_pretrained(
-        cls,
-        *,
-        model_id: str,
-        revision: str | None,
-        cache_dir: Any,
-        force_download: bool,
-        local_files_only: bool,
-        token: Any,
-        **settings: Any,
-    ) -> Self:
-        local = Path(model_id) / WEIGHTS_FILE
-        file = (
-            local
-            if local.is_file()
-            else hf_hub_download(
-                model_id,
-                WEIGHTS_FILE,
-                revision=revision,
-                cache_dir=cache_dir,
-                force_download=force_download,
-                local_files_only=local_files_only,
-                token=token,
-            )
-        )
-        vice, tensors = cls(**settings), load_file(file)
-        vice.loc_, vice.scale_ = tensors["loc"].numpy(), tensors["scale"].numpy()
+    def _from_pretrained(cls, *, model_id: str, **options: Any) -> Self:
+        settings = {name: options.pop(name) for name in cls().settings() if name in options}
+        file = shared_file(model_id, WEIGHTS_FILE, **options)
+        vice = cls(**settings)
+        with safe_open(file, framework="np") as opened:
+            metadata = opened.metadata() or {}
+            vice.loc_, vice.scale_ = opened.get_tensor("loc"), opened.get_tensor("scale")
+        vice.history_, vice.converged_ = json.loads(metadata["history"]), json.loads(metadata["converged"])
         return vice
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_count(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 class _Run:
@@ -349,11 +389,14 @@ class _Run:
         os.replace(unfinished, file)
 
     def load(self, file: Path) -> None:
-        with safe_open(file, framework="pt") as opened:
-            metadata = opened.metadata()
-        if metadata["fingerprint"] != self.fingerprint:
+        try:
+            with safe_open(file, framework="pt") as opened:
+                metadata = opened.metadata() or {}
+            state = load_file(file)
+        except SafetensorError as error:
+            raise InputError(f"{file} cannot be read; remove it to start anew: {error}") from error
+        if metadata.get("fingerprint") != self.fingerprint:
             raise InputError(f"{file} is of a fit of other judgments or with other settings; remove it to start anew")
-        state = load_file(file)
         self.generator.set_state(state.pop("generator"))
         self.posterior = Posterior.restore(state, self.vice.learning_rate)
         self.history = json.loads(metadata["history"])

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,14 +25,17 @@ from hf_alignet.teacher.fitting import posterior_mean
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes" / "fit_teacher.py"
 VICE = '{"num_dimensions": 8, "min_objects": 1, "max_epochs": 120, "burn_in": 60, "window": 30, "settle": 20}'
+QUICK = ("--vice_settings", VICE)
 NUM_OBJECTS = 30
 
 
-def fit(monkeypatch, *flags) -> None:
-    """The recipe's `main` in this process."""
+def fit(monkeypatch, *flags, **replaced) -> None:
+    """The recipe's `main` in this process, with some of the functions that it uses replaced."""
     spec = importlib.util.spec_from_file_location("fit_teacher", RECIPE)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    for name, function in replaced.items():
+        monkeypatch.setattr(module, name, function)
     monkeypatch.setattr(sys, "argv", [str(RECIPE), *map(str, flags)])
     module.main()
 
@@ -56,7 +60,7 @@ def flags(choices, tmp_path) -> list:
     splits.save_to_disk(tmp_path / "judgments")
     return [
         *("--judgments", tmp_path / "judgments", "--features", tmp_path / "features.npy"),
-        *("--output_dir", tmp_path / "out", "--vice_settings", VICE, "--disable_tqdm", "true"),
+        *("--output_dir", tmp_path / "out", "--disable_tqdm", "true"),
     ]
 
 
@@ -66,7 +70,8 @@ def results(directory) -> dict:
 
 def test_distils_vice_into_a_transform(flags, choices, tmp_path, monkeypatch):
     out = tmp_path / "out"
-    fit(monkeypatch, *flags, "--object_folds", 3, "--dataset_name", "people", "--model_name_or_path", "user/encoder")
+    named = ("--dataset_name", "people", "--model_name_or_path", "user/encoder")
+    fit(monkeypatch, *flags, *QUICK, *named, "--object_folds", 3)
     names = {file.name for file in out.iterdir()}
     card = {"README.md", "calibration.csv", "calibration.png", "config.json", "model.safetensors"}
     assert names == card | {"results.json", "selection.csv", "vice"}
@@ -135,7 +140,7 @@ def test_vice_of_other_objects(flags, choices, tmp_path, monkeypatch):
 
 
 def test_goes_on_where_it_was_stopped(flags, tmp_path, monkeypatch):
-    fit(monkeypatch, *flags, "--regularization", 0.05)
+    fit(monkeypatch, *flags, *QUICK, "--regularization", 0.05)
     whole = results(tmp_path / "out")
 
     def killed(run):
@@ -144,7 +149,7 @@ def test_goes_on_where_it_was_stopped(flags, tmp_path, monkeypatch):
         return next_epoch(run)
 
     next_epoch = vice_module._Run.next_epoch
-    again = [*flags, "--regularization", 0.05, "--output_dir", tmp_path / "again"]
+    again = [*flags, *QUICK, "--regularization", 0.05, "--output_dir", tmp_path / "again"]
     monkeypatch.setattr(vice_module, "SECONDS_BETWEEN_CHECKPOINTS", 0)
     monkeypatch.setattr(vice_module._Run, "next_epoch", killed)
     with pytest.raises(KeyboardInterrupt):
@@ -168,6 +173,13 @@ def test_without_a_held_out_split_some_triplets_are(flags, choices, tmp_path, mo
     ("changes", "message"),
     [
         (("--features", "nowhere.npy"), "cannot read features nowhere.npy"),
+        (("--features", __file__), "must be a .npy file of numbers"),
+        (("--vice", "user/nobody"), "cannot load a VICE from 'user/nobody'"),
+        (("--vice_settings", '{"num_dimensions": "100"}'), "must be an integer from 1 on, got '100'"),
+        (("--vice_settings", '{"spike": 0}'), "spike of VICE must be a positive number, got 0"),
+        (("--vice_settings", VICE, "--method", "hard"), "there is none to fit"),
+        (("--pooling", "cls"), "--features are taken as they are"),
+        (("--regularization", "-1"), "regularization must be positive"),
         (("--images", "some/images"), "give either --images with --model_name_or_path, or --features"),
         (("--vice_settings", '{"slap": 1}'), "with some of num_dimensions, spike, slab"),
         (("--concentration", "0"), "must be positive and finite, got 0"),
@@ -193,9 +205,54 @@ def test_fewer_features_than_objects(flags, choices, tmp_path, monkeypatch):
 
 def test_a_failed_push_loses_nothing(flags, tmp_path, monkeypatch):
     push = ("--push_to_hub", "true", "--hub_model_id", "user/teacher", "--method", "hard", "--regularization", 0.05)
-    with pytest.raises(RunError, match="is complete, but could not be shared as user/teacher"):
-        fit(monkeypatch, *flags, *push)  # the tests have no network
+
+    def fail(**_):
+        raise OSError("no route to host")
+
+    with pytest.raises(RunError, match="not be shared: no route to host. Try again with `hf upload user/teacher"):
+        fit(monkeypatch, *flags, *push, create_repo=lambda *_, **__: None, upload_folder=fail)
     assert AffineTransform.from_pretrained(tmp_path / "out").dim == 6
+
+
+def test_where_it_cannot_be_shared_nothing_is_fitted(flags, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="cannot write to where the teacher should go"):
+        fit(monkeypatch, *flags, "--push_to_hub", "true", "--hub_model_id", "user/teacher", create_repo=_refuse)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot write to where the teacher should go"):
+        fit(monkeypatch, *flags, "--output_dir", tmp_path / "file")
+
+
+def _refuse(*_, **__):
+    raise OSError("401")
+
+
+def test_few_held_out_judgments_and_more_folds_than_they_fill(flags, choices, tmp_path, monkeypatch):
+    judgments = make_judgments(*choices[1:])
+    splits = DatasetDict(train=judgments.select(range(5000)), test=judgments.select(range(5000, 5020)))
+    splits.save_to_disk(tmp_path / "few")
+    settings = (*("--judgments", tmp_path / "few"), *("--method", "hard"), *("--regularization", 0.05))
+    fit(monkeypatch, *flags, *settings, "--object_folds", 5)
+    assert results(tmp_path / "out")["aligned"]["few/new_objects/odd_one_out_accuracy"]["n"] > 50
+    with pytest.raises(InputError, match="30 objects cannot make 20 folds"):
+        fit(monkeypatch, *flags, *settings, "--object_folds", 20, "--output_dir", tmp_path / "more")
+
+
+def test_triplets_in_both_splits_are_counted(flags, choices, tmp_path, monkeypatch, caplog):
+    judgments = make_judgments(*choices[1:])
+    DatasetDict(train=judgments, test=judgments.select(range(100))).save_to_disk(tmp_path / "both")
+    fit(monkeypatch, *flags, "--judgments", tmp_path / "both", "--method", "hard", "--regularization", 0.05)
+    distinct = len({tuple(sorted(row)) for row in choices[1][:100].tolist()})
+    assert f"{distinct} triplets of the split test are also in train" in caplog.text
+
+
+def test_features_of_any_size_give_numbers(flags, choices, tmp_path, monkeypatch):
+    np.save(tmp_path / "features.npy", 100 * choices[0])
+    fit(monkeypatch, *flags, "--method", "identity")
+    found = results(tmp_path / "out")
+    name = "judgments/test/choice_cross_entropy"
+    assert found["aligned"][name]["value"] > found["base"][name]["value"]
+    for metrics in (found["base"], found["aligned"]):
+        assert all(np.isfinite(metric["ci95"]).all() for metric in metrics.values())
 
 
 @pytest.mark.multi_process
@@ -227,5 +284,11 @@ def test_from_pictures_and_a_table_of_names_to_the_hub(images, tiny_directory, t
         loaded = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=ROOT
         )
+        files = set(hub.ls("model", f"{USER}/teacher"))
+        uploaded = hub.read("model", f"{USER}/teacher", "README.md").decode()
+    made = {"config.json", "model.safetensors", "results.json", "calibration.csv", "calibration.png", "README.md"}
+    assert files - {".gitattributes"} == made
+    (snippet,) = re.findall(r"```python\n(.*?)```", uploaded, re.S)
+    assert f'from_pretrained("{USER}/teacher")' in snippet
     dim = AffineTransform.from_pretrained(tmp_path / "out").dim
     assert loaded.stdout.split() == [str(dim), "24"], loaded.stderr[-2000:]

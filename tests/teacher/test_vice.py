@@ -11,7 +11,7 @@ from scipy.stats import false_discovery_control, norm
 
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.judgments import choice_counts, make_judgments
-from hf_alignet.teacher import Vice
+from hf_alignet.teacher import AffineTransform, Vice
 from hf_alignet.teacher import vice as vice_module
 from hf_alignet.teacher.evidence import AllChoices, ShuffledChoices
 from hf_alignet.teacher.posterior import Posterior, SpikeAndSlab
@@ -159,10 +159,19 @@ def test_saved_and_loaded(recovered, tmp_path):
     vice.save_pretrained(tmp_path)
     assert {file.name for file in tmp_path.iterdir()} == {"config.json", "model.safetensors", "README.md"}
     again = Vice.from_pretrained(tmp_path)
+    assert again.converged_ and again.history_ == vice.history_
     assert again.settings() == vice.settings()
     np.testing.assert_array_equal(again.loc_, vice.loc_)
     triplets = np.array([[0, 1, 2], [5, 4, 3]])
     np.testing.assert_array_equal(again.choice_probabilities(triplets), vice.choice_probabilities(triplets))
+
+
+def test_a_card_is_of_what_was_saved_last(recovered, tmp_path):
+    vice = recovered[2]
+    vice.save_pretrained(tmp_path, model_card_kwargs={"info": {"judgments": "first.csv"}})
+    vice.save_pretrained(tmp_path, model_card_kwargs={"info": {"judgments": "second.csv"}})
+    card = (tmp_path / "README.md").read_text()
+    assert "second.csv" in card and "first.csv" not in card and "embedding of 60 objects" in card
 
 
 def test_choices_counted_or_in_rows_are_the_same_fit(recovered):
@@ -206,8 +215,57 @@ def test_bad_input_is_named():
     judgments = make_judgments(np.array([[0, 1, 5]]), np.array([2]))
     with pytest.raises(InputError, match="name object 5, but there are only 4 objects"):
         Vice().fit(judgments, num_objects=4, progress=False)
+    vice = Vice(**QUICK | {"min_objects": 0}).fit(planted(num_choices=3000)[1], progress=False)
+    with pytest.raises(InputError, match="name objects -1 to 60, but VICE knows 60"):
+        vice.choice_probabilities(np.array([[0, -1, 60]]))
     with pytest.raises(InputError, match="no choice"):
         Vice().fit(judgments.select([]), progress=False)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"num_dimensions": 0}, {"num_dimensions": "9"}, {"spike": 0}, {"slab": -1.0}, {"spike_share": 1.0}),
+        *({"batch_size": 0}, {"batch_size": 1.5}, {"initial_scale": 0}, {"learning_rate": math.inf}, {"window": 0}),
+        *({"settle": -1}, {"random_state": 0.5}, {"min_objects": "5"}, {"max_epochs": True}),
+    ],
+)
+def test_settings_that_cannot_be(wrong):
+    [name] = wrong
+    with pytest.raises(InputError, match=f"the setting {name} of VICE must be"):
+        Vice(**wrong).fit(planted(num_choices=10)[1], progress=False)
+
+
+def test_what_is_no_vice(tmp_path):
+    for place in (tmp_path / "nowhere", tmp_path):
+        with pytest.raises(InputError, match="cannot load a VICE from"):
+            Vice.from_pretrained(place)
+    AffineTransform.identity(3).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="cannot load a VICE from"):
+        Vice.from_pretrained(tmp_path)
+
+
+def test_an_unreadable_checkpoint_is_named(tmp_path):
+    (tmp_path / "vice.safetensors").write_bytes(b"cut off")
+    with pytest.raises(InputError, match="cannot be read; remove it to start anew"):
+        Vice(**QUICK).fit(planted(num_choices=100)[1], checkpoint=tmp_path, progress=False)
+
+
+def test_two_threads_agree_with_one():
+    _, judgments = planted(num_objects=600, num_dimensions=5, num_choices=60_000)
+    settings = {"num_dimensions": 20, "max_epochs": 50, "burn_in": 50, "window": 10, "settle": 20}
+    triplets, counts = choice_counts(judgments)
+    accuracies = []
+    for threads in (1, 2):
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            vice = Vice(**settings).fit(judgments, progress=False)
+        finally:
+            torch.set_num_threads(before)
+        chosen = 2 - vice.choice_probabilities(triplets).argmax(1)
+        accuracies.append(np.take_along_axis(counts, chosen[:, None], 1).sum() / counts.sum())
+    assert accuracies[0] == pytest.approx(accuracies[1], abs=1e-4)
 
 
 def test_random_choices_have_no_dimension():

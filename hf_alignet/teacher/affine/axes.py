@@ -38,14 +38,12 @@ class PrincipalAxes:
         Raises:
             InputError: all features are the same number.
         """
+        mean, std = check_varied(features)
         features = features.astype(np.float64)
-        mean, std = features.mean(), features.std()
-        if not std > 1e-12 * abs(mean):
-            raise InputError(f"the features are constant: every one is {mean:g}")
         centred = (features - mean) / std
         center = centred.mean(0)
         variances, axes = np.linalg.eigh(np.cov(centred.T, bias=True).reshape(len(center), -1))
-        return cls(float(mean), float(std), center, axes[:, ::-1], variances[::-1].clip(0))
+        return cls(mean, std, center, axes[:, ::-1], variances[::-1].clip(0))
 
     def project(self, features: np.ndarray) -> np.ndarray:
         """(n, p) float32 features in these coordinates."""
@@ -55,3 +53,15 @@ class PrincipalAxes:
         """The transform of the original features that a weight and a bias in these coordinates stand for."""
         weight = self.axes @ weight @ self.axes.T
         return AffineTransform(weight, self.axes @ bias - self.center @ weight, self.mean, self.std)
+
+
+def check_varied(features: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation of all numbers in features (n, p).
+
+    Raises:
+        InputError: they are all the same.
+    """
+    mean, std = features.mean(dtype=np.float64), features.std(dtype=np.float64)
+    if not std > 1e-12 * abs(mean):
+        raise InputError(f"the features are constant: every one is {mean:g}")
+    return float(mean), float(std)

@@ -8,6 +8,7 @@ With fewer triplets the best λ is larger, but hardly: of THINGS, hard choices a
 is for the fit to all triplets.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -24,6 +25,7 @@ from hf_alignet.teacher.affine.problem import AffineProblem
 from hf_alignet.teacher.affine.solver import Solution
 
 MAX_STEPS = 8  # either way from the start
+AT_CHANCE = 0.01  # nats; so near to guessing, nothing has been learned, and the curve is flat
 
 
 @dataclass
@@ -55,7 +57,7 @@ def split_objects(problem: AffineProblem, judged: AffineData, num_folds: int, ra
             if not part.weights.any():
                 raise InputError(
                     f"no triplet has all its objects {place} fold {k + 1} of {num_folds}; give a regularization, "
-                    "other folds, or more triplets"
+                    "or more triplets"
                 )
         folds.append(Fold(replace(problem, data=outside), inside))
     return folds
@@ -105,9 +107,9 @@ def select_regularization(
             best = at_start
             for step in range(1, MAX_STEPS + 1):
                 here = score(start + direction * step)
-                if not here < best:
+                if not here < best and best < math.log(3) - AT_CHANCE:
                     break
-                best = here
+                best = min(best, here)
             if best < at_start:
                 break  # downhill was this way, so the other is uphill
     return pd.DataFrame(rows).sort_values(["regularization", "fold"], ignore_index=True)

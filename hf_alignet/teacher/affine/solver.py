@@ -76,4 +76,4 @@ def solve(objective: Objective, scale: float, variances: np.ndarray, tolerance: 
         options={"ftol": tolerance, "gtol": 0.0, "maxiter": max_iter, "maxfun": 2 * max_iter},
     )
     weight, bias = unpack(result.x)
-    return Solution(weight, bias, values, is_converged=result.status != 1)
+    return Solution(weight, bias, values, is_converged=result.status != 1 and bool(values))

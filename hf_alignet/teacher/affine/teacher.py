@@ -15,10 +15,11 @@ from sklearn.base import BaseEstimator
 
 from hf_alignet import __version__
 from hf_alignet.errors import InputError
+from hf_alignet.teacher.affine.axes import check_varied
 from hf_alignet.teacher.affine.data import AffineData, check_features
 from hf_alignet.teacher.affine.objective import Penalty, distance_to_scaled_identity, squared_norm
 from hf_alignet.teacher.affine.problem import AffineProblem
-from hf_alignet.teacher.affine.selection import mean_cross_entropy, select_regularization, split_objects
+from hf_alignet.teacher.affine.selection import AT_CHANCE, mean_cross_entropy, select_regularization, split_objects
 
 AffineMethod = Literal["hard", "uncertainty_distillation", "global", "glocal"]
 PENALTIES: dict[AffineMethod, Penalty] = {
@@ -132,15 +133,7 @@ class AffineTeacher(BaseEstimator):
             InputError: the arguments do not fit together, or the features are constant or not finite.
             RunError: a fit diverged.
         """
-        self._check_parameters()
-        data = AffineData.checked(features, triplets, probabilities, weights)
-        problem = AffineProblem(
-            data,
-            PENALTIES[self.method],
-            self._draw_local_batches(local_features, data.features.shape[1]),
-            self.local_weight if self.method == "glocal" else 0.0,
-            self.local_temperature,
-        )
+        problem = self._problem(features, triplets, probabilities, weights, local_features)
         self.selection_: pd.DataFrame | None = None
         self.regularization_: float = self.regularization or self._select(problem, observed, progress)
         solution = problem.solve(self.regularization_, self.tolerance, self.max_iter)
@@ -148,8 +141,40 @@ class AffineTeacher(BaseEstimator):
             warnings.warn(f"the fit has not converged in {self.max_iter} steps; raise max_iter", stacklevel=2)
         self.history_, self.n_iter_ = solution.values, len(solution.values)
         self.transform_ = problem.transform(solution)
-        self.transform_.info = self._describe(data)
+        self.transform_.info = self._describe(problem.data)
         return self
+
+    def check(
+        self,
+        features: np.ndarray,
+        triplets: np.ndarray,
+        probabilities: np.ndarray,
+        weights: np.ndarray | None = None,
+        local_features: np.ndarray | None = None,
+    ) -> None:
+        """Raises the InputError that `fit` would raise, without fitting."""
+        problem = self._problem(features, triplets, probabilities, weights, local_features)
+        if self.regularization is None:
+            split_objects(problem, problem.data, self.num_folds, self.random_state)
+
+    def _problem(
+        self,
+        features: np.ndarray,
+        triplets: np.ndarray,
+        probabilities: np.ndarray,
+        weights: np.ndarray | None,
+        local_features: np.ndarray | None,
+    ) -> AffineProblem:
+        self._check_parameters()
+        data = AffineData.checked(features, triplets, probabilities, weights)
+        check_varied(data.features)
+        return AffineProblem(
+            data,
+            PENALTIES[self.method],
+            self._draw_local_batches(local_features, data.features.shape[1]),
+            self.local_weight if self.method == "glocal" else 0.0,
+            self.local_temperature,
+        )
 
     def _select(self, problem: AffineProblem, observed: np.ndarray | None, progress: bool) -> float:
         start = round(2 * math.log10(max(START_SHARE * problem.collapse_regularization, 1e-4)))
@@ -166,6 +191,8 @@ class AffineTeacher(BaseEstimator):
         best = float(tried[scores.argmin()])
         if best in (tried[0], tried[-1]):
             warnings.warn(f"the best regularization, {best:g}, is the last that was tried", stacklevel=3)
+        if scores[best] > math.log(3) - AT_CHANCE:
+            warnings.warn("no regularization predicts choices about new objects better than chance", stacklevel=3)
         return best
 
     def _draw_local_batches(self, features: np.ndarray | None, dim: int) -> np.ndarray | None:
