@@ -145,8 +145,9 @@ def main() -> None:
         run = subprocess.run([sys.executable, __file__, "--part", name], check=True, stdout=subprocess.PIPE, text=True)
         results[name] = json.loads(run.stdout)
         print(run.stdout.strip(), flush=True)
-    few, many = results["affine_few"]["cpu_s"], results["affine_many"]["cpu_s"]
-    print(json.dumps({"benchmark": "teacher/affine_growth", "cpu_ratio": many / few}))
+    few, many = results["affine_few"], results["affine_many"]
+    fit, step = many["cpu_s"] / few["cpu_s"], (many["cpu_s"] / many["steps"]) / (few["cpu_s"] / few["steps"])
+    print(json.dumps({"benchmark": "teacher/affine_growth", "cpu_ratio": fit, "cpu_ratio_a_step": step}))
 
 
 if __name__ == "__main__":
