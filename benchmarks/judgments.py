@@ -1,8 +1,8 @@
 """What reading the whole THINGS table of choices costs: one JSON line a result.
 
-A table of 4.7 million rows in the publishers' format, with random choices, is written to a temporary folder; timed are
-`load_judgments` (with all of its checks), and counting the choices of each triplet. Each result is from a process of
-its own; memory is what it takes beyond what it had before.
+A table of 4.7 million rows in the publishers' format, with random choices, is written to a temporary folder; measured
+are `load_judgments` (with all of its checks), and counting the choices of each triplet. Memory is the peak within the
+measured step, beyond what the process held before it. Linux only: the kernel tells and resets the peak.
 
     OMP_NUM_THREADS=1 python benchmarks/judgments.py
 """
@@ -11,7 +11,6 @@ import argparse
 import json
 import logging
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pyarrow as pa
 from pyarrow import csv
 
@@ -58,19 +56,24 @@ def write_table(path: Path, rows: int, seed: int) -> None:
     csv.write_csv(pa.table(columns), path, options)
 
 
+def peak_memory() -> int:
+    """Most bytes of this process that were in memory at once, since the peak was last reset."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
 def measure(name: str, function: Callable[[], object]) -> object:
     """Prints what a call costs, and returns what it gives."""
-    before = psutil.Process().memory_info().rss
+    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten: now it is what is held
+    before = peak_memory()
     cpu, wall = time.process_time(), time.perf_counter()
     value = function()
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     result = {
         "benchmark": name,
         "cpu_s": round(cpu, 2),
         "wall_s": round(wall, 2),
-        "peak_mb": round((peak - before) / 1e6),
+        "peak_mb": round((peak_memory() - before) / 1e6),
         "threads": pa.cpu_count(),
     }
     print(json.dumps(result), flush=True)

@@ -21,6 +21,7 @@ from hf_alignet.judgments.own_table import image_names
 from hf_alignet.judgments.splits import (
     object_folds,
     objects_within,
+    shared_triplets,
     split_by_object,
     split_by_triplet,
     triplets_within,
@@ -45,6 +46,7 @@ __all__ = [
     "noise_ceilings_from_shares",
     "object_folds",
     "objects_within",
+    "shared_triplets",
     "split_by_object",
     "split_by_triplet",
     "triplets_within",

@@ -159,7 +159,7 @@ def check_judgments(judgments: Dataset, num_images: int | None = None, split: st
         odd = column(judgments, ODD)
         refuse((odd < 0) | (odd > 2), odd, what, "has an odd one out that is not position 0, 1 or 2")
     if RT in judgments.column_names:
-        _check_times(response_times(judgments), what)
+        _check_times(known_times(judgments, RT), what)
     if LEVEL in judgments.column_names:
         levels = arrow_column(judgments, LEVEL)
         is_known = pc.or_(pc.is_in(levels, pa.array(LEVELS)), pc.is_null(levels)).to_numpy(zero_copy_only=False)
@@ -187,9 +187,9 @@ def _check_times(seconds: np.ndarray, what: str) -> None:
         )
 
 
-def response_times(judgments: Dataset) -> np.ndarray:
-    """(n,) float32 seconds, NaN where there is none."""
-    return arrow_column(judgments, RT).cast(pa.float32()).to_numpy(zero_copy_only=False)
+def known_times(judgments: Dataset, name: str) -> np.ndarray:
+    """(n,) float64 of the column `rt` (seconds) or `rt_log_mean`, NaN where there is none."""
+    return arrow_column(judgments, name).cast(pa.float64()).to_numpy(zero_copy_only=False)
 
 
 def participant_codes(judgments: Dataset) -> np.ndarray:
@@ -231,13 +231,19 @@ def choice_counts(judgments: Dataset) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         (u, 3) int64 triplets, ascending in each row and by rows, and (u, 3) int64 counts per position of that row.
     """
+    distinct, _, counts = _counted(without_catch_trials(judgments))
+    return distinct, counts
+
+
+def _counted(judgments: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Distinct triplets (u, 3), which of them each row shows (n,), and their counts (u, 3)."""
     if COUNTS not in judgments.column_names:
-        distinct, which, chosen = choices(without_catch_trials(judgments))
-        return distinct, np.bincount(which * 3 + chosen, minlength=3 * len(distinct)).reshape(-1, 3)
+        distinct, which, chosen = choices(judgments)
+        return distinct, which, np.bincount(which * 3 + chosen, minlength=3 * len(distinct)).reshape(-1, 3)
     distinct, which, order = distinct_triplets(column(judgments, TRIPLET))
     counts = np.take_along_axis(column(judgments, COUNTS), order, 1)
     summed = [np.bincount(which, of_position, len(distinct)) for of_position in counts.T]
-    return distinct, np.stack(summed, axis=1).astype(np.int64)
+    return distinct, which, np.stack(summed, axis=1).astype(np.int64)
 
 
 def choices(judgments: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -254,7 +260,8 @@ def aggregate(judgments: Dataset) -> Dataset:
     A triplet shown in any order of its images is the same triplet; its images come out in ascending order.
 
     Args:
-        judgments: rows of choices. Without `rt`, or `level`, the result has no `rt_log_mean`, or `level`.
+        judgments: rows of choices; or of counts, which are added up, and `rt_log_mean` averaged with their sums as
+            weights. Without times, or `level`, the result has no `rt_log_mean`, or `level`.
 
     Returns:
         Rows with `triplet`, `counts`, and where known `rt_log_mean` and `level` (null for a triplet without).
@@ -263,25 +270,28 @@ def aggregate(judgments: Dataset) -> Dataset:
         InputError: a triplet is given with two levels.
     """
     judgments = without_catch_trials(judgments)
-    distinct, which, chosen = choices(judgments)
-    counts = np.bincount(which * 3 + chosen, minlength=3 * len(distinct)).reshape(-1, 3)
+    distinct, which, counts = _counted(judgments)
     columns: dict[str, pa.Array] = {
         TRIPLET: _as_arrow(lists_of_three(distinct), TRIPLET),
         COUNTS: _as_arrow(lists_of_three(counts), COUNTS),
     }
-    if RT in judgments.column_names:
-        log_means = _log_means(response_times(judgments), which, len(distinct))
+    is_counted = COUNTS in judgments.column_names
+    times = RT_LOG_MEAN if is_counted else RT
+    if times in judgments.column_names:
+        values = known_times(judgments, times)
+        weights = column(judgments, COUNTS).sum(1) if is_counted else np.ones(len(values))
+        log_means = _means(values if is_counted else np.log(values), weights, which, len(distinct))
         columns[RT_LOG_MEAN] = _as_arrow(log_means, RT_LOG_MEAN)
     if LEVEL in judgments.column_names:
         columns[LEVEL] = _levels_of_triplets(arrow_column(judgments, LEVEL), distinct, which)
     return _make_dataset(columns)
 
 
-def _log_means(seconds: np.ndarray, which: np.ndarray, number: int) -> np.ndarray:
-    """(number,) float32 means of the logarithm over the rows of each triplet that have a response time, or NaN."""
-    is_known = ~np.isnan(seconds)
-    sums = np.bincount(which[is_known], np.log(seconds[is_known], dtype=np.float64), number)
-    totals = np.bincount(which[is_known], minlength=number)
+def _means(values: np.ndarray, weights: np.ndarray, which: np.ndarray, number: int) -> np.ndarray:
+    """(number,) float32 weighted means over the rows of each triplet that have a value (n,), not NaN, or else NaN."""
+    weights = np.where(np.isnan(values), 0, weights)
+    sums = np.bincount(which, np.where(weights > 0, values, 0) * weights, number)
+    totals = np.bincount(which, weights, number)
     return np.divide(sums, totals, out=np.full(number, np.nan), where=totals > 0).astype(np.float32)
 
 

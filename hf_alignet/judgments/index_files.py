@@ -21,14 +21,17 @@ from hf_alignet.judgments.dataset import make_judgments
 from hf_alignet.judgments.things import ObjectOrder, published_order, to_uid_order
 
 SUFFIXES = (".txt", ".npy", ".npz")
-SPLIT = re.compile(r"(train|val|test)[a-z]*(?:_?\d\d(?!\d)|_?(\d)(?!\d))?(_repeat)?")
+SPLIT = re.compile(
+    r"(?<![a-z])(train|val|test)(?:ing|id|idation)?(?:set|data|triplets)?(?![a-z])"
+    r"(?:_?\d\d(?!\d)|_?(\d)(?!\d))?(_repeat)?"
+)
 
 
 def split_of(file_name: str) -> str | None:
     """The split that a file's name tells, or None.
 
     Example:
-        >>> [split_of(name) for name in ("validationset.txt", "test_10.npy", "testset1.txt", "README.txt")]
+        >>> [split_of(name) for name in ("validationset.txt", "test_10.npy", "testset1.txt", "latest.txt")]
         ['validation', 'test', 'test1', None]
     """
     match = SPLIT.search(Path(file_name).stem.lower())

@@ -14,7 +14,11 @@ same triplets, three numbers estimate it:
   mean given each triplet's choices. With many people the choices decide, with few the other triplets do too.
 
 With R people a triplet, `leave_one_out` <= ceiling <= `modal_share` in expectation. All intervals are of the bootstrap
-over triplets. Only triplets that two people or more judged count.
+over triplets.
+
+Only triplets that two people or more judged count, and of each person's judgments of a triplet only the first: people
+agree with themselves more than with others. Judgments without a participant, and choices that are only counted, are
+each taken for another person's.
 """
 
 from collections.abc import Callable
@@ -63,28 +67,19 @@ def modal_share(judgments: Dataset, seed: int = 0) -> Metric:
 def leave_one_out(judgments: Dataset, seed: int = 0) -> Metric:
     """How often a person chooses as the majority of the other people does; biased downwards with few people.
 
-    All judgments of a person on a triplet are left out together (those without a known participant each count as a
-    person of their own). Where others are tied, a choice among the tied counts as its share. Averaged over the
-    judgments of each triplet, then over triplets.
+    Where the others are tied, a choice among the tied counts as its share. Averaged over the people of each triplet,
+    then over triplets.
 
     Raises:
         InputError: no triplet was judged by two people.
     """
-    which, chosen, people = _choices_of_people(judgments)
-    num_triplets = int(which.max(initial=-1)) + 1
-    counts = np.bincount(which * 3 + chosen, minlength=3 * num_triplets).reshape(-1, 3)
-    _, pair = np.unique(people * num_triplets + which, return_inverse=True)
-    own = np.bincount(pair * 3 + chosen).astype(np.int64)
-    own = np.pad(own, (0, -len(own) % 3)).reshape(-1, 3)
-    others = counts[which] - own[pair]  # (n, 3)
-    is_mode = others == others.max(axis=1, keepdims=True)
-    agreement = is_mode[np.arange(len(chosen)), chosen] / is_mode.sum(1)
-    has_others = others.sum(1) > 0
-    totals = np.bincount(which[has_others], minlength=num_triplets)
-    sums = np.bincount(which[has_others], agreement[has_others], num_triplets)
-    if not totals.any():
-        raise InputError(_no_ceiling(num_triplets))
-    return _bootstrap_mean(sums[totals > 0] / totals[totals > 0], seed)
+    counts = _repeated_counts(judgments)
+    agreement = np.zeros(len(counts))
+    for position in range(3):
+        others = counts - np.eye(3, dtype=np.int64)[position]
+        is_mode = others == others.max(axis=1, keepdims=True)
+        agreement += counts[:, position] * is_mode[:, position] / is_mode.sum(1)
+    return _bootstrap_mean(agreement / counts.sum(1), seed)
 
 
 def noise_ceiling(judgments: Dataset, seed: int = 0) -> Metric:
@@ -127,28 +122,24 @@ def noise_ceilings_from_shares(shares: np.ndarray, raters: np.ndarray, seed: int
     }
 
 
-def _choices_of_people(judgments: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Triplet, position chosen, and person of every single choice, three times (n,)."""
-    if COUNTS in judgments.column_names:
-        _, counts = choice_counts(judgments)
-        which, chosen = np.divmod(np.repeat(np.arange(counts.size), counts.ravel()), 3)
-        return which, chosen, np.arange(len(which))
+def _counts_of_people(judgments: Dataset) -> np.ndarray:
+    """(u, 3) how many people chose each image of each distinct triplet, going by the first choice of each person."""
     judgments = without_catch_trials(judgments)
-    _, which, chosen = choices(judgments)
-    people = np.full(len(which), -1)
-    if PARTICIPANT in judgments.column_names:
-        people = participant_codes(judgments)
+    if COUNTS in judgments.column_names or PARTICIPANT not in judgments.column_names:
+        return choice_counts(judgments)[1]
+    distinct, which, chosen = choices(judgments)
+    people = participant_codes(judgments)
     is_unknown = people < 0
     people[is_unknown] = people.max(initial=0) + 1 + np.arange(is_unknown.sum())
-    return which, chosen, people
+    _, first = np.unique(people * len(distinct) + which, return_index=True)
+    return np.bincount(which[first] * 3 + chosen[first], minlength=3 * len(distinct)).reshape(-1, 3)
 
 
 def _repeated_counts(judgments: Dataset) -> np.ndarray:
-    """(u, 3) counts of the triplets with two judgments or more."""
-    _, counts = choice_counts(judgments)
-    is_one_person = PARTICIPANT in judgments.column_names and (participant_codes(judgments) == 0).all()
+    """(u, 3) counts of the triplets that two people or more judged."""
+    counts = _counts_of_people(judgments)
     is_repeated = counts.sum(1) > 1
-    if is_one_person or not is_repeated.any():
+    if not is_repeated.any():
         raise InputError(_no_ceiling(len(counts)))
     return counts[is_repeated]
 

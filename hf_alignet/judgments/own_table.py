@@ -1,10 +1,12 @@
 """A table of your own raters: `image_1, image_2, image_3, odd_one_out`, and where known who, how fast and which level.
 
-Images are named by file name or concept, or by row number from 0. `odd_one_out` is one of the three names, or the
-position 1, 2 or 3; which of the two holds for the whole table. Optional are `participant`, `rt` (seconds), `level` and
-`is_catch`.
+Images are named by file name or concept, or by row number from 0 where no number can be meant as an image's name.
+`odd_one_out` is one of the three names, or the position 1, 2 or 3; which of the two holds for the whole table.
+Optional are `participant`, `rt` (seconds), `level` and `is_catch`.
 """
 
+import logging
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,33 +14,61 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset
+from datasets import ClassLabel, Dataset
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments.dataset import IS_CATCH, LEVEL, PARTICIPANT, RT, make_judgments
 from hf_alignet.judgments.rows import arrow_column
 
+logger = logging.getLogger(__name__)
+
 IMAGES = ("image_1", "image_2", "image_3")
 CHOICE = "odd_one_out"
 REQUIRED = (*IMAGES, CHOICE)
 OPTIONAL = (PARTICIPANT, RT, LEVEL, IS_CATCH)
-NUMBER = r"^(0|[1-9]\d*)$"
+NUMBER = r"^(0|[1-9]\d{0,17})$"  # in int64
 SHOWN = 5  # unknown names in a message
 
 
 def image_names(images: Dataset) -> list[str] | None:
     """The name of every image: its `filename`, or its `concept`, or the name of the file that the picture came from.
 
+    Classes are called by their names, and values that are no text, such as numbers, as they are printed.
+
     Returns:
         One name a row, None where there are none.
+
+    Raises:
+        InputError: the column holds what cannot be a name, or lacks one (names the row).
     """
     for name in ("filename", "concept"):
         if name in images.column_names:
-            return list(images[name][:])
+            return _texts(images, name)
     cells = arrow_column(images, "image")
     paths = pc.struct_field(cells, "path").to_pylist() if pa.types.is_struct(cells.type) else []
     names = [Path(path).name for path in paths if path is not None]
     return names if len(names) == len(images) else None
+
+
+def _texts(images: Dataset, name: str) -> list[str]:
+    try:
+        texts = named_table(images.select_columns(name))[name].cast(pa.string()).to_pylist()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise InputError(f"the column {name!r} of the images is no text, but {images.features[name]}") from error
+    if None in texts:
+        raise InputError(f"row {texts.index(None)} of the images has no {name}; name all images, or drop the column")
+    return texts
+
+
+def named_table(dataset: Dataset) -> pa.Table:
+    """The table of a dataset, with the names of classes in place of their numbers; null where there is no class."""
+    table = dataset.with_format("arrow")[:]
+    for i, name in enumerate(table.column_names):
+        feature = dataset.features[name]
+        if isinstance(feature, ClassLabel):
+            numbers = pc.if_else(pc.less(table[name], 0), None, table[name])
+            table = table.set_column(i, name, pc.take(pa.array(feature.names, pa.string()), numbers))
+    return table
 
 
 def is_own_table(header: Sequence[str]) -> bool:
@@ -56,8 +86,8 @@ def read_own_table(table: pa.Table, names: Sequence[str] | None, source: str) ->
 
     Raises:
         InputError: a column or a cell is missing, a name is unknown (lists the first, with those that are close) or
-            belongs to several images, the choice is not one of the triplet, or it could be read as a name and as a
-            position.
+            belongs to several images, a number could be read as a name and as a row, the choice is not one of the
+            triplet, or it could be read as a name and as a position.
     """
     missing = [name for name in REQUIRED if name not in table.column_names]
     if missing:
@@ -107,21 +137,17 @@ def _row(images: list[pa.ChunkedArray], row: int) -> str:
 
 
 def _row_numbers(images: list[pa.ChunkedArray], names: Sequence[str] | None, source: str) -> np.ndarray:
-    """(n, 3) rows of the image dataset, from names or numbers."""
+    """(n, 3) rows of the image dataset, from names, or from numbers that cannot be meant as names."""
     are_numbers = all(pc.all(pc.match_substring_regex(values, NUMBER)).as_py() for values in images)
     numbers = np.stack([values.cast(pa.int64()).to_numpy() for values in images], axis=1) if are_numbers else None
-    if names is None:
-        if numbers is not None:
-            return numbers
-        raise InputError(
-            f"{source} names images, such as {images[0][0].as_py()!r}; give the `names` of the image dataset "
-            "(`image_names(images)`) to look them up"
-        )
+    names = names or ()
     rows = np.stack([_look_up(values, names) for values in images], axis=1)
     if (rows < 0).any():
-        if numbers is not None:
-            return numbers
-        raise InputError(_unknown(images, rows, names, source))
+        if numbers is None:
+            raise InputError(_unknown(images, rows, names, source))
+        _check_meant_as_rows(images, names, source)
+        logger.warning("the images of %s are read as row numbers from 0", source)
+        return numbers
     if numbers is not None and (numbers < len(names)).all() and (numbers != rows).any():
         raise InputError(
             f"the images of {source} can be read as names and as row numbers, since some images are named by numbers; "
@@ -135,8 +161,27 @@ def _row_numbers(images: list[pa.ChunkedArray], names: Sequence[str] | None, sou
     return rows
 
 
+def _check_meant_as_rows(images: list[pa.ChunkedArray], names: Sequence[str], source: str) -> None:
+    """Refuses numbers of which one may be meant as a name, such as 4 (or 004 that became a number) for `004.png`."""
+    meant = {re.sub(r"^0+(?=\d)", "", Path(name).stem): name for name in reversed(names)}
+    is_meant = np.stack([_look_up(values, list(meant)) >= 0 for values in images], axis=1)
+    if is_meant.any():
+        row, position = np.argwhere(is_meant)[0]
+        number = images[position][row].as_py()
+        raise InputError(
+            f"row {row} of {source} has the image {number}, which may mean the image {meant[number]!r} or the row "
+            f"{number}, from 0; write names in full, as the images have them"
+        )
+
+
 def _unknown(images: list[pa.ChunkedArray], rows: np.ndarray, names: Sequence[str], source: str) -> str:
     """The message about the names that are not among `names`."""
+    if not names:
+        return (
+            f"{source} names images, such as {images[0][0].as_py()!r}, but the images have no names: on the command "
+            "line give --object_names, or images with a column filename or concept; in Python `names`, such as "
+            "`image_names(images)`"
+        )
     cells = zip(images, rows.T, strict=True)
     unknown = list(dict.fromkeys(v for values, found in cells for v in values.filter(found < 0).unique().to_pylist()))
     first = []

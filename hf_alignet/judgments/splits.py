@@ -11,6 +11,7 @@ from datasets import Dataset, DatasetDict
 from sklearn.model_selection import KFold
 
 from hf_alignet.errors import InputError
+from hf_alignet.judgments.dataset import without_catch_trials
 from hf_alignet.judgments.rows import TRIPLET, column, distinct_triplets, lists_of_three, select_rows
 
 
@@ -100,6 +101,23 @@ def objects_within(judgments: Dataset, is_member: np.ndarray) -> Dataset:
     position = table.column_names.index(TRIPLET)
     kind = table.schema.field(TRIPLET).type
     return Dataset(table.set_column(position, TRIPLET, lists_of_three(renumbered).cast(kind)), kept.info.copy())
+
+
+def shared_triplets(train: Dataset, other: Dataset) -> int:
+    """How many distinct triplets of `other` are also in `train`, whatever the order of their images.
+
+    Checks of attention are left out: they are often the same everywhere, and neither trained on nor tested.
+
+    Args:
+        train: rows of choices or of counts.
+        other: rows of choices or of counts, of the same images.
+    """
+    triplets = [column(without_catch_trials(judgments), TRIPLET) for judgments in (train, other)]
+    distinct, which, _ = distinct_triplets(np.concatenate(triplets))
+    is_in = np.zeros((2, len(distinct)), bool)
+    is_in[0, which[: len(triplets[0])]] = True
+    is_in[1, which[len(triplets[0]) :]] = True
+    return int(is_in.all(axis=0).sum())
 
 
 def check_not_empty(is_within: np.ndarray, is_member: np.ndarray, name: str) -> None:

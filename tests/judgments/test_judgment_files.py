@@ -1,9 +1,11 @@
 """Every form that judgments come in, on small files made here, and what is said about files that are none."""
 
+import logging
+
 import numpy as np
 import pandas as pd
 import pytest
-from datasets import Dataset, DatasetDict, load_dataset
+from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value, load_dataset
 
 from hf_alignet.errors import InputError
 from hf_alignet.images import load_images
@@ -103,6 +105,92 @@ def test_own_table_by_position_and_by_row_number(own, judgments, tmp_path):
         load_judgments(str(tmp_path / "numbers.csv"), NAMES)
 
 
+def by_number(cells: list) -> pd.DataFrame:
+    """A table of one row that chooses the second of three images."""
+    return pd.DataFrame([{f"image_{i + 1}": cell for i, cell in enumerate(cells)} | {"odd_one_out": cells[1]}])
+
+
+def test_numbers_are_said_to_be_read_as_row_numbers(own, tmp_path, caplog):
+    by_number([20, 10, 30]).to_csv(tmp_path / "numbers.csv", index=False)
+    own.to_csv(tmp_path / "names.csv", index=False)
+    with caplog.at_level(logging.WARNING):
+        load_judgments(str(tmp_path / "names.csv"), NAMES)
+        assert not caplog.records
+        load_judgments(str(tmp_path / "numbers.csv"))
+        load_judgments(str(tmp_path / "numbers.csv"), [f"picture {i}.png" for i in range(40)])
+    assert caplog.text.count("numbers.csv are read as row numbers from 0") == 2
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", " nested"])
+@pytest.mark.parametrize(
+    ("names", "meant"),
+    [
+        (sorted(f"{i}.png" for i in range(12)), "2.png"),  # 0, 1, 10, 11, 2: the row 2 is another picture
+        ([f"{i:03}.png" for i in range(1, 13)], "002.png"),
+        ([f"{i:02}" for i in range(1, 13)], "02"),
+        ([f"some/folder/{i}.jpg" for i in range(12)], "some/folder/2.jpg"),
+    ],
+)
+def test_number_that_may_be_the_stem_of_a_name_is_refused(tmp_path, suffix, names, meant):
+    table, path = by_number([2, 10, 3]), tmp_path / f"mine{suffix}"
+    if suffix == ".parquet":
+        table.to_parquet(path)
+    elif suffix == ".csv":
+        table.to_csv(path, index=False)
+    else:  # load_dataset reads it, and makes numbers of names
+        (path / "train").mkdir(parents=True)
+        table.astype(str).map(lambda cell: cell.zfill(3)).to_csv(path / "train" / "mine.csv", index=False)
+    with pytest.raises(
+        InputError, match=f"row 0 of .* may mean the image '{meant}' or the row .* write names in full"
+    ):
+        load_judgments(str(path), names)
+
+
+def test_some_numbers_that_are_names_are_refused(tmp_path):
+    by_number([2, 10, 3]).to_csv(tmp_path / "mine.csv", index=False)
+    with pytest.raises(InputError, match="may mean the image '10' or the row 10"):
+        load_judgments(str(tmp_path / "mine.csv"), ["cat", "dog", "10"])
+
+
+def test_number_too_large_for_a_row_is_a_name(tmp_path):
+    by_number(["1" * 25, "2" * 25, "3" * 25]).to_csv(tmp_path / "mine.csv", index=False)
+    with pytest.raises(InputError, match="names images, such as '1111"):
+        load_judgments(str(tmp_path / "mine.csv"))
+    loaded = load_judgments(str(tmp_path / "mine.csv"), [digit * 25 for digit in "321"])["train"]
+    assert loaded["triplet"][0] == [2, 1, 0]
+
+
+def test_folder_of_tables_keeps_names_as_text(tmp_path, caplog):
+    names = ["001", "002", "003", "004"]
+    for name, cells in {"anna.csv": ["004", "001", "002"], "test_bob.csv": ["002", "003", "001"]}.items():
+        by_number(cells).to_csv(tmp_path / name, index=False)
+    by_number(["001", "003", "004"]).assign(rt=2.0).to_csv(tmp_path / "zoe.tsv", index=False, sep="\t")
+    (tmp_path / "people.csv").write_text("participant,age\nanna,31\n")
+    with caplog.at_level(logging.WARNING):
+        loaded = load_judgments(str(tmp_path), names)
+    assert {name: split["triplet"][:] for name, split in loaded.items()} == {
+        "train": [[3, 0, 1], [0, 2, 3]],
+        "test": [[1, 2, 0]],
+    }
+    assert loaded["train"]["rt"][:] == [None, 2.0]
+    assert "columns are no judgments: people.csv" in caplog.text
+
+
+def test_folder_of_tables_beside_images(tmp_path):
+    (tmp_path / "judgments").mkdir()
+    (tmp_path / "metadata.csv").write_text("file_name\n01.png\n")
+    by_number(["02", "01", "03"]).to_csv(tmp_path / "judgments" / "val.csv", index=False)
+    loaded = load_judgments(str(tmp_path), ["01", "02", "03"])
+    assert list(loaded) == ["validation"] and loaded["validation"]["triplet"][0] == [1, 0, 2]
+
+
+def test_classes_of_own_table_are_read_by_name(tmp_path):
+    features = Features(dict.fromkeys(by_number([0, 1, 2]), ClassLabel(names=["dog", "car", "cat"])))
+    Dataset.from_dict(by_number([1, 2, 0]).to_dict("list"), features).save_to_disk(tmp_path / "mine")
+    loaded = load_judgments(str(tmp_path / "mine"), ["cat", "dog", "car"])["train"]
+    assert loaded["triplet"][0] == [2, 0, 1] and loaded["odd"][0] == 1
+
+
 def refused(own: pd.DataFrame, tmp_path, message: str, names=NAMES) -> None:
     own.to_csv(tmp_path / "mine.csv", index=False)
     with pytest.raises(InputError, match=message):
@@ -140,7 +228,9 @@ def test_unknown_names_are_listed_with_those_close(own, tmp_path):
     own.loc[2, "image_3"] = "zebra"
     own["odd_one_out"] = 1
     refused(own, tmp_path, r"not among the 5: 'dgo.png' \(close: 'dog.png'.*\), 'zebra'$")
-    refused(own, tmp_path, r"names images, such as 'cat.png'; give the `names`", names=None)
+    refused(
+        own, tmp_path, r"such as 'cat.png', .* give --object_names, .* filename or concept; in Python `names`", None
+    )
 
 
 def test_name_of_several_images_is_refused(own, tmp_path):
@@ -188,6 +278,19 @@ def test_image_names():
     assert image_names(images.remove_columns("filename")) == ["cat", "dog"]
 
 
+@pytest.mark.parametrize("column", ["filename", "concept"])
+def test_image_names_that_are_classes_or_numbers(column):
+    classes = Features({column: ClassLabel(names=["dog", "cat"])})
+    assert image_names(Dataset.from_dict({column: [1, 0, 1]}, classes)) == ["cat", "dog", "cat"]
+    assert image_names(Dataset.from_dict({column: [17, 4]})) == ["17", "4"]
+    for values, features in (([1, None], classes), ([1, -1], classes), (["cat", None], None)):
+        with pytest.raises(InputError, match=f"row 1 of the images has no {column}"):
+            image_names(Dataset.from_dict({column: values}, features))
+    lists = Dataset.from_dict({column: [["cat"]]}, Features({column: List(Value("string"))}))
+    with pytest.raises(InputError, match=f"column '{column}' of the images is no text, but List"):
+        image_names(lists)
+
+
 def test_images_are_named_by_the_files_they_came_from(tmp_path, pictures):
     for name, picture in zip(("cat", "dog"), pictures, strict=False):
         picture.save(tmp_path / f"{name}.png")
@@ -232,7 +335,17 @@ def test_splits_told_by_file_names():
         "testset3.txt": "test3",
         "test1.npy": "test1",
         "val_triplets.npy": "validation",
+        "validationset.txt": "validation",
+        "trainset.txt": "train",
+        "training_data.txt": "train",
+        "testset2_repeat.txt": "test2_repeat",
+        "data1854_batch5_train90.txt": "train",
         "embedding.npy": None,
+        "latest.txt": None,
+        "evaluation.txt": None,
+        "contest_10.txt": None,
+        "values.npy": None,
+        "valentina.csv": None,
     }
     assert {name: split_of(name) for name in told} == told
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments import FEATURES, Repeats, aggregate, check_judgments, choice_counts, make_judgments
@@ -102,6 +102,29 @@ def test_counts_are_those_of_choices_and_can_be_counted_again(table):
     for again, recount in zip(choice_counts(aggregated), (triplets, counts), strict=True):
         np.testing.assert_array_equal(again, recount)
     assert counts.sum() == 400 - table["is_catch"].sum()
+
+
+def test_counts_are_aggregated_again(table):
+    once = aggregate(make_judgments(**table))
+    assert aggregate(once).to_dict() == once.to_dict()
+    halves = [aggregate(make_judgments(**{k: v[part::2] for k, v in table.items()})) for part in (0, 1)]
+    merged = aggregate(concatenate_datasets(halves))
+    np.testing.assert_array_equal(column(merged, "triplet"), column(once, "triplet"))
+    np.testing.assert_array_equal(column(merged, "counts"), column(once, "counts"))
+    assert merged["level"][:] == once["level"][:]
+
+
+def test_mean_times_are_weighted_by_counts():
+    rows = [
+        {"triplet": [0, 1, 2], "counts": [2, 1, 0], "rt_log_mean": 1.0},
+        {"triplet": [2, 0, 1], "counts": [0, 0, 1], "rt_log_mean": 2.0},
+        {"triplet": [1, 0, 2], "counts": [0, 0, 5], "rt_log_mean": None},
+        {"triplet": [1, 2, 3], "counts": [0, 0, 5], "rt_log_mean": None},
+    ]
+    assert aggregate(Dataset.from_list(rows)).to_list() == [
+        {"triplet": [0, 1, 2], "counts": [2, 2, 5], "rt_log_mean": 1.25},
+        {"triplet": [1, 2, 3], "counts": [0, 0, 5], "rt_log_mean": None},
+    ]
 
 
 def test_triplet_without_times_or_level_has_none():

@@ -53,8 +53,10 @@ def test_ceiling_of_simulated_raters_is_found(spread, raters):
 
 
 def naive_leave_one_out(rows: list[tuple[int, int, str]]) -> float:
-    """Mean over triplets of the agreement of each judgment with the mode of the other people's."""
+    """Mean over triplets of the agreement of each person's first judgment with the mode of the other people's."""
     per_triplet: dict[int, list[float]] = {}
+    first = {(triplet, person): odd for triplet, odd, person in reversed(rows)}
+    rows = [(triplet, odd, person) for (triplet, person), odd in first.items()]
     for triplet, odd, person in rows:
         others = [o for t, o, p in rows if t == triplet and p != person]
         if others:
@@ -98,9 +100,28 @@ def test_judgments_of_one_person_count_only_among_repeats():
 @pytest.mark.parametrize("function", [modal_share, leave_one_out, noise_ceiling])
 def test_no_ceiling_without_several_people(function):
     alone = make_judgments(np.array([[0, 1, 2]] * 4), np.array([0, 0, 1, 0]), participant=["a"] * 4)
-    for judgments in (alone, from_counts(np.eye(3, dtype=int))):
+    triplets = np.repeat([[0, 1, 2], [3, 4, 5], [6, 7, 8]], 4, axis=0)
+    each_alone = make_judgments(triplets, np.tile([0, 0, 1, 0], 3), participant=np.repeat(["a", "b", "c"], 4))
+    for judgments in (alone, each_alone, from_counts(np.eye(3, dtype=int))):
         with pytest.raises(InputError, match="no noise ceiling can be given: none of the"):
             function(judgments)
+
+
+def test_each_person_counts_once():
+    # a chooses 0, 0, 1 and b chooses 1 of the first triplet; b alone judges the second; two strangers the third
+    triplets = np.array([[0, 1, 2], [0, 1, 2], [2, 1, 0], [0, 1, 2], [3, 4, 5], [3, 4, 5], [6, 7, 8], [6, 7, 8]])
+    odd, people = np.array([0, 0, 1, 1, 2, 2, 1, 1]), ["a", "a", "a", "b", "b", "b", None, None]
+    judgments = make_judgments(triplets, odd, participant=people)
+    once = make_judgments(triplets[[0, 3, 6, 7]], odd[[0, 3, 6, 7]])
+    assert noise_ceilings(judgments) == noise_ceilings(once)
+    assert modal_share(judgments)["value"] == (1 / 2 + 1) / 2 and modal_share(judgments)["n"] == 2
+    assert leave_one_out(judgments)["value"] == (0 + 1) / 2
+
+
+def test_checks_of_attention_have_no_ceiling():
+    triplets = np.array([[0, 1, 2], [0, 1, 2], [3, 4, 5], [3, 4, 5]])
+    judgments = make_judgments(triplets, np.array([0, 0, 1, 2]), participant=list("abab"), is_catch=[1, 1, 0, 0])
+    assert modal_share(judgments)["n"] == 1 and modal_share(judgments)["value"] == 0.5
 
 
 def test_interval_is_that_of_a_bootstrap_over_triplets():

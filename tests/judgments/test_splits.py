@@ -5,9 +5,12 @@ import pytest
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments import (
+    aggregate,
     choice_counts,
     make_judgments,
     object_folds,
+    objects_within,
+    shared_triplets,
     split_by_object,
     split_by_triplet,
     triplets_within,
@@ -73,6 +76,51 @@ def test_triplets_within_equals_a_naive_loop(judgments):
     for wrong in (triplets + 1, triplets - 1):
         with pytest.raises(InputError, match="there are 20 objects"):
             triplets_within(wrong, is_member)
+
+
+@pytest.mark.parametrize("counted", [False, True])
+def test_objects_within_equals_a_naive_loop(judgments, counted):
+    judgments = aggregate(judgments) if counted else judgments
+    is_member = object_folds(NUM_OBJECTS, 3, seed=2) != 0
+    new = {old: number for number, old in enumerate(np.flatnonzero(is_member).tolist())}
+    naive = [
+        row | {"triplet": [new[i] for i in row["triplet"]]}
+        for row in judgments.to_list()
+        if set(row["triplet"]) <= set(new)
+    ]
+    kept = objects_within(judgments, is_member)
+    assert kept.to_list() == naive and 0 < len(kept) < len(judgments)
+    assert kept.features == judgments.features
+    everything = objects_within(judgments, np.ones(NUM_OBJECTS, bool))
+    assert everything.to_dict() == judgments.to_dict()
+
+
+def test_objects_within_may_be_empty(judgments):
+    nothing = objects_within(judgments, np.zeros(NUM_OBJECTS, bool))
+    assert len(nothing) == 0 and nothing.features == judgments.features
+    assert column(nothing, "triplet").shape == (0, 3)
+
+
+def test_objects_within_refuses_objects_that_are_not_there(judgments):
+    with pytest.raises(InputError, match="but there are 5 objects"):
+        objects_within(judgments, np.ones(5, bool))
+
+
+def test_shared_triplets_equal_a_naive_loop(judgments):
+    halves = [judgments.select(range(0, 250)), judgments.select(range(150, 600))]
+    first, second = (as_sets(half) for half in halves)
+    assert shared_triplets(*halves) == shared_triplets(*reversed(halves)) == len(first & second) > 0
+    assert shared_triplets(halves[0], aggregate(halves[1])) == len(first & second)
+    splits = split_by_triplet(judgments, held_out=0.2)
+    assert shared_triplets(splits["train"], splits["test"]) == 0
+
+
+def test_shared_checks_of_attention_do_not_count():
+    train, other = (
+        make_judgments(np.array([[0, 1, 2], [3, 4, 5]]), np.array([0, 1]), is_catch=is_catch)
+        for is_catch in ([True, False], [False, False])
+    )
+    assert shared_triplets(train, other) == 1
 
 
 def test_split_without_triplets_says_what_to_do(judgments):
