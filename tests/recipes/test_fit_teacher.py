@@ -16,10 +16,12 @@ from fakehub import USER, FakeHub
 from fakehub.checks import card_errors
 from huggingface_hub import ModelCard
 
+from hf_alignet.cli import parse
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.judgments import make_judgments
 from hf_alignet.teacher import AffineTransform, Vice
 from hf_alignet.teacher import vice as vice_module
+from hf_alignet.teacher.arguments import StimulusArguments, TeacherArguments
 from hf_alignet.teacher.fitting import posterior_mean
 
 ROOT = Path(__file__).parents[2]
@@ -167,6 +169,13 @@ def test_without_a_held_out_split_some_triplets_are(flags, choices, tmp_path, mo
     fit(monkeypatch, *flags, "--judgments", tmp_path / "alone", "--method", "hard", "--regularization", 0.05)
     metric = results(tmp_path / "out")["aligned"]["alone/test/odd_one_out_accuracy"]
     assert 550 < metric["n"] < 650 and metric["value"] > 0.4
+
+
+def test_configuration_of_things_clip():
+    config = ROOT / "recipes" / "things-clip" / "config.yaml"
+    argv = ["--config", str(config), "--judgments", "a", "--features", "b"]
+    stimuli, arguments = parse([StimulusArguments, TeacherArguments], "", argv)
+    assert (stimuli.dataset_name, arguments.method) == ("things", "uncertainty_distillation")
 
 
 @pytest.mark.parametrize(
