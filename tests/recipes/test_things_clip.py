@@ -53,7 +53,7 @@ def test_report(report, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["report.py", "--data", str(tmp_path), "--teacher", str(tmp_path / "teacher")])
     report.main()
     found = json.loads((tmp_path / "teacher" / "report.json").read_text())
-    assert found["rdm48"]["n"] == 30 * 29 // 2 and found["rdm48"]["value"] > 0.7
+    assert found["rdm48"]["n"] == 30 * 29 // 2 and found["rdm48"]["value"] > 0.5
     hesitation = found["hesitation, all raters"]
     assert hesitation["published_vice_mean"]["value"] == pytest.approx(hesitation["transform"]["value"])
     assert 0.8 < hesitation["transform"]["ci95"][0] < hesitation["transform"]["value"] < 1
