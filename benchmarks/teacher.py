@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from hf_alignet.teacher import AffineTeacher, Vice
-from hf_alignet.teacher.vice import _Run
+from hf_alignet.teacher.vice_run import ViceRun
 
 NUM_OBJECTS, NUM_FEATURES, NUM_DIMENSIONS, BATCH = 1854, 768, 100, 128
 REGULARIZATION = 0.1
@@ -84,7 +84,7 @@ def vice(batch_size: int | None) -> dict[str, float | int | None]:
     triplets = random_triplets(FEW, rng)
     counts = np.eye(3, dtype=np.int64)[rng.integers(0, 3, FEW)]
     settings = Vice(num_dimensions=NUM_DIMENSIONS, batch_size=batch_size, learning_rate=1e-3, initial_scale=None)
-    run = _Run(settings, triplets, counts, NUM_OBJECTS)
+    run = ViceRun(settings, triplets, counts, NUM_OBJECTS)
     steps = VICE_STEPS if batch_size else 20
 
     def several() -> None:

@@ -6,12 +6,10 @@ softmax. Averaged over the posterior, the choice probabilities say how people as
 uncertainty distillation teaches (AligNet, equation 2).
 """
 
-import hashlib
 import inspect
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -22,18 +20,16 @@ import numpy as np
 import torch
 from datasets import Dataset
 from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file as save_arrays
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.numpy import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from hf_alignet.errors import InputError, RunError
+from hf_alignet.errors import InputError
 from hf_alignet.similarity import choice_log_probabilities, triplet_similarities
 from hf_alignet.sources import load_shared, shared_file
 from hf_alignet.teacher.choices import pair_counts
-from hf_alignet.teacher.evidence import AllChoices, Evidence, ShuffledChoices, Slope
-from hf_alignet.teacher.posterior import Posterior, SpikeAndSlab
+from hf_alignet.teacher.vice_run import ViceRun
 from hf_alignet.templates import TAGS, card_links, render_card
 
 WEIGHTS_FILE, CHECKPOINT_FILE = "model.safetensors", "vice.safetensors"
@@ -47,8 +43,9 @@ class Vice(ModelHubMixin):
 
     The loss of a step is the cross-entropy of choices under one draw of the posterior, plus (log q - log p) of the
     draw over the number of choices; Adam takes the step. By default a step uses all choices, through the matrix of
-    similarities, and a large learning rate: that converges in a minute where small batches take hours. After the
-    number of dimensions has become stable, those that are not significantly positive for more than `min_objects`
+    similarities, and a large learning rate: some hundreds of steps then do what takes small batches some hundreds of
+    thousands. After the number of dimensions has become stable, those that are not significantly positive for more than
+    `min_objects`
     objects are dropped, and the others settle without them while the learning rate falls to zero.
 
     The original schedule is `Vice(batch_size=128, learning_rate=1e-3, initial_scale=None, burn_in=500, window=500,
@@ -140,7 +137,7 @@ class Vice(ModelHubMixin):
         num_objects = named if num_objects is None else num_objects
         if named > num_objects:
             raise InputError(f"the judgments name object {named - 1}, but there are only {num_objects} objects")
-        run = _Run(self, triplets, counts, num_objects)
+        run = ViceRun(self, triplets, counts, num_objects)
         file = Path(checkpoint) / CHECKPOINT_FILE if checkpoint is not None else None
         if file is not None and file.exists():
             run.load(file)
@@ -149,7 +146,7 @@ class Vice(ModelHubMixin):
             logger.warning("VICE did not converge in %d epochs: %d dimensions", self.max_epochs, self.history_[-1])
         return self
 
-    def _complete(self, run: "_Run", file: Path | None, progress: bool) -> None:
+    def _complete(self, run: ViceRun, file: Path | None, progress: bool) -> None:
         bar = tqdm(initial=run.epochs, desc="VICE", unit="epoch", disable=not progress)
         saved = time.monotonic()
         while not run.is_done():
@@ -278,7 +275,7 @@ class Vice(ModelHubMixin):
     def _save_pretrained(self, save_directory: Path) -> None:
         tensors = {"loc": np.ascontiguousarray(self.loc_), "scale": np.ascontiguousarray(self.scale_)}
         metadata = {"history": json.dumps(self.history_), "converged": json.dumps(self.converged_)}
-        save_arrays(tensors, save_directory / WEIGHTS_FILE, metadata)
+        save_file(tensors, save_directory / WEIGHTS_FILE, metadata)
         # The mixin keeps a card that is there, which may state the facts of another fit
         (save_directory / "README.md").unlink(missing_ok=True)
 
@@ -300,104 +297,3 @@ def _is_number(value: Any) -> bool:
 
 def _is_count(value: Any, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-class _Run:
-    """All that changes in a fit, so that it can be put down and taken up again.
-
-    An epoch first searches, with all dimensions, until the number of those worth keeping is stable; then those settle.
-
-    Args:
-        vice: the settings.
-        triplets: (m, 3) distinct triplets of n objects.
-        pair_counts: (m, 3) how often each pair was kept together.
-        num_objects: n.
-    """
-
-    def __init__(self, vice: Vice, triplets: np.ndarray, pair_counts: np.ndarray, num_objects: int):
-        self.vice = vice
-        self.prior = SpikeAndSlab(vice.spike, vice.slab, vice.spike_share)
-        self.generator = torch.Generator().manual_seed(vice.random_state)
-        self.posterior = Posterior.initial(
-            num_objects, vice.num_dimensions, vice.initial_scale, vice.learning_rate, self.generator
-        )
-        self.evidence: Evidence = (
-            AllChoices(triplets, pair_counts, num_objects)
-            if vice.batch_size is None
-            else ShuffledChoices(triplets, pair_counts, vice.batch_size)
-        )
-        self.weight = 1 / int(pair_counts.sum())
-        self.history: list[int] = []
-        self.settled: int | None = None  # epochs of settling done; None while searching
-        settings = repr(sorted(vice.settings().items())).encode()
-        self.fingerprint = hashlib.sha256(
-            b"".join([settings, np.int64(num_objects).tobytes(), triplets.tobytes(), pair_counts.tobytes()])
-        ).hexdigest()
-
-    @property
-    def epochs(self) -> int:
-        return len(self.history) + (self.settled or 0)
-
-    def is_done(self) -> bool:
-        return self.settled is not None and self.settled >= self.vice.settle
-
-    def has_converged(self) -> bool:
-        recent = self.history[-self.vice.window :]
-        return (
-            len(self.history) >= max(self.vice.burn_in, self.vice.window) and recent[-1] > 0 and len(set(recent)) == 1
-        )
-
-    def next_epoch(self) -> float:
-        """Goes through the choices once; returns their mean cross-entropy under the draws of the epoch."""
-        if self.settled is not None:
-            self.posterior.learning_rate = self.vice.learning_rate * (1 - self.settled / self.vice.settle)
-        losses = [self._step(slope) for slope in self.evidence.slopes(self.generator)]
-        if not np.isfinite(losses).all() or not self.posterior.loc.isfinite().all():
-            raise RunError(f"VICE diverged in epoch {self.epochs + 1}; a lower learning rate may help")
-        if self.settled is not None:
-            self.settled += 1
-        else:
-            is_kept = self.posterior.objects_per_dimension() > self.vice.min_objects
-            self.history.append(int(is_kept.sum()))
-            if self.has_converged() or len(self.history) == self.vice.max_epochs:
-                self._begin_to_settle(is_kept)
-        return float(np.mean(losses))
-
-    def _step(self, slope: Slope) -> float:
-        draw = self.posterior.draw(self.generator)
-        cross_entropy, gradient = slope(draw.relu())
-        gradient.mul_(draw > 0).add_(self.prior.slope(draw), alpha=self.weight)
-        self.posterior.update(draw, gradient, entropy_weight=self.weight)
-        return cross_entropy
-
-    def _begin_to_settle(self, is_kept: Tensor) -> None:
-        if not is_kept.any():
-            raise RunError(
-                f"VICE found no dimension in {round(1 / self.weight)} choices of {len(self.posterior.loc)} objects: "
-                "there are too few of them, or they are random"
-            )
-        self.posterior.keep(is_kept)
-        self.settled = 0
-
-    def save(self, file: Path) -> None:
-        metadata = {"fingerprint": self.fingerprint, "history": json.dumps(self.history)}
-        if self.settled is not None:
-            metadata["settled"] = str(self.settled)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = file.with_suffix(".unfinished")
-        save_file(self.posterior.state() | {"generator": self.generator.get_state()}, unfinished, metadata)
-        os.replace(unfinished, file)
-
-    def load(self, file: Path) -> None:
-        try:
-            with safe_open(file, framework="pt") as opened:
-                metadata = opened.metadata() or {}
-            state = load_file(file)
-        except SafetensorError as error:
-            raise InputError(f"{file} cannot be read; remove it to start anew: {error}") from error
-        if metadata.get("fingerprint") != self.fingerprint:
-            raise InputError(f"{file} is of a fit of other judgments or with other settings; remove it to start anew")
-        self.generator.set_state(state.pop("generator"))
-        self.posterior = Posterior.restore(state, self.vice.learning_rate)
-        self.history = json.loads(metadata["history"])
-        self.settled = int(metadata["settled"]) if "settled" in metadata else None

@@ -23,6 +23,7 @@ from hf_alignet.teacher import AffineTransform, Vice
 from hf_alignet.teacher import vice as vice_module
 from hf_alignet.teacher.arguments import StimulusArguments, TeacherArguments
 from hf_alignet.teacher.fitting import posterior_mean
+from hf_alignet.teacher.vice_run import ViceRun
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes" / "fit_teacher.py"
@@ -150,14 +151,14 @@ def test_goes_on_where_it_was_stopped(flags, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return next_epoch(run)
 
-    next_epoch = vice_module._Run.next_epoch
+    next_epoch = ViceRun.next_epoch
     again = [*flags, *QUICK, "--regularization", 0.05, "--output_dir", tmp_path / "again"]
     monkeypatch.setattr(vice_module, "SECONDS_BETWEEN_CHECKPOINTS", 0)
-    monkeypatch.setattr(vice_module._Run, "next_epoch", killed)
+    monkeypatch.setattr(ViceRun, "next_epoch", killed)
     with pytest.raises(KeyboardInterrupt):
         fit(monkeypatch, *again)
     epochs = []
-    monkeypatch.setattr(vice_module._Run, "next_epoch", lambda run: epochs.append(run.epochs) or next_epoch(run))
+    monkeypatch.setattr(ViceRun, "next_epoch", lambda run: epochs.append(run.epochs) or next_epoch(run))
     fit(monkeypatch, *again)
     assert epochs[0] == 70
     assert results(tmp_path / "again") == whole

@@ -15,6 +15,7 @@ from hf_alignet.teacher import AffineTransform, Vice
 from hf_alignet.teacher import vice as vice_module
 from hf_alignet.teacher.evidence import AllChoices, ShuffledChoices
 from hf_alignet.teacher.posterior import Posterior, SpikeAndSlab
+from hf_alignet.teacher.vice_run import ViceRun
 
 QUICK = {"num_dimensions": 8, "min_objects": 2, "max_epochs": 150, "burn_in": 50, "window": 50, "settle": 30}
 
@@ -190,7 +191,7 @@ def test_goes_on_where_it_was_stopped(recovered, tmp_path, monkeypatch, batch_si
     whole = Vice(**settings).fit(judgments, progress=False)
     assert len(whole.history_) == 150
 
-    next_epoch = vice_module._Run.next_epoch
+    next_epoch = ViceRun.next_epoch
 
     def killed(run):
         if run.epochs == stopped_after:
@@ -198,10 +199,10 @@ def test_goes_on_where_it_was_stopped(recovered, tmp_path, monkeypatch, batch_si
         return next_epoch(run)
 
     monkeypatch.setattr(vice_module, "SECONDS_BETWEEN_CHECKPOINTS", 0)
-    monkeypatch.setattr(vice_module._Run, "next_epoch", killed)
+    monkeypatch.setattr(ViceRun, "next_epoch", killed)
     with pytest.raises(KeyboardInterrupt):
         Vice(**settings).fit(judgments, checkpoint=tmp_path, progress=False)
-    monkeypatch.setattr(vice_module._Run, "next_epoch", next_epoch)
+    monkeypatch.setattr(ViceRun, "next_epoch", next_epoch)
     resumed = Vice(**settings).fit(judgments, checkpoint=tmp_path, progress=False)
     np.testing.assert_array_equal(resumed.loc_, whole.loc_)
     np.testing.assert_array_equal(resumed.scale_, whole.scale_)

@@ -1,0 +1,121 @@
+"""One fit of VICE: all that changes in it, so that it can be put down and taken up again."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hf_alignet.errors import InputError, RunError
+from hf_alignet.teacher.evidence import AllChoices, Evidence, ShuffledChoices, Slope
+from hf_alignet.teacher.posterior import Posterior, SpikeAndSlab
+
+if TYPE_CHECKING:
+    from hf_alignet.teacher.vice import Vice
+
+
+class ViceRun:
+    """A fit, epoch by epoch.
+
+    An epoch first searches, with all dimensions, until the number of those worth keeping is stable; then those settle.
+
+    Args:
+        vice: the settings.
+        triplets: (m, 3) distinct triplets of n objects.
+        pair_counts: (m, 3) how often each pair was kept together.
+        num_objects: n.
+    """
+
+    def __init__(self, vice: "Vice", triplets: np.ndarray, pair_counts: np.ndarray, num_objects: int):
+        self.vice = vice
+        self.prior = SpikeAndSlab(vice.spike, vice.slab, vice.spike_share)
+        self.generator = torch.Generator().manual_seed(vice.random_state)
+        self.posterior = Posterior.initial(
+            num_objects, vice.num_dimensions, vice.initial_scale, vice.learning_rate, self.generator
+        )
+        self.evidence: Evidence = (
+            AllChoices(triplets, pair_counts, num_objects)
+            if vice.batch_size is None
+            else ShuffledChoices(triplets, pair_counts, vice.batch_size)
+        )
+        self.weight = 1 / int(pair_counts.sum())
+        self.history: list[int] = []
+        self.settled: int | None = None  # epochs of settling done; None while searching
+        settings = repr(sorted(vice.settings().items())).encode()
+        self.fingerprint = hashlib.sha256(
+            b"".join([settings, np.int64(num_objects).tobytes(), triplets.tobytes(), pair_counts.tobytes()])
+        ).hexdigest()
+
+    @property
+    def epochs(self) -> int:
+        return len(self.history) + (self.settled or 0)
+
+    def is_done(self) -> bool:
+        return self.settled is not None and self.settled >= self.vice.settle
+
+    def has_converged(self) -> bool:
+        recent = self.history[-self.vice.window :]
+        return (
+            len(self.history) >= max(self.vice.burn_in, self.vice.window) and recent[-1] > 0 and len(set(recent)) == 1
+        )
+
+    def next_epoch(self) -> float:
+        """Goes through the choices once; returns their mean cross-entropy under the draws of the epoch."""
+        if self.settled is not None:
+            self.posterior.learning_rate = self.vice.learning_rate * (1 - self.settled / self.vice.settle)
+        losses = [self._step(slope) for slope in self.evidence.slopes(self.generator)]
+        if not np.isfinite(losses).all() or not self.posterior.loc.isfinite().all():
+            raise RunError(f"VICE diverged in epoch {self.epochs + 1}; a lower learning rate may help")
+        if self.settled is not None:
+            self.settled += 1
+        else:
+            is_kept = self.posterior.objects_per_dimension() > self.vice.min_objects
+            self.history.append(int(is_kept.sum()))
+            if self.has_converged() or len(self.history) == self.vice.max_epochs:
+                self._begin_to_settle(is_kept)
+        return float(np.mean(losses))
+
+    def _step(self, slope: Slope) -> float:
+        draw = self.posterior.draw(self.generator)
+        cross_entropy, gradient = slope(draw.relu())
+        gradient.mul_(draw > 0).add_(self.prior.slope(draw), alpha=self.weight)
+        self.posterior.update(draw, gradient, entropy_weight=self.weight)
+        return cross_entropy
+
+    def _begin_to_settle(self, is_kept: Tensor) -> None:
+        if not is_kept.any():
+            raise RunError(
+                f"VICE found no dimension in {round(1 / self.weight)} choices of {len(self.posterior.loc)} objects: "
+                "there are too few of them, or they are random"
+            )
+        self.posterior.keep(is_kept)
+        self.settled = 0
+
+    def save(self, file: Path) -> None:
+        metadata = {"fingerprint": self.fingerprint, "history": json.dumps(self.history)}
+        if self.settled is not None:
+            metadata["settled"] = str(self.settled)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = file.with_suffix(".unfinished")
+        save_file(self.posterior.state() | {"generator": self.generator.get_state()}, unfinished, metadata)
+        os.replace(unfinished, file)
+
+    def load(self, file: Path) -> None:
+        try:
+            with safe_open(file, framework="pt") as opened:
+                metadata = opened.metadata() or {}
+            state = load_file(file)
+        except SafetensorError as error:
+            raise InputError(f"{file} cannot be read; remove it to start anew: {error}") from error
+        if metadata.get("fingerprint") != self.fingerprint:
+            raise InputError(f"{file} is of a fit of other judgments or with other settings; remove it to start anew")
+        self.generator.set_state(state.pop("generator"))
+        self.posterior = Posterior.restore(state, self.vice.learning_rate)
+        self.history = json.loads(metadata["history"])
+        self.settled = int(metadata["settled"]) if "settled" in metadata else None
