@@ -36,7 +36,7 @@ from hf_alignet.judgments import load_judgments, shared_triplets, split_by_tripl
 from hf_alignet.sources import split_revision
 from hf_alignet.teacher import FittedTeacher, fit_teacher, pair_counts
 from hf_alignet.teacher.arguments import StimulusArguments, TeacherArguments
-from hf_alignet.teacher.stimuli import load_local_features, load_stimuli
+from hf_alignet.teacher.stimuli import Stimuli, load_local_features
 
 HELD_OUT_SHARE = 0.1
 SHARED = ["README.md", "config.json", "model.safetensors", "results.json", "selection.csv", "calibration.*"]
@@ -44,9 +44,9 @@ SHARED = ["README.md", "config.json", "model.safetensors", "results.json", "sele
 logger = logging.getLogger("fit_teacher")
 
 
-def load_splits(stimuli: StimulusArguments, names: list[str] | None, num_objects: int, seed: int) -> DatasetDict:
+def load_splits(stimuli: StimulusArguments, judged: Stimuli, seed: int) -> DatasetDict:
     """Judgments of those stimuli, with at least one split beside `train`."""
-    splits = load_judgments(str(stimuli.judgments), names, stimuli.object_order, num_objects)
+    splits = load_judgments(str(stimuli.judgments), judged.names, stimuli.object_order, len(judged))
     if "train" not in splits:
         raise InputError(f"{stimuli.judgments!r} has no split train; it has {', '.join(splits)}")
     if len(splits) == 1:
@@ -128,15 +128,16 @@ def main() -> None:
     except (HfHubHTTPError, OSError) as error:
         raise InputError(f"cannot write to where the teacher should go: {error}") from error
 
-    features, names = load_stimuli(stimuli, arguments, unfinished / "features")
-    local_features = load_local_features(stimuli, arguments, unfinished / "local_features")
-    splits = load_splits(stimuli, names, len(features), arguments.seed)
+    judged = Stimuli.open(stimuli)
+    splits = load_splits(stimuli, judged, arguments.seed)
     number = arguments.object_folds
-    folds = draw_folds(splits, len(features), number, arguments.seed) if number else None
+    folds = draw_folds(splits, len(judged), number, arguments.seed) if number else None
+    features = judged.embed(stimuli, arguments, unfinished / "features")
+    local_features = load_local_features(stimuli, arguments, unfinished / "local_features")
     teacher = fit_teacher(features, splits["train"], arguments, unfinished, local_features)
 
-    judged = public_name(str(stimuli.judgments))
-    name = stimuli.dataset_name or split_revision(judged)[0].split("/")[-1].partition(".")[0]
+    source = public_name(str(stimuli.judgments))
+    name = stimuli.dataset_name or split_revision(source)[0].split("/")[-1].partition(".")[0]
     found = predictors(features, teacher, base_temperature(features, splits["train"]))
     measured = {f"{name}/{split}": Predictions.of(found, splits[split]) for split in splits if split != "train"}
     if folds is not None:
@@ -147,7 +148,7 @@ def main() -> None:
         measured[f"{name}/new_objects"] = predict_new_objects(features, splits, folds, fit)
     provenance = {
         "base_model": public_name(stimuli.model_name_or_path) if stimuli.model_name_or_path else None,
-        "judgments": judged,
+        "judgments": source,
         "stimuli": public_name(str(stimuli.images or stimuli.features)),
         "num_train_judgments": int(pair_counts(splits["train"])[1].sum()),
         "vice": public_name(arguments.vice) if arguments.vice else None,

@@ -1,6 +1,8 @@
 """Features of the stimuli that were judged, and the names that judgments call them by."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -14,24 +16,47 @@ from hf_alignet.sources import load_matrix
 from hf_alignet.teacher.arguments import StimulusArguments, TeacherArguments
 
 
-def load_stimuli(
-    stimuli: StimulusArguments, arguments: TeacherArguments, cache: Path
-) -> tuple[np.ndarray, list[str] | None]:
-    """Features (n, p) float32 of the stimuli, embedded where images were given, and their names if they have any.
+@dataclass
+class Stimuli:
+    """What was judged: pictures still to be embedded, or their features.
 
-    Raises:
-        InputError: images, model, features or names cannot be used.
+    Attributes:
+        names: by which judgments call them, in the order of the rows; None if they have none.
+        features: (n, p) float32, None before pictures are embedded.
+        images: the pictures, None if features were given.
     """
-    names = _read_names(stimuli.object_names) if stimuli.object_names is not None else None
-    if stimuli.features is not None:
-        features = np.array(load_matrix(stimuli.features, "features"), np.float32)
-    else:
-        images = load_images(str(stimuli.images))
-        features = _embed(stimuli, arguments, images, cache)
-        names = image_names(images) if names is None else names
-    if names is not None and len(names) != len(features):
-        raise InputError(f"there are {len(names)} names, but features of {len(features)} stimuli")
-    return features, names
+
+    names: list[str] | None
+    features: np.ndarray | None = None
+    images: Dataset | None = None
+
+    def __len__(self) -> int:
+        return len(self.features if self.features is not None else self.images)  # type: ignore[arg-type]
+
+    @classmethod
+    def open(cls, arguments: StimulusArguments) -> Self:
+        """Opens what the arguments name, and embeds nothing yet.
+
+        Raises:
+            InputError: images, features or names cannot be used, or there is not one name for each.
+        """
+        if arguments.features is not None:
+            stimuli = cls(None, features=np.array(load_matrix(arguments.features, "features"), np.float32))
+        else:
+            images = load_images(str(arguments.images))
+            stimuli = cls(image_names(images), images=images)
+        if arguments.object_names is not None:
+            stimuli.names = _read_names(arguments.object_names)
+        if stimuli.names is not None and len(stimuli.names) != len(stimuli):
+            raise InputError(f"there are {len(stimuli.names)} names, but {len(stimuli)} stimuli")
+        return stimuli
+
+    def embed(self, stimuli: StimulusArguments, arguments: TeacherArguments, cache: Path) -> np.ndarray:
+        """Features (n, p) float32, from the model where images were given."""
+        if self.features is None:
+            assert self.images is not None
+            self.features = _embed(stimuli, arguments, self.images, cache)
+        return self.features
 
 
 def load_local_features(stimuli: StimulusArguments, arguments: TeacherArguments, cache: Path) -> np.ndarray | None:

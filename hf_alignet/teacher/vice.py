@@ -44,9 +44,8 @@ class Vice(ModelHubMixin):
     The loss of a step is the cross-entropy of choices under one draw of the posterior, plus (log q - log p) of the
     draw over the number of choices; Adam takes the step. By default a step uses all choices, through the matrix of
     similarities, and a large learning rate: some hundreds of steps then do what takes small batches some hundreds of
-    thousands. After the number of dimensions has become stable, those that are not significantly positive for more than
-    `min_objects`
-    objects are dropped, and the others settle without them while the learning rate falls to zero.
+    thousands. After the number of dimensions has become stable, those that are not significantly positive for more
+    than `min_objects` objects are dropped, and the others settle without them while the learning rate falls to zero.
 
     The original schedule is `Vice(batch_size=128, learning_rate=1e-3, initial_scale=None, burn_in=500, window=500,
     settle=0)`.
