@@ -28,6 +28,14 @@ from hf_alignet.teacher import AffineTransform, Vice, pair_counts
 NUM_OBJECTS = 1854
 SHARES = (1 / 4, 1 / 2)  # of the training choices; all of them make the VICE at hand
 BOOTSTRAPS = 1000
+ORIGINAL = {
+    "batch_size": 128,
+    "learning_rate": 1e-3,
+    "initial_scale": None,
+    "window": 500,
+    "settle": 0,
+    "max_epochs": 600,
+}
 
 
 def rank_correlation(x: np.ndarray, y: np.ndarray, draw: Callable[[np.random.Generator], np.ndarray]) -> dict:
@@ -60,6 +68,11 @@ def against_hesitation(log_probabilities: np.ndarray, modal_share: np.ndarray) -
     return rank_correlation(entropies, 1 - modal_share, lambda rng: rng.integers(len(entropies), size=len(entropies)))
 
 
+def part_of(train: Dataset, share: float) -> Dataset:
+    rows = np.random.default_rng(0).permutation(len(train))[: int(share * len(train))]
+    return train.select(np.sort(rows))
+
+
 def measures(predicted: np.ndarray, counts: np.ndarray) -> dict[str, float]:
     return {
         "accuracy": choice_accuracy(predicted, counts)["value"],
@@ -69,12 +82,11 @@ def measures(predicted: np.ndarray, counts: np.ndarray) -> dict[str, float]:
 
 def learning_curve(vice: Vice, train: Dataset, triplets: np.ndarray, counts: np.ndarray) -> list[dict]:
     """VICE fitted to shares of the choices that the one at hand was fitted to, and that one."""
-    rows = np.random.default_rng(0).permutation(len(train))
-    parts = [rows[: int(share * len(rows))] for share in SHARES]
-    fitted = [Vice(**vice.settings()).fit(train.select(np.sort(part)), NUM_OBJECTS) for part in parts]
+    parts = [part_of(train, share) for share in SHARES]
+    fitted = [Vice(**vice.settings()).fit(part, NUM_OBJECTS) for part in parts]
     return [
-        {"choices": size, "dimensions": one.loc_.shape[1], **measures(vice_choices(one, triplets), counts)}
-        for size, one in zip([*map(len, parts), len(rows)], [*fitted, vice], strict=True)
+        {"choices": len(part), "dimensions": one.loc_.shape[1], **measures(vice_choices(one, triplets), counts)}
+        for part, one in zip([*parts, train], [*fitted, vice], strict=True)
     ]
 
 
@@ -82,6 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the THINGS files")
     parser.add_argument("--teacher", type=Path, default=Path("outputs/things-clip"), help="output of fit_teacher.py")
+    parser.add_argument("--original", action="store_true", help="also fit VICE by its original schedule (10 minutes)")
     arguments = parser.parse_args()
     data: Path = arguments.data
     vice, transform = (
@@ -112,6 +125,12 @@ def main() -> None:
     shares, raters = repeated.prop_max.to_numpy(), repeated.n_per_triplet.to_numpy()
     report["noise_ceilings"] = noise_ceilings_from_shares(shares, raters)
     report["learning_curve"] = learning_curve(vice, splits["train"], triplets, counts)
+    if arguments.original:
+        original = Vice(**vice.settings() | ORIGINAL).fit(part_of(splits["train"], SHARES[0]), NUM_OBJECTS)
+        report["original_schedule"] = measures(vice_choices(original, triplets), counts) | {
+            "dimensions": original.loc_.shape[1],
+            "converged": original.converged_,
+        }
     write_json(arguments.teacher / "report.json", report)
     print(json.dumps(report, indent=2))
 
