@@ -369,7 +369,10 @@ def test_help_is_complete():
     assert "accelerate launch recipes/align.py" in run.stdout
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "recipes").rglob("*.yaml")), ids=lambda file: file.name)
+CONFIGURATIONS = sorted(set((ROOT / "recipes").rglob("*.yaml")) - {ROOT / "recipes" / "things-clip" / "config.yaml"})
+
+
+@pytest.mark.parametrize("file", CONFIGURATIONS, ids=lambda file: file.name)
 def test_every_configuration_is_valid(file):
     settings = yaml.safe_load(file.read_text())
     if file.parent.name == "accelerate":
