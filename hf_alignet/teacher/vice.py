@@ -6,6 +6,7 @@ softmax. Averaged over the posterior, the choice probabilities say how people as
 uncertainty distillation teaches (AligNet, equation 2).
 """
 
+import contextlib
 import inspect
 import json
 import logging
@@ -63,7 +64,7 @@ class Vice(ModelHubMixin):
         burn_in: epochs before convergence is looked for.
         window: epochs during which the number of dimensions must not change.
         settle: epochs after dimensions are dropped.
-        random_state: seed of everything drawn.
+        random_state: seed of everything drawn. The fit is the same with any number of threads, since it uses one.
 
     Attributes:
         loc_: (n, k) float32, means of the posterior, dimensions by their sum over objects, the largest first.
@@ -140,7 +141,8 @@ class Vice(ModelHubMixin):
         file = Path(checkpoint) / CHECKPOINT_FILE if checkpoint is not None else None
         if file is not None and file.exists():
             run.load(file)
-        self._complete(run, file, progress)
+        with _one_thread():
+            self._complete(run, file, progress)
         if not self.converged_:
             logger.warning("VICE did not converge in %d epochs: %d dimensions", self.max_epochs, self.history_[-1])
         return self
@@ -288,6 +290,17 @@ class Vice(ModelHubMixin):
             vice.loc_, vice.scale_ = opened.get_tensor("loc"), opened.get_tensor("scale")
         vice.history_, vice.converged_ = json.loads(metadata["history"]), json.loads(metadata["converged"])
         return vice
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """The last digits of a product of matrices depend on the number of threads, and a fit makes 0.0002 of them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _is_number(value: Any) -> bool:
