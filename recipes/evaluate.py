@@ -34,25 +34,29 @@ from hf_alignet.errors import InputError
 from hf_alignet.evaluation import Metric, agreement_table, model_similarities, results_table
 from hf_alignet.evaluation.arguments import EvaluationArguments
 from hf_alignet.evaluation.benchmarks import Benchmark, benchmark_choices, open_benchmarks
-from hf_alignet.evaluation.stimulus_sets import embed_sets, model_names, open_stimulus_sets
+from hf_alignet.evaluation.stimulus_sets import embed_sets, model_names, open_model, open_stimulus_sets
 from hf_alignet.files import write_json
-from hf_alignet.hub import check_model_directory, update_card
+from hf_alignet.hub import fetch_card, share_card, update_card
 
 PEOPLE = "people"
 
 logger = logging.getLogger("evaluate")
 
 
-def check_card(arguments: EvaluationArguments, models: dict[str, str | None]) -> str | None:
+def carded_model(arguments: EvaluationArguments, models: dict[str, str | None]) -> str | None:
     """The name of the model whose card gets numbers, if one does."""
     if arguments.update_card is None:
         return None
-    check_model_directory(arguments.update_card)
-    directory = Path(arguments.update_card).expanduser().resolve()
+    card = _place(arguments.update_card)
     for name, path in models.items():
-        if path is None or Path(path).expanduser().resolve() == directory:
+        if path is None or _place(path) == card:
             return name
     raise InputError(f"--update_card {arguments.update_card!r} is none of the models that are evaluated")
+
+
+def _place(model: str) -> str:
+    path = Path(model).expanduser()
+    return str(path.resolve()) if path.exists() else model
 
 
 def write_comparisons(
@@ -87,14 +91,18 @@ def main() -> None:
     models = model_names(arguments)
     if PEOPLE in models:
         raise InputError(f"no model can be called {PEOPLE!r}: so results call the noise ceiling")
-    carded = check_card(arguments, models)
+    carded = carded_model(arguments, models)
     sets = open_stimulus_sets(arguments)
     benchmarks = open_benchmarks(arguments, sets)
+    if len(models) > 1:
+        for path in models.values():
+            open_model(path, arguments)  # what is wrong with one is said before another works for hours
     directory = Path(arguments.output_dir)
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot write to where results should go: {error}") from error
+    card = fetch_card(str(arguments.update_card), directory / "card") if state.is_main_process and carded else None
 
     embeddings = {
         name: embed_sets(path, name, sets, arguments, directory / "embeddings") for name, path in models.items()
@@ -129,10 +137,11 @@ def main() -> None:
     ]
     (directory / "results.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     write_json(directory / "results.json", everyone)
-    if carded is not None:
-        sources = {b.name: flag.partition(":")[2] for b, flag in zip(benchmarks, arguments.benchmarks, strict=True)}
-        update_card(str(arguments.update_card), results[carded], sources)
     logger.info("\n%s\n\nThe results are in %s", "\n".join(lines), directory)
+    if card is not None and carded is not None:
+        sources = {b.name: task.source for b, task in zip(benchmarks, arguments.tasks, strict=True)}
+        update_card(card, results[carded], sources)
+        share_card(card, str(arguments.update_card))
 
 
 if __name__ == "__main__":

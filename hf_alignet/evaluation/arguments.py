@@ -1,9 +1,11 @@
 """Settings of an evaluation, as flags."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments.similarity_matrices import MatrixKind
+from hf_alignet.judgments.things import ObjectOrder
 from hf_alignet.similarity import SimilarityKind
 
 WHAT_FOLLOWS = {
@@ -11,6 +13,33 @@ WHAT_FOLLOWS = {
     "levels": "the folder of the raw results, or a table of them: levels:folder",
     "rsa": "a similarity matrix (csv, npy, npz or mat): rsa:rdm48.mat",
 }
+
+
+class Task(NamedTuple):
+    """A benchmark as `[name=]kind:source` names it."""
+
+    kind: str
+    source: str
+    name: str | None
+
+    @classmethod
+    def parse(cls, flag: str) -> "Task":
+        """Reads what `--benchmarks` names.
+
+        Raises:
+            InputError: there is no such benchmark, or it lacks what follows the colon.
+        """
+        label, _, source = flag.partition(":")
+        name, _, kind = label.rpartition("=")
+        if kind not in WHAT_FOLLOWS:
+            raise InputError(
+                f"--benchmarks {flag!r} is unknown; they are things:JUDGMENTS, levels:FOLDER and rsa:MATRIX"
+            )
+        if not source:
+            raise InputError(f"--benchmarks {label} must be followed by a colon and {WHAT_FOLLOWS[kind]}")
+        if "/" in name:
+            raise InputError(f"--benchmarks {flag!r}: the name {name!r} would be part of a metric's; leave out the /")
+        return cls(kind, source, name or None)
 
 
 @dataclass
@@ -31,7 +60,8 @@ class EvaluationArguments:
         default_factory=list,
         metadata={
             "help": "One or several of (required) things:JUDGMENTS, any odd-one-out choices, of which every split but "
-            "train is measured on; levels:FOLDER, the files of Levels; rsa:MATRIX, judged similarities."
+            "train is measured on; levels:FOLDER, the files of Levels; rsa:MATRIX, judged similarities. With a name "
+            "in front, such as birds=things:choices.csv, results are called by it."
         },
     )
     images: list[str] = field(
@@ -46,6 +76,20 @@ class EvaluationArguments:
         metadata={
             "help": "In place of models that embed: .npy file of features, one row a stimulus; one for all "
             "benchmarks, or one for each in their order."
+        },
+    )
+    object_names: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Text file, one name a line in the order of the stimuli, by which judgments and matrices name "
+            "them, where --images bring none; one for all benchmarks, or one for each in their order."
+        },
+    )
+    object_order: ObjectOrder | None = field(
+        default=None,
+        metadata={
+            "help": "Order of the objects in THINGS files: uid, or file_name (the publishers' early files; needs "
+            "names that are uniqueIDs). Default: told by the file's name."
         },
     )
     pooling: str = field(
@@ -72,7 +116,8 @@ class EvaluationArguments:
         metadata={"help": "Directory for results. Embeddings stay in it, and a later run takes them from there."},
     )
     update_card: str | None = field(
-        default=None, metadata={"help": "Directory of the evaluated model, to whose card the numbers are added."}
+        default=None,
+        metadata={"help": "Directory or Hub id of the evaluated model, to whose card the numbers are added."},
     )
     batch_size: int = field(default=64, metadata={"help": "Images a forward pass."})
     num_workers: int = field(default=0, metadata={"help": "Processes that read pictures; 0 reads in the main one."})
@@ -84,14 +129,7 @@ class EvaluationArguments:
     def __post_init__(self) -> None:
         if not self.benchmarks:
             raise InputError("give --benchmarks: one or several of things:JUDGMENTS, levels:FOLDER and rsa:MATRIX")
-        for benchmark in self.benchmarks:
-            kind, _, source = benchmark.partition(":")
-            if kind not in WHAT_FOLLOWS:
-                raise InputError(
-                    f"--benchmarks {benchmark!r} is unknown; they are things:JUDGMENTS, levels:FOLDER and rsa:MATRIX"
-                )
-            if not source:
-                raise InputError(f"--benchmarks {kind} must be followed by a colon and {WHAT_FOLLOWS[kind]}")
+        self.tasks = [Task.parse(benchmark) for benchmark in self.benchmarks]
         if self.features:
             if len(self.model_name_or_path) > 1:
                 raise InputError("--features are of one model: give one name in --model_name_or_path, or none")
@@ -104,7 +142,7 @@ class EvaluationArguments:
         twice = [name for name in self.model_name_or_path if self.model_name_or_path.count(name) > 1]
         if twice:
             raise InputError(f"--model_name_or_path names {twice[0]!r} twice")
-        for flag in ("images", "features"):
+        for flag in ("images", "features", "object_names"):
             number = len(getattr(self, flag))
             if number not in (0, 1, len(self.benchmarks)):
                 raise InputError(

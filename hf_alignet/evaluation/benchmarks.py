@@ -18,7 +18,7 @@ import torch
 from datasets import Dataset
 
 from hf_alignet.errors import InputError
-from hf_alignet.evaluation.arguments import EvaluationArguments
+from hf_alignet.evaluation.arguments import EvaluationArguments, Task
 from hf_alignet.evaluation.choices import choice_cross_entropy
 from hf_alignet.evaluation.levels import MIN_RATERS, level_metrics, level_scores, select_level
 from hf_alignet.evaluation.odd_one_out import odd_one_out_accuracy, odd_one_out_choices
@@ -92,11 +92,13 @@ def open_benchmarks(arguments: EvaluationArguments, sets: list[StimulusSet]) -> 
     """
     kinds: dict[str, Callable[..., Benchmark]] = {"things": Choices, "levels": Levels, "rsa": Rsa}
     benchmarks: list[Benchmark] = []
-    for benchmark, stimuli in zip(arguments.benchmarks, sets, strict=True):
-        kind, _, source = benchmark.partition(":")
-        opened = kinds[kind](source, stimuli, arguments)
+    for task, stimuli in zip(arguments.tasks, sets, strict=True):
+        opened = kinds[task.kind](task, stimuli, arguments)
         if opened.name in {other.name for other in benchmarks}:
-            raise InputError(f"two benchmarks are called {opened.name!r}; evaluate them one after another")
+            raise InputError(
+                f"two benchmarks are called {opened.name!r}; give one another name: "
+                f"--benchmarks another={task.kind}:{task.source}"
+            )
         benchmarks.append(opened)
     return benchmarks
 
@@ -127,11 +129,10 @@ def _similarities(embeddings: np.ndarray, triplets: np.ndarray, similarity: Simi
 class Choices:
     """Odd-one-out choices of people, such as those of THINGS."""
 
-    name = "things"
-
-    def __init__(self, source: str, stimuli: StimulusSet, arguments: EvaluationArguments):
+    def __init__(self, task: Task, stimuli: StimulusSet, arguments: EvaluationArguments):
+        self.name = task.name or task.kind
         self.stimuli, self.similarity, self.seed = stimuli, arguments.similarity, arguments.seed
-        splits = load_judgments(source, stimuli.names, num_images=len(stimuli))
+        splits = load_judgments(task.source, stimuli.names, arguments.object_order, len(stimuli))
         self.notes: list[str] = []
         measured = [split for split in splits if split != "train"] or ["train"]
         if measured == ["train"]:
@@ -142,7 +143,7 @@ class Choices:
         self.people = {}
         for split, judgments in self.tested.items():
             if len(judgments) == 0:
-                raise InputError(f"the split {split!r} of {source!r} holds nothing but checks of attention")
+                raise InputError(f"the split {split!r} of {task.source!r} holds nothing but checks of attention")
             try:
                 self.people[f"{self.name}/{split}/{ACCURACY}"] = noise_ceiling(judgments, self.seed)
             except InputError as reason:
@@ -199,20 +200,21 @@ def _rows_of_choices(judgments: Dataset) -> tuple[np.ndarray, np.ndarray]:
 class Levels:
     """Coarse, fine and boundary triplets: the answers of the majority, and response times."""
 
-    name = "levels"
-
-    def __init__(self, source: str, stimuli: StimulusSet, arguments: EvaluationArguments):
+    def __init__(self, task: Task, stimuli: StimulusSet, arguments: EvaluationArguments):
+        self.name = task.name or task.kind
         self.stimuli, self.similarity, self.seed = stimuli, arguments.similarity, arguments.seed
         self.notes: list[str] = []
         if stimuli.images is not None and stimuli.names is None:
             raise InputError(f"the pictures of {stimuli.name} have no names: Levels needs a column filename")
-        self.judgments, names, excluded = load_levels(source, stimuli.names)
+        self.judgments, names, excluded = load_levels(task.source, stimuli.names)
         if len(names) != len(stimuli):
             raise InputError(
-                f"{source} judges {len(names)} pictures, and there are {len(stimuli)} rows of features; they must be "
-                "in the order of the pictures' names, or give --images for the names"
+                f"{task.source} judges {len(names)} pictures, and there are {len(stimuli)} rows of features; they "
+                "must be in the order of the pictures' names, or give the names by --images or --object_names"
             )
-        self.notes.append("levels: " + ", ".join(f"{name} {number}" for name, number in excluded._asdict().items()))
+        self.notes.append(
+            f"{self.name}: " + ", ".join(f"{name} {number}" for name, number in excluded._asdict().items())
+        )
         # No triplet is right for a model of zeros: what is wrong with the judgments shows now, and the ceilings
         scores = level_scores(np.zeros((len(names), 1), np.float32), self.judgments, seed=self.seed)
         self.people = {f"{self.name}/{level}/{ACCURACY}": score.ceiling for level, score in scores.items()}
@@ -251,9 +253,9 @@ class Levels:
 class Rsa:
     """Similarities of all pairs, as people judged them."""
 
-    def __init__(self, source: str, stimuli: StimulusSet, arguments: EvaluationArguments):
-        path = Path(source).expanduser()
-        self.stimuli, self.seed, self.name = stimuli, arguments.seed, path.stem.lower()
+    def __init__(self, task: Task, stimuli: StimulusSet, arguments: EvaluationArguments):
+        path = Path(task.source).expanduser()
+        self.stimuli, self.seed, self.name = stimuli, arguments.seed, task.name or path.stem.lower()
         self.human = load_similarity_matrix(path, arguments.rsa_kind)
         if arguments.rsa_kind is None:
             logger.info("%s is read as %s: so its diagonal tells", path.name, self.human.kind)

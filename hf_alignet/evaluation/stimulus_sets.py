@@ -12,7 +12,7 @@ from hf_alignet.errors import InputError
 from hf_alignet.evaluation.arguments import EvaluationArguments
 from hf_alignet.images import load_images
 from hf_alignet.judgments import image_names
-from hf_alignet.sources import load_matrix, public_name
+from hf_alignet.sources import load_matrix, load_names, public_name
 from hf_alignet.teacher import AffineTransform, Teacher
 
 FEWEST = 3  # of two images none is the odd one out, and one pair correlates with nothing
@@ -26,18 +26,23 @@ class StimulusSet:
         name: short, unique among the sets of an evaluation.
         images: the pictures; with features they only give names.
         features: (n, p) of the stimuli; None where models embed.
+        names: by which judgments call the stimuli, in their order; by default those of the images, if they have any.
     """
 
     name: str
     images: Dataset | None
     features: np.ndarray | None
+    names: list[str] | None = None
 
     def __post_init__(self) -> None:
         if self.images is not None and self.features is not None and len(self.images) != len(self.features):
             raise InputError(f"there are {len(self.features)} rows of features, but {len(self.images)} images")
         if len(self) < FEWEST:
             raise InputError(f"{self.name} has {len(self)} stimuli; at least {FEWEST} are needed")
-        self.names = image_names(self.images) if self.images is not None else None
+        if self.names is None and self.images is not None:
+            self.names = image_names(self.images)
+        if self.names is not None and len(self.names) != len(self):
+            raise InputError(f"there are {len(self.names)} names, but {len(self)} stimuli in {self.name}")
 
     def __len__(self) -> int:
         return len(self.features if self.features is not None else self.images)  # type: ignore[arg-type]
@@ -49,17 +54,19 @@ def open_stimulus_sets(arguments: EvaluationArguments) -> list[StimulusSet]:
     Raises:
         InputError: images or features cannot be opened, do not fit each other, or are fewer than three.
     """
-    number = len(arguments.benchmarks)
-    sources = list(zip(_for_each(arguments.images, number), _for_each(arguments.features, number), strict=True))
-    found: dict[tuple[str | None, str | None], StimulusSet] = {}
-    for images, features in sources:
-        if (images, features) in found:
+    given = (arguments.images, arguments.features, arguments.object_names)
+    sources = list(zip(*(_for_each(flag, len(arguments.benchmarks)) for flag in given), strict=True))
+    found: dict[tuple[str | None, ...], StimulusSet] = {}
+    for source in sources:
+        if source in found:
             continue
+        images, features, names = source
         name = public_name(str(images or features))
-        found[images, features] = StimulusSet(
+        found[source] = StimulusSet(
             name if name not in {stimuli.name for stimuli in found.values()} else f"{name}-{len(found) + 1}",
             load_images(images) if images is not None else None,
             load_matrix(features, "features") if features is not None else None,
+            load_names(names) if names is not None else None,
         )
     return [found[source] for source in sources]
 
@@ -83,6 +90,17 @@ def model_names(arguments: EvaluationArguments) -> dict[str, str | None]:
     return {path if names.count(name) > 1 else name: path for name, path in zip(names, given, strict=True)}
 
 
+def open_model(model: str | None, arguments: EvaluationArguments) -> VisionEncoder | None:
+    """The model of a path or Hub id; None for features.
+
+    Raises:
+        InputError: it cannot be loaded.
+    """
+    if model is None:
+        return None
+    return VisionEncoder.from_pretrained(model, arguments.pooling, arguments.trust_remote_code).eval()
+
+
 def embed_sets(
     model: str | None, name: str, sets: Sequence[StimulusSet], arguments: EvaluationArguments, directory: Path
 ) -> dict[str, np.ndarray]:
@@ -100,9 +118,7 @@ def embed_sets(
     """
     transform = AffineTransform.from_pretrained(arguments.transform) if arguments.transform is not None else None
     options = {"batch_size": arguments.batch_size, "num_workers": arguments.num_workers, "bf16": arguments.bf16}
-    encoder = None
-    if model is not None:
-        encoder = VisionEncoder.from_pretrained(model, arguments.pooling, arguments.trust_remote_code).eval()
+    encoder = open_model(model, arguments)
     found = {}
     for stimuli in dict.fromkeys(sets):
         teacher = Teacher(encoder, stimuli.features if encoder is None else None, transform)

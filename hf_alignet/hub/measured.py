@@ -1,19 +1,51 @@
 """Numbers that were measured later, into the card of a model that is there: what else it says stays as it is."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
-from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, eval_result_entries_to_yaml
+from huggingface_hub import (
+    EvalResult,
+    EvalResultEntry,
+    ModelCard,
+    ModelCardData,
+    eval_result_entries_to_yaml,
+    snapshot_download,
+)
+from huggingface_hub.errors import HfHubHTTPError
 
 from hf_alignet.errors import InputError
 from hf_alignet.hub.card import EVAL_RESULTS_FILE
+from hf_alignet.hub.sharing import share_folder
 from hf_alignet.metric import Metric
 from hf_alignet.sources import hub_id, public_name, split_revision
 
 CARD = "README.md"
+CARD_FILES = (CARD, ".eval_results/*")
 TYPES = {"odd_one_out_accuracy": "accuracy", "rsa_spearman": "spearmanr", "response_time_spearman": "spearmanr"}
+
+
+def fetch_card(model: str, directory: Path) -> Path:
+    """Where the card of a model lies: its own directory, or a copy, in `directory`, of the card on the Hub.
+
+    Raises:
+        InputError: there is no such model, or its card cannot be added to.
+    """
+    path = Path(model).expanduser()
+    if not path.exists():
+        name, revision = split_revision(model)
+        shutil.rmtree(directory, ignore_errors=True)  # an older copy may have what is no longer there
+        try:
+            patterns = [*CARD_FILES, "config.json", "adapter_config.json"]
+            path = Path(snapshot_download(name, revision=revision, allow_patterns=patterns, local_dir=directory))
+        except (HfHubHTTPError, OSError, ValueError) as error:
+            raise InputError(
+                f"cannot get the card of {model!r}, neither a directory nor on the Hub: {error}"
+            ) from error
+    check_model_directory(path)
+    return path
 
 
 def check_model_directory(directory: str | Path) -> None:
@@ -25,8 +57,8 @@ def check_model_directory(directory: str | Path) -> None:
     path = Path(directory).expanduser()
     if not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
         raise InputError(
-            f"{str(directory)!r} is no directory with a model, to whose card numbers could be added; download a model "
-            "of the Hub first (`hf download user/name --local-dir folder`), and upload its card afterwards"
+            f"{str(directory)!r} has neither config.json nor adapter_config.json: no model to whose card numbers could "
+            "be added"
         )
     _load_card(path)
     _load_entries(path)
@@ -71,6 +103,17 @@ def update_card(directory: str | Path, metrics: Mapping[str, Metric], judgments:
         file.parent.mkdir(exist_ok=True)
         content = [*kept_entries, *eval_result_entries_to_yaml(entries)]
         file.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def share_card(directory: Path, model: str) -> None:
+    """Uploads a card that `fetch_card` copied from the Hub; one that lies in the model's own directory stays there.
+
+    Raises:
+        RunError: it failed; says how to try again.
+    """
+    if not Path(model).expanduser().exists():
+        name, revision = split_revision(model)
+        share_folder(directory, name, CARD_FILES, revision=revision)
 
 
 def _load_card(directory: Path) -> ModelCard:

@@ -12,7 +12,7 @@ from hf_alignet.encoder import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.images import load_images
 from hf_alignet.judgments import image_names
-from hf_alignet.sources import load_matrix
+from hf_alignet.sources import load_matrix, load_names
 from hf_alignet.teacher.arguments import StimulusArguments, TeacherArguments
 
 
@@ -46,7 +46,7 @@ class Stimuli:
             images = load_images(str(arguments.images))
             stimuli = cls(image_names(images), images=images)
         if arguments.object_names is not None:
-            stimuli.names = _read_names(arguments.object_names)
+            stimuli.names = load_names(arguments.object_names)
         if stimuli.names is not None and len(stimuli.names) != len(stimuli):
             raise InputError(f"there are {len(stimuli.names)} names, but {len(stimuli)} stimuli")
         return stimuli
@@ -77,10 +77,3 @@ def _embed(stimuli: StimulusArguments, arguments: TeacherArguments, images: Data
     encoder.to(torch.accelerator.current_accelerator() or "cpu")
     options = {"batch_size": arguments.batch_size, "progress": not arguments.disable_tqdm}
     return np.array(encoder.embed(images, save_to=cache, **options))
-
-
-def _read_names(file: str) -> list[str]:
-    try:
-        return Path(file).expanduser().read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the names {file}: {error}") from error

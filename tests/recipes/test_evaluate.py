@@ -22,7 +22,13 @@ from hf_alignet.errors import InputError
 from hf_alignet.evaluation import linear_cka, odd_one_out_accuracy, rsa_score
 from hf_alignet.evaluation import stimulus_sets as sets_module
 from hf_alignet.hub import update_card, write_model_card
-from hf_alignet.judgments import load_similarity_matrix, make_judgments, noise_ceiling, split_by_triplet
+from hf_alignet.judgments import (
+    file_name_order,
+    load_similarity_matrix,
+    make_judgments,
+    noise_ceiling,
+    split_by_triplet,
+)
 from hf_alignet.judgments.rows import ODD, TRIPLET, column
 from hf_alignet.teacher import AffineTransform
 
@@ -198,6 +204,43 @@ def test_rows_of_a_matrix_are_found_by_name(study, flags, features, monkeypatch)
     assert results(study / "out")["my_features"]["some/rsa_spearman"]["value"] == score["value"]
 
 
+def test_names_that_stand_in_a_file(study, flags, features, monkeypatch):
+    """A matrix in another order, and THINGS files in file-name order, fit features by the names of their rows."""
+    unique_ids = ["bat1", "bat_box"] + [f"x{i}" for i in range(NUMBER - 2)]
+    (study / "names.txt").write_text("\n".join(unique_ids) + "\n")
+    order = np.random.default_rng(0).permutation(NUMBER)
+    table = pd.read_csv(study / "RDM48.csv", index_col=0)
+    table.index = table.columns = unique_ids
+    table.iloc[order, order].to_csv(study / "turned.csv")
+    triplets = np.stack([np.random.default_rng(i).permutation(NUMBER)[:3] for i in range(60)])
+    np.savetxt(study / "test.txt", triplets, "%d")
+    given = ("--features", study / "my_features.npy", "--object_names", study / "names.txt")
+    tasks = (f"rsa:{study / 'turned.csv'}", f"mine=things:{study / 'test.txt'}")
+    evaluate(monkeypatch, *flags, "--benchmarks", *tasks, *given, "--object_order", "file_name")
+    found = results(study / "out")["my_features"]
+    score = rsa_score(features, load_similarity_matrix(study / "RDM48.csv", None), seed=3)
+    assert found["turned/rsa_spearman"]["value"] == pytest.approx(score["value"], abs=1e-6)
+    renumbered = file_name_order(unique_ids)[triplets]
+    assert not (renumbered == triplets).all()
+    value = odd_one_out_accuracy(features, renumbered, np.full(60, 2))["value"]
+    assert found["mine/test/odd_one_out_accuracy"]["value"] == value
+
+    (study / "names.txt").write_text("one\ntwo\n")
+    with pytest.raises(InputError, match="there are 2 names, but 24 stimuli in my_features.npy"):
+        evaluate(monkeypatch, *flags, "--benchmarks", tasks[0], *given)
+
+
+def test_benchmarks_of_one_kind_need_names(study, flags, monkeypatch):
+    source = f"things:{study / 'judgments'}"
+    given = ("--features", study / "my_features.npy")
+    with pytest.raises(InputError, match="two benchmarks are called 'things'; give one another name"):
+        evaluate(monkeypatch, *flags, "--benchmarks", source, source, *given)
+    evaluate(monkeypatch, *flags, "--benchmarks", source, f"again={source}", *given)
+    found = results(study / "out")["my_features"]
+    assert found["again/test/odd_one_out_accuracy"] == found[ACCURACY]
+    assert (study / "out" / "again.png").exists()
+
+
 def test_counts_and_judgments_of_one_split(study, flags, features, monkeypatch):
     judgments = people_choose(features, 1, 200)
     judgments.remove_columns(["participant", "rt"]).save_to_disk(study / "alone")
@@ -289,6 +332,12 @@ def test_each_set_is_embedded_once_and_kept(every, study, tiny_directory, counte
     assert results(study / "out") == first
     with pytest.raises(InputError, match="holds embeddings of something else"):
         evaluate(monkeypatch, *every, *model, "--bf16", "true")
+
+
+def test_a_model_that_is_not_there_is_said_first(every, tiny_directory, monkeypatch, counted_embedding):
+    with pytest.raises(InputError, match="cannot (find|load) the model 'user/nowhere'"):
+        evaluate(monkeypatch, *every, "--model_name_or_path", tiny_directory("vit"), "user/nowhere")
+    assert counted_embedding == []
 
 
 def test_several_models_are_compared(every, study, tiny_directory, monkeypatch):
@@ -420,7 +469,9 @@ def test_a_card_that_cannot_be_read_is_left_alone(aligned, every, file, content,
         (("--pooling", "cls"), "--features are taken as they are"),
         (("--batch_size", "0"), "--batch_size must be at least 1"),
         (("--transform", "nowhere"), "cannot load a transform from 'nowhere'"),
-        (("--update_card", "user/model"), "no directory with a model"),
+        (("--benchmarks", "a/b=things:x"), "the name 'a/b' would be part of a metric's; leave out the /"),
+        (("--object_names", "nowhere.txt"), "cannot read the names nowhere.txt"),
+        (("--update_card", "user/model"), "no directory with a model, nor one on the Hub"),
         (("--update_card", "x", "--transform", "y"), "leave out --transform"),
         (("--output_dir", __file__), "cannot write to where results should go"),
     ],
