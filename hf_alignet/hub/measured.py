@@ -41,9 +41,7 @@ def fetch_card(model: str, directory: Path) -> Path:
             patterns = [*CARD_FILES, "config.json", "adapter_config.json"]
             path = Path(snapshot_download(name, revision=revision, allow_patterns=patterns, local_dir=directory))
         except (HfHubHTTPError, OSError, ValueError) as error:
-            raise InputError(
-                f"cannot get the card of {model!r}, neither a directory nor on the Hub: {error}"
-            ) from error
+            raise InputError(f"{model!r} is no directory with a model, nor one on the Hub: {error}") from error
     check_model_directory(path)
     return path
 
