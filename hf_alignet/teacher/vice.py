@@ -35,6 +35,7 @@ from hf_alignet.templates import TAGS, card_links, render_card
 
 WEIGHTS_FILE, CHECKPOINT_FILE = "model.safetensors", "vice.safetensors"
 SECONDS_BETWEEN_CHECKPOINTS = 30
+SURE = 1e-6  # standard deviation of a posterior that hardly has one
 
 logger = logging.getLogger(__name__)
 
@@ -247,6 +248,24 @@ class Vice(ModelHubMixin):
         matrix = np.eye(k, dtype=np.float32)
         matrix[first, second] = matrix[second, first] = kept.reshape(-1, k - 2).mean(1)
         return matrix
+
+    @classmethod
+    def from_embedding(cls, embedding: np.ndarray) -> Self:
+        """A VICE that is sure of an embedding, such as the published one, which comes without variances.
+
+        Args:
+            embedding: (n, k), not negative.
+
+        Raises:
+            InputError: it is no such table.
+        """
+        if embedding.ndim != 2 or not np.isfinite(embedding).all() or embedding.min(initial=0) < 0:
+            raise InputError(f"an embedding is a table (n, k) of finite numbers from 0, got {embedding.shape}")
+        vice = cls()
+        vice.loc_ = embedding.astype(np.float32)
+        vice.scale_ = np.full_like(vice.loc_, SURE)
+        vice.history_, vice.converged_ = [], True
+        return vice
 
     def generate_model_card(self, repo_id: str | None = None, info: dict[str, Any] | None = None) -> ModelCard:
         """The card from `hub_cards/vice.md.jinja`.

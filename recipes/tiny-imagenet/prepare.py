@@ -33,15 +33,6 @@ def training_rows(images: Dataset, unseen: Dataset) -> np.ndarray:
     return np.flatnonzero(~is_measured & ~np.isin(labels, labels[np.unique(unseen["triplet"][:])]))
 
 
-def known_vice(vectors: np.ndarray) -> Vice:
-    """A VICE whose objects have these vectors (n, k), without uncertainty: the published one comes without."""
-    vice = Vice()
-    vice.loc_ = vectors.astype(np.float32)
-    vice.scale_ = np.full_like(vice.loc_, 1e-6)
-    vice.history_, vice.converged_ = [], True
-    return vice
-
-
 def draw_choices(vice: Vice, labels: np.ndarray, number: int, rng: np.random.Generator) -> Dataset:
     """Judgments of random stimuli of three different classes."""
     triplets = rng.integers(len(labels), size=(2 * number, 3))
@@ -65,7 +56,7 @@ def main() -> None:
     labels = np.asarray(images["label"][:])
     stimuli = np.flatnonzero(pd.Series(labels).groupby(labels).cumcount() < STIMULI_PER_CLASS)
     table = np.load(arguments.data / "class_vectors.npy", allow_pickle=False)
-    vice = known_vice(table[labels[stimuli]])
+    vice = Vice.from_embedding(table[labels[stimuli]])  # the published one comes without variances
     judgments = draw_choices(vice, labels[stimuli], NUM_TRAIN + NUM_TEST, rng)
     splits = DatasetDict(
         train=judgments.select(range(NUM_TRAIN)), test=judgments.select(range(NUM_TRAIN, NUM_TRAIN + NUM_TEST))

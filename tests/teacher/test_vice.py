@@ -11,6 +11,7 @@ from scipy.stats import false_discovery_control, norm
 
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.judgments import choice_counts, make_judgments
+from hf_alignet.similarity import choice_log_probabilities, triplet_similarities
 from hf_alignet.teacher import AffineTransform, Vice
 from hf_alignet.teacher import vice as vice_module
 from hf_alignet.teacher.evidence import AllChoices, ShuffledChoices
@@ -153,6 +154,19 @@ def test_similarity_is_the_mean_probability_over_third_objects(recovered):
     np.testing.assert_array_equal(matrix, matrix.T)
     expected = vice.choice_probabilities(np.array([[7, 50, 3], [7, 50, 21]]), n_samples=5)[:, 0].mean()
     assert matrix[0, 2] == pytest.approx(expected, abs=1e-6)
+
+
+def test_an_embedding_without_variances():
+    embedding = np.random.default_rng(0).gamma(0.7, 0.9, (20, 4)).astype(np.float32)
+    triplets = np.array([[0, 1, 2], [5, 3, 19]])
+    x = torch.from_numpy(embedding)
+    expected = choice_log_probabilities(triplet_similarities(x, torch.from_numpy(triplets))).exp().numpy()
+    vice = Vice.from_embedding(embedding)
+    np.testing.assert_allclose(vice.choice_probabilities(triplets, n_samples=2), expected, atol=1e-5)
+    np.testing.assert_array_equal(vice.embedding_, embedding)
+    for bad in (embedding - 10, embedding[0], np.full((3, 2), np.nan)):
+        with pytest.raises(InputError, match="a table"):
+            Vice.from_embedding(bad)
 
 
 def test_saved_and_loaded(recovered, tmp_path):

@@ -1,0 +1,92 @@
+"""Where models agree with people: by category of the objects, by what people attend to, and dimension by dimension.
+
+Reads a folder of THINGS files and the teacher that `recipes/fit_teacher.py` wrote (see README.md beside this file).
+Compares CLIP's features as they are, under the teacher's transform, and the published VICE embedding on the test
+choices. Writes `breakdown.json` beside the teacher.
+
+    python recipes/things-clip/breakdown.py --data path/to/things --teacher outputs/things-clip
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hf_alignet.evaluation import (
+    Rsm,
+    accuracy_by_category,
+    accuracy_by_group,
+    agreement,
+    are_correct,
+    compare_rsms,
+    dimension_scores,
+    leading_dimensions,
+    mcnemar,
+    odd_one_out_accuracy,
+    odd_one_out_choices,
+    predict_dimensions,
+    predicted_odd_one_out_accuracy,
+)
+from hf_alignet.files import write_json
+from hf_alignet.judgments import load_judgments
+from hf_alignet.judgments.rows import ODD, TRIPLET, column
+from hf_alignet.teacher import AffineTransform, Vice
+
+NUM_OBJECTS = 1854
+
+
+def read_things(data: Path) -> dict[str, np.ndarray | list[str] | pd.DataFrame]:
+    """What this report needs of the folder."""
+    test = load_judgments(str(data / "things_human_triplets.npz"), num_images=NUM_OBJECTS)["test"]
+    return {
+        "triplets": column(test, TRIPLET),
+        "odd": column(test, ODD).astype(np.int64),
+        "clip": np.load(data / "clip_vitb32_things_images_uid_order.npy", allow_pickle=False),
+        "vice": np.load(data / "vice_42d_uid_order.npy", allow_pickle=False),
+        "spose": np.load(data / "spose_66d_rescaled_uid_order.npy", allow_pickle=False),
+        "dimensions": (data / "spose66_dimension_labels.txt").read_text(encoding="utf-8").splitlines(),
+        "categories": pd.read_csv(data / "categories_53_uid_order.csv").iloc[:, 2:].fillna(0),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the THINGS files")
+    parser.add_argument("--teacher", type=Path, default=Path("outputs/things-clip"), help="output of fit_teacher.py")
+    arguments = parser.parse_args()
+    things = read_things(arguments.data)
+    triplets, odd = things["triplets"], things["odd"]
+    transform = AffineTransform.from_pretrained(arguments.teacher)
+    models = {"clip": things["clip"], "transformed": transform(things["clip"]), "vice": things["vice"]}
+    choices = {name: odd_one_out_choices(embeddings, triplets) for name, embeddings in models.items()}
+    correct = {name: are_correct(chosen, odd) for name, chosen in choices.items()}
+
+    report: dict = {"accuracy": {}, "by_category": {}, "by_dimension": {}, "dimensions_predicted": {}}
+    attended = np.array(things["dimensions"], dtype=object)[leading_dimensions(things["spose"], triplets, odd)]
+    for name, embeddings in models.items():
+        report["accuracy"][name] = {
+            interval: odd_one_out_accuracy(embeddings, triplets, odd, interval=interval)
+            for interval in ("triplets", "objects")
+        }
+        report["by_category"][name] = accuracy_by_category(correct[name], triplets, things["categories"], at_least=2)
+        report["by_dimension"][name] = accuracy_by_group(correct[name], attended)
+        predicted = predict_dimensions(embeddings, things["spose"])
+        report["dimensions_predicted"][name] = {
+            "r2": dict(zip(things["dimensions"], dimension_scores(predicted), strict=True)),
+            "odd_one_out_accuracy": predicted_odd_one_out_accuracy(predicted, triplets, odd),
+        }
+    report["agreement"] = agreement(choices).to_dict()
+    report["mcnemar, clip to transformed"] = mcnemar(correct["clip"], correct["transformed"])._asdict()
+
+    objects = pd.read_csv(arguments.data / "RDM48_order.csv")["uid_index"].to_numpy()
+    judged = Rsm.from_matrix(np.load(arguments.data / "RDM48.npy", allow_pickle=False), "dissimilarity")
+    vice = Vice.from_embedding(things["vice"]).similarity_matrix(objects, n_samples=1)
+    report["rdm48, choice probabilities of vice"] = compare_rsms(Rsm.from_matrix(vice), judged)
+    write_json(arguments.teacher / "breakdown.json", report)
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()
