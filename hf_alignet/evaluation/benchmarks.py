@@ -27,6 +27,7 @@ from hf_alignet.evaluation.stimulus_sets import StimulusSet
 from hf_alignet.evaluation.uncertainty import TIME_CORRELATION, evaluate_uncertainty, is_constant
 from hf_alignet.judgments import (
     choice_counts,
+    in_shared_sets,
     load_judgments,
     load_levels,
     load_similarity_matrix,
@@ -215,6 +216,7 @@ class Levels:
         self.notes.append(
             f"{self.name}: " + ", ".join(f"{name} {number}" for name, number in excluded._asdict().items())
         )
+        self.timed = self._timed()
         # No triplet is right for a model of zeros: what is wrong with the judgments shows now, and the ceilings
         scores = level_scores(np.zeros((len(names), 1), np.float32), self.judgments, seed=self.seed)
         self.people = {f"{self.name}/{level}/{ACCURACY}": score.ceiling for level, score in scores.items()}
@@ -230,12 +232,20 @@ class Levels:
         accuracies = {k: m for k, m in level_metrics(scores, self.name).items() if k.endswith(ACCURACY)}
         return Measured(accuracies | self._hesitation(scored), constant)
 
+    def _timed(self) -> Dataset | None:
+        """Answers whose times can be compared, as several people saw the same trials; None if they are too few."""
+        judgments = without_catch_trials(self.judgments)
+        judgments = select_rows(judgments, in_shared_sets(judgments))
+        if RT in judgments.column_names and len(choice_counts(judgments)[0]) >= 1 / FITTED_SHARE:
+            return judgments
+        self.notes.append(f"{self.name}: too few trials were seen by several people for their response times to count")
+        return None
+
     def _hesitation(self, embeddings: np.ndarray) -> dict[str, Metric]:
         """Correlations of a model's entropy with people's times, over all triplets and those of each level."""
-        judgments = without_catch_trials(self.judgments)
-        if RT not in judgments.column_names or len(choice_counts(judgments)[0]) < 1 / FITTED_SHARE:
+        if self.timed is None:
             return {}
-        splits = split_by_triplet(judgments, 1 - FITTED_SHARE, self.seed)
+        splits = split_by_triplet(self.timed, 1 - FITTED_SHARE, self.seed)
         parts = {"all": splits["test"]}
         for level in (name.split("/")[1] for name in self.labels):
             try:

@@ -9,7 +9,7 @@ from hf_alignet.judgments.dataset import (
     choice_counts,
     make_judgments,
 )
-from hf_alignet.judgments.levels import Exclusions, Levels, load_levels, trial_sets
+from hf_alignet.judgments.levels import Exclusions, Levels, in_shared_sets, load_levels, trial_sets
 from hf_alignet.judgments.loading import load_judgments
 from hf_alignet.judgments.majority import Majority, majority
 from hf_alignet.judgments.noise_ceiling import (
@@ -45,6 +45,7 @@ __all__ = [
     "choice_counts",
     "file_name_order",
     "image_names",
+    "in_shared_sets",
     "leave_one_out",
     "load_cichy",
     "load_judgments",

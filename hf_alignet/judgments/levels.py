@@ -233,3 +233,17 @@ def trial_sets(judgments: Dataset) -> np.ndarray:
     graph = coo_array((np.ones(len(edges[0]), np.int8), edges), shape=(number + len(distinct),) * 2)
     components = connected_components(graph, directed=False)[1][people]
     return np.unique(components, return_inverse=True)[1].astype(np.int64)
+
+
+def in_shared_sets(judgments: Dataset) -> np.ndarray:
+    """(n,) bool, rows of the trial sets that several participants saw: to those the authors confine response times.
+
+    Args:
+        judgments: see `trial_sets`.
+
+    Raises:
+        InputError: see `trial_sets`.
+    """
+    sets = trial_sets(judgments)
+    of_people = np.unique(np.stack([sets, participant_codes(judgments)], 1), axis=0)[:, 0]
+    return (np.bincount(of_people) > 1)[sets]

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 
 from hf_alignet.errors import InputError
-from hf_alignet.judgments import leave_one_out, load_levels, majority, make_judgments, trial_sets
+from hf_alignet.judgments import in_shared_sets, leave_one_out, load_levels, majority, make_judgments, trial_sets
 from hf_alignet.judgments.rows import column
 
 DOG, CAT, CAR = "n02085620", "n02123045", "n02958343"
@@ -221,6 +221,11 @@ def test_trial_sets_are_chains_of_shared_triplets():
     sets = dict(zip(judgments["participant"][:], trial_sets(judgments).tolist(), strict=True))
     assert sets["a"] == sets["b"] != sets["c"] and sets["c"] == sets["d"] == sets["e"]
     assert set(sets.values()) == {0, 1}
+    assert in_shared_sets(judgments).all()
+    alone = make_judgments(np.array([[30, 31, 32]]), [0], participant=["f"], is_catch=np.array([False]))
+    np.testing.assert_array_equal(
+        in_shared_sets(concatenate_datasets([alone, judgments])), [False] + len(rows) * [True]
+    )
     with pytest.raises(InputError, match="need the participant"):
         trial_sets(judgments.remove_columns("participant"))
 
