@@ -52,6 +52,7 @@ logger = logging.getLogger(__name__)
 ACCURACY = "odd_one_out_accuracy"
 FITTED_TRIPLETS = 100_000  # rows that a temperature is fitted to; more do not move one number
 FITTED_SHARE = 0.1  # of the triplets of Levels
+FEWEST_REPEATED = 20  # triplets; fewer that several people judged say nothing of how much people agree
 
 
 class Measured(NamedTuple):
@@ -146,9 +147,15 @@ class Choices:
             if len(judgments) == 0:
                 raise InputError(f"the split {split!r} of {task.source!r} holds nothing but checks of attention")
             try:
-                self.people[f"{self.name}/{split}/{ACCURACY}"] = noise_ceiling(judgments, self.seed)
+                ceiling = noise_ceiling(judgments, self.seed)
             except InputError as reason:
                 logger.info("%s/%s: %s", self.name, split, reason)
+                continue
+            if ceiling["n"] >= FEWEST_REPEATED:
+                self.people[f"{self.name}/{split}/{ACCURACY}"] = ceiling
+            else:
+                few = f"{ceiling['n']} triplets were judged by several people: too few for a noise ceiling"
+                self.notes.append(f"{self.name}/{split}: {few}")
 
     def _to_fit(self, splits: dict[str, Dataset], tested: str) -> Dataset | None:
         """Judgments of other triplets than those of a split, some of them if they are many; None without any."""
@@ -185,7 +192,11 @@ class Choices:
                 metrics[f"{prefix}/choice_cross_entropy"] = choice_cross_entropy(
                     log_probabilities, counts[:, odd_of_pair(np.arange(len(PAIRS)))]
                 )
-                metrics |= {f"{prefix}/{measure}": metric for measure, metric in found.metrics.items()}
+                metrics |= {
+                    f"{prefix}/{measure}": metric
+                    for measure, metric in found.metrics.items()
+                    if measure not in found.sds or metric["n"] >= FEWEST_REPEATED  # correlations have one
+                }
         return Measured(metrics, all(constants))
 
 

@@ -86,6 +86,7 @@ def main() -> None:
         shared = [concept for concept in judged if concept in set(concepts)]
         matrix.loc[shared, shared].to_csv(directory / "rdm48.csv")
         similarities = vice[objects] @ vice[objects].T
+        np.fill_diagonal(similarities, similarities.max())  # tells readers that these are similarities
         pd.DataFrame(similarities, concepts, concepts).to_csv(directory / "vice.csv")
         counts = {"concepts": len(concepts), "in_rdm48": len(shared), **judgments.num_rows}
         write_json(directory / "counts.json", counts)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from datasets import DatasetDict
+from datasets import DatasetDict, concatenate_datasets
 from fakehub.checks import card_errors, eval_results_errors
 from huggingface_hub import ModelCard
 from PIL import Image
@@ -258,6 +258,23 @@ def test_counts_and_judgments_of_one_split(study, flags, features, monkeypatch):
     counted = results(study / "out")["my_features"]["things/train/odd_one_out_accuracy"]
     single = found["my_features"]["things/train/odd_one_out_accuracy"]
     assert counted["value"] == single["value"] and counted["n"] == 2 * single["n"]
+
+
+def test_a_few_repeated_triplets_say_nothing_of_people(study, flags, features, monkeypatch):
+    once = people_choose(features, 1, 200).remove_columns(["participant", "rt"])
+    for repeated, is_said in ((5, False), (60, True)):
+        judgments = concatenate_datasets([once, once.select(range(repeated))])
+        splits = DatasetDict(train=people_choose(features, 1, 300, seed=9), test=judgments)
+        shared = set(map(tuple, np.sort(column(judgments, TRIPLET), 1)))
+        kept = [tuple(sorted(row)) not in shared for row in column(splits["train"], TRIPLET).tolist()]
+        splits["train"] = splits["train"].select(np.flatnonzero(kept))
+        splits.save_to_disk(study / f"few{repeated}")
+        given = ("--benchmarks", f"things:{study / f'few{repeated}'}", "--features", study / "my_features.npy")
+        evaluate(monkeypatch, *flags, *given)
+        found = results(study / "out")
+        assert ("people" in found) == is_said == ("things/test/human_entropy_spearman" in found["my_features"])
+        text = (study / "out" / "results.md").read_text()
+        assert ("5 triplets were judged by several people: too few" in text) != is_said
 
 
 def test_triplets_in_both_splits_are_not_fitted_to(study, flags, features, monkeypatch):
