@@ -123,7 +123,6 @@ def finish(directory: Path, sampling: SamplingArguments, num_rows: dict[str, int
 def main() -> None:
     labeling, sampling = parse([LabelingArguments, SamplingArguments], description=__doc__)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     state = PartialState(cpu=not torch.accelerator.is_available())
     directory = Path(sampling.output_dir)
     unfinished, images = directory / "unfinished", load_images(str(labeling.images))
