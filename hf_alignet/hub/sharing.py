@@ -149,6 +149,6 @@ def reason(error: BaseException) -> str:
         advice = ADVICE.get(status, TROUBLE if status >= 500 else "the Hub refuses it")
         return f"{advice} ({' '.join([str(status), *said.split()])})"
     if isinstance(error, KeyError | JSONDecodeError):
-        return "what answers is not a Hub, or not all of one: look at HF_ENDPOINT and your proxy, and try again"
+        return "the Hub's answer makes no sense: try again in a minute, or look at your proxy and HF_ENDPOINT"
     text = " ".join(str(error).split()) or type(error).__name__
     return f"the connection to the Hub is broken: try again ({text})" if isinstance(error, HTTPError) else text
