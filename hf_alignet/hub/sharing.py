@@ -16,10 +16,15 @@ from huggingface_hub.errors import (
 from hf_alignet.errors import InputError, RunError
 
 # Of the directory of a model; checkpoints, logs and whatever else lies there stay where they are.
-MODEL_FILES = [
-    *("README.md", ".eval_results/*.yaml", "results.json", "before_after.png"),
+# An adapter and a whole model cannot be in one place: AutoModel would put the one on the other.
+WEIGHT_FILES = [
     *("config.json", "model*.safetensors", "model.safetensors.index.json"),
-    *("adapter_config.json", "adapter_model.safetensors", "preprocessor_config.json", "alignment.json"),
+    *("adapter_config.json", "adapter_model.safetensors"),
+]
+MODEL_FILES = [
+    *WEIGHT_FILES,
+    *("preprocessor_config.json", "alignment.json", "results.json", "before_after.png"),
+    *("README.md", ".eval_results/*.yaml"),
 ]
 # What a request to the Hub may raise; OSError besides, of which some are about the disk
 HUB_ERRORS = (HTTPError, ConnectionError, TimeoutError, LocalEntryNotFoundError, ValueError, KeyError)
@@ -79,6 +84,7 @@ def share_folder(
     patterns: Sequence[str],
     repo_type: str = "model",
     revision: str | None = None,
+    replaced: Sequence[str] | None = None,
     again: str | None = None,
     message: str | None = None,
     token: str | None = None,
@@ -91,6 +97,7 @@ def share_folder(
         patterns: of paths in the folder.
         repo_type: `model`, `dataset` or `space`.
         revision: a branch; None for the main one.
+        replaced: patterns of what goes from the repository, unless the folder has it, as shards of another number.
         again: the command that does the same, for the message of an error; by default `hf upload`.
         message: of the commit.
         token: by default that of HF_TOKEN, or of `hf auth login`.
@@ -104,6 +111,7 @@ def share_folder(
             repo_type=repo_type,
             folder_path=directory,
             allow_patterns=list(patterns),
+            delete_patterns=list(replaced) if replaced is not None else None,
             revision=revision,
             commit_message=message,
         )

@@ -71,12 +71,12 @@ class SharingTrainer(Trainer):
             InputError: nobody else could load the model, or the repository cannot be made.
             RunError: it failed. The model is on the disk; says how to share it.
         """
-        from hf_alignet.hub.sharing import MODEL_FILES, share_folder
+        from hf_alignet.hub.sharing import MODEL_FILES, WEIGHT_FILES, share_folder
 
+        check_sharing(self.model)  # type: ignore[arg-type]
         self.save_model(_internal_call=True)
         if not self.is_world_process_zero():
             return None
-        check_sharing(self.model)  # type: ignore[arg-type]
         if self.hub_model_id is None:
             self.init_hf_repo(token=token, private=private)
         self.create_model_card(**card_options)
@@ -89,6 +89,7 @@ class SharingTrainer(Trainer):
             self.hub_model_id,
             MODEL_FILES,
             revision=revision,
+            replaced=WEIGHT_FILES,
             again=shlex.join([*command, *(["--revision", revision] if revision else [])]),
             message=commit_message,
             token=token or self.args.hub_token,

@@ -314,6 +314,9 @@ class AlignTrainer(SharingTrainer):
             write_json(inside / ALIGNMENT_FILE, self.alignment())
             for file in sorted(inside.iterdir()):
                 publish(file, directory / file.name)
+        if not self.model.is_adapter:  # any more: AutoModel would put what was saved of it on the whole model
+            for name in ("adapter_config.json", "adapter_model.safetensors"):
+                (directory / name).unlink(missing_ok=True)
 
     def _get_output_dir(self, trial: Any) -> str:
         # Where Trainer writes checkpoints, and would delete old ones: both happen where nobody looks for a whole one.

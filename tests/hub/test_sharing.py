@@ -1,4 +1,4 @@
-"""What users are told when the Hub does not do what it should: a process against the Hub double, and all its trouble."""
+"""What users are told when the Hub does not do what it should: a process against the Hub double and its trouble."""
 
 import hashlib
 import json
@@ -91,8 +91,8 @@ def test_trouble_after_a_run_is_one_line_and_a_second_run_continues(shared, stat
     assert message.startswith(f"{directory} is complete, but not shared as tester/{status}: ")
     assert TROUBLE[status] in message
     assert (
-        f"Share it by `hf upload tester/{status} '{directory}' --repo-type dataset --revision next --include README.md "
-        "'model*.safetensors'`"
+        f"Share it by `hf upload tester/{status} '{directory}' --repo-type dataset --revision next --include "
+        "README.md 'model*.safetensors'`"
     ) in message
     assert told[f"second {status}"] is None
     assert hub.ls("dataset", f"tester/{status}", "next") == ["README.md", "model.safetensors"]
