@@ -135,6 +135,14 @@ class AlignTrainingArguments(TrainingArguments):
         default=None,
         metadata={"help": "What the best model is best in (default: agreement on the held-out triplets)."},
     )
+    resume_from_checkpoint: str | None = field(
+        default=None,
+        metadata={
+            "help": "Go on from the last checkpoint in --output_dir (last), from that directory of a checkpoint, or "
+            "from that model on the Hub (user/name, optionally @revision), if it was shared with --hub_strategy "
+            "checkpoint."
+        },
+    )
     hub_strategy: str = field(
         default="end",
         metadata={

@@ -20,7 +20,7 @@ from transformers import Trainer, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
-from hf_alignet.errors import InputError
+from hf_alignet.errors import InputError, RunError
 from hf_alignet.files import write_json
 from hf_alignet.sources import hub_id, public_name, split_revision
 from hf_alignet.student.arguments import AlignTrainingArguments
@@ -73,16 +73,23 @@ class SharingTrainer(Trainer):
         """
         from hf_alignet.hub.sharing import MODEL_FILES, WEIGHT_FILES, share_folder
 
-        check_sharing(self.model)  # type: ignore[arg-type]
-        self.save_model(_internal_call=True)
+        revision = revision or self.args.hub_revision
+        name = self.hub_model_id or self.args.hub_model_id or self.output_dir.resolve().name
+        command = ["python", "recipes/publish.py", "model", str(self.output_dir), name]
+        again = shlex.join([*command, *(["--revision", revision] if revision else [])])
+        try:
+            self.save_model(_internal_call=True)  # first: what fails later finds the model on the disk
+            check_sharing(self.model)  # type: ignore[arg-type]
+            if self.hub_model_id is None:
+                self.init_hf_repo(token=token, private=private)
+            self.create_model_card(**card_options)
+        except (RunError, OSError) as error:
+            raise RunError(
+                f"cannot write what is to be shared: {error}. Make room, and share it by `{again}`"
+            ) from error
         if not self.is_world_process_zero():
             return None
-        if self.hub_model_id is None:
-            self.init_hf_repo(token=token, private=private)
-        self.create_model_card(**card_options)
         self.wait_for_checkpoint()
-        revision = revision or self.args.hub_revision
-        command = ["python", "recipes/publish.py", "model", str(self.output_dir), self.hub_model_id]
         share = partial(
             share_folder,
             self.output_dir,
@@ -90,7 +97,7 @@ class SharingTrainer(Trainer):
             MODEL_FILES,
             revision=revision,
             replaced=WEIGHT_FILES,
-            again=shlex.join([*command, *(["--revision", revision] if revision else [])]),
+            again=again,
             message=commit_message,
             token=token or self.args.hub_token,
         )

@@ -9,6 +9,7 @@ import functools
 import io
 import json
 import logging
+import resource
 import sys
 import threading
 from contextlib import redirect_stderr
@@ -149,17 +150,19 @@ def slow() -> dict[str, Any]:
 
 
 def full() -> dict[str, Any]:
-    """Nothing can be written for a checkpoint's copy; and the Hub fails in the end, twice."""
+    """Nothing can be written for a checkpoint's copy; in the end the disk is full, and the Hub fails twice."""
     (ROOT / "full").mkdir()
     (ROOT / "full" / ".shared").touch()
     trainer = trainer_of("full", "tester/full", hub_revision="next")
     trainer.train()
-    told = []
-    for _ in range(2):
+    told, before = [], resource.getrlimit(resource.RLIMIT_FSIZE)
+    for limit in (1000, before[0], before[0]):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
         try:
             trainer.push_to_hub()
         except RunError as error:
             told.append(str(error))
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     trainer.push_to_hub()
     return {"told": told}
 

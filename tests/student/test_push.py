@@ -112,11 +112,13 @@ def test_copy_that_cannot_be_written_is_a_warning(output, directory):
 
 
 def test_failed_push_says_how_to_push_and_a_second_one_continues(hub, seen, directory):
-    dropped, limited = seen["full"]["told"]
+    unwritten, dropped, limited = seen["full"]["told"]
+    again = f"by `python recipes/publish.py model {directory}/full tester/full --revision next`"
+    assert f"cannot write to {directory}/full: " in unwritten and f"Make room, and share it {again}" in unwritten
     assert "the connection to the Hub is broken" in dropped and "more than it allows" in limited
     for message in (dropped, limited):
         assert message.startswith(f"{directory}/full is complete, but not shared as tester/full: ")
-        assert f"Share it by `python recipes/publish.py model {directory}/full tester/full --revision next`" in message
+        assert f"Share it {again}" in message
     assert set(hub.ls("model", "tester/full", "next")) == MODEL
 
 
