@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from json import JSONDecodeError
 from pathlib import Path
 
-from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub import (
+    CommitInfo,
+    CommitOperationAdd,
+    CommitOperationDelete,
+    HfApi,
+    create_branch,
+    create_repo,
+    upload_folder,
+)
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HTTPError,
@@ -15,12 +23,12 @@ from huggingface_hub.errors import (
 
 from hf_alignet.errors import InputError, RunError
 
-# Of the directory of a model; checkpoints, logs and whatever else lies there stay where they are.
 # An adapter and a whole model cannot be in one place: AutoModel would put the one on the other.
 WEIGHT_FILES = [
     *("config.json", "model*.safetensors", "model.safetensors.index.json"),
     *("adapter_config.json", "adapter_model.safetensors"),
 ]
+# Of the directory of a model: checkpoints, logs and whatever else lies there stay where they are.
 MODEL_FILES = [
     *WEIGHT_FILES,
     *("preprocessor_config.json", "alignment.json", "results.json", "before_after.png"),
@@ -30,8 +38,8 @@ MODEL_FILES = [
 HUB_ERRORS = (HTTPError, ConnectionError, TimeoutError, LocalEntryNotFoundError, ValueError, KeyError)
 ADVICE = {
     401: "the Hub does not accept your token, or there is none: log in by `hf auth login`, or set HF_TOKEN",
-    403: "you may not write there: the token needs the permission to, and what is before the / must be your user "
-    "name or an organisation of yours",
+    403: "your token may not do that: to share, it needs the permission to write, and what is before the / must be "
+    "your user name or an organisation of yours",
     404: "there is no such user, organisation, repository or revision, or you may not see it",
     409: "something else has changed or is changing it: try again in a minute",
     412: "something else has changed or is changing it: try again in a minute",
@@ -62,17 +70,17 @@ def make_repository(
     Raises:
         InputError: the Hub does not allow it, or is not to be reached.
     """
-    api = HfApi(token=token)
     try:
-        made = api.create_repo(
+        made = create_repo(
             repository,
+            token=token,
             repo_type=repo_type,
             private=private,
             exist_ok=True,
             space_sdk="gradio" if repo_type == "space" else None,
         )
         if revision is not None:
-            api.create_branch(made.repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
+            create_branch(made.repo_id, branch=revision, repo_type=repo_type, exist_ok=True, token=token)
     except (*HUB_ERRORS, OSError) as error:
         raise InputError(f"cannot share under {repository!r}: {reason(error)}") from error
     return made.repo_id
@@ -106,7 +114,7 @@ def share_folder(
         RunError: it failed; says why, and how to try again.
     """
     try:
-        return HfApi(token=token).upload_folder(
+        return upload_folder(
             repo_id=repository,
             repo_type=repo_type,
             folder_path=directory,
@@ -114,6 +122,7 @@ def share_folder(
             delete_patterns=list(replaced) if replaced is not None else None,
             revision=revision,
             commit_message=message,
+            token=token,
         )
     except Exception as error:  # whatever it was, what cost hours is on the disk
         upload = ["hf", "upload", repository, str(directory), "--repo-type", repo_type]

@@ -238,5 +238,5 @@ def _download(repository: str, output_dir: Path) -> None:
             )
         state = TrainerState.load_from_json(str(made / TRAINER_STATE_NAME))
         if (made / BEST).is_dir():
-            publish(made / BEST, output_dir / f"{PREFIX_CHECKPOINT_DIR}-{state.best_global_step}")
-        publish(made, output_dir / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
+            publish(made / BEST, output_dir / f"{PREFIX_CHECKPOINT_DIR}-{int(state.best_global_step or 0)}")
+        publish(made, output_dir / f"{PREFIX_CHECKPOINT_DIR}-{int(state.global_step)}")

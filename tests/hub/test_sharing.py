@@ -14,7 +14,7 @@ from hf_alignet.hub import make_repository
 
 TROUBLE = {
     401: "log in by `hf auth login`, or set HF_TOKEN (401 Unauthorized",
-    403: "the token needs the permission to, and what is before the / must be your user name or an organisation",
+    403: "your token may not do that: to share, it needs the permission to write, and what is before the / must be",
     404: "there is no such user, organisation, repository or revision, or you may not see it (404 Not Found",
     409: "something else has changed or is changing it: try again in a minute (409 Conflict",
     429: "you have asked the Hub for more than it allows in a time: try again in some minutes (429 Too Many Requests",
