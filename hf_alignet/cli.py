@@ -1,6 +1,8 @@
 """Command lines of the recipes: dataclasses as flags, a YAML file as their defaults, and errors without tracebacks."""
 
+import errno
 import json
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +13,8 @@ from accelerate import PartialState
 from transformers import HfArgumentParser
 
 from hf_alignet.errors import InputError, RunError
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def parse(
@@ -53,17 +57,24 @@ def parse(
 
 
 def run(main: Callable[[], None]) -> None:
-    """Calls a recipe's `main`; wrong input prints one line and exits with status 2, a run that cannot go on with 1.
+    """Calls a recipe's `main`; wrong input prints one line and exits with status 2, a run that cannot go on, as on a
+    full disk, with 1.
 
     Every process speaks for itself: a picture that cannot be decoded may have been read by one of them alone.
     """
+    for library in ("httpx", "httpx2"):  # of which huggingface_hub takes the one or the other
+        logging.getLogger(library).setLevel(logging.WARNING)  # else every request would be told
     try:
         main()
-    except (InputError, RunError) as error:
+    except (InputError, RunError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in DISK_FULL:
+            raise
         state = PartialState()
         process = f" (process {state.process_index})" if state.num_processes > 1 else ""
         # A worker's error arrives with the worker's traceback, whose last line it is
         message = str(error).strip().rpartition(f"{InputError.__module__}.{InputError.__name__}: ")[2]
+        if isinstance(error, OSError):
+            message = f"cannot write, since the disk (or your share of it) is full: {message}"
         print(f"\nerror{process}: {message}", file=sys.stderr)  # below a progress bar, not behind it
         sys.exit(2 if isinstance(error, InputError) else 1)
 

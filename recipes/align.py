@@ -33,6 +33,7 @@ from hf_alignet.student import AlignTrainer, AlignTrainingArguments, StudentArgu
 from hf_alignet.student.checkpoints import find_checkpoint
 from hf_alignet.student.data import DataArguments, open_images, training_data, without_images
 from hf_alignet.student.model import check_sharing
+from hf_alignet.student.sharing import fetch_checkpoint, make_model_repository
 from hf_alignet.triplets import load_triplets
 
 DEMO_CONFIG = Path(__file__).parent / "configs" / "demo.yaml"
@@ -64,7 +65,8 @@ def main() -> None:
         default_config=lambda given: None if given.images or given.triplets else DEMO_CONFIG,
     )
     logging.basicConfig(level=logging.INFO if args.should_log else logging.ERROR, format="%(message)s")
-    checkpoint = find_checkpoint(args.output_dir, args.resume_from_checkpoint)
+    checkpoint = fetch_checkpoint(args.output_dir, args.resume_from_checkpoint)
+    checkpoint = find_checkpoint(args.output_dir, checkpoint)
     PartialState().wait_for_everyone()  # nobody writes there before all have looked
     if data.images is not None and student.model_name_or_path is None:
         raise InputError("give --model_name_or_path with your images: the small encoder of the demo knows only emoji")
@@ -73,6 +75,8 @@ def main() -> None:
     encoder = load_student(student, default=ENCODER_DIRECTORY)
     if args.push_to_hub and not student.merge_lora:
         check_sharing(encoder)
+    if args.push_to_hub and args.should_save:
+        make_model_repository(args)  # before anything long
     images, triplets, name = load_data(data, args.seed)
     workers = {"num_workers": args.dataloader_num_workers, "progress": not args.disable_tqdm}
     reader, bad = open_images(data, images, triplets, encoder.preprocessor, **workers)
@@ -112,9 +116,11 @@ def main() -> None:
         )
         trainer.create_model_card()
         logger.info("\n%s\n\nThe aligned model is in %s", comparison_table(base, aligned), output)
-    if args.push_to_hub:
-        trainer.push_to_hub()
-    trainer.end()
+    try:
+        if args.push_to_hub:
+            trainer.push_to_hub()
+    finally:
+        trainer.end()
 
 
 if __name__ == "__main__":

@@ -86,7 +86,6 @@ def write_comparisons(
 def main() -> None:
     (arguments,) = parse([EvaluationArguments], description=__doc__)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     state = PartialState(cpu=not torch.accelerator.is_available())
     models = model_names(arguments)
     if PEOPLE in models:

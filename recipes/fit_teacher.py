@@ -102,7 +102,6 @@ def repositories(arguments: TeacherArguments) -> list[str]:
 def main() -> None:
     stimuli, arguments = parse([StimulusArguments, TeacherArguments], description=__doc__)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     directory = Path(arguments.output_dir)
     unfinished = directory / "unfinished"
     if (directory / "results.json").exists():

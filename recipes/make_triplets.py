@@ -48,7 +48,8 @@ from hf_alignet.triplets.making import (
 )
 
 PARTS = ["clusters", "images", "elbow.csv", "elbow.png", "triplets"]
-SHARED = ["README.md", "triplets.json", "elbow.*", "clusters/*", "images/*", "triplets/*"]
+SHARDS = ["clusters/*", "images/*", "triplets/*"]
+SHARED = ["README.md", "triplets.json", "elbow.*", *SHARDS]
 
 logger = logging.getLogger("make_triplets")
 
@@ -123,7 +124,6 @@ def finish(directory: Path, sampling: SamplingArguments, num_rows: dict[str, int
 def main() -> None:
     labeling, sampling = parse([LabelingArguments, SamplingArguments], description=__doc__)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     state = PartialState(cpu=not torch.accelerator.is_available())
     directory = Path(sampling.output_dir)
     unfinished, images = directory / "unfinished", load_images(str(labeling.images))
@@ -154,7 +154,7 @@ def main() -> None:
     version = {"images_fingerprint": images._fingerprint, "hf_alignet_version": hf_alignet.__version__}
     finish(directory, sampling, made[0], source | made[1] | version)
     if sampling.push_to_hub:
-        share_folder(directory, str(sampling.hub_dataset_id), SHARED, "dataset")
+        share_folder(directory, str(sampling.hub_dataset_id), SHARED, "dataset", replaced=SHARDS)
 
 
 if __name__ == "__main__":

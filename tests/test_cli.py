@@ -1,5 +1,7 @@
 import json
 import re
+import resource
+import signal
 from dataclasses import dataclass, field
 
 import pytest
@@ -111,6 +113,23 @@ def _refuse(rows):
     raise InputError(f"row {rows[0]} is bad")
 
 
+def test_full_disk_is_one_line(capsys, tmp_path):
+    def main():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+        (tmp_path / "README.md").write_text("more than ten bytes")
+
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with pytest.raises(SystemExit, match="1"):
+            run(main)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert capsys.readouterr().err.startswith("\nerror: cannot write, since the disk (or your share of it) is full: ")
+
+
 def test_other_errors_keep_their_traceback():
     with pytest.raises(ZeroDivisionError):
         run(lambda: 1 / 0)
+    with pytest.raises(FileNotFoundError):
+        run(lambda: open("nowhere"))

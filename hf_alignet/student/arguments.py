@@ -135,17 +135,31 @@ class AlignTrainingArguments(TrainingArguments):
         default=None,
         metadata={"help": "What the best model is best in (default: agreement on the held-out triplets)."},
     )
+    resume_from_checkpoint: str | None = field(
+        default=None,
+        metadata={
+            "help": "Go on from the last checkpoint in --output_dir (last), from that directory of a checkpoint, or "
+            "from that model on the Hub (user/name, optionally @revision), if it was shared with --hub_strategy "
+            "checkpoint."
+        },
+    )
     hub_strategy: str = field(
-        default="end", metadata={"help": "Must stay end: the model is shared once, with its results."}
+        default="end",
+        metadata={
+            "help": "With --push_to_hub. end: the model is shared once, with its results. checkpoint: the newest "
+            "checkpoint too, as last-checkpoint, to resume from on any machine.",
+            "choices": ["end", "checkpoint"],
+        },
     )
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "Must stay false: the collator needs columns that no model takes."}
     )
 
     def __post_init__(self) -> None:
-        if self.hub_strategy != "end":
+        if self.hub_strategy not in ("end", "checkpoint"):
             raise InputError(
-                f"--hub_strategy must be end, got {self.hub_strategy}: a model is shared once, at the end"
+                f"--hub_strategy must be end or checkpoint, got {self.hub_strategy}: a model is shared once, when it "
+                "is measured, and of checkpoints the newest alone"
             )
         # Trainer wants to be told that there is no accelerator before it allows bf16.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
@@ -184,6 +198,8 @@ class AlignTrainingArguments(TrainingArguments):
                 "--augment with --train_sampling_strategy sequential would crop each batch the same in every epoch; "
                 "shuffle, or leave it out"
             )
+        if self.hub_strategy == "checkpoint" and (not self.push_to_hub or self.save_strategy == "no"):
+            raise InputError("--hub_strategy checkpoint needs --push_to_hub, and checkpoints: see --save_strategy")
         if self.remove_unused_columns:
             raise InputError("--remove_unused_columns must be false: the collator needs columns that no model takes")
 

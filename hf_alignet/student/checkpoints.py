@@ -21,7 +21,8 @@ from hf_alignet.errors import InputError, RunError
 FAILED_WRITE = ("PytorchStreamWriter", "inline_container", "iostream")
 LAST = ("last", "true", "True")
 UNFINISHED = ".unfinished"
-LEFT_BY_A_CRASH = {UNFINISHED, "runs"}  # besides checkpoints
+SHARED = ".shared"  # on its way to the Hub
+LEFT_BY_A_CRASH = {UNFINISHED, SHARED, "runs"}  # besides checkpoints
 
 
 @contextlib.contextmanager

@@ -12,16 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from huggingface_hub import HfApi
 from peft import PeftModel
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import BaseImageProcessor, PreTrainedModel, Trainer
+from transformers import BaseImageProcessor, PreTrainedModel
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, TrainOutput, get_last_checkpoint
 
 from hf_alignet import __version__
-from hf_alignet.encoder import ALIGNMENT_FILE, PROJECTION_FILE, VisionEncoder, read_alignment
+from hf_alignet.encoder import ALIGNMENT_FILE, VisionEncoder, read_alignment
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.files import write_json
 from hf_alignet.reader import ImageReader
@@ -33,16 +32,15 @@ from hf_alignet.student.collator import InBatchCollator, TripletCollator
 from hf_alignet.student.criterion import Criterion
 from hf_alignet.student.logs import LogTemperature, LogWindow
 from hf_alignet.student.model import as_encoder, check_trainable
+from hf_alignet.student.sharing import SharingTrainer
 from hf_alignet.triplets.batches import ClusterSampler, TeacherVectors, sample_in_batch
 from hf_alignet.triplets.dataset import ODD, TRIPLET, check_triplets, column
 
 CALIBRATION_TRIPLETS = 512
 CALIBRATION_BATCHES = 8  # that they come from, if they are in-batch
-# Event logs carry the name of the machine in theirs.
-NOT_SHARED = ["checkpoint-*", f"{UNFINISHED}/*", "runs/*", "*.bin", "*.pt", "*.pth", "*.tmp", PROJECTION_FILE]
 
 
-class AlignTrainer(Trainer):
+class AlignTrainer(SharingTrainer):
     """Fine-tunes a vision encoder on labelled image triplets.
 
     Args:
@@ -66,9 +64,7 @@ class AlignTrainer(Trainer):
     # The loss is a mean over the batch, so Trainer has to divide it by the accumulation steps.
     loss_is_scaled_for_ga = False
 
-    args: AlignTrainingArguments
     model: VisionEncoder
-    hub_model_id: Any
 
     def __init__(
         self,
@@ -116,10 +112,6 @@ class AlignTrainer(Trainer):
         self.exported_temperature = self.student_temperature
         self.provenance: dict[str, Any] = {}
         self._window = LogWindow()
-
-    @property
-    def output_dir(self) -> Path:
-        return Path(str(self.args.output_dir))
 
     # ---- training
 
@@ -322,6 +314,9 @@ class AlignTrainer(Trainer):
             write_json(inside / ALIGNMENT_FILE, self.alignment())
             for file in sorted(inside.iterdir()):
                 publish(file, directory / file.name)
+        if not self.model.is_adapter:  # any more: AutoModel would put what was saved of it on the whole model
+            for name in ("adapter_config.json", "adapter_model.safetensors"):
+                (directory / name).unlink(missing_ok=True)
 
     def _get_output_dir(self, trial: Any) -> str:
         # Where Trainer writes checkpoints, and would delete old ones: both happen where nobody looks for a whole one.
@@ -347,6 +342,7 @@ class AlignTrainer(Trainer):
                 self.state.save_to_json(str(made / TRAINER_STATE_NAME))
                 publish(made, run_dir / made.name)
                 rotate(run_dir, self.args.save_total_limit, self.state.best_model_checkpoint)
+                self.share_checkpoint(run_dir / made.name)
             self.accelerator.wait_for_everyone()  # everyone finds it
 
     def save_results(self, base: dict[str, Any], aligned: dict[str, Any]) -> None:
@@ -371,32 +367,6 @@ class AlignTrainer(Trainer):
         if self.is_world_process_zero():
             name = self.hub_model_id or self.args.hub_model_id or model_name or self.output_dir.resolve().name
             write_model_card(self.output_dir, name, license=license)
-
-    def push_to_hub(
-        self,
-        commit_message: str | None = "Aligned with hf_alignet",
-        blocking: bool = True,
-        token: str | None = None,
-        revision: str | None = None,
-        private: bool | None = None,
-        **card_options: Any,
-    ) -> Any:
-        """As Trainer's, but without checkpoints, logs, pickles and the head: the model, its card and results alone."""
-        if self.hub_model_id is None:
-            self.init_hf_repo(token=token, private=private)
-        self.save_model(_internal_call=True)
-        if not self.is_world_process_zero():
-            return None
-        self.create_model_card(**card_options)
-        return HfApi().upload_folder(  # type: ignore[call-overload]
-            repo_id=self.hub_model_id,
-            folder_path=self.output_dir,
-            commit_message=commit_message,
-            token=token or self.args.hub_token,
-            run_as_future=not blocking,
-            revision=revision or self.args.hub_revision,
-            ignore_patterns=NOT_SHARED,
-        )
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         self.model.load_weights(resume_from_checkpoint)

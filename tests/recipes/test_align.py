@@ -257,6 +257,10 @@ def test_adapter_on_a_local_model_is_not_pushed(flags, refusal, tmp_path):
     assert "--merge_lora" in refusal(*flags, "--push_to_hub")
 
 
+def test_nothing_is_pushed_offline(flags, refusal):
+    assert "cannot share under 'out': HF_HUB_OFFLINE is set" in refusal(*flags, "--push_to_hub")
+
+
 def test_adapter_on_a_part_of_a_model_is_not_exported(flags, refusal, tiny_directory):
     flags[1] = tiny_directory("clip")
     assert "more than the vision tower" in refusal(*flags, "--use_lora")

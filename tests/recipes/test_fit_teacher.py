@@ -14,7 +14,7 @@ import pytest
 from datasets import DatasetDict
 from fakehub import USER, FakeHub
 from fakehub.checks import card_errors
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, RepoUrl
 
 from hf_alignet.cli import parse
 from hf_alignet.errors import InputError, RunError
@@ -220,8 +220,8 @@ def test_a_failed_push_loses_nothing(flags, tmp_path, monkeypatch):
     def fail(**_):
         raise OSError("no route to host")
 
-    with pytest.raises(RunError, match="not be shared: no route to host. Try again with `hf upload user/teacher"):
-        monkeypatch.setattr(sharing, "create_repo", lambda *_, **__: None)
+    with pytest.raises(RunError, match="not shared as user/teacher: no route to host. Share it by `hf upload user/te"):
+        monkeypatch.setattr(sharing, "create_repo", lambda *_, **__: RepoUrl("https://huggingface.co/user/teacher"))
         monkeypatch.setattr(sharing, "upload_folder", fail)
         fit(monkeypatch, *flags, *push)
     assert AffineTransform.from_pretrained(tmp_path / "out").dim == 6

@@ -512,7 +512,7 @@ def test_what_could_not_be_shared_is_complete(cheap, tmp_path, monkeypatch):
     monkeypatch.setattr(sharing, "upload_folder", refuse)
     push = ("--push_to_hub", "true", "--hub_dataset_id", "user/triplets")
     with pytest.raises(
-        RunError, match="could not be shared: no route to host.*hf upload user/triplets .*out --repo-ty"
+        RunError, match="not shared as user/triplets: no route to host.*hf upload user/triplets .*out --repo-ty"
     ):
         make(monkeypatch, *cheap, *push, make_repository=lambda *_: None)
     assert (tmp_path / "out" / "README.md").exists() and not (tmp_path / "out" / "unfinished").exists()

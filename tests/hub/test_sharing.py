@@ -1,0 +1,116 @@
+"""What users are told when the Hub does not do what it should: a process against the Hub double and its trouble."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from fakehub import TOKEN, FakeHub
+
+from hf_alignet.errors import InputError
+from hf_alignet.hub import make_repository
+
+TROUBLE = {
+    401: "log in by `hf auth login`, or set HF_TOKEN (401 Unauthorized",
+    403: "your token may not do that: to share, it needs the permission to write, and what is before the / must be",
+    404: "there is no such user, organisation, repository or revision, or you may not see it (404 Not Found",
+    409: "something else has changed or is changing it: try again in a minute (409 Conflict",
+    429: "you have asked the Hub for more than it allows in a time: try again in some minutes (429 Too Many Requests",
+    500: "the Hub is in trouble: try again in some minutes (500 Internal Server Error",
+    None: "the connection to the Hub is broken: try again (",
+}
+CLIENT = """
+import json, sys
+from pathlib import Path
+from hf_alignet.hub import make_repository, share_folder
+
+def said(share):
+    try:
+        share()
+    except Exception as error:
+        return [type(error).__name__, str(error)]
+
+directory, kinds = Path(sys.argv[1]), sys.argv[2].split()
+patterns = ["README.md", "model*.safetensors"]
+told = {}
+for kind in kinds:
+    told[f"make {kind}"] = said(lambda: make_repository(f"tester/{kind}", None))
+for kind in kinds:
+    assert make_repository(f"tester/{kind}", True, "dataset", "next") == f"tester/{kind}"
+    for run in ("first", "second"):
+        told[f"{run} {kind}"] = said(lambda: share_folder(directory, f"tester/{kind}", patterns, "dataset", "next"))
+(directory / "model.safetensors").write_bytes(b"other weights")
+make_repository("broken", None)
+for run in ("first", "second"):
+    told[f"{run} broken"] = said(lambda: share_folder(directory, "tester/broken", patterns))
+make_repository("card", None)
+(directory / "README.md").write_text("---\\nlicense: 3\\n---\\n")
+told["card"] = said(lambda: share_folder(directory, "tester/card", patterns, again="me again"))
+print(json.dumps(told))
+"""
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """The Hub, what the client was told, and the directory that it shared."""
+    directory = tmp_path_factory.mktemp("shared") / "my model"
+    directory.mkdir()
+    (directory / "README.md").write_text("# Card\n")
+    (directory / "model.safetensors").write_bytes(b"weights" * 10)
+    (directory / "private.txt").write_text("mine")
+    with FakeHub(forbidden=[str(directory.parent)]) as hub:
+        for status in TROUBLE:
+            hub.fail_next("POST", "/api/repos/create", status)
+            hub.fail_next("POST", f"/api/datasets/tester/{status}/commit/next", status)
+        for status in (None, 403):
+            hub.fail_next("PUT", hashlib.sha256(b"other weights").hexdigest(), status)
+        environment = {**os.environ, **hub.env(directory.parent / "cache")}
+        command = [sys.executable, "-W", "ignore", "-c", CLIENT, str(directory), " ".join(map(str, TROUBLE))]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert TOKEN not in done.stdout + done.stderr
+        yield hub, json.loads(done.stdout.splitlines()[-1]), directory
+
+
+@pytest.mark.parametrize("status", TROUBLE)
+def test_trouble_before_a_run_is_one_line(shared, status):
+    kind, message = shared[1][f"make {status}"]
+    assert kind == "InputError" and "\n" not in message
+    # A Hub that says that the repository is there names it, which this one does not
+    expected = "the Hub's answer makes no sense: try again" if status == 409 else TROUBLE[status]
+    assert message.startswith(f"cannot share under 'tester/{status}': ") and expected in message
+
+
+@pytest.mark.parametrize("status", TROUBLE)
+def test_trouble_after_a_run_is_one_line_and_a_second_run_continues(shared, status):
+    hub, told, directory = shared
+    kind, message = told[f"first {status}"]
+    assert kind == "RunError" and "\n" not in message
+    assert message.startswith(f"{directory} is complete, but not shared as tester/{status}: ")
+    assert TROUBLE[status] in message
+    assert (
+        f"Share it by `hf upload tester/{status} '{directory}' --repo-type dataset --revision next --include "
+        "README.md 'model*.safetensors'`"
+    ) in message
+    assert told[f"second {status}"] is None
+    assert hub.ls("dataset", f"tester/{status}", "next") == ["README.md", "model.safetensors"]
+
+
+def test_upload_that_breaks_off_is_tried_again_and_what_arrived_is_not_uploaded_again(shared):
+    hub, told, _ = shared
+    assert [record.status for record in hub.requests if record.method == "PUT"] == [200, None, 403, 200]
+    assert TROUBLE[403] in told["first broken"][1] and told["second broken"] is None
+    assert hub.read("model", "tester/broken", "model.safetensors") == b"other weights"
+
+
+def test_refused_card_is_told_in_the_words_of_the_hub(shared):
+    kind, message = shared[1]["card"]
+    assert kind == "RunError" and "\n" not in message
+    assert '"license" must be a string' in message and "Share it by `me again`" in message
+
+
+def test_nothing_is_shared_offline():
+    with pytest.raises(InputError, match="cannot share under 'user/name': HF_HUB_OFFLINE is set.*unset it$"):
+        make_repository("user/name", None)
