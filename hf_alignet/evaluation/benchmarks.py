@@ -45,6 +45,7 @@ from hf_alignet.similarity import (
     odd_of_pair,
     triplet_similarities,
 )
+from hf_alignet.sources import split_revision
 
 logger = logging.getLogger(__name__)
 
@@ -252,11 +253,11 @@ class Rsa:
     """Similarities of all pairs, as people judged them."""
 
     def __init__(self, source: str, stimuli: StimulusSet, arguments: EvaluationArguments):
-        path = Path(source).expanduser()
+        path = Path(split_revision(source)[0]).expanduser()
         self.stimuli, self.seed, self.name = stimuli, arguments.seed, path.stem.lower()
-        self.human = load_similarity_matrix(path, arguments.rsa_kind)
+        self.human = load_similarity_matrix(source, arguments.rsa_kind)
         if arguments.rsa_kind is None:
-            logger.info("%s is read as %s: so its diagonal tells", path.name, self.human.kind)
+            logger.info("%s is read as %s", path.name, self.human.kind)
         self.rows = self._rows(path.name)
         self.people: dict[str, Metric] = {}
         self.labels: dict[str, tuple[np.ndarray, np.ndarray]] = {}

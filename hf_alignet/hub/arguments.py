@@ -44,7 +44,9 @@ class PublishArguments:
     )
     object_names: str | None = field(
         default=None,
-        metadata={"help": "Judgments: text file with one name a picture, by which they call it; in place of --images."},
+        metadata={
+            "help": "Judgments: text file with one name a picture, by which they call it, in place of --images."
+        },
     )
     object_order: ObjectOrder | None = field(
         default=None,

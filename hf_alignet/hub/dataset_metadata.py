@@ -48,7 +48,7 @@ def dataset_metadata(
     rows = sum(split.num_examples for split in infos[next(iter(splits))].splits.values())
     data = DatasetCardData(
         configs=configs,
-        tags=[*TAGS, *tags],
+        tags=list(dict.fromkeys([*TAGS, *tags])),
         size_categories=size_category(rows),
         **metadata,
     )

@@ -62,8 +62,8 @@ def write_shards(
 
 
 def write_checksums(directory: Path) -> None:
-    """Writes the file that `sha256sum --check` reads, with all other files but the card."""
-    files = sorted(file for file in directory.rglob("*") if file.is_file() and file.name not in (CHECKSUMS, "README.md"))
+    """Writes the file that `sha256sum --check` reads, of all files that are there."""
+    files = sorted(file for file in directory.rglob("*") if file.is_file())
     lines = []
     for file in files:
         with open(file, "rb") as opened:

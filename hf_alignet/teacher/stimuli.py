@@ -46,7 +46,7 @@ class Stimuli:
             images = load_images(str(arguments.images))
             stimuli = cls(image_names(images), images=images)
         if arguments.object_names is not None:
-            stimuli.names = _read_names(arguments.object_names)
+            stimuli.names = read_names(arguments.object_names)
         if stimuli.names is not None and len(stimuli.names) != len(stimuli):
             raise InputError(f"there are {len(stimuli.names)} names, but {len(stimuli)} stimuli")
         return stimuli
@@ -79,7 +79,12 @@ def _embed(stimuli: StimulusArguments, arguments: TeacherArguments, images: Data
     return np.array(encoder.embed(images, save_to=cache, **options))
 
 
-def _read_names(file: str) -> list[str]:
+def read_names(file: str) -> list[str]:
+    """The lines of a text file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     try:
         return Path(file).expanduser().read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
