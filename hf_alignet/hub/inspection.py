@@ -30,9 +30,9 @@ def check_shareable(directory: Path, sources: Sequence[str] = ()) -> None:
     Raises:
         InputError: a file is a pickle, or holds the home directory, one of the sources or the token (names the file).
     """
-    folders = [Path.cwd(), directory.resolve(), *(Path(source).expanduser().resolve().parent for source in sources)]
-    # A folder at the top, such as /data, may be part of an address
-    places = [Path.home(), *(folder for folder in folders if len(folder.parts) > 2)]
+    folders = [Path.cwd(), directory, *(Path(source).expanduser().parent for source in sources)]
+    # One at the top, such as /data, may be part of an address
+    places = [Path.home(), *(place for folder in folders if len((place := folder.resolve()).parts) > 2)]
     secrets = {f"{place}/".encode(): f"the local path {place}" for place in places}
     if token := get_token():
         secrets[token.encode()] = "your access token"
