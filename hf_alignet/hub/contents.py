@@ -52,7 +52,7 @@ def open_contents(arguments: PublishArguments) -> Contents:
         "raw results of Levels": lambda: _levels(path, names),
         "a similarity matrix": lambda: _matrix(arguments, names),
     }
-    if images is None and names is None:
+    if images is None and names is None and (path.is_dir() or path.suffix == ".parquet"):
         attempts["pictures"] = lambda: _images(arguments)
     if path.suffix == ".json" or any(path.glob("*.json")) and not (path / "state.json").exists():
         attempts = {"raw results of Levels": attempts.pop("raw results of Levels"), **attempts}
@@ -61,7 +61,8 @@ def open_contents(arguments: PublishArguments) -> Contents:
         try:
             contents = attempt()
         except (InputError, DatasetGenerationError) as problem:
-            problems.append(f"{what}: {problem}")
+            indented = str(problem).replace("\n", "\n  ")
+            problems.append(f"{what}: {indented}")
             continue
         if images is not None:
             contents.configs["images"] = DatasetDict(train=images)

@@ -50,7 +50,7 @@ def check_shareable(directory: Path, sources: Sequence[str] = ()) -> None:
 
 
 def _is_pickle(file: IO[bytes]) -> bool:
-    """By its content: a pickle, an array of objects, or an archive with one of them in it, as torch and NumPy write."""
+    """By its content: a pickle, an array of objects, or an archive with one of them, as torch and NumPy write."""
     head = file.read(NPY_HEADER)
     if head[:1] == b"\x80" and len(head) > 1 and head[1] in PICKLE_PROTOCOLS:
         file.seek(0)

@@ -13,27 +13,29 @@ import sys
 from pathlib import Path
 from typing import Any
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "publish.py"
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+def run_recipe(name: str, words: list[str]) -> tuple[int, str, str]:
+    """Status, output and errors of a command line."""
+    from hf_alignet.cli import run
+
+    spec = importlib.util.spec_from_file_location(f"recipe_{name}", RECIPES / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    recipe = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(recipe)
+    sys.argv, status = [f"{name}.py", *words], 0
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            run(recipe.main)
+        except SystemExit as end:
+            status = int(str(end.code))
+    return status, out.getvalue(), err.getvalue()
 
 
 def push() -> list[tuple[int, str, str]]:
-    from hf_alignet.cli import run
-
-    spec = importlib.util.spec_from_file_location("publish", RECIPE)
-    assert spec is not None and spec.loader is not None
-    publish = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(publish)
-    outcomes = []
-    for words in json.loads(Path("commands.json").read_text()):
-        sys.argv, status = ["publish.py", *words], 0
-        out, err = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            try:
-                run(publish.main)
-            except SystemExit as end:
-                status = int(str(end.code))
-        outcomes.append((status, out.getvalue(), err.getvalue()))
-    return outcomes
+    return [run_recipe("publish", words) for words in json.loads(Path("commands.json").read_text())]
 
 
 def pull() -> dict[str, Any]:
@@ -86,7 +88,12 @@ def open_with_package() -> dict[str, Any]:
     judgments = load_judgments("tester/choices", image_names(images))
     metric = evaluate.load("tester/odd_one_out_accuracy")
     matrix = load_similarity_matrix("tester/matrix", None)
+    features = ["--images", "tester/choices", "--features", "features.npy", "--disable_tqdm"]
+    benchmarks = ["--benchmarks", "things:tester/choices", "rsa:tester/matrix", "--output_dir", "evaluation"]
+    fitting = [*features[2:], "--judgments", "tester/choices", "--method", "hard", "--regularization", "0.1"]
     return {
+        "evaluated": run_recipe("evaluate", [*features, *benchmarks]),
+        "fitted": run_recipe("fit_teacher", [*fitting, "--output_dir", "teacher"]),
         "names": image_names(images),
         "judged": {split: len(data) for split, data in judgments.items()},
         "matrix": [matrix.kind, list(matrix.names), matrix.matrix.tolist()],

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import ClassLabel, Dataset, Features, Value, load_dataset
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, load_dataset
 from datasets import Image as ImageFeature
 from fakehub import TOKEN, USER, FakeHub
 from fakehub.checks import card_errors
@@ -23,9 +23,11 @@ from PIL import Image
 from hf_alignet.errors import InputError
 from hf_alignet.hub import write_model_card, write_triplets_card
 from hf_alignet.hub.inspection import check_shareable
+from hf_alignet.hub.participants import anonymous
 from hf_alignet.hub.shards import write_checksums, write_shards
 from hf_alignet.images import load_images
-from hf_alignet.judgments import aggregate, image_names, load_judgments
+from hf_alignet.judgments import aggregate, image_names, load_judgments, make_judgments
+from hf_alignet.judgments.dataset import align_columns
 from hf_alignet.judgments.similarity_matrices import mean_over_participants
 from hf_alignet.teacher import AffineTransform, Vice
 from hf_alignet.triplets.dataset import load_triplets, triplet_table
@@ -83,6 +85,7 @@ def made(folder, tiny_directory) -> dict[str, Path]:
     judged[:, range(N), range(N)] = 0
     judged[0, 1, 2] = judged[0, 2, 1] = np.nan
     np.savez(paths["matrix"], matrix=judged, names=[f"{i}.png" for i in range(N)])
+    np.save(folder / "features.npy", rng.normal(size=(N, 4)).astype(np.float32))
     write_levels(paths["levels"])
     write_model(paths["aligned"], tiny_directory("vit"))
     return paths
@@ -221,6 +224,15 @@ def test_the_package_opens_what_was_published(pulled, made):
     assert pulled["metric"]["odd_one_out_accuracy"] == 0.5
 
 
+def test_recipes_take_it_by_its_name(pulled, folder):
+    assert pulled["evaluated"][0] == 0 and pulled["fitted"][0] == 0, (pulled["evaluated"], pulled["fitted"])
+    (results,) = (
+        m for name, m in json.loads((folder / "evaluation" / "results.json").read_text()).items() if name == "features"
+    )
+    assert {"things/test/odd_one_out_accuracy", "matrix/rsa_spearman"} <= set(results)
+    assert AffineTransform.from_pretrained(folder / "teacher").info["judgments"] == f"{USER}/choices"
+
+
 def test_checksums_are_those_of_the_download(pulled):
     snapshot = Path(pulled["snapshot"])
     done = subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=snapshot, capture_output=True, text=True)
@@ -298,6 +310,46 @@ def test_judgments_without_pictures_say_which_row_is_which(publish, made, tmp_pa
     directory = publish(*words) / "datasets--me--choices"
     assert load_dataset(str(directory), "stimuli", split="train")["name"][:] == [f"{i}.png" for i in range(N)]
     assert not (directory / "images").exists() and "No pictures are here" in (directory / "README.md").read_text()
+
+
+def test_the_table_of_things_is_known_by_its_columns(publish, tmp_path):
+    lines = ["image1\timage2\timage3\tchoice\tRT\tnoise_ceiling\tsubject_id"]
+    rows = [(1, 2, 3, 3, 900, 0, "A2XYZ"), (4, 2, 3, 1, 1500, 0, "A1ABC"), (1, 2, 3, 2, 800, 1, "A2XYZ")]
+    lines += ["\t".join(map(str, row)) for row in rows]
+    (tmp_path / "triplets_large_final_correctednc_correctedorder.csv").write_text("\n".join(lines))
+    directory = publish("dataset", "triplets_large_final_correctednc_correctedorder.csv", "me/things", "--dry_run")
+    found = load_dataset(str(directory / "datasets--me--things"), "judgments")
+    assert found["train"][:] | {"rt": None} == {
+        "triplet": [[0, 1, 2], [3, 1, 2]], "odd": [2, 0], "participant": ["0", "1"], "rt": None,
+    }  # fmt: skip
+    assert found["test1"]["participant"][:] == ["0"]
+    text = (directory / "datasets--me--things" / "README.md").read_text()
+    assert "things-initiative.org" in text and "hebart2023things" in text and "aggregated" not in text
+    assert "| train | 2 | 2 | 2 |\n| test1 | 1 | 1 | 1 |" in text
+
+
+def test_counts_of_choices_are_published_as_they_are(publish, tmp_path):
+    counts = aggregate(make_judgments(np.array([[0, 1, 2], [2, 1, 0]]), np.array([0, 0])))
+    choices = make_judgments(np.array([[0, 1, 2]]), np.array([1]), participant=["7"])
+    DatasetDict(train=counts).save_to_disk(tmp_path / "counts")
+    directory = publish("dataset", "counts", "me/counts", "--dry_run") / "datasets--me--counts"
+    assert [file.name for file in directory.iterdir() if file.is_dir()] == ["aggregated"]
+    assert load_judgments(str(directory))["train"].to_list() == [{"triplet": [0, 1, 2], "counts": [1, 0, 1]}]
+    DatasetDict(train=counts, test=choices).save_to_disk(tmp_path / "mixed")
+    with pytest.raises(InputError, match="some splits hold choices, others counts of them: train, test"):
+        publish("dataset", "mixed", "me/mixed", "--dry_run")
+
+
+def test_splits_get_the_same_columns_and_unknown_people_stay_unknown():
+    triplets, odd = np.array([[0, 1, 2], [1, 2, 3]]), np.array([0, 1])
+    splits = DatasetDict(
+        train=make_judgments(triplets, odd, participant=["b@mail", None]),
+        test=make_judgments(triplets, odd, rt=odd + 1),
+    )
+    found, was_named = anonymous(align_columns(splits))
+    assert was_named and found["train"].features == found["test"].features
+    assert found["train"]["participant"][:] == ["0", None] and found["test"]["participant"][:] == [None, None]
+    assert found["train"]["rt"][:] == [None, None] and found["test"]["rt"][:] == [1, 2]
 
 
 @pytest.mark.parametrize(
