@@ -207,15 +207,22 @@ class Levels:
         self.notes: list[str] = []
         if stimuli.images is not None and stimuli.names is None:
             raise InputError(f"the pictures of {stimuli.name} have no names: Levels needs a column filename")
-        self.judgments, names, excluded = load_levels(source, stimuli.names)
-        if len(names) != len(stimuli):
-            raise InputError(
-                f"{source} judges {len(names)} pictures, and there are {len(stimuli)} rows of features; they must be "
-                "in the order of the pictures' names, or give --images for the names"
+        path = Path(source).expanduser()
+        if not path.exists() or (path / "judgments").is_dir():  # published
+            splits = load_judgments(source, stimuli.names, num_images=len(stimuli))
+            self.judgments = splits["test" if "test" in splits else next(iter(splits))]
+        else:
+            self.judgments, names, excluded = load_levels(path, stimuli.names)
+            if len(names) != len(stimuli):
+                raise InputError(
+                    f"{source} judges {len(names)} pictures, and there are {len(stimuli)} rows of features; they must "
+                    "be in the order of the pictures' names, or give --images for the names"
+                )
+            self.notes.append(
+                "levels: " + ", ".join(f"{name} {number}" for name, number in excluded._asdict().items())
             )
-        self.notes.append("levels: " + ", ".join(f"{name} {number}" for name, number in excluded._asdict().items()))
         # No triplet is right for a model of zeros: what is wrong with the judgments shows now, and the ceilings
-        scores = level_scores(np.zeros((len(names), 1), np.float32), self.judgments, seed=self.seed)
+        scores = level_scores(np.zeros((len(stimuli), 1), np.float32), self.judgments, seed=self.seed)
         self.people = {f"{self.name}/{level}/{ACCURACY}": score.ceiling for level, score in scores.items()}
         self.labels = {}
         for level in scores:

@@ -17,6 +17,8 @@ from hf_alignet.judgments import aggregate, image_names, load_judgments, load_le
 from hf_alignet.judgments.dataset import COUNTS, IS_CATCH, LEVEL, PARTICIPANT, align_columns, without_catch_trials
 from hf_alignet.judgments.rows import ODD, arrow_column
 from hf_alignet.judgments.similarity_matrices import PARTICIPANTS, as_rows
+from hf_alignet.judgments.stimuli import CONFIG as STIMULI
+from hf_alignet.judgments.stimuli import NAME
 from hf_alignet.judgments.text_table import read_header
 from hf_alignet.judgments.things import is_things_table
 from hf_alignet.teacher.stimuli import read_names
@@ -67,7 +69,7 @@ def open_contents(arguments: PublishArguments) -> Contents:
         if images is not None:
             contents.configs["images"] = DatasetDict(train=images)
         elif arguments.object_names is not None and names is not None:
-            contents.configs["stimuli"] = _stimuli(names)
+            contents.configs[STIMULI] = _stimuli(names)
         if "images" in contents.configs:
             arguments.check_right_to_images()
         return contents
@@ -89,7 +91,7 @@ def _levels(path: Path, names: Sequence[str] | None) -> Contents:
         DatasetDict(test=found.judgments), {"study": "levels", "exclusions": found.exclusions._asdict()}
     )
     if names is None:
-        contents.configs["stimuli"] = _stimuli(found.names)
+        contents.configs[STIMULI] = _stimuli(found.names)
     return contents
 
 
@@ -145,4 +147,4 @@ def _images(arguments: PublishArguments) -> Contents:
 
 
 def _stimuli(names: Sequence[str]) -> DatasetDict:
-    return DatasetDict(train=Dataset.from_dict({"name": list(names)}, Features({"name": Value("string")})))
+    return DatasetDict(train=Dataset.from_dict({NAME: list(names)}, Features({NAME: Value("string")})))

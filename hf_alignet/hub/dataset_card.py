@@ -48,10 +48,8 @@ def write_dataset_card(directory: Path, contents: Contents, arguments: PublishAr
 
 
 def _kind(feature: object) -> str:
-    return f"one of {len(feature.names)} classes" if isinstance(feature, datasets.ClassLabel) else _plain(feature)
-
-
-def _plain(feature: object) -> str:
+    if isinstance(feature, datasets.ClassLabel):
+        return f"one of {len(feature.names)} classes"
     return "a picture" if isinstance(feature, datasets.Image) else str(getattr(feature, "dtype", "a list"))
 
 

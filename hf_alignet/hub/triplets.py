@@ -25,6 +25,7 @@ def write_triplets_card(
         {name: list(num_rows) if name == "triplets" else ["train"] for name in folders},
         ["triplets"],
         task_categories=["image-feature-extraction"],
+        license="cc-by-4.0" if info.get("official") else None,
         source_datasets=[source] if (source := hub_id(info.get("images"))) else None,
     )
     card = render_card(

@@ -206,7 +206,7 @@ def test_rows_are_equal_bit_for_bit_without_the_package(pulled, made, folder):
     assert all(pulled["streamed"].values()) and set(pulled["streamed"]) == set(pulled["opened"])
     assert set(pulled["opened"]) == {
         *expected, "choices.images.train", "matrix.matrix.train", "matrix.participants.train",
-        "levels.judgments.test", "levels.aggregated.test", "levels.stimuli.train",
+        "levels.judgments.test", "levels.aggregated.test", "levels.stimulus_names.train",
     }  # fmt: skip
     assert "ClassLabel(names=['a', 'b'])" in pulled["opened"]["choices.images.train"]
 
@@ -308,7 +308,7 @@ def test_judgments_without_pictures_say_which_row_is_which(publish, made, tmp_pa
     (tmp_path / "names.txt").write_text("\n".join(f"{i}.png" for i in range(N)))
     words = ["dataset", made["choices"], "me/choices", "--object_names", "names.txt", "--dry_run"]
     directory = publish(*words) / "datasets--me--choices"
-    assert load_dataset(str(directory), "stimuli", split="train")["name"][:] == [f"{i}.png" for i in range(N)]
+    assert load_dataset(str(directory), "stimulus_names", split="train")["name"][:] == [f"{i}.png" for i in range(N)]
     assert not (directory / "images").exists() and "No pictures are here" in (directory / "README.md").read_text()
 
 

@@ -136,6 +136,13 @@ def test_a_directory_made_again_is_not_taken_from_the_cache(made):
         assert written(made) == text  # which depends on nothing else
 
 
+def test_shards_of_an_earlier_upload_are_not_taken_for_these(made):
+    written(made)
+    (file,) = (made / "triplets").glob("train-*")
+    (made / "triplets" / "train-00001-of-00002.parquet").write_bytes(file.read_bytes())
+    assert len(load_dataset(str(made), "triplets", split="train")) == 30
+
+
 def test_only_what_is_there_is_named(directory):
     text = written(directory, num_rows={"train": 30})
     assert [config["config_name"] for config in DatasetCard(text).data.configs] == ["triplets"]
@@ -168,8 +175,9 @@ def test_released_triplets_are_named_as_such(directory):
     text = written(directory, info)
     assert "Google DeepMind released under CC BY 4.0" in text and "`filenames` and `indices`" in text
     assert "UnAligNet" not in text and "alignet_valid.npz" in text
-    assert DatasetCard(text).data.source_datasets == ["ILSVRC/imagenet-1k"]
+    data = DatasetCard(text).data
+    assert data.source_datasets == ["ILSVRC/imagenet-1k"] and data.license == "cc-by-4.0"
     data = DatasetCard(written(directory)).data
-    assert data.get("source_datasets") is None and data.size_categories == "n<1K"
+    assert data.get("source_datasets") is None and data.get("license") is None and data.size_categories == "n<1K"
     assert {"alignet", "triplets"} <= set(data.tags)
     assert "DeepMind" not in written(directory)
