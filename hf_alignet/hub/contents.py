@@ -21,6 +21,7 @@ from hf_alignet.judgments.stimuli import CONFIG as STIMULI
 from hf_alignet.judgments.stimuli import NAME
 from hf_alignet.judgments.text_table import read_header
 from hf_alignet.judgments.things import is_things_table
+from hf_alignet.sources import has_config, load_splits
 from hf_alignet.teacher.stimuli import read_names
 
 
@@ -48,6 +49,8 @@ def open_contents(arguments: PublishArguments) -> Contents:
     names = image_names(images) if images is not None else None
     if arguments.object_names is not None:
         names = read_names(arguments.object_names)
+    elif names is None and has_config(arguments.path, STIMULI):  # published before
+        names = load_splits(arguments.path, STIMULI)["train"][NAME][:]
     number = len(images) if images is not None else None
     attempts: dict[str, Callable[[], Contents]] = {
         "human judgments": lambda: _judgments(arguments, names, number),
@@ -68,7 +71,7 @@ def open_contents(arguments: PublishArguments) -> Contents:
             continue
         if images is not None:
             contents.configs["images"] = DatasetDict(train=images)
-        elif arguments.object_names is not None and names is not None:
+        elif names is not None:
             contents.configs[STIMULI] = _stimuli(names)
         if "images" in contents.configs:
             arguments.check_right_to_images()

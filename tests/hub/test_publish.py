@@ -310,6 +310,8 @@ def test_judgments_without_pictures_say_which_row_is_which(publish, made, tmp_pa
     directory = publish(*words) / "datasets--me--choices"
     assert load_dataset(str(directory), "stimulus_names", split="train")["name"][:] == [f"{i}.png" for i in range(N)]
     assert not (directory / "images").exists() and "No pictures are here" in (directory / "README.md").read_text()
+    again = publish("dataset", directory, "me/again", "--dry_run") / "datasets--me--again"
+    assert (again / "SHA256SUMS").read_bytes() == (directory / "SHA256SUMS").read_bytes()
 
 
 def test_the_table_of_things_is_known_by_its_columns(publish, tmp_path):
