@@ -55,6 +55,22 @@ def load_splits(path_or_id: str, config: str, rows_at_once: int | None = None) -
         ) from error
 
 
+def has_config(path_or_id: str, config: str) -> bool:
+    """Whether a directory of parquet files, or a dataset of the Hub, has a configuration of that name.
+
+    Raises:
+        InputError: the Hub has no such dataset.
+    """
+    path = Path(path_or_id).expanduser()
+    if path.exists():
+        return (path / config).is_dir()
+    name, revision = split_revision(path_or_id)
+    try:
+        return config in get_dataset_config_names(name, revision=revision)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot open the dataset {path_or_id!r}: {error}") from error
+
+
 def _shards(folder: Path) -> dict[str, list[str]]:
     """The files of each split, where all are named like `train-00000-of-00002.parquet`; else none.
 

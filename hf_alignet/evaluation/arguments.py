@@ -10,8 +10,8 @@ from hf_alignet.similarity import SimilarityKind
 
 WHAT_FOLLOWS = {
     "things": "human odd-one-out choices: things:user/judgments, things:choices.csv, or the files of THINGS",
-    "levels": "the folder of the raw results, or a table of them: levels:folder",
-    "rsa": "a similarity matrix (csv, npy, npz or mat): rsa:rdm48.mat",
+    "levels": "the folder of the raw results, a table of them, or a dataset of them: levels:folder",
+    "rsa": "a similarity matrix (csv, npy, npz, mat or a dataset of it): rsa:rdm48.mat",
 }
 
 

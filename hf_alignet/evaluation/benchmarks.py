@@ -46,6 +46,7 @@ from hf_alignet.similarity import (
     odd_of_pair,
     triplet_similarities,
 )
+from hf_alignet.sources import split_revision
 
 logger = logging.getLogger(__name__)
 
@@ -218,18 +219,22 @@ class Levels:
         self.notes: list[str] = []
         if stimuli.images is not None and stimuli.names is None:
             raise InputError(f"the pictures of {stimuli.name} have no names: Levels needs a column filename")
-        self.judgments, names, excluded = load_levels(task.source, stimuli.names)
-        if len(names) != len(stimuli):
-            raise InputError(
-                f"{task.source} judges {len(names)} pictures, and there are {len(stimuli)} rows of features; they "
-                "must be in the order of the pictures' names, or give the names by --images or --object_names"
-            )
-        self.notes.append(
-            f"{self.name}: " + ", ".join(f"{name} {number}" for name, number in excluded._asdict().items())
-        )
+        path = Path(task.source).expanduser()
+        if not path.exists() or (path / "judgments").is_dir():  # published
+            splits = load_judgments(task.source, stimuli.names, num_images=len(stimuli))
+            self.judgments = splits["test" if "test" in splits else next(iter(splits))]
+        else:
+            self.judgments, names, excluded = load_levels(path, stimuli.names)
+            if len(names) != len(stimuli):
+                raise InputError(
+                    f"{task.source} judges {len(names)} pictures, and there are {len(stimuli)} rows of features; they "
+                    "must be in the order of the pictures' names, or give the names by --images or --object_names"
+                )
+            counts = ", ".join(f"{name} {number}" for name, number in excluded._asdict().items())
+            self.notes.append(f"{self.name}: {counts}")
         self.timed = self._timed()
         # No triplet is right for a model of zeros: what is wrong with the judgments shows now, and the ceilings
-        scores = level_scores(np.zeros((len(names), 1), np.float32), self.judgments, seed=self.seed)
+        scores = level_scores(np.zeros((len(stimuli), 1), np.float32), self.judgments, seed=self.seed)
         self.people = {f"{self.name}/{level}/{ACCURACY}": score.ceiling for level, score in scores.items()}
         self.labels = {}
         for level in scores:
@@ -275,11 +280,11 @@ class Rsa:
     """Similarities of all pairs, as people judged them."""
 
     def __init__(self, task: Task, stimuli: StimulusSet, arguments: EvaluationArguments):
-        path = Path(task.source).expanduser()
+        path = Path(split_revision(task.source)[0]).expanduser()
         self.stimuli, self.seed, self.name = stimuli, arguments.seed, task.name or path.stem.lower()
-        self.human = load_similarity_matrix(path, arguments.rsa_kind)
+        self.human = load_similarity_matrix(task.source, arguments.rsa_kind)
         if arguments.rsa_kind is None:
-            logger.info("%s is read as %s: so its diagonal tells", path.name, self.human.kind)
+            logger.info("%s is read as %s", path.name, self.human.kind)
         self.rows = self._rows(path.name)
         self.people: dict[str, Metric] = {}
         self.labels: dict[str, tuple[np.ndarray, np.ndarray]] = {}

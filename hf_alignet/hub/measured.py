@@ -55,8 +55,7 @@ def check_model_directory(directory: str | Path) -> None:
     path = Path(directory).expanduser()
     if not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
         raise InputError(
-            f"{str(directory)!r} has neither config.json nor adapter_config.json: no model to whose card numbers "
-            "could be added"
+            f"{str(directory)!r} is no directory with a model: it has neither config.json nor adapter_config.json"
         )
     _load_card(path)
     _load_entries(path)

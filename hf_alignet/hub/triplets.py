@@ -1,17 +1,11 @@
 """The card of a triplet dataset, whose metadata tells `load_dataset` and the Hub's viewer where its parts are."""
 
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import DatasetCardData
-
+from hf_alignet.hub.dataset_metadata import dataset_metadata
 from hf_alignet.sources import hub_id
-from hf_alignet.templates import TAGS, render_card
-
-SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M", 10_000_000: "1M<n<10M"}
-LARGER = "10M<n<100M"
-TAIL = 65_536  # bytes, with the last rows of a file and the statistics of all
+from hf_alignet.templates import render_card
 
 
 def write_triplets_card(
@@ -26,24 +20,12 @@ def write_triplets_card(
         repo_id: where the dataset will be found on the Hub.
     """
     folders = [name for name in ("triplets", "clusters", "images") if (directory / name).is_dir()]
-    configs = [
-        {
-            "config_name": name,
-            **({"default": True} if name == "triplets" else {}),
-            "description": _digest(directory / name),
-            "data_files": [
-                {"split": split, "path": f"{name}/{split}-*"}
-                for split in (num_rows if name == "triplets" else ["train"])
-            ],
-        }
-        for name in folders
-    ]
-    total = sum(num_rows.values())
-    data = DatasetCardData(
-        configs=configs,
-        tags=[*TAGS, "triplets"],
+    data = dataset_metadata(
+        directory,
+        {name: list(num_rows) if name == "triplets" else ["train"] for name in folders},
+        ["triplets"],
         task_categories=["image-feature-extraction"],
-        size_categories=next((size for limit, size in SIZES.items() if total < limit), LARGER),
+        license="cc-by-4.0" if info.get("official") else None,
         source_datasets=[source] if (source := hub_id(info.get("images"))) else None,
     )
     card = render_card(
@@ -57,16 +39,3 @@ def write_triplets_card(
         has_elbow=(directory / "elbow.png").exists(),
     )
     card.save(directory / "README.md")
-
-
-def _digest(folder: Path) -> str:
-    """A short word that changes with the files. `datasets` remembers a local directory by its name and metadata alone,
-    so that without it one that was made again would still open as it was before.
-    """
-    digest = blake2b(digest_size=8)
-    for file in sorted(folder.iterdir()):
-        size = file.stat().st_size
-        with open(file, "rb") as opened:
-            opened.seek(max(0, size - TAIL))
-            digest.update(f"{file.name} {size}".encode() + opened.read())
-    return f"files {digest.hexdigest()}"

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset, Features, List, Value
+from datasets import Dataset, DatasetDict, Features, List, Value
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments.rows import (
@@ -127,6 +127,21 @@ def conform(judgments: Dataset) -> Dataset:
             values = lists_of_three(column(judgments, name)) if is_list else arrow_column(judgments, name)
             columns[name] = _as_arrow(values, name)
     return _make_dataset(columns)
+
+
+def align_columns(splits: DatasetDict) -> DatasetDict:
+    """Splits with the same columns, null in those that lack one: a configuration of a dataset has one set of them."""
+    names = [name for name in FEATURES if any(name in data.column_names for data in splits.values())]
+    aligned = {}
+    for split, data in splits.items():
+        kinds = {name: FEATURES.arrow_schema.field(name).type for name in names}
+        aligned[split] = _make_dataset(
+            {
+                name: arrow_column(data, name) if name in data.column_names else pa.nulls(len(data), kind)
+                for name, kind in kinds.items()
+            }
+        )
+    return DatasetDict(aligned)
 
 
 def check_judgments(judgments: Dataset, num_images: int | None = None, split: str = "train") -> Repeats:

@@ -12,6 +12,7 @@ from hf_alignet.errors import InputError
 from hf_alignet.judgments import index_files, own_table, things
 from hf_alignet.judgments.dataset import COUNTS, LEVEL, PARTICIPANT, check_judgments, conform
 from hf_alignet.judgments.rows import ODD, TRIPLET
+from hf_alignet.judgments.stimuli import renumber
 from hf_alignet.judgments.text_table import read_header, read_table
 from hf_alignet.sources import load_splits
 
@@ -44,7 +45,7 @@ def load_judgments(
         path_or_id: a local path or a Hub id, optionally with `@revision`.
         names: of the images or objects, in the order of their rows (see `own_table.image_names`). Needed where
             judgments name images, and, as uniqueIDs, where THINGS files are in file-name order. Where given, rows
-            beyond them are refused.
+            beyond them are refused, and a dataset with a list of its stimuli is renumbered (see `stimuli`).
         order: of the objects in THINGS index files and tables, `uid` or `file_name`; None tells by the file's name
             (see `things.published_order`): uniqueID order but for the publishers' early files.
         num_images: how many there are, where they have no names; rows beyond them are refused.
@@ -72,6 +73,8 @@ def load_judgments(
     else:
         loaded = load_splits(path_or_id, config=CONFIG)
         splits = DatasetDict({name: _conform(data, names, f"{path_or_id} ({name})") for name, data in loaded.items()})
+        if names is not None and not path.is_file():
+            splits = renumber(splits, path_or_id, names)
     for name, judgments in splits.items():
         check_judgments(judgments, num_images if names is None else len(names), name)
     return splits

@@ -26,17 +26,21 @@ from scipy.io.matlab import MatReadError
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments.similarity_matrices import (
+    CONFIG,
     MatrixKind,
     SimilarityMatrix,
     check_kind,
     check_symmetric,
+    from_rows,
     kind_by_diagonal,
     mean_over_participants,
 )
 from hf_alignet.judgments.text_table import read_header
+from hf_alignet.sources import hub_id, load_splits
 
 PICTURES = (".jpg", ".jpeg", ".png")
 TEXT = (".csv", ".tsv", ".txt")
+SUFFIXES = (*TEXT, ".npy", ".npz", ".mat")
 MISSING = ("", "na", "nan")
 HIGHEST_RATING = 10  # of Peterson et al.
 IMAGES, JUDGMENTS = "images", "sim_judgements"
@@ -45,26 +49,30 @@ IMAGES, JUDGMENTS = "images", "sim_judgements"
 def load_similarity_matrix(
     path: str | Path, kind: MatrixKind | None, names: Sequence[str] | None = None, variable: str | None = None
 ) -> SimilarityMatrix:
-    """A matrix (n, n) from a file: `.csv`, `.tsv`, `.txt`, `.npy`, `.npz` or `.mat`.
+    """A matrix (n, n) from a file: `.csv`, `.tsv`, `.txt`, `.npy`, `.npz` or `.mat`; or from a dataset of one.
 
-    Text may have the names of the stimuli in its first row, its first column, or both; empty cells, `NA` and `NaN` are
-    pairs that were not judged. Arrays (p, n, n) are the matrices of p participants.
+    A dataset is one that `recipes/publish.py` made, a directory or on the Hub (optionally with `@revision`). Text may
+    have the names of the stimuli in its first row, its first column, or both; empty cells, `NA` and `NaN` are pairs
+    that were not judged. Arrays (p, n, n) are the matrices of p participants.
 
     Args:
-        path: of the file.
+        path: of the file, or path or Hub id of the dataset.
         kind: `similarity` or `dissimilarity`; a file does not tell. None goes by the diagonal: a stimulus is most
-            similar to itself.
+            similar to itself. Of a dataset, None goes by what it says.
         names: of the stimuli; by default those in the file (in an `.npz`, the array `names`), or else the row numbers.
         variable: which array of an `.npz` or `.mat` file, if it holds several.
 
     Raises:
         InputError: the file cannot be read, or what it holds is no such matrix.
     """
-    path = Path(path).expanduser()
+    source, path = str(path), Path(path).expanduser()
     if kind is not None:
         check_kind(kind)
     found: Sequence[str] | None = None
-    if path.suffix in TEXT:
+    if path.is_dir() or (hub_id(source) is not None and not path.exists() and path.suffix not in SUFFIXES):
+        stated, matrix, found = from_rows(next(iter(load_splits(source, CONFIG).values())))
+        kind = kind or stated
+    elif path.suffix in TEXT:
         matrix, found = _read_text(path)
     elif path.suffix == ".npy":
         matrix = _load_numpy(path)

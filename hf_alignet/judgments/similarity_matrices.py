@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+import pyarrow as pa
+from datasets import Dataset, Features, List, Value
 
 from hf_alignet.errors import InputError
 
 logger = logging.getLogger(__name__)
 
 MatrixKind = Literal["similarity", "dissimilarity"]
+CONFIG, PARTICIPANTS = "matrix", "participants"  # of a dataset of a matrix
+NAME, PARTICIPANT = "name", "participant"
 
 FEWEST_STIMULI = 3  # of two there is one pair, and one pair correlates with nothing
 ROUNDING = 1e-5  # of the largest entry: differences below it are rounding, not asymmetry
@@ -145,3 +149,47 @@ def _warn_if_turned_round(matrix: np.ndarray, kind: MatrixKind, source: str) -> 
             "correlations would have the wrong sign",
             *(source, kind, "smaller" if kind == "similarity" else "larger"),
         )
+
+
+def as_rows(matrix: SimilarityMatrix) -> dict[str, Dataset]:
+    """The matrix as a dataset, one row a stimulus, by name of the configuration.
+
+    Returns:
+        `matrix` with the columns `name` and `similarity` (or `dissimilarity`), a list of n float32, NaN where a pair
+        was not judged; and, where participants are known, `participants`, the same with a column `participant`.
+    """
+    n = len(matrix.names)
+    features = Features({NAME: Value("string"), matrix.kind: List(Value("float32"), length=n)})
+    datasets = {CONFIG: _table([list(matrix.names)], matrix.matrix, features)}
+    if matrix.participants is not None:
+        p = len(matrix.participants)
+        numbers = np.repeat(np.arange(p, dtype=np.int32), n)
+        rows = matrix.participants.reshape(p * n, n)
+        every = Features({PARTICIPANT: Value("int32"), **features})
+        datasets[PARTICIPANTS] = _table([numbers, list(matrix.names) * p], rows, every)
+    return datasets
+
+
+def _table(columns: Sequence[np.ndarray | list[str]], rows: np.ndarray, features: Features) -> Dataset:
+    flat = pa.array(np.ascontiguousarray(rows, np.float32).ravel())
+    lists = pa.FixedSizeListArray.from_arrays(flat, rows.shape[1])
+    return Dataset(pa.table([*map(pa.array, columns), lists], schema=features.arrow_schema))
+
+
+def from_rows(dataset: Dataset) -> tuple[MatrixKind, np.ndarray, list[str]]:
+    """Kind, matrix (n, n) float32 and names of the configuration `matrix`.
+
+    Raises:
+        InputError: the columns are others (lists them), or there are not as many numbers in a row as rows.
+    """
+    kind: MatrixKind | None = next((kind for kind in get_args(MatrixKind) if kind in dataset.column_names), None)
+    if kind is None or NAME not in dataset.column_names:
+        raise InputError(
+            f"a dataset of a similarity matrix has the columns {NAME} and {' or '.join(get_args(MatrixKind))}; "
+            f"there are {', '.join(dataset.column_names)}"
+        )
+    table = dataset.with_format("arrow")[:]
+    flat = np.array(table[kind].combine_chunks().flatten(), np.float32)
+    if len(flat) != len(dataset) ** 2:
+        raise InputError(f"the column {kind!r} of {len(dataset)} stimuli must hold as many numbers in each row")
+    return kind, flat.reshape(len(dataset), len(dataset)), table[NAME].to_pylist()

@@ -11,6 +11,7 @@ from scipy.spatial.distance import squareform
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments import SimilarityMatrix, load_cichy, load_king, load_peterson, load_similarity_matrix
+from hf_alignet.judgments.similarity_matrices import as_rows
 
 NAMES = ["zebra", "ant", "NA", "007"]
 
@@ -221,3 +222,19 @@ def test_files_that_are_no_matrices(matrix, tmp_path):
         load_similarity_matrix(tmp_path / "nowhere.csv", "distance")
     with pytest.raises(InputError, match=r"matrices of participants of shape \(2, 3, 3\)"):
         SimilarityMatrix(NAMES, matrix, "similarity", "ratings", np.ones((2, 3, 3)))
+
+
+def test_a_dataset_of_a_matrix_opens_as_the_matrix(tmp_path):
+    values = np.array([[9, 1, np.nan], [1, 9, 3], [np.nan, 3, 9]], np.float32)
+    matrix = SimilarityMatrix(["a", "b", "c"], values, "similarity", "raters")
+    as_rows(matrix)["matrix"].save_to_disk(tmp_path / "rows")
+    found = load_similarity_matrix(tmp_path / "rows", None)
+    assert (found.kind, list(found.names)) == ("similarity", ["a", "b", "c"])
+    np.testing.assert_array_equal(found.matrix, matrix.matrix)
+    rows = as_rows(matrix)["matrix"]
+    rows.select([0, 1]).save_to_disk(tmp_path / "fewer")
+    with pytest.raises(InputError, match="as many numbers in each row"):
+        load_similarity_matrix(tmp_path / "fewer", None)
+    rows.rename_column("similarity", "ratings").save_to_disk(tmp_path / "others")
+    with pytest.raises(InputError, match="there are name, ratings"):
+        load_similarity_matrix(tmp_path / "others", None)

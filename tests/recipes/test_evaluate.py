@@ -22,6 +22,8 @@ from hf_alignet.errors import InputError
 from hf_alignet.evaluation import linear_cka, odd_one_out_accuracy, rsa_score
 from hf_alignet.evaluation import stimulus_sets as sets_module
 from hf_alignet.hub import update_card, write_model_card
+from hf_alignet.hub.arguments import PublishArguments
+from hf_alignet.hub.folders import write_copy
 from hf_alignet.judgments import (
     file_name_order,
     load_similarity_matrix,
@@ -586,3 +588,25 @@ def test_two_processes_share_the_embedding(every, study, tiny_directory, monkeyp
     alone, together = results(study / "out"), results(study / "two")
     assert alone["vit"].keys() == together["vit"].keys() and alone["people"] == together["people"]
     assert run.stderr.count("The results are in") == 1
+
+
+def test_published_levels_and_matrices_measure_as_their_files_do(study, flags, images, monkeypatch):
+    """Also of pictures that come in another order than the judgments number them."""
+    order = np.random.default_rng(4).permutation(NUMBER)
+    shuffled = images.add_column("filename", NAMES).select(order)
+    shuffled.save_to_disk(study / "shuffled")
+    np.save(study / "shuffled.npy", np.load(study / "my_features.npy")[order])
+    for path, name in ((study / "levels", "levels"), (study / "RDM48.csv", "rdm48")):
+        arguments = PublishArguments(kind="dataset", path=str(path), repo_id=f"me/{name}", disable_tqdm=True)
+        (study / "published" / name).mkdir(parents=True)
+        write_copy(arguments, study / "published" / name)
+    stimuli = ["--images", study / "shuffled", "--features", study / "shuffled.npy"]
+    kinds = [f"levels:{study / 'levels'}", f"rsa:{study / 'RDM48.csv'}"]
+    evaluate(monkeypatch, *flags, *stimuli, "--benchmarks", *kinds)
+    expected = results(study / "out")
+    kinds = [f"levels:{study / 'published' / 'levels'}", f"rsa:{study / 'published' / 'rdm48'}"]
+    evaluate(monkeypatch, *flags, *stimuli, "--benchmarks", *kinds)
+    assert results(study / "out") == expected
+    images.add_column("filename", [*NAMES[:-1], "n1_1.JPEG"]).save_to_disk(study / "others")
+    with pytest.raises(InputError, match=f"1 stimuli that .* judges are not among the 24 images: '{NAMES[-1]}'"):
+        evaluate(monkeypatch, *flags, "--images", study / "others", *stimuli[2:], "--benchmarks", kinds[0])

@@ -1,0 +1,151 @@
+"""Copies for the Hub of what the package made: datasets, transforms, metrics and models, under the name they get."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from huggingface_hub import ModelCard
+from huggingface_hub.utils import filter_repo_objects
+
+from hf_alignet.errors import InputError
+from hf_alignet.hub.arguments import PublishArguments, PublishedKind
+from hf_alignet.hub.card import write_model_card
+from hf_alignet.hub.contents import open_contents
+from hf_alignet.hub.dataset_card import write_dataset_card
+from hf_alignet.hub.measured import CARD, check_model_directory
+from hf_alignet.hub.shards import write_checksums, write_shards
+from hf_alignet.hub.sharing import MODEL_FILES
+from hf_alignet.hub.staging import take_files
+from hf_alignet.hub.triplets import write_triplets_card
+from hf_alignet.teacher import AffineTransform, Vice
+
+TRIPLET_FILES = ["triplets.json", "elbow.*", "clusters/*.parquet", "images/*.parquet", "triplets/*.parquet"]
+TRANSFORM_FILES = [CARD, "config.json", "model.safetensors", "results.json", "selection.csv", "calibration.*"]
+UNNAMED = "path/to/this/directory"  # in the card of what has no name on the Hub yet
+
+
+def write_copy(arguments: PublishArguments, folder: Path) -> None:
+    """Writes what is uploaded into an empty folder, its card last.
+
+    Raises:
+        InputError: the path does not hold what it should (says what was looked for).
+    """
+    path = Path(arguments.path).expanduser()
+    if not path.exists():
+        raise InputError(f"there is no {arguments.path}")
+    if arguments.kind != "dataset" and not path.is_dir():
+        raise InputError(f"a {arguments.kind} is published from a directory, and {arguments.path} is none")
+    writers: dict[PublishedKind, Callable[[PublishArguments, Path, Path], None]] = {
+        "dataset": _write_dataset,
+        "transform": _write_transform,
+        "metric": _write_metric,
+        "model": _write_model,
+    }
+    writers[arguments.kind](arguments, path, folder)
+    if arguments.license is not None:
+        card = ModelCard.load(folder / CARD, ignore_metadata_errors=False)
+        card.data["license"] = arguments.license
+        card.save(folder / CARD)
+
+
+def _write_dataset(arguments: PublishArguments, path: Path, folder: Path) -> None:
+    if (path / "triplets.json").is_file():
+        _write_triplets(arguments, path, folder)
+        return
+    contents = open_contents(arguments)
+    for config, splits in contents.configs.items():
+        for split, data in splits.items():
+            write_shards(data, folder / config, split, not arguments.disable_tqdm)
+    write_checksums(folder)
+    write_dataset_card(folder, contents, arguments)
+
+
+def _write_triplets(arguments: PublishArguments, path: Path, folder: Path) -> None:
+    """What `recipes/make_triplets.py` wrote, as it is, with the card of its new name."""
+    for name in ("images", "object_names", "object_order", "matrix_kind", "source"):
+        if getattr(arguments, name) is not None:
+            raise InputError(f"{arguments.path} holds triplets, to which --{name} does not belong")
+    if (path / "unfinished").exists():
+        raise InputError(f"{arguments.path} is not complete: run recipes/make_triplets.py again, and it goes on")
+    if (path / "images").exists():
+        arguments.check_right_to_images()
+    try:
+        info = json.loads((path / "triplets.json").read_text())
+        num_rows = info.pop("num_triplets")
+    except (ValueError, KeyError) as error:
+        raise InputError(f"cannot read {path / 'triplets.json'}: {error}") from error
+    take_files(path, _files(path, TRIPLET_FILES), folder)
+    write_checksums(folder)
+    write_triplets_card(folder, info, num_rows, arguments.repo_id)
+
+
+def _write_transform(arguments: PublishArguments, path: Path, folder: Path) -> None:
+    made: AffineTransform | Vice
+    try:
+        made = AffineTransform.from_pretrained(path)
+    except InputError as no_transform:
+        try:
+            made = Vice.from_pretrained(path)
+        except InputError as no_vice:
+            raise InputError(f"{arguments.path} holds neither: {no_transform}; {no_vice}") from no_vice
+    take_files(path, _files(path, TRANSFORM_FILES), folder)
+    if (folder / CARD).exists():
+        _rename_card(folder / CARD, arguments.repo_id)
+    else:
+        made.generate_model_card(repo_id=arguments.repo_id).save(folder / CARD)
+
+
+def _write_metric(arguments: PublishArguments, path: Path, folder: Path) -> None:
+    """A Space, of which `evaluate.load` takes the script that has its name."""
+    name = path.resolve().name
+    needed = [CARD, "app.py", "requirements.txt", f"{name}.py"]
+    missing = [file for file in needed if not (path / file).is_file()]
+    if missing:
+        raise InputError(f"{arguments.path} is no metric, such as those in hub_cards/metrics: no {', '.join(missing)}")
+    if arguments.repo_id.split("/")[1] != name:
+        raise InputError(
+            f"the metric must be called {arguments.repo_id.split('/')[0]}/{name}: evaluate.load looks for the script "
+            "by the name of the Space"
+        )
+    take_files(path, needed, folder)
+    for file in (folder / CARD, folder / "app.py"):
+        file.write_text(file.read_text().replace(f'load("{name}")', f'load("{arguments.repo_id}")'))
+
+
+def _write_model(arguments: PublishArguments, path: Path, folder: Path) -> None:
+    check_model_directory(path)
+    files = _files(path, MODEL_FILES)
+    if not any(name.endswith(".safetensors") for name in files):
+        raise InputError(f"{arguments.path} has no weights in safetensors; other formats are not uploaded")
+    take_files(path, files, folder)
+    if (folder / "alignment.json").is_file():
+        _render_model_card(path, folder, arguments.repo_id)
+
+
+def _render_model_card(path: Path, folder: Path, repo_id: str) -> None:
+    """The card with the new name; the licence and what `evaluate.py --update_card` added stay."""
+    before = ModelCard.load(path / CARD).data if (path / CARD).is_file() else ModelCard("---\n{}\n---\n").data
+    write_model_card(folder, repo_id, license=before.get("license"))
+    card = ModelCard.load(folder / CARD)
+    known = {result.metric_name for result in card.data.eval_results or []}
+    added = [result for result in before.get("eval_results") or [] if result.metric_name not in known]
+    if added:
+        card.data["eval_results"] = [*(card.data.get("eval_results") or []), *added]
+        card.save(folder / CARD)
+    take_files(path, _files(path, [".eval_results/*"]), folder)  # with those that were added
+
+
+def _rename_card(file: Path, repo_id: str) -> None:
+    """The same card under another name: in its title and in the code."""
+    text = file.read_text()
+    title = re.search(r"^# (.+)$", text, re.M)
+    if title is not None:
+        text = text.replace(title[0], f"# {repo_id}", 1).replace(f'"{title[1]}"', f'"{repo_id}"')
+    file.write_text(text.replace(f'"{UNNAMED}"', f'"{repo_id}"'))
+
+
+def _files(path: Path, patterns: list[str]) -> list[str]:
+    """The files that match, by their names inside the folder."""
+    every = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+    return list(filter_repo_objects(every, allow_patterns=patterns))

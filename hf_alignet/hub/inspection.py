@@ -1,0 +1,101 @@
+"""Looks at files before they are uploaded: no pickle, which could run any program, and nothing of this machine."""
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from huggingface_hub import get_token
+
+from hf_alignet.errors import InputError
+
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
+PICKLE_PROTOCOLS = range(2, 6)  # earlier ones have no marker
+CHUNK = 4_194_304
+NPY_MAGIC, NPY_HEADER = b"\x93NUMPY", 128
+
+
+def check_shareable(directory: Path, sources: Sequence[str] = ()) -> None:
+    """Refuses a directory of which a file may not be uploaded.
+
+    Args:
+        directory: with everything that will be.
+        sources: local paths that it was made from, of which no folder may be named in it.
+
+    Raises:
+        InputError: a file is a pickle, or holds the home directory, one of the sources or the token (names the file).
+    """
+    folders = [Path.cwd(), directory, *(Path(source).expanduser().parent for source in sources)]
+    # One at the top, such as /data, may be part of an address
+    places = [Path.home(), *(place for folder in folders if len((place := folder.resolve()).parts) > 2)]
+    secrets = {f"{place}/".encode(): f"the local path {place}" for place in places}
+    if token := get_token():
+        secrets[token.encode()] = "your access token"
+    for file in sorted(file for file in directory.rglob("*") if file.is_file()):
+        name = file.relative_to(directory).as_posix()
+        with open(file, "rb") as opened:
+            if file.name.lower().endswith(PICKLE_SUFFIXES) or _is_pickle(opened):
+                raise InputError(
+                    f"{name} is a pickle, which could run any program where it is opened: it is not uploaded; save "
+                    "it as safetensors, parquet or JSON"
+                )
+        for secret, what in secrets.items():
+            if any(secret in chunk for chunk in _texts(file, len(secret))):
+                raise InputError(f"{name} holds {what}: it is not uploaded; take that out")
+
+
+def _is_pickle(file: IO[bytes]) -> bool:
+    """By its content: a pickle, an array of objects, or an archive with one of them, as torch and NumPy write."""
+    head = file.read(NPY_HEADER)
+    if head[:1] == b"\x80" and len(head) > 1 and head[1] in PICKLE_PROTOCOLS:
+        file.seek(0)
+        return not _is_safetensors(file)
+    if head.startswith(NPY_MAGIC):
+        return b"|O" in head
+    file.seek(0)
+    if head[:2] != b"PK" or not zipfile.is_zipfile(file):
+        return False
+    with zipfile.ZipFile(file) as archive:
+        return any(_is_pickle(io.BytesIO(archive.open(name).read(NPY_HEADER))) for name in archive.namelist())
+
+
+def _is_safetensors(file: IO[bytes]) -> bool:
+    """Its first 8 bytes are the length of its header, which can begin as a pickle does."""
+    length = int.from_bytes(file.read(8), "little")
+    try:
+        return isinstance(json.loads(file.read(min(length, 100_000_000))), dict)
+    except ValueError:
+        return False
+
+
+def _texts(file: Path, overlap: int) -> Iterator[bytes]:
+    """The bytes of a file in chunks that overlap; of parquet, which compresses, also its texts."""
+    with open(file, "rb") as opened:
+        last = b""
+        while chunk := opened.read(CHUNK):
+            yield last + chunk
+            last = chunk[-overlap:]
+    if file.suffix == ".parquet":
+        with pq.ParquetFile(file) as parquet:
+            leaves = [parquet.schema.column(i) for i in range(len(parquet.schema))]
+            paths = [leaf.path for leaf in leaves if leaf.logical_type.type == "STRING"]
+            if paths:
+                for batch in parquet.iter_batches(columns=paths):
+                    for column in batch.columns:
+                        yield from _leaves(column)
+
+
+def _leaves(array: Any) -> Iterator[bytes]:
+    """The texts of a column, one after another."""
+    if pa.types.is_struct(array.type):
+        for part in array.flatten():
+            yield from _leaves(part)
+    elif pa.types.is_nested(array.type):
+        yield from _leaves(array.flatten())
+    elif len(array):
+        yield "\n".join(pc.drop_null(pc.unique(array)).to_pylist()).encode()

@@ -1,0 +1,75 @@
+"""Share a dataset, a transform, a metric or a model on the Hub, with a card; what opens it needs no hf_alignet.
+
+    python recipes/publish.py dataset choices.csv user/choices --object_names names.txt
+    python recipes/publish.py dataset outputs/triplets user/triplets --license cc-by-4.0
+    python recipes/publish.py transform outputs/teacher user/teacher
+    python recipes/publish.py metric hub_cards/metrics/rsa_spearman user/rsa_spearman
+    python recipes/publish.py model outputs/dinov2-small-aligned user/dinov2-small-aligned
+
+A dataset is human judgments in any form that recipes/fit_teacher.py reads, the raw results of Levels, a similarity
+matrix, what recipes/make_triplets.py made, or pictures. It becomes parquet files that load_dataset opens, with their
+checksums. People's names become numbers, and pictures are only uploaded with --i_have_the_right_to_share_images.
+
+--dry_run shows the files and the card. Nothing is uploaded that holds a pickle, a local path or a token. Where an
+upload fails, the same command goes on: files that the Hub has are not sent again.
+"""
+
+import logging
+import shlex
+import sys
+from itertools import takewhile
+from pathlib import Path
+
+from hf_alignet.cli import parse, run
+from hf_alignet.errors import InputError, RunError
+from hf_alignet.hub import make_repository, share_folder
+from hf_alignet.hub.arguments import PublishArguments
+from hf_alignet.hub.folders import write_copy
+from hf_alignet.hub.inspection import check_shareable
+from hf_alignet.hub.sharing import WEIGHT_FILES
+from hf_alignet.hub.staging import staged
+
+REPLACED = ["*.parquet", *WEIGHT_FILES]  # shards of another number, an adapter by a merged model
+FIRST_WORDS = ("kind", "path", "repo_id")
+
+
+def named_words(argv: list[str]) -> list[str]:
+    """The command line with the first words as flags, so that a configuration can hold them too."""
+    words = list(takewhile(lambda word: not word.startswith("-"), argv))
+    if len(words) > len(FIRST_WORDS):
+        raise InputError(f"there is a word too many: {words[len(FIRST_WORDS)]}; see --help")
+    flags = [f"--{name}={word}" for name, word in zip(FIRST_WORDS, words, strict=False)]
+    return [*flags, *argv[len(words) :]]
+
+
+def show(folder: Path) -> None:
+    """The card, and the files with their sizes."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    print((folder / "README.md").read_text())
+    print("-" * 80)
+    for file in files:
+        print(f"{file.stat().st_size:>14,}  {file.relative_to(folder)}")
+    print(f"{sum(file.stat().st_size for file in files):>14,}  in {len(files)} files, in {folder}")
+
+
+def main() -> None:
+    (arguments,) = parse([PublishArguments], description=__doc__, argv=named_words(sys.argv[1:]))
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    folder = Path(arguments.output_dir) / f"{arguments.repo_type}s--{arguments.repo_id.replace('/', '--')}"
+    with staged(folder) as unfinished:
+        write_copy(arguments, unfinished)
+        check_shareable(unfinished, [arguments.path])
+    if arguments.dry_run:
+        show(folder)
+        return
+    try:
+        make_repository(arguments.repo_id, arguments.private or None, arguments.repo_type, arguments.revision)
+    except InputError as error:
+        raise RunError(f"{error}. {folder} is complete: the same command tries again") from error
+    again = shlex.join(["python", *sys.argv])
+    share_folder(folder, arguments.repo_id, ["*"], arguments.repo_type, arguments.revision, REPLACED, again)
+    print(f"{folder} is shared as the {arguments.repo_type} {arguments.repo_id}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,455 @@
+"""Publishing: from a folder to the Hub in one process, and back in another that lacks our package, bit for bit."""
+
+import importlib.util
+import json
+import os
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, load_dataset
+from datasets import Image as ImageFeature
+from fakehub import TOKEN, USER, FakeHub
+from fakehub.checks import card_errors
+from huggingface_hub import DatasetCard, ModelCard
+from PIL import Image
+
+from hf_alignet.errors import InputError
+from hf_alignet.hub import write_model_card, write_triplets_card
+from hf_alignet.hub.inspection import check_shareable
+from hf_alignet.hub.participants import anonymous
+from hf_alignet.hub.shards import write_checksums, write_shards
+from hf_alignet.images import load_images
+from hf_alignet.judgments import aggregate, image_names, load_judgments, make_judgments
+from hf_alignet.judgments.dataset import align_columns
+from hf_alignet.judgments.similarity_matrices import mean_over_participants
+from hf_alignet.teacher import AffineTransform, Vice
+from hf_alignet.triplets.dataset import load_triplets, triplet_table
+from hf_alignet.triplets.shards import write_shard
+
+HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
+WORKERS = ["A1B2C3D4E5F6G7", "5f3a9c0e1b2d4f6a7c8e9b0d"]
+N = 6
+
+
+# ---- what is published
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("publish")
+
+
+@pytest.fixture(scope="module")
+def made(folder, tiny_directory) -> dict[str, Path]:
+    """One of everything, in folders of its own."""
+    rng = np.random.default_rng(0)
+    paths = {name: folder / "made" / name for name in ("images", "choices", "triplets", "teacher", "vice", "aligned")}
+    paths |= {"matrix": folder / "made" / "rdm.npz", "levels": folder / "made" / "levels"}
+    for path in paths.values():
+        (path.parent if path.suffix else path).mkdir(parents=True, exist_ok=True)
+    pictures = [Image.fromarray(rng.integers(0, 256, (9, 8, 3), dtype=np.uint8)) for _ in range(N)]
+    columns = {"image": pictures, "label": [i % 2 for i in range(N)], "filename": [f"{i}.png" for i in range(N)]}
+    features = Features({"image": ImageFeature(), "label": ClassLabel(names=["a", "b"]), "filename": Value("string")})
+    Dataset.from_dict(columns, features).save_to_disk(paths["images"])
+    for split, number in (("train", 40), ("test", 15)):
+        lines = ["image_1,image_2,image_3,odd_one_out,participant,rt,is_catch"]
+        for _ in range(number):
+            triplet = rng.permutation(N)[:3]
+            cells = [*(f"{i}.png" for i in triplet), f"{rng.choice(triplet)}.png", WORKERS[rng.integers(2)]]
+            lines.append(",".join([*cells, f"{rng.uniform(1, 3):.3f}", str(rng.random() < 0.1).lower()]))
+        (paths["choices"] / f"{split}.csv").write_text("\n".join(lines))
+    (paths["triplets"] / "triplets").mkdir()
+    rows = np.stack([rng.permutation(N)[:3] for _ in range(30)])
+    write_shard(
+        triplet_table(rows, rng.normal(size=(30, 3))), paths["triplets"] / "triplets/train-00000-of-00001.parquet"
+    )
+    info = {"images": "user/photos", "num_images": N, "teacher": "user/teacher", "sampling": "random"}
+    (paths["triplets"] / "triplets.json").write_text(json.dumps(info | {"num_triplets": {"train": 30}}))
+    write_triplets_card(paths["triplets"], info, {"train": 30})
+    AffineTransform(rng.normal(size=(4, 4)), rng.normal(size=4), info={"base_model": "user/vit"}).save_pretrained(
+        paths["teacher"]
+    )
+    vice = Vice()
+    vice.loc_, vice.scale_ = rng.random((N, 3), dtype=np.float32), np.ones((N, 3), np.float32)
+    vice.history_, vice.converged_ = [], True
+    vice.save_pretrained(paths["vice"])
+    judged = rng.random((2, N, N)).astype(np.float32)
+    judged += judged.transpose(0, 2, 1)
+    judged[:, range(N), range(N)] = 0
+    judged[0, 1, 2] = judged[0, 2, 1] = np.nan
+    np.savez(paths["matrix"], matrix=judged, names=[f"{i}.png" for i in range(N)])
+    np.save(folder / "features.npy", rng.normal(size=(N, 4)).astype(np.float32))
+    write_levels(paths["levels"])
+    write_model(paths["aligned"], tiny_directory("vit"))
+    return paths
+
+
+def write_levels(folder: Path) -> None:
+    """Raw results of two sessions, each with a miss, as their publishers have them."""
+    names = [f"n0000000{i}_1.JPEG" for i in (1, 1, 2, 3)]
+    names = [name.replace("_1", f"_{i}") for i, name in enumerate(names)]
+    for person in range(2):
+        events = []
+        for shown, kind in (((0, 1, 2), "exp_trial"), ((0, 2, 3), "exp_trial"), ((1, 2, 3), "exp_trial")):
+            events.append(
+                {
+                    "subject_id": "participant_1",
+                    **{f"image{i + 1}Path": f"stimuli/{names[row]}" for i, row in enumerate(shown)},
+                    "selected_image": f"stimuli/{names[shown[2]]}" if shown != (1, 2, 3) else "No image selected",
+                    "rt": 2000 + person,
+                    "exp_trial_type": kind,
+                }
+            )
+        (folder / f"jane_doe_{person}.json").write_text(json.dumps(events))
+
+
+def write_model(folder: Path, tiny: Path) -> None:
+    """An aligned model, with what a run leaves beside it, and numbers that were measured later in its card."""
+    for file in tiny.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    metric = {"value": 0.5, "n": 100, "chance": 1 / 3, "ci95": [0.4, 0.6]}
+    results = {name: {"things/test/odd_one_out_accuracy": metric} for name in ("base", "aligned")}
+    alignment = {"pooling": "cls", "similarity": "dot", "exported_temperature": 12.5, "num_prefix_tokens": 1}
+    (folder / "alignment.json").write_text(json.dumps(alignment))
+    (folder / "results.json").write_text(json.dumps(results))
+    write_model_card(folder, "aligned", license="mit")
+    card = ModelCard.load(folder / "README.md")
+    card.data.eval_results[0].metric_name = "later/test/odd_one_out_accuracy"
+    card.save(folder / "README.md")
+    (folder / "checkpoint-5").mkdir()
+    (folder / "runs").mkdir()
+    for name in ("training_args.bin", "checkpoint-5/optimizer.pt", "runs/events.out.tfevents.1.this-machine"):
+        (folder / name).write_bytes(pickle.dumps([1]))
+
+
+# ---- the processes
+
+
+@pytest.fixture(scope="module")
+def hub(folder):
+    with FakeHub(forbidden=[str(folder), str(Path.home()) + "/", *WORKERS, "jane_doe"]) as hub:
+        yield hub
+
+
+def run_stage(hub: FakeHub, folder: Path, stage: str):
+    environment = {**os.environ, **hub.env(folder / f"{stage}-cache"), "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    command = [sys.executable, "-W", "ignore", str(HERE / "publish_stages.py"), stage]
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, f"stage {stage}:\n{done.stderr[-4000:]}\n{hub.requests[-5:]}"
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def pushed(hub, folder, made) -> list:
+    """Each kind; then the choices again, in which a commit fails, and once more."""
+    choices = ["dataset", str(made["choices"]), f"{USER}/choices", "--images", str(made["images"])]
+    choices += ["--i_have_the_right_to_share_images", "--license", "cc0-1.0", "--source", "Our own raters, 2025."]
+    again = [*choices, "--revision", "draft"]
+    metric = ROOT / "hub_cards" / "metrics" / "odd_one_out_accuracy"
+    commands = [
+        choices,
+        ["dataset", str(made["triplets"]), f"{USER}/triplets", "--private"],
+        ["dataset", str(made["matrix"]), f"{USER}/matrix"],
+        ["dataset", str(made["levels"]), f"{USER}/levels"],
+        ["transform", str(made["teacher"]), f"{USER}/teacher", "--license", "mit"],
+        ["transform", str(made["vice"]), f"{USER}/vice"],
+        ["metric", str(metric), f"{USER}/odd_one_out_accuracy"],
+        ["model", str(made["aligned"]), f"{USER}/aligned"],
+        again,
+        again,
+    ]
+    hub.fail_next("POST", f"/api/datasets/{USER}/choices/commit/draft", 403)
+    (folder / "commands.json").write_text(json.dumps(commands))
+    return run_stage(hub, folder, "push")
+
+
+@pytest.fixture(scope="module")
+def pulled(hub, folder, pushed) -> dict:
+    return run_stage(hub, folder, "pull")
+
+
+def test_every_command_ends_well_but_the_one_that_the_hub_refuses(pushed, hub):
+    assert [status for status, _, _ in pushed] == [0] * 8 + [1, 0], pushed
+    assert "\nerror: " in pushed[8][2] and "403" in pushed[8][2] and "Traceback" not in pushed[8][2]
+    uploads = [request for request in hub.requests if request.method == "PUT" and "/_lfs/" in request.path]
+    assert len(uploads) == len({request.path for request in uploads})  # nothing twice
+    assert f"shared as the dataset {USER}/choices" in pushed[9][1]
+
+
+def test_rows_are_equal_bit_for_bit_without_the_package(pulled, made, folder):
+    images = load_images(str(made["images"]))
+    judgments = load_judgments(str(made["choices"]), image_names(images))
+    expected = {f"choices.judgments.{split}": data.data.table for split, data in judgments.items()}
+    expected |= {f"choices.aggregated.{split}": aggregate(data).data.table for split, data in judgments.items()}
+    expected["triplets.triplets.train"] = load_triplets(str(made["triplets"]))["train"].data.table
+    for name, table in expected.items():
+        with pa.ipc.open_file(folder / f"{name}.arrow") as file:
+            found = file.read_all()
+        if "participant" in table.column_names:
+            codes = {worker: str(i) for i, worker in enumerate(dict.fromkeys(judgments["train"]["participant"]))}
+            column = table.schema.get_field_index("participant")
+            numbers = pa.array([codes[worker] for worker in table["participant"].to_pylist()])
+            table = table.set_column(column, "participant", numbers)
+        assert found.column_names == table.column_names
+        assert all(found[c].combine_chunks().equals(table[c].combine_chunks()) for c in table.column_names), name
+    with pa.ipc.open_file(folder / "choices.images.train.arrow") as file:
+        found = file.read_all().to_pylist()
+    assert found == images.to_list()
+    assert all(pulled["streamed"].values()) and set(pulled["streamed"]) == set(pulled["opened"])
+    assert set(pulled["opened"]) == {
+        *expected, "choices.images.train", "matrix.matrix.train", "matrix.participants.train",
+        "levels.judgments.test", "levels.aggregated.test", "levels.stimulus_names.train",
+    }  # fmt: skip
+    assert "ClassLabel(names=['a', 'b'])" in pulled["opened"]["choices.images.train"]
+
+
+def test_the_package_opens_what_was_published(pulled, made):
+    judged = np.load(made["matrix"])["matrix"]
+    assert pulled["names"] == [f"{i}.png" for i in range(N)] and pulled["judged"] == {"train": 40, "test": 15}
+    kind, names, matrix = pulled["matrix"]
+    assert kind == "dissimilarity" and names == pulled["names"]
+    np.testing.assert_array_equal(np.array(matrix, np.float32), mean_over_participants(judged))
+    assert pulled["triplets"] == {"train": 30}
+    assert pulled["transform"] == pulled["weights"]["weight"]
+    assert pulled["transform"] == AffineTransform.from_pretrained(made["teacher"]).weight.tolist()
+    assert pulled["vice"] == Vice.from_pretrained(made["vice"]).loc_.tolist()
+    assert pulled["metric"]["odd_one_out_accuracy"] == 0.5
+
+
+def test_recipes_take_it_by_its_name(pulled, folder):
+    assert pulled["evaluated"][0] == 0 and pulled["fitted"][0] == 0, (pulled["evaluated"], pulled["fitted"])
+    (results,) = (
+        m for name, m in json.loads((folder / "evaluation" / "results.json").read_text()).items() if name == "features"
+    )
+    assert {"things/test/odd_one_out_accuracy", "matrix/rsa_spearman"} <= set(results)
+    assert AffineTransform.from_pretrained(folder / "teacher").info["judgments"] == f"{USER}/choices"
+
+
+def test_checksums_are_those_of_the_download(pulled):
+    snapshot = Path(pulled["snapshot"])
+    done = subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=snapshot, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.count(": OK") == 5
+    assert Path(pulled["branch"]).read_text() != (snapshot / "README.md").read_text()  # its command names the branch
+
+
+def test_cards_state_facts_under_the_new_name(pushed, hub):
+    for kind, name in (("dataset", "choices"), ("dataset", "triplets"), ("dataset", "matrix"), ("dataset", "levels"),
+                       ("model", "teacher"), ("model", "vice"), ("model", "aligned")):  # fmt: skip
+        text = hub.read(kind, f"{USER}/{name}", "README.md").decode()
+        assert card_errors(text) == [] and f"# {USER}/{name}\n" in text and f'"{USER}/{name}"' in text
+        assert "path/to/this" not in text and "\n\n\n" not in text and "None" not in text, text
+    text = hub.read("dataset", f"{USER}/choices", "README.md").decode()
+    assert "| split | choices | triplets | participants | checks of attention |" in text
+    assert "in place of the name or id" in text and "Our own raters, 2025." in text
+    assert DatasetCard(text).data.license == "cc0-1.0"
+    text = hub.read("dataset", f"{USER}/levels", "README.md").decode()
+    assert "| missed | 2 |" in text and "Not stated." in text and "ImageNet" in text and "muttenthaler2025" in text
+    assert ModelCard(hub.read("model", f"{USER}/teacher", "README.md").decode()).data.license == "mit"
+    space = hub.read("space", f"{USER}/odd_one_out_accuracy", "app.py").decode()
+    assert f'evaluate.load("{USER}/odd_one_out_accuracy")' in space
+
+
+def test_a_model_is_shared_without_what_its_run_left(pushed, pulled, hub):
+    assert pulled["model"] == "ViTModel"
+    files = hub.ls("model", f"{USER}/aligned")
+    assert {"README.md", "alignment.json", "config.json", "model.safetensors", "results.json"} <= set(files)
+    assert not any(re.search(r"\.bin|checkpoint|runs", file) for file in files)
+    data = ModelCard(hub.read("model", f"{USER}/aligned", "README.md").decode()).data
+    assert data.license == "mit" and data.model_name == f"{USER}/aligned"
+    assert [result.metric_name.split("/")[0] for result in data.eval_results] == ["things", "later"]
+
+
+# ---- in this process, which has no network
+
+
+@pytest.fixture
+def publish(monkeypatch, tmp_path):
+    spec = importlib.util.spec_from_file_location("publish", ROOT / "recipes" / "publish.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["publish.py", *map(str, words), "--disable_tqdm"])
+        module.main()
+        return tmp_path / "outputs" / "published"
+
+    return run
+
+
+def test_dry_run_shows_everything_and_its_snippet_runs(publish, made, capsys):
+    words = ["dataset", made["choices"], "me/choices", "--images", made["images"], "--dry_run"]
+    made_here = publish(*words, "--i_have_the_right_to_share_images") / "datasets--me--choices"
+    shown = capsys.readouterr().out
+    assert (made_here / "README.md").read_text() in shown
+    for file in made_here.rglob("*.parquet"):
+        assert re.search(rf"{file.stat().st_size:,}  {file.relative_to(made_here)}\n", shown)
+    (snippet,) = re.findall(r"```python\n(.*?)```", shown, re.S)
+    scope: dict = {}
+    exec(snippet.replace("me/choices", str(made_here)), scope)
+    assert scope["images"][0]["image"].size == (8, 9) and len(scope["judgments"]["test"]) == 15
+    before = {file: file.read_bytes() for file in made_here.rglob("*") if file.is_file()}
+    publish(*words, "--i_have_the_right_to_share_images")
+    assert before == {file: file.read_bytes() for file in made_here.rglob("*") if file.is_file()}
+    publish("dataset", made_here, "me/again", "--dry_run")  # numbers of participants stay
+    again = load_dataset(str(made_here.with_name("datasets--me--again")), "judgments")
+    assert again["train"]["participant"][:] == scope["judgments"]["train"]["participant"][:]
+
+
+def test_judgments_without_pictures_say_which_row_is_which(publish, made, tmp_path):
+    (tmp_path / "names.txt").write_text("\n".join(f"{i}.png" for i in range(N)))
+    words = ["dataset", made["choices"], "me/choices", "--object_names", "names.txt", "--dry_run"]
+    directory = publish(*words) / "datasets--me--choices"
+    assert load_dataset(str(directory), "stimulus_names", split="train")["name"][:] == [f"{i}.png" for i in range(N)]
+    assert not (directory / "images").exists() and "No pictures are here" in (directory / "README.md").read_text()
+    again = publish("dataset", directory, "me/again", "--dry_run") / "datasets--me--again"
+    assert (again / "SHA256SUMS").read_bytes() == (directory / "SHA256SUMS").read_bytes()
+
+
+def test_the_table_of_things_is_known_by_its_columns(publish, tmp_path):
+    lines = ["image1\timage2\timage3\tchoice\tRT\tnoise_ceiling\tsubject_id"]
+    rows = [(1, 2, 3, 3, 900, 0, "A2XYZ"), (4, 2, 3, 1, 1500, 0, "A1ABC"), (1, 2, 3, 2, 800, 1, "A2XYZ")]
+    lines += ["\t".join(map(str, row)) for row in rows]
+    (tmp_path / "triplets_large_final_correctednc_correctedorder.csv").write_text("\n".join(lines))
+    directory = publish("dataset", "triplets_large_final_correctednc_correctedorder.csv", "me/things", "--dry_run")
+    found = load_dataset(str(directory / "datasets--me--things"), "judgments")
+    assert found["train"][:] | {"rt": None} == {
+        "triplet": [[0, 1, 2], [3, 1, 2]], "odd": [2, 0], "participant": ["0", "1"], "rt": None,
+    }  # fmt: skip
+    assert found["test1"]["participant"][:] == ["0"]
+    text = (directory / "datasets--me--things" / "README.md").read_text()
+    assert "things-initiative.org" in text and "hebart2023things" in text and "aggregated" not in text
+    assert "| train | 2 | 2 | 2 |\n| test1 | 1 | 1 | 1 |" in text
+
+
+def test_counts_of_choices_are_published_as_they_are(publish, tmp_path):
+    counts = aggregate(make_judgments(np.array([[0, 1, 2], [2, 1, 0]]), np.array([0, 0])))
+    choices = make_judgments(np.array([[0, 1, 2]]), np.array([1]), participant=["7"])
+    DatasetDict(train=counts).save_to_disk(tmp_path / "counts")
+    directory = publish("dataset", "counts", "me/counts", "--dry_run") / "datasets--me--counts"
+    assert [file.name for file in directory.iterdir() if file.is_dir()] == ["aggregated"]
+    assert load_judgments(str(directory))["train"].to_list() == [{"triplet": [0, 1, 2], "counts": [1, 0, 1]}]
+    DatasetDict(train=counts, test=choices).save_to_disk(tmp_path / "mixed")
+    with pytest.raises(InputError, match="some splits hold choices, others counts of them: train, test"):
+        publish("dataset", "mixed", "me/mixed", "--dry_run")
+
+
+def test_splits_get_the_same_columns_and_unknown_people_stay_unknown():
+    triplets, odd = np.array([[0, 1, 2], [1, 2, 3]]), np.array([0, 1])
+    splits = DatasetDict(
+        train=make_judgments(triplets, odd, participant=["b@mail", None]),
+        test=make_judgments(triplets, odd, rt=odd + 1),
+    )
+    found, was_named = anonymous(align_columns(splits))
+    assert was_named and found["train"].features == found["test"].features
+    assert found["train"]["participant"][:] == ["0", None] and found["test"]["participant"][:] == [None, None]
+    assert found["train"]["rt"][:] == [None, None] and found["test"]["rt"][:] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["dataset", "{choices}", "me/x", "--images", "{images}"], "THINGS and ImageNet"),
+        (["dataset", "{images}", "me/x"], "--i_have_the_right_to_share_images"),
+        (["dataset", "nowhere", "me/x"], "there is no nowhere"),
+        (["dataset", "{teacher}", "me/x"], "a similarity matrix: "),
+        (["dataset", "{triplets}", "me/x", "--images", "{images}", "--i_have_the_right_to_share_images"], "--images"),
+        (["transform", "{aligned}", "me/x"], "holds neither"),
+        (["metric", "{aligned}", "me/x"], "is no metric"),
+        (["metric", str(ROOT / "hub_cards/metrics/rsa_spearman"), "me/x"], "must be called me/rsa_spearman"),
+        (["model", "{teacher}/config.json", "me/x"], "is published from a directory"),
+        (["model", "{choices}", "me/x"], "is no directory with a model"),
+        (["model", "{aligned}", "aligned"], "must be user/name"),
+        (["model", "{aligned}", "me/x", "--license", "My licence"], "no identifier of a licence"),
+        (["model", "{aligned}", "me/x", "--source", "us"], "--source is for datasets"),
+        (["model", "{aligned}", "me/x", "main"], "a word too many: main"),
+    ],
+)
+def test_what_cannot_be_published_is_refused(words, message, publish, made):
+    with pytest.raises(InputError, match=re.escape(message)):
+        publish(*(word.format(**made) for word in words), "--dry_run")
+    assert not list(Path("outputs/published").glob("*"))
+
+
+def test_the_hub_out_of_reach_is_one_line(publish, made):
+    from hf_alignet.errors import RunError
+
+    with pytest.raises(RunError, match="is complete: the same command tries again"):
+        publish("transform", made["teacher"], "me/teacher")
+
+
+@pytest.mark.parametrize("case", ["name", "content", "inside", "objects", "token", "path", "compressed path"])
+def test_pickles_tokens_and_local_paths_stay_here(case, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    directory = tmp_path / "made"
+    directory.mkdir()
+    (directory / "fine.npz").write_bytes(b"")
+    np.savez(directory / "fine.npz", numbers=np.arange(3))
+    check_shareable(directory)
+    file = directory / "file.parquet"
+    if case == "name":
+        (directory / "weights.pt").write_text("text")
+    elif case == "content":
+        file.write_bytes(pickle.dumps([1], 4))
+    elif case == "inside":
+        np.savez(directory / "file.npz", values=np.array([None]))
+    elif case == "objects":
+        np.save(directory / "file.npy", np.array([None]))
+    elif case == "token":
+        (directory / "notes.txt").write_bytes(b"x" * (4_194_304 - 5) + TOKEN.encode())  # over the end of a chunk
+    elif case == "path":
+        (directory / "config.json").write_text(json.dumps({"path": str(Path.home() / "data")}))
+    else:
+        rows = [{"image": {"path": str(tmp_path / "made" / f"{i}.png")}, "lists": [["b"]]} for i in range(999)]
+        pq.write_table(pa.Table.from_pylist(rows), file, compression="zstd")
+    with pytest.raises(InputError, match="is a pickle|your access token|the local path"):
+        check_shareable(directory, [str(directory / "x")])
+
+
+def test_pictures_in_files_of_their_own_come_with_their_names_alone(pictures, tmp_path):
+    files = [tmp_path / f"{i}.png" for i in range(3)]
+    for file, picture in zip(files, pictures, strict=False):
+        picture.save(file)
+    dataset = Dataset.from_dict({"image": list(map(str, files))}, Features({"image": ImageFeature()}))
+    write_shards(dataset, tmp_path / "images", "train", progress=False)
+    found = pq.read_table(tmp_path / "images")["image"].to_pylist()
+    assert found == [{"bytes": file.read_bytes(), "path": file.name} for file in files]
+    check_shareable(tmp_path / "images")
+
+
+def test_shards_have_a_limit_and_are_the_same_each_time(tmp_path, images):
+    for run in ("first", "second"):
+        write_shards(images, tmp_path / run / "images", "train", progress=False)
+        rows = Dataset.from_dict({"row": np.arange(250_000)})
+        write_shards(rows, tmp_path / run / "rows", "train", progress=False, shard_bytes=900_000)
+        write_checksums(tmp_path / run)
+    files = sorted(file.name for file in (tmp_path / "first" / "rows").iterdir())
+    assert files == [f"train-{i:05d}-of-00003.parquet" for i in range(3)]
+    opened = load_dataset(str(tmp_path / "first" / "rows"), split="train")
+    np.testing.assert_array_equal(opened.with_format("numpy")["row"][:], np.arange(250_000))
+    assert (tmp_path / "first/SHA256SUMS").read_bytes() == (tmp_path / "second/SHA256SUMS").read_bytes()
+    with pytest.raises(InputError, match="has no rows"):
+        write_shards(rows.select([]), tmp_path / "empty", "train")
+
+
+@pytest.mark.real_data
+def test_choices_about_things(publish, data_directory):
+    source = data_directory / "things" / "things_human_triplets.npz"
+    directory = publish("dataset", source, "me/things", "--dry_run") / "datasets--me--things"
+    found = load_dataset(str(directory), "judgments")
+    expected = load_judgments(str(source))
+    for split, data in expected.items():
+        for name in ("triplet", "odd"):
+            assert found[split].data[name].combine_chunks().equals(data.data[name].combine_chunks())
+    assert load_judgments(str(directory), num_images=1854)["test"].num_rows == 25_000
+    counts = load_dataset(str(directory), "aggregated", split="test").with_format("numpy")["counts"][:]
+    assert counts.sum() == 25_000 and (counts.sum(1) > 1).any()
+    assert "| train | 249251 | 249052 |" in (directory / "README.md").read_text()
