@@ -191,6 +191,8 @@ def _describe(encoder: "VisionEncoder", reader: ImageReader, rows: np.ndarray, b
     for name, tensor in sorted(encoder.model.state_dict().items()):
         weights.update(name.encode())
         weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    for tensor in encoder.transform.buffers() if encoder.transform is not None else ():
+        weights.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
     settings = {"model": encoder.backbone.config.to_dict(), "processor": encoder.processor.to_dict()}
     return {
         "shape": [len(rows), encoder.embedding_dim],

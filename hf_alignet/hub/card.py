@@ -24,12 +24,13 @@ def model_card(directory: Path, model_name: str, **metadata: Any) -> ModelCard:
     Args:
         directory: output of a run.
         model_name: title, and name in the model index.
-        **metadata: more fields for the metadata, such as `license`.
+        **metadata: more fields for the metadata, such as `license`, by default that of the base model if it is known.
     """
     alignment = json.loads((directory / "alignment.json").read_text())
     results_file = directory / "results.json"
     results = json.loads(results_file.read_text()) if results_file.exists() else {"base": {}, "aligned": {}}
     data_ids = [hub_id(alignment.get(role)) for role in ("triplets", "images")]
+    given = {name: value for name, value in metadata.items() if value is not None}
     is_adapter = (directory / "adapter_config.json").exists()
     data = ModelCardData(
         model_name=model_name,
@@ -39,7 +40,7 @@ def model_card(directory: Path, model_name: str, **metadata: Any) -> ModelCard:
         datasets=list(dict.fromkeys(i for i in data_ids if i)) or None,
         tags=TAGS,
         eval_results=_eval_results(alignment, results) or None,
-        **metadata,
+        **given if given.get("license") else {**(alignment.get("base_model_license") or {}), **given},
     )
     return render_card(
         "model.md.jinja",
@@ -57,22 +58,24 @@ def write_model_card(directory: Path, model_name: str, **metadata: Any) -> None:
     model_card(directory, model_name, **metadata).save(directory / "README.md")
     alignment = json.loads((directory / "alignment.json").read_text())
     results_file = directory / "results.json"
-    dataset, revision = split_revision(alignment.get("triplets") or "")
-    if results_file.exists() and hub_id(dataset):
-        entries = _eval_entries(json.loads(results_file.read_text()), dataset, revision)
+    dataset = hub_id(alignment.get("triplets"))
+    if results_file.exists() and dataset is not None:
+        entries = _eval_entries(json.loads(results_file.read_text()), dataset, _revision(alignment))
         file = directory / EVAL_RESULTS_FILE
         file.parent.mkdir(exist_ok=True)
         file.write_text(yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False))
 
 
 def _eval_results(alignment: dict[str, Any], results: dict[str, Any]) -> list[EvalResult]:
+    source = alignment.get("triplets")
     return [
         EvalResult(
             task_type="image-feature-extraction",
             task_name="odd-one-out",
-            dataset_type=hub_id(alignment.get("triplets")) or metric.split("/")[0],
+            dataset_type=hub_id(source) or metric.split("/")[0],
             dataset_name=metric.split("/")[0],
-            dataset_config=metric.split("/")[1],
+            dataset_split=metric.split("/")[1],
+            dataset_revision=_revision(alignment) if hub_id(source) else None,
             metric_type="accuracy",
             metric_name=metric,
             metric_value=after["value"],
@@ -85,6 +88,11 @@ def _eval_results(alignment: dict[str, Any], results: dict[str, Any]) -> list[Ev
         )
         for metric, after in results["aligned"].items()
     ]
+
+
+def _revision(alignment: dict[str, Any]) -> str | None:
+    """Of the triplets: the commit if it is known, else what was asked for."""
+    return alignment.get("triplets_commit") or split_revision(alignment.get("triplets") or "")[1]
 
 
 def _eval_entries(results: dict[str, Any], dataset: str, revision: str | None) -> list[EvalResultEntry]:

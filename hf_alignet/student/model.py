@@ -121,6 +121,8 @@ def check_trainable(encoder: VisionEncoder, args: AlignTrainingArguments) -> Non
     """
     if not any(parameter.requires_grad for parameter in encoder.model.parameters()):
         raise InputError("the model has no trainable parameter; an adapter has to be loaded with is_trainable=True")
+    if encoder.transform is not None:
+        raise InputError("the encoder has a transform, which the aligned model could not be exported with")
     if args.n_gpu > 1:
         raise InputError(
             f"one process would split its batches over {args.n_gpu} GPUs; use `accelerate launch --multi_gpu`"

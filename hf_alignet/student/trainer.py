@@ -20,12 +20,13 @@ from transformers import BaseImageProcessor, PreTrainedModel, Trainer
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, TrainOutput, get_last_checkpoint
 
-from hf_alignet import __version__
 from hf_alignet.encoder import ALIGNMENT_FILE, PROJECTION_FILE, VisionEncoder, read_alignment
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.files import write_json
+from hf_alignet.provenance import versions
 from hf_alignet.reader import ImageReader
 from hf_alignet.similarity import NO_CHOICE
+from hf_alignet.sources import public_name
 from hf_alignet.student.anchoring import Anchor, DecoupledAnchorCallback
 from hf_alignet.student.arguments import AUTO, AlignTrainingArguments
 from hf_alignet.student.checkpoints import UNFINISHED, ResumeCallback, publish, rotate, unfinished
@@ -289,7 +290,7 @@ class AlignTrainer(Trainer):
         args = self.args
         is_in_batch = isinstance(self.train_dataset, TeacherVectors)
         return {
-            "hf_alignet_version": __version__,
+            "base_model": public_name(self.model.backbone.name_or_path) or None,
             "pooling": self.model.pooling,
             "num_prefix_tokens": self.model.num_prefix_tokens,
             "triplet_source": "batch" if is_in_batch else "separate",
@@ -309,6 +310,7 @@ class AlignTrainer(Trainer):
             "steps": self.state.global_step,
             "precision": "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32",
             "seed": args.seed,
+            "versions": versions(),
             **self.provenance,
         }
 

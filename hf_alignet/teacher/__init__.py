@@ -4,7 +4,7 @@ from hf_alignet.teacher.affine.teacher import AffineTeacher
 from hf_alignet.teacher.choices import Choices, observed_choices, pair_counts
 from hf_alignet.teacher.embeddings import Teacher
 from hf_alignet.teacher.fitting import FittedTeacher, fit_teacher
-from hf_alignet.teacher.transform import AffineTransform
+from hf_alignet.transform import AffineTransform
 from hf_alignet.teacher.vice import Vice
 
 __all__ = [
