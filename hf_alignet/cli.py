@@ -80,7 +80,7 @@ def command(
     for name, value in after.items():
         if value != before[name] and not name.startswith(NOT_TOLD):
             values = [] if value is True else value if isinstance(value, list) else [value]
-            words += [f"--{name}", *(json.dumps(v) if isinstance(v, dict) else public_name(str(v)) for v in values)]
+            words += [f"--{name}", *(_public(str(item)) for item in values)]
     return shlex.join(words)
 
 
@@ -115,6 +115,13 @@ def _flags(
     given = [*(_as_flags(parser, Path(config)) if config is not None else []), *argv]
     default = default_config(parser.parse_known_args(given)[0])
     return (_as_flags(parser, default) if default is not None else []), given
+
+
+def _public(text: str) -> str:
+    if not text.startswith("{"):
+        return public_name(text)
+    settings = json.loads(text)
+    return json.dumps({key: public_name(v) if isinstance(v, str) else v for key, v in settings.items()})
 
 
 def _as_flags(parser: HfArgumentParser, file: Path) -> list[str]:

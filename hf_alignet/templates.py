@@ -36,7 +36,8 @@ def render_card(template: str, data: ModelCardData | DatasetCardData, **facts: A
     environment.globals["terms_of"] = terms_of
     body = environment.get_template(template).render(**facts)
     kind = ModelCard if isinstance(data, ModelCardData) else DatasetCard
-    return kind(f"---\n{data.to_yaml()}\n---\n\n{body}")
+    body = re.sub(r"\n{3,}", "\n\n", body).strip()  # where a template left something out
+    return kind(f"---\n{data.to_yaml()}\n---\n\n{body}\n")
 
 
 def card_links(info: dict[str, Any]) -> dict[str, Any]:

@@ -200,7 +200,7 @@ class AffineTransform(nn.Module, ModelHubMixin):
             data,
             dim=self.dim,
             info=self.info,
-            base_model=links["base_model"],
+            base_model=self.info["base_model"] if links["base_model"] else None,
             repo_id=repo_id,
             table=table,
             has_figure=has_figure,

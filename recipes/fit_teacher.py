@@ -139,7 +139,7 @@ def main() -> None:
         measured[f"{name}/new_objects"] = predict_new_objects(features, splits, folds, fit)
     provenance = {
         "base_model": public_name(stimuli.model_name_or_path) if stimuli.model_name_or_path else None,
-        "base_model_commit": model_commit(stimuli.model_name_or_path) if stimuli.model_name_or_path else None,
+        "base_model_commit": model_commit(str(stimuli.model_name_or_path)) if stimuli.images else None,
         "pooling": judged.pooling,
         "judgments": source,
         "stimuli": public_name(str(stimuli.images or stimuli.features)),

@@ -33,7 +33,7 @@ from hf_alignet.student.checkpoints import UNFINISHED, ResumeCallback, publish, 
 from hf_alignet.student.collator import InBatchCollator, TripletCollator
 from hf_alignet.student.criterion import Criterion
 from hf_alignet.student.logs import LogTemperature, LogWindow
-from hf_alignet.student.model import as_encoder, check_trainable
+from hf_alignet.student.model import as_encoder, check_export, check_trainable
 from hf_alignet.triplets.batches import ClusterSampler, TeacherVectors, sample_in_batch
 from hf_alignet.triplets.dataset import ODD, TRIPLET, check_triplets, column
 
@@ -367,9 +367,13 @@ class AlignTrainer(Trainer):
             license: of the aligned model, for the metadata.
             model_name: by default the Hub id, or the name of the output directory.
             **unused: other arguments of Trainer's method, whose answers we know better.
+
+        Raises:
+            InputError: the model is an adapter that AutoModel would not open as it is here, as the card would say.
         """
         from hf_alignet.hub.card import write_model_card  # the only thing here that looks up to the rooms above
 
+        check_export(self.model)
         if self.is_world_process_zero():
             name = self.hub_model_id or self.args.hub_model_id or model_name or self.output_dir.resolve().name
             write_model_card(self.output_dir, name, license=license)

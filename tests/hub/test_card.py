@@ -4,6 +4,7 @@ import re
 import pytest
 import torch
 import yaml
+from datasets import Dataset
 from fakehub.checks import card_errors, eval_results_errors
 from huggingface_hub import ModelCard
 
@@ -61,23 +62,24 @@ def test_card_without_results_leaves_the_section_out(tmp_path):
 
 
 @pytest.mark.parametrize(("family", "pooling"), [("vit", "auto"), ("vit", "cls"), ("dinov2_with_registers", "mean")])
-def test_usage_snippet_runs_and_gives_our_embedding(family, pooling, tiny_directory, pictures, images, tmp_path):
-    assert_snippet_gives_our_embedding(family, pooling, "dot", tiny_directory, pictures, images, tmp_path)
+def test_usage_snippet_runs_and_gives_our_embedding(family, pooling, tiny_directory, tmp_path):
+    assert_snippet_gives_our_embedding(family, pooling, "dot", tiny_directory, tmp_path)
 
 
 @pytest.mark.parametrize(("family", "similarity"), [("resnet", "cosine"), ("vit", "pearson")])
-def test_usage_snippet_follows_the_similarity(family, similarity, tiny_directory, pictures, images, tmp_path):
-    assert_snippet_gives_our_embedding(family, "mean", similarity, tiny_directory, pictures, images, tmp_path)
+def test_usage_snippet_follows_the_similarity(family, similarity, tiny_directory, tmp_path):
+    assert_snippet_gives_our_embedding(family, "mean", similarity, tiny_directory, tmp_path)
 
 
-def assert_snippet_gives_our_embedding(family, pooling, similarity, tiny_directory, pictures, images, tmp_path):
+def assert_snippet_gives_our_embedding(family, pooling, similarity, tiny_directory, tmp_path):
     encoder = VisionEncoder.from_pretrained(str(tiny_directory(family)), pooling)
     encoder.save_pretrained(tmp_path)
     alignment = {"pooling": encoder.pooling, "num_prefix_tokens": encoder.num_prefix_tokens, "similarity": similarity}
     text = written(tmp_path, alignment)
     (snippet,) = re.findall(r"```python\n(.*?)```", text, re.S)
-    scope = {"images": pictures}
+    scope = {}
     exec(snippet.replace("user/aligned", str(tmp_path)), scope)
+    images = Dataset.from_dict({"image": scope["images"]})
     expected = prepare_embeddings(torch.from_numpy(encoder.embed(images, progress=False)), similarity)
     torch.testing.assert_close(scope["embeddings"], expected, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(scope["similarities"], expected @ expected.T, atol=1e-4, rtol=1e-4)

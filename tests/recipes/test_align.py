@@ -224,6 +224,8 @@ def test_broken_images_are_skipped_with_and_without_a_cache(flags, data, images,
         monkeypatch.setattr(sys, "argv", [RECIPE, *map(str, [*flags, *extra])])
         recipe.main()
         results.append(json.loads((tmp_path / name / "results.json").read_text()))
+    commands = [result["settings"].pop("command") for result in results]
+    assert ["--cache_images cache" in command for command in commands] == [False, True]
     assert results[0] == results[1]
     settings = results[0]["settings"]
     left = settings["num_train_triplets"] + results[0]["base"]["data/far/odd_one_out_accuracy"]["n"]
