@@ -15,8 +15,11 @@ from hf_alignet.errors import InputError, RunError
 from hf_alignet.sources import public_name
 
 DefaultConfig = Callable[[Any], Path | None]
-# About sharing and going on, not about what is made; one of them is a token.
-NOT_TOLD = ("config", "hub_", "push_to_hub", "i_have_the_right", "resume_from_checkpoint")
+# About where it goes, not about what is made; one of them is a token.
+NOT_TOLD = (
+    *("config", "output_dir", "resume_from_checkpoint", "disable_tqdm"),
+    *("hub_", "push_to_hub", "i_have_the_right"),  # beginnings of names
+)
 
 
 def parse(
@@ -61,8 +64,8 @@ def command(
 ) -> str:
     """The command that a recipe was started with, for a card: settings that differ from those without any flag.
 
-    Entries of a YAML file become flags, and local paths are reduced to a name. Tokens are left out, and what is about
-    sharing alone.
+    Entries of a YAML file become flags, and local paths are reduced to a name. Left out are tokens, and what is only
+    about where the result goes.
 
     Args:
         script: the recipe, such as `recipes/align.py`.
@@ -109,7 +112,7 @@ def _parser(dataclasses: Sequence[Any], description: str) -> HfArgumentParser:
 def _flags(
     parser: HfArgumentParser, argv: list[str] | None, default_config: DefaultConfig
 ) -> tuple[list[str], list[str]]:
-    """The flags that hold without being given, and those given: in a YAML file, and, as the later ones win, after it."""
+    """The flags that hold without being given, and those given: in a YAML file, then, as the later ones win, here."""
     argv = sys.argv[1:] if argv is None else argv
     config = parser.parse_known_args(argv)[0].config
     given = [*(_as_flags(parser, Path(config)) if config is not None else []), *argv]

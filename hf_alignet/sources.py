@@ -92,7 +92,7 @@ def hub_id(name: str | None) -> str | None:
 
 
 def public_name(path_or_id: str) -> str:
-    """A Hub id as it is; a local path by its last part alone, since nobody else has the rest, and it may tell names."""
+    """A Hub id as it is; a local path by its last part alone: nobody else has the rest, and it may tell names."""
     if not path_or_id:
         return path_or_id
     path = Path(path_or_id).expanduser()

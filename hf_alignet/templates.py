@@ -10,12 +10,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from hf_alignet.sources import hub_id
 
-# What is known of the terms of images, by their name
+# What is known of the terms of images, by their names
 TERMS = {
-    re.compile("imagenet|ilsvrc"): "ImageNet's images are for non-commercial research and education, under terms that "
-    "everyone who gets them accepts (https://image-net.org/download); they may not be passed on.",
-    re.compile("(^|/)things([-_@.]|$)|triplets_large_final_correctednc"): "The images of THINGS are for research, under "
-    "terms that everyone who gets them accepts (https://things-initiative.org); they may not be passed on.",
+    "imagenet|ilsvrc": "ImageNet's images are for non-commercial research and education, under terms that everyone "
+    "accepts who gets them (https://image-net.org/download); they may not be passed on.",
+    "(^|/)things([-_@.]|$)|triplets_large_final_correctednc": "The images of THINGS are for research, under terms "
+    "that everyone accepts who gets them (https://things-initiative.org); they may not be passed on.",
 }
 TAGS = ["hf_alignet", "alignet", "human-alignment", "odd-one-out"]
 
@@ -52,7 +52,7 @@ def card_links(info: dict[str, Any]) -> dict[str, Any]:
 
 def terms_of(*names: str | None) -> list[str]:
     """What may not be done with images of these names, as far as it is known."""
-    return [text for name, text in TERMS.items() if any(name.search(given.lower()) for given in names if given)]
+    return [text for name, text in TERMS.items() if any(re.search(name, given.lower()) for given in names if given)]
 
 
 def template_directory() -> Path:

@@ -91,9 +91,7 @@ def describe(data: DataArguments, student: StudentArguments, push_to_hub: bool) 
         **describe_teacher(data),
         **lora,
         "pictures_shown": data.images is None or data.i_have_the_right_to_share_images,
-        "command": command(
-            "recipes/align.py", SETTINGS, default_config=default_config, launcher="accelerate launch"
-        ),
+        "command": command("recipes/align.py", SETTINGS, default_config=default_config, launcher="accelerate launch"),
     }
 
 

@@ -73,6 +73,7 @@ class Sharing:
     push_to_hub: bool = field(default=False, metadata={"help": "share"})
     hub_token: str | None = field(default=None, metadata={"help": "a secret"})
     resume_from_checkpoint: str | None = field(default=None, metadata={"help": "go on"})
+    output_dir: str = field(default="outputs", metadata={"help": "where to"})
 
 
 def told(*argv, **options) -> str:
@@ -81,7 +82,8 @@ def told(*argv, **options) -> str:
 
 def test_command_tells_what_was_set_and_nothing_private(tmp_path):
     (tmp_path / "config.yaml").write_text(f"rate: 2\nfast: true\nlimit: 3\ndata: {tmp_path}/photos\n")
-    private = ["--push_to_hub", "--hub_token", "hf_secret", "--resume_from_checkpoint", tmp_path / "checkpoint-3"]
+    private = ["--push_to_hub", "--hub_token", "hf_secret", "--output_dir", tmp_path / "out"]
+    private += ["--resume_from_checkpoint", tmp_path / "checkpoint-3"]
     line = told("--config", tmp_path / "config.yaml", "--limit", "4", "--names", "b c", "d", *private)
     assert line == "python recipes/x.py --rate 2.0 --names 'b c' d --fast --limit 4 --data photos"
     assert told() == "python recipes/x.py"

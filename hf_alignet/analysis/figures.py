@@ -197,7 +197,7 @@ def _scatter(
     axes: Axes, title: str, places: np.ndarray, colours: np.ndarray, thumbnails: list[np.ndarray] | None
 ) -> None:
     if thumbnails is None:
-        axes.scatter(*places.T, c=colours, s=24)
+        axes.scatter(places[:, 0], places[:, 1], c=colours, s=24)
     for place, thumbnail in zip(places, thumbnails or [], strict=thumbnails is not None):
         box = AnnotationBbox(OffsetImage(thumbnail, zoom=0.42), tuple(place), frameon=False, pad=0)
         axes.add_artist(box)

@@ -31,6 +31,7 @@ def model_card(directory: Path, model_name: str, **metadata: Any) -> ModelCard:
     results = json.loads(results_file.read_text()) if results_file.exists() else {"base": {}, "aligned": {}}
     data_ids = [hub_id(alignment.get(role)) for role in ("triplets", "images")]
     given = {name: value for name, value in metadata.items() if value is not None}
+    stated = alignment.get("base_model_license") or {}
     is_adapter = (directory / "adapter_config.json").exists()
     data = ModelCardData(
         model_name=model_name,
@@ -40,7 +41,7 @@ def model_card(directory: Path, model_name: str, **metadata: Any) -> ModelCard:
         datasets=list(dict.fromkeys(i for i in data_ids if i)) or None,
         tags=TAGS,
         eval_results=_eval_results(alignment, results) or None,
-        **given if given.get("license") else {**(alignment.get("base_model_license") or {}), **given},
+        **(stated | given if given.get("license") in (None, stated.get("license")) else given),
     )
     return render_card(
         "model.md.jinja",

@@ -129,8 +129,8 @@ def _has_batch_statistics(encoder: VisionEncoder) -> bool:
 
 
 def check_export(encoder: VisionEncoder) -> None:
-    """Refuses an adapter that AutoModel would not open as it is here: it loads the base model by the adapter's name for
-    it, and of a dual model it would run the whole, without the adapter.
+    """Refuses an adapter that AutoModel would not open as it is here: it loads the base model as the adapter names it,
+    and of a dual model that is the whole, without the adapter.
 
     Raises:
         InputError: says what AutoModel would do.

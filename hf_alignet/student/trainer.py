@@ -290,7 +290,7 @@ class AlignTrainer(Trainer):
         args = self.args
         is_in_batch = isinstance(self.train_dataset, TeacherVectors)
         return {
-            "base_model": public_name(self.model.backbone.name_or_path) or None,
+            "base_model": public_name(self.model.backbone.name_or_path or "") or None,
             "pooling": self.model.pooling,
             "num_prefix_tokens": self.model.num_prefix_tokens,
             "triplet_source": "batch" if is_in_batch else "separate",

@@ -58,6 +58,7 @@ def push(folder: Path) -> dict[str, np.ndarray]:
     from datasets import Dataset
     from huggingface_hub import HfApi
     from peft import LoraConfig
+    from tiny import save_tiny
 
     from hf_alignet.encoder import VisionEncoder
     from hf_alignet.errors import InputError
@@ -65,7 +66,6 @@ def push(folder: Path) -> dict[str, np.ndarray]:
     from hf_alignet.student import AlignTrainer, AlignTrainingArguments
     from hf_alignet.teacher import AffineTransform, Vice
     from hf_alignet.triplets import make_triplets
-    from tiny import save_tiny
 
     api, rng = HfApi(), np.random.default_rng(0)
     for family in ("vit", "vit_classifier", "dinov2_with_registers", "clip", "siglip"):
@@ -142,7 +142,10 @@ def push(folder: Path) -> dict[str, np.ndarray]:
     images.push_to_hub("tester/data", "images")
     (folder / "triplets.json").write_text(json.dumps({"teacher": "user/teacher", "transform": None}))
     api.upload_file(
-        path_or_fileobj=folder / "triplets.json", path_in_repo="triplets.json", repo_id="tester/data", repo_type="dataset"
+        path_or_fileobj=folder / "triplets.json",
+        path_in_repo="triplets.json",
+        repo_id="tester/data",
+        repo_type="dataset",
     )
     return found | {"refused": np.array(refused)}
 
