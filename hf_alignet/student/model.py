@@ -149,7 +149,7 @@ def check_export(encoder: VisionEncoder) -> None:
         problem = "hides most of every image when AutoModel loads it with an adapter"
     if problem is not None:
         raise InputError(
-            f"{base!r} {problem}; export plain weights: merge the adapter (--merge_lora, VisionEncoder.merge_adapter)"
+            f"{base!r} {problem}; to export plain weights, add --merge_lora, or call VisionEncoder.merge_adapter"
         )
 
 
