@@ -167,7 +167,7 @@ from datasets import load_from_disk
 from huggingface_hub import HfApi
 HfApi().create_repo("tester/base")
 HfApi().upload_folder(repo_id="tester/base", folder_path=sys.argv[1])
-HfApi().upload_file(path_or_fileobj=b"---\nlicense: mit\n---\n", path_in_repo="README.md", repo_id="tester/base")
+HfApi().upload_file(path_or_fileobj=b"---\\nlicense: mit\\n---\\n", path_in_repo="README.md", repo_id="tester/base")
 HfApi().create_repo("tester/data", repo_type="dataset")
 info = b'{"teacher": "user/teacher", "transform": "user/transform", "sampling": "random"}'
 HfApi().upload_file(path_or_fileobj=info, path_in_repo="triplets.json", repo_id="tester/data", repo_type="dataset")
