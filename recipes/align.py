@@ -71,11 +71,10 @@ def describe_teacher(data: DataArguments) -> dict[str, Any]:
     vectors = data.teacher_embeddings or data.class_vectors
     if vectors and data.triplet_source != "separate":
         return {"teacher": public_name(vectors)}
-    info = read_info(data.triplets)
-    known = {"teacher": info.get("teacher"), "sampling": info.get("sampling"), "official": info.get("official")}
+    info = {name: fact for name, fact in read_info(data.triplets).items() if isinstance(fact, str)}
+    known = {name: info.get(name) for name in ("teacher", "sampling", "official")}
     # The paper's control has no transform, which is not the same as a dataset that does not say
-    transform = info.get("transform") or "none" if info.get("teacher") else None
-    return known | {"teacher_transform": transform}
+    return known | {"teacher_transform": info.get("transform", "none") if known["teacher"] else None}
 
 
 def describe(data: DataArguments, student: StudentArguments, push_to_hub: bool) -> dict[str, Any]:
