@@ -15,6 +15,7 @@ from hf_alignet.evaluation.report import comparison_table
 from hf_alignet.sources import hub_id, split_revision
 from hf_alignet.templates import TAGS, render_card
 
+NAFLEX = ("siglip2", "siglip2_vision_model")  # embed pictures of any shape, as sequences with padding
 EVAL_RESULTS_FILE = ".eval_results/odd_one_out.yaml"
 
 
@@ -48,6 +49,7 @@ def model_card(directory: Path, model_name: str, **metadata: Any) -> ModelCard:
         data,
         model_name=model_name,
         is_adapter=is_adapter,
+        has_padding=_model_type(directory) in NAFLEX,
         alignment=alignment,
         table=comparison_table(results["base"], results["aligned"]) if results["base"] else None,
         has_figure=(directory / "before_after.png").exists(),
@@ -65,6 +67,11 @@ def write_model_card(directory: Path, model_name: str, **metadata: Any) -> None:
         file = directory / EVAL_RESULTS_FILE
         file.parent.mkdir(exist_ok=True)
         file.write_text(yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False))
+
+
+def _model_type(directory: Path) -> str | None:
+    file = directory / "config.json"
+    return json.loads(file.read_text()).get("model_type") if file.exists() else None
 
 
 def _eval_results(alignment: dict[str, Any], results: dict[str, Any]) -> list[EvalResult]:

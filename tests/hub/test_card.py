@@ -63,7 +63,9 @@ def test_card_without_results_leaves_the_section_out(tmp_path):
     assert "Before and after" not in written(tmp_path, {}, results=None)
 
 
-@pytest.mark.parametrize(("family", "pooling"), [("vit", "auto"), ("vit", "cls"), ("dinov2_with_registers", "mean")])
+@pytest.mark.parametrize(
+    ("family", "pooling"), [("vit", "auto"), ("vit", "cls"), ("dinov2_with_registers", "mean"), ("siglip2", "mean")]
+)
 def test_usage_snippet_runs_and_gives_our_embedding(family, pooling, tiny_directory, tmp_path):
     assert_snippet_gives_our_embedding(family, pooling, "dot", tiny_directory, tmp_path)
 
@@ -80,7 +82,7 @@ def assert_snippet_gives_our_embedding(family, pooling, similarity, tiny_directo
     text = written(tmp_path, alignment)
     (snippet,) = re.findall(r"```python\n(.*?)```", text, re.S)
     scope = {}
-    exec(snippet.replace("user/aligned", str(tmp_path)), scope)
+    exec(snippet.replace("user/aligned", str(tmp_path)).replace("(64, 64)", "(64, 24)"), scope)
     images = Dataset.from_dict({"image": scope["images"]})
     expected = prepare_embeddings(torch.from_numpy(encoder.embed(images, progress=False)), similarity)
     torch.testing.assert_close(scope["embeddings"], expected, atol=1e-5, rtol=1e-4)
