@@ -3,6 +3,7 @@
 import errno
 import json
 import logging
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,14 @@ from accelerate import PartialState
 from transformers import HfArgumentParser
 
 from hf_alignet.errors import InputError, RunError
+from hf_alignet.sources import public_name
+
+DefaultConfig = Callable[[Any], Path | None]
+# About where it goes, not about what is made; one of them is a token.
+NOT_TOLD = (
+    *("config", "output_dir", "resume_from_checkpoint", "disable_tqdm"),
+    *("hub_", "push_to_hub", "i_have_the_right"),  # beginnings of names
+)
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -21,7 +30,7 @@ def parse(
     dataclasses: Sequence[Any],
     description: str,
     argv: list[str] | None = None,
-    default_config: Callable[[Any], Path | None] = lambda flags: None,
+    default_config: DefaultConfig = lambda flags: None,
 ) -> tuple[Any, ...]:
     """One instance of each dataclass, from flags over `--config file.yaml` over the defaults of the fields.
 
@@ -37,23 +46,49 @@ def parse(
     Raises:
         InputError: a dataclass refuses its values.
     """
-    argv = sys.argv[1:] if argv is None else argv
-    parser = HfArgumentParser(dataclasses, description=description, allow_abbrev=False)
-    parser.add_argument("--config", help="YAML file with any of these settings; flags given beside it win")
-    config = parser.parse_known_args(argv)[0].config
-    flags = _as_flags(parser, Path(config)) if config is not None else []
-    default = default_config(parser.parse_known_args([*flags, *argv])[0])
-    if default is not None:
-        flags = [*_as_flags(parser, default), *flags]
+    parser = _parser(dataclasses, description)
+    defaults, given = _flags(parser, argv, default_config)
     try:
         *parsed, _, unknown = parser.parse_args_into_dataclasses(
-            [*flags, *argv], return_remaining_strings=True, look_for_args_file=False
+            [*defaults, *given], return_remaining_strings=True, look_for_args_file=False
         )
     except ValueError as error:  # a dataclass refuses its values
         raise InputError(str(error)) from error
     if unknown:
         parser.error(f"unknown flags: {' '.join(unknown)}")
     return tuple(parsed)
+
+
+def command(
+    script: str,
+    dataclasses: Sequence[Any],
+    argv: list[str] | None = None,
+    default_config: DefaultConfig = lambda flags: None,
+    launcher: str = "python",
+) -> str:
+    """The command that a recipe was started with, for a card: settings that differ from those without any flag.
+
+    Entries of a YAML file become flags, and local paths are reduced to a name. Left out are tokens, and what is only
+    about where the result goes.
+
+    Args:
+        script: the recipe, such as `recipes/align.py`.
+        dataclasses: as for `parse`.
+        argv: as for `parse`.
+        default_config: as for `parse`.
+        launcher: `python`, or `accelerate launch`, which is told the number of processes where there are several.
+    """
+    parser = _parser(dataclasses, "")
+    defaults, given = _flags(parser, argv, default_config)
+    before, after = (vars(parser.parse_known_args(flags)[0]) for flags in (defaults, [*defaults, *given]))
+    words = [*launcher.split(), script]
+    if launcher == "accelerate launch" and (processes := PartialState().num_processes) > 1:
+        words[2:2] = ["--num_processes", str(processes)]
+    for name, value in after.items():
+        if value != before[name] and not name.startswith(NOT_TOLD):
+            values = [] if value is True else value if isinstance(value, list) else [value]
+            words += [f"--{name}", *(_public(str(item)) for item in values)]
+    return shlex.join(words)
 
 
 def run(main: Callable[[], None]) -> None:
@@ -77,6 +112,30 @@ def run(main: Callable[[], None]) -> None:
             message = f"cannot write, since the disk (or your share of it) is full: {message}"
         print(f"\nerror{process}: {message}", file=sys.stderr)  # below a progress bar, not behind it
         sys.exit(2 if isinstance(error, InputError) else 1)
+
+
+def _parser(dataclasses: Sequence[Any], description: str) -> HfArgumentParser:
+    parser = HfArgumentParser(dataclasses, description=description, allow_abbrev=False)
+    parser.add_argument("--config", help="YAML file with any of these settings; flags given beside it win")
+    return parser
+
+
+def _flags(
+    parser: HfArgumentParser, argv: list[str] | None, default_config: DefaultConfig
+) -> tuple[list[str], list[str]]:
+    """The flags that hold without being given, and those given: in a YAML file, then, as the later ones win, here."""
+    argv = sys.argv[1:] if argv is None else argv
+    config = parser.parse_known_args(argv)[0].config
+    given = [*(_as_flags(parser, Path(config)) if config is not None else []), *argv]
+    default = default_config(parser.parse_known_args(given)[0])
+    return (_as_flags(parser, default) if default is not None else []), given
+
+
+def _public(text: str) -> str:
+    if not text.startswith("{"):
+        return public_name(text)
+    settings = json.loads(text)
+    return json.dumps({key: public_name(v) if isinstance(v, str) else v for key, v in settings.items()})
 
 
 def _as_flags(parser: HfArgumentParser, file: Path) -> list[str]:

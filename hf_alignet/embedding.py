@@ -188,7 +188,8 @@ class _DirectoryStore:
 def _describe(encoder: "VisionEncoder", reader: ImageReader, rows: np.ndarray, bf16: bool) -> dict[str, Any]:
     """Everything that the embeddings depend on."""
     weights = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(encoder.model.state_dict().items()):
+    transform = encoder.transform.state_dict() if encoder.transform is not None else {}
+    for name, tensor in [*sorted(encoder.model.state_dict().items()), *sorted(transform.items())]:
         weights.update(name.encode())
         weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     settings = {"model": encoder.backbone.config.to_dict(), "processor": encoder.processor.to_dict()}

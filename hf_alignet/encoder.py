@@ -8,6 +8,7 @@ adapter.
 import contextlib
 import copy
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModel, BaseImageProcessor, PreTrainedConfig, PreTrainedModel
-from transformers.utils import cached_file, find_adapter_config_file, logging
+from transformers.utils import cached_file, find_adapter_config_file
+from transformers.utils import logging as transformers_logging
 
 from hf_alignet.embedding import embed_dataset
 from hf_alignet.errors import InputError
@@ -37,10 +39,13 @@ from hf_alignet.pooling import (
     pool,
 )
 from hf_alignet.reader import ImageReader
-from hf_alignet.sources import split_revision
+from hf_alignet.sources import public_name, split_revision
+from hf_alignet.transform import AffineTransform
 
 ALIGNMENT_FILE = "alignment.json"
 PROJECTION_FILE = "projection.safetensors"
+
+logger = logging.getLogger(__name__)
 
 
 class VisionEncoder(nn.Module):
@@ -62,11 +67,13 @@ class VisionEncoder(nn.Module):
         num_prefix_tokens: class and register tokens before those of the patches, which `mean` leaves out; None for a
             model that gives a feature map.
         projection: an optional linear head that only training uses; `add_projection` makes it.
+        transform: of the embeddings, if one was added: the encoder is then a human-aligned teacher.
         revision: of the checkpoint, if one was named; a new adapter remembers it.
 
     Example:
         >>> encoder = VisionEncoder.from_pretrained("facebook/dinov2-small")  # doctest: +SKIP
         >>> embeddings = encoder.embed(dataset)  # doctest: +SKIP
+        >>> teacher = VisionEncoder.from_pretrained("user/model", transform="user/transform")  # doctest: +SKIP
     """
 
     # Trainer: our loss is a plain mean over the batch, the model takes no `num_items_in_batch`.
@@ -78,6 +85,7 @@ class VisionEncoder(nn.Module):
         self.processor = processor
         self.preprocessor = Preprocessor(processor)
         self.projection: nn.Linear | None = None
+        self.transform: AffineTransform | None = None
         self.revision: str | None = None
         self.train(model.training)
         check_adapter(model)
@@ -96,7 +104,11 @@ class VisionEncoder(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str, pooling: str = "auto", trust_remote_code: bool = False
+        cls,
+        name_or_path: str,
+        pooling: str = "auto",
+        trust_remote_code: bool = False,
+        transform: str | AffineTransform | None = None,
     ) -> "VisionEncoder":
         """Loads a model or a PEFT adapter, in float32, from a local directory or the Hub.
 
@@ -108,10 +120,23 @@ class VisionEncoder(nn.Module):
             name_or_path: a directory or a Hub id, optionally with `@revision`.
             pooling: `auto`, `pooler`, `cls` or `mean`.
             trust_remote_code: allow code from the repository to run.
+            transform: a directory or a Hub id of an `AffineTransform`, or one, that all embeddings go through; with
+                `auto`, they are pooled as those that it was fitted to.
 
         Raises:
-            InputError: not there, not a vision model, needs remote code, or lacks weights that the embedding uses.
+            InputError: not there, not a vision model, needs remote code, or lacks weights that the embedding uses; or
+                the transform is not there, or is of another width.
         """
+        if transform is not None:
+            if not isinstance(transform, AffineTransform):
+                transform = AffineTransform.from_pretrained(transform)
+            pooling = transform.info.get("pooling") or pooling if pooling == "auto" else pooling
+            encoder = cls.from_pretrained(name_or_path, pooling, trust_remote_code)
+            encoder.add_transform(transform)
+            fitted = transform.info.get("base_model")
+            if fitted and split_revision(fitted)[0] != split_revision(public_name(name_or_path))[0]:
+                logger.warning("the transform was fitted to features of %r, not of %r", fitted, name_or_path)
+            return encoder
         remembered = read_alignment(name_or_path).get("pooling", "auto")  # first: it says if nothing is there
         pooling = remembered if pooling == "auto" else pooling
         name, revision = split_revision(name_or_path)
@@ -178,7 +203,8 @@ class VisionEncoder(nn.Module):
 
     def _embed_batch(self, inputs: dict[str, Tensor]) -> Tensor:
         inputs = self.preprocessor.normalize(inputs)
-        return pool(self.pooling, self.backbone, self.model(**inputs), inputs)
+        embeddings = pool(self.pooling, self.backbone, self.model(**inputs), inputs)
+        return embeddings if self.transform is None else self.transform(embeddings)
 
     def embed(self, images: Dataset | ImageReader, **options: Any) -> np.ndarray:
         """Embeddings (n, d) float32 of a whole image dataset; see `hf_alignet.embedding.embed_dataset` for options."""
@@ -187,6 +213,19 @@ class VisionEncoder(nn.Module):
     def add_projection(self, dim: int) -> None:
         """A new linear head d -> dim for the loss to act on; exported embeddings stay those below it."""
         self.projection = nn.Linear(self.embedding_dim, dim, device=self.device)
+
+    def add_transform(self, transform: AffineTransform) -> None:
+        """Sends all embeddings through a transform, from now on.
+
+        Raises:
+            InputError: it is of another width than the embedding (names both).
+        """
+        if transform.dim != self.embedding_dim:
+            raise InputError(
+                f"the transform is of {transform.dim} features, but the embedding has {self.embedding_dim}: it was "
+                "fitted to another model, or another pooling"
+            )
+        self.transform = transform.to(self.device)
 
     def train(self, mode: bool = True) -> "VisionEncoder":
         """As of any module, but batch statistics stay those of the base model, as an adapter stores none."""
@@ -265,7 +304,17 @@ class VisionEncoder(nn.Module):
     gradient_checkpointing_enable = activation_checkpointing_enable
 
     def save_pretrained(self, directory: str | Path) -> None:
-        """Writes the model (or adapter) and its processor as transformers and PEFT do, and the head beside them."""
+        """Writes the model (or adapter) and its processor as transformers and PEFT do, and the head beside them.
+
+        Raises:
+            InputError: there is a transform, which a plain model has no place for.
+        """
+        if self.transform is not None:
+            raise InputError(
+                "a plain model directory has no place for the transform, without which embeddings would be others: "
+                "save encoder.transform in a directory of its own, and load both with "
+                "VisionEncoder.from_pretrained(model, transform=transform)"
+            )
         self.model.save_pretrained(directory)
         self.processor.save_pretrained(directory)
         if self.projection is not None:
@@ -320,15 +369,15 @@ def load_vision_model(name: str, revision: str | None, trust_remote_code: bool) 
 @contextlib.contextmanager
 def _quiet_loading() -> Iterator[None]:
     """Hides a table of missing weights, which we check more strictly, and the bar of a fraction of a second."""
-    verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    verbosity, has_bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
-        logging.set_verbosity(verbosity)
+        transformers_logging.set_verbosity(verbosity)
         if has_bars:
-            logging.enable_progress_bar()
+            transformers_logging.enable_progress_bar()
 
 
 def read_alignment(name_or_path: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Opens data that is named by a local path or a Hub id, and says clearly why when that fails."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -107,9 +108,12 @@ def hub_id(name: str | None) -> str | None:
 
 
 def public_name(path_or_id: str) -> str:
-    """A Hub id as it is; a local path by its last part alone, since nobody else has the rest."""
+    """A Hub id as it is; a local path by its last part alone: nobody else has the rest, and it may tell names."""
+    if not path_or_id:
+        return path_or_id
     path = Path(path_or_id).expanduser()
-    return path.resolve().name if path.exists() else path_or_id
+    may_be_id = path_or_id.count("/") <= 1 and not path_or_id.startswith((".", "/", "~"))
+    return path_or_id if may_be_id and not path.exists() else Path(os.path.abspath(path)).name
 
 
 def load_shared(load: Callable[..., Shared], path_or_id: str | Path, what: str, **options: Any) -> Shared:

@@ -1,5 +1,6 @@
 """Cards from the templates in `hub_cards/`: facts only, with metadata that the Hub reads."""
 
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, overload
@@ -9,6 +10,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from hf_alignet.sources import hub_id
 
+# What is known of the terms of images, by their names
+TERMS = {
+    "imagenet|ilsvrc": "ImageNet's images are for non-commercial research and education, under terms that everyone "
+    "accepts who gets them (https://image-net.org/download); they may not be passed on.",
+    "(^|/)things([-_@.]|$)|triplets_large_final_correctednc": "The images of THINGS are for research, under terms "
+    "that everyone accepts who gets them (https://things-initiative.org); they may not be passed on.",
+}
 TAGS = ["hf_alignet", "alignet", "human-alignment", "odd-one-out"]
 
 
@@ -25,9 +33,11 @@ def render_card(template: str, data: ModelCardData | DatasetCardData, **facts: A
     environment = Environment(
         loader=FileSystemLoader(template_directory()), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.globals["terms_of"] = terms_of
     body = environment.get_template(template).render(**facts)
     kind = ModelCard if isinstance(data, ModelCardData) else DatasetCard
-    return kind(f"---\n{data.to_yaml()}\n---\n\n{body}")
+    body = re.sub(r"\n{3,}", "\n\n", body).strip()  # where a template left something out
+    return kind(f"---\n{data.to_yaml()}\n---\n\n{body}\n")
 
 
 def card_links(info: dict[str, Any]) -> dict[str, Any]:
@@ -38,6 +48,11 @@ def card_links(info: dict[str, Any]) -> dict[str, Any]:
     """
     datasets = [name for key in ("judgments", "stimuli") if (name := hub_id(info.get(key)))]
     return {"base_model": hub_id(info.get("base_model")), "datasets": datasets or None}
+
+
+def terms_of(*names: str | None) -> list[str]:
+    """What may not be done with images of these names, as far as it is known."""
+    return [text for name, text in TERMS.items() if any(re.search(name, given.lower()) for given in names if given)]
 
 
 def template_directory() -> Path:

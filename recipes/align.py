@@ -16,26 +16,29 @@ The same as a small adapter on the frozen model, shared on the Hub: add
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
 from datasets import Dataset, DatasetDict
 from transformers import set_seed
 
 from hf_alignet.analysis import before_after_figure
-from hf_alignet.cli import parse, run
+from hf_alignet.cli import command, parse, run
 from hf_alignet.demo import ENCODER_DIRECTORY, demo_images, demo_triplets
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation import comparison_table, evaluate_splits
-from hf_alignet.hub import public_name
+from hf_alignet.hub import public_name, stated_license
 from hf_alignet.images import load_images
+from hf_alignet.provenance import dataset_commit, model_commit
 from hf_alignet.sources import split_revision
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments, StudentArguments, load_student
 from hf_alignet.student.checkpoints import find_checkpoint
 from hf_alignet.student.data import DataArguments, open_images, training_data, without_images
 from hf_alignet.student.model import check_sharing
 from hf_alignet.student.sharing import fetch_checkpoint, make_model_repository
-from hf_alignet.triplets import load_triplets
+from hf_alignet.triplets import load_triplets, read_info
 
+SETTINGS = [DataArguments, StudentArguments, AlignTrainingArguments]
 DEMO_CONFIG = Path(__file__).parent / "configs" / "demo.yaml"
 HELD_OUT_SHARE = 0.05
 
@@ -58,12 +61,42 @@ def load_data(data: DataArguments, seed: int) -> tuple[Dataset, DatasetDict, str
     return images, triplets, name
 
 
+def default_config(given: Any) -> Path | None:
+    return None if given.images or given.triplets else DEMO_CONFIG
+
+
+def describe_teacher(data: DataArguments) -> dict[str, Any]:
+    """Who labelled the training triplets, as far as it is known."""
+    if data.triplets is None:
+        return {"teacher": "simulated raters, nothing here is about people"}
+    vectors = data.teacher_embeddings or data.class_vectors
+    if vectors and data.triplet_source != "separate":
+        return {"teacher": public_name(vectors)}
+    info = {name: fact for name, fact in read_info(data.triplets).items() if isinstance(fact, str)}
+    known = {name: info.get(name) for name in ("teacher", "sampling", "official")}
+    # The paper's control has no transform, which is not the same as a dataset that does not say
+    return known | {"teacher_transform": info.get("transform", "none") if known["teacher"] else None}
+
+
+def describe(data: DataArguments, student: StudentArguments, push_to_hub: bool) -> dict[str, Any]:
+    """Facts about where a run starts, for the card."""
+    base = student.model_name_or_path or str(ENCODER_DIRECTORY)
+    lora = {"lora_r": student.lora_r, "lora_alpha": student.lora_alpha} if student.use_lora else {}
+    return {
+        "base_model": public_name(base) if student.model_name_or_path else "hf_alignet demo encoder",
+        "base_model_commit": model_commit(base),
+        "base_model_license": stated_license(base, ask_hub=push_to_hub) or None,
+        "images": public_name(data.images or "hf_alignet demo"),
+        "triplets": public_name(data.triplets or "hf_alignet demo"),
+        **describe_teacher(data),
+        **lora,
+        "pictures_shown": data.images is None or data.i_have_the_right_to_share_images,
+        "command": command("recipes/align.py", SETTINGS, default_config=default_config, launcher="accelerate launch"),
+    }
+
+
 def main() -> None:
-    data, student, args = parse(
-        [DataArguments, StudentArguments, AlignTrainingArguments],
-        description=__doc__,
-        default_config=lambda given: None if given.images or given.triplets else DEMO_CONFIG,
-    )
+    data, student, args = parse(SETTINGS, description=__doc__, default_config=default_config)
     logging.basicConfig(level=logging.INFO if args.should_log else logging.ERROR, format="%(message)s")
     checkpoint = fetch_checkpoint(args.output_dir, args.resume_from_checkpoint)
     checkpoint = find_checkpoint(args.output_dir, checkpoint)
@@ -86,18 +119,14 @@ def main() -> None:
     held_out = {split: dataset for split, dataset in triplets.items() if split != "train"}
     evaluated = held_out if args.eval_strategy != "no" else None  # while training; before and after, always
     trainer = AlignTrainer(encoder, args, reader, train, evaluated)
-    trainer.provenance = {
-        "base_model": public_name(student.model_name_or_path or "hf_alignet demo encoder"),
-        "images": public_name(data.images or "hf_alignet demo"),
-        "triplets": public_name(data.triplets or "hf_alignet demo"),
-        "teacher": None if data.triplets else "simulated raters, nothing here is about people",
+    trainer.provenance = describe(data, student, args.push_to_hub) | {
+        "images_commit": dataset_commit(images),
+        "triplets_commit": dataset_commit(triplets["train"]),
         "num_images": len(images),
         "num_train_triplets": len(triplets["train"]),
         "num_skipped_images": len(bad),
         "num_skipped_triplets": num_triplets - sum(triplets.num_rows.values()),
-    } | (
-        {f"lora_{k}": v for k, v in (("r", student.lora_r), ("alpha", student.lora_alpha))} if student.use_lora else {}
-    )
+    }
 
     def measure():
         return evaluate_splits(encoder, reader, held_out, name, args.similarity, **trainer.embed_options())
@@ -112,7 +141,14 @@ def main() -> None:
     if args.should_save:
         output = Path(args.output_dir)
         before_after_figure(
-            output / "before_after.png", base, aligned, images, rows, base_embeddings, aligned_embeddings
+            output / "before_after.png",
+            base,
+            aligned,
+            images,
+            rows,
+            base_embeddings,
+            aligned_embeddings,
+            show_pictures=trainer.provenance["pictures_shown"],
         )
         trainer.create_model_card()
         logger.info("\n%s\n\nThe aligned model is in %s", comparison_table(base, aligned), output)

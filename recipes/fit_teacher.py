@@ -24,18 +24,21 @@ import pandas as pd
 from datasets import Dataset, DatasetDict
 
 from hf_alignet.analysis import calibration_figure
-from hf_alignet.cli import parse, run
+from hf_alignet.cli import command, parse, run
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation import Metric, Predictions, base_temperature, comparison_table, predictors
 from hf_alignet.evaluation.teachers import draw_folds, predict_new_objects
 from hf_alignet.files import write_json
 from hf_alignet.hub import make_repository, public_name, share_folder
 from hf_alignet.judgments import load_judgments, shared_triplets, split_by_triplet
+from hf_alignet.provenance import model_commit, versions
 from hf_alignet.sources import split_revision
 from hf_alignet.teacher import FittedTeacher, fit_teacher, pair_counts
 from hf_alignet.teacher.arguments import StimulusArguments, TeacherArguments
 from hf_alignet.teacher.stimuli import Stimuli, load_local_features
 
+SETTINGS = [StimulusArguments, TeacherArguments]
+OF_VICE = ["judgments", "stimuli", "num_train_judgments", "command", "versions"]  # it knows of no model
 HELD_OUT_SHARE = 0.1
 SHARED = ["README.md", "config.json", "model.safetensors", "results.json", "selection.csv", "calibration.*"]
 
@@ -86,7 +89,8 @@ def save(
     card = {"repo_id": names[0] if names else None, "table": table, "has_figure": True}
     teacher.transform.save_pretrained(directory, model_card_kwargs=card)
     if teacher.vice is not None and provenance["vice"] is None:
-        card = {"repo_id": names[1] if names else None, "info": provenance}
+        teacher.vice.info = {name: provenance[name] for name in OF_VICE}
+        card = {"repo_id": names[1] if names else None}
         teacher.vice.save_pretrained(directory / "vice", model_card_kwargs=card)
     write_json(directory / "results.json", {**results, "settings": teacher.transform.info})
     logger.info("\n%s\n\nThe teacher is in %s", table, directory)
@@ -100,7 +104,7 @@ def repositories(arguments: TeacherArguments) -> list[str]:
 
 
 def main() -> None:
-    stimuli, arguments = parse([StimulusArguments, TeacherArguments], description=__doc__)
+    stimuli, arguments = parse(SETTINGS, description=__doc__)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     directory = Path(arguments.output_dir)
     unfinished = directory / "unfinished"
@@ -134,12 +138,16 @@ def main() -> None:
         measured[f"{name}/new_objects"] = predict_new_objects(features, splits, folds, fit)
     provenance = {
         "base_model": public_name(stimuli.model_name_or_path) if stimuli.model_name_or_path else None,
+        "base_model_commit": model_commit(str(stimuli.model_name_or_path)) if stimuli.images else None,
+        "pooling": judged.pooling,
         "judgments": source,
         "stimuli": public_name(str(stimuli.images or stimuli.features)),
         "num_train_judgments": int(pair_counts(splits["train"])[1].sum()),
         "vice": public_name(arguments.vice) if arguments.vice else None,
         "vice_converged": teacher.vice.converged_ if teacher.vice is not None else None,
         "concentration": arguments.concentration,
+        "command": command("recipes/fit_teacher.py", SETTINGS),
+        "versions": versions(),
     }
     save(directory, teacher, measured, provenance, shared)
     shutil.rmtree(unfinished)

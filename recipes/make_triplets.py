@@ -26,18 +26,19 @@ import torch
 from accelerate import PartialState
 from datasets import Dataset
 
-import hf_alignet
 from hf_alignet.analysis import elbow_figure
-from hf_alignet.cli import parse, run
+from hf_alignet.cli import command, parse, run
 from hf_alignet.encoder import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.files import write_json
 from hf_alignet.hub import make_repository, public_name, share_folder, write_triplets_card
 from hf_alignet.images import load_images, write_images
+from hf_alignet.provenance import dataset_commit, model_commit, versions
 from hf_alignet.reader import ImageReader
 from hf_alignet.sources import load_matrix
 from hf_alignet.teacher import AffineTransform, Teacher
 from hf_alignet.triplets.arguments import LabelingArguments, SamplingArguments
+from hf_alignet.triplets.dataset import INFO_FILE
 from hf_alignet.triplets.making import (
     Plan,
     keep_settings,
@@ -47,9 +48,10 @@ from hf_alignet.triplets.making import (
     write_clusters,
 )
 
+SETTINGS = [LabelingArguments, SamplingArguments]
 PARTS = ["clusters", "images", "elbow.csv", "elbow.png", "triplets"]
 SHARDS = ["clusters/*", "images/*", "triplets/*"]
-SHARED = ["README.md", "triplets.json", "elbow.*", *SHARDS]
+SHARED = ["README.md", INFO_FILE, "elbow.*", *SHARDS]
 
 logger = logging.getLogger("make_triplets")
 
@@ -93,6 +95,7 @@ def label(
     names = ("sampling", "weight_equally", "min_margin", "max_margin", "min_entropy", "max_entropy", "max_per_image")
     return num_rows, {
         "teacher": public_name(str(labeling.teacher or labeling.features)),
+        "teacher_commit": model_commit(labeling.teacher) if labeling.teacher is not None else None,
         "transform": public_name(labeling.transform) if labeling.transform is not None else None,
         "temperature": 1.0,
         **{name: getattr(sampling, name) for name in names},
@@ -114,7 +117,7 @@ def finish(directory: Path, sampling: SamplingArguments, num_rows: dict[str, int
     for part in PARTS:
         if (unfinished / part).exists():
             (unfinished / part).replace(directory / part)
-    write_json(directory / "triplets.json", info | {"num_triplets": num_rows})
+    write_json(directory / INFO_FILE, info | {"num_triplets": num_rows})
     write_triplets_card(directory, info, num_rows, sampling.hub_dataset_id if sampling.push_to_hub else None)
     shutil.rmtree(unfinished)
     made = ", ".join(f"{number} {split}" for split, number in num_rows.items())
@@ -122,7 +125,7 @@ def finish(directory: Path, sampling: SamplingArguments, num_rows: dict[str, int
 
 
 def main() -> None:
-    labeling, sampling = parse([LabelingArguments, SamplingArguments], description=__doc__)
+    labeling, sampling = parse(SETTINGS, description=__doc__)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     state = PartialState(cpu=not torch.accelerator.is_available())
     directory = Path(sampling.output_dir)
@@ -150,9 +153,17 @@ def main() -> None:
         return
     if sampling.save_images:
         write_images(images, unfinished / "images", not sampling.disable_tqdm)
-    source = {"images": public_name(str(labeling.images)), "num_images": len(images)}
-    version = {"images_fingerprint": images._fingerprint, "hf_alignet_version": hf_alignet.__version__}
-    finish(directory, sampling, made[0], source | made[1] | version)
+    source = {
+        "images": public_name(str(labeling.images)),
+        "images_commit": dataset_commit(images),
+        "num_images": len(images),
+        "images_fingerprint": images._fingerprint,
+    }
+    provenance = {
+        "command": command("recipes/make_triplets.py", SETTINGS, launcher="accelerate launch"),
+        "versions": versions(),
+    }
+    finish(directory, sampling, made[0], source | made[1] | provenance)
     if sampling.push_to_hub:
         share_folder(directory, str(sampling.hub_dataset_id), SHARED, "dataset", replaced=SHARDS)
 

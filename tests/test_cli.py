@@ -1,13 +1,14 @@
 import json
 import re
 import resource
+import shlex
 import signal
 from dataclasses import dataclass, field
 
 import pytest
 import torch
 
-from hf_alignet.cli import parse, run
+from hf_alignet.cli import command, parse, run
 from hf_alignet.errors import InputError
 
 
@@ -62,6 +63,63 @@ def test_mappings_are_settings_too(tmp_path):
     (tmp_path / "config.yaml").write_text("options: {cycles: 2, name: 'a b'}")
     options = parse([WithMapping], "", ["--config", str(tmp_path / "config.yaml")])[0].options
     assert json.loads(options) == {"cycles": 2, "name": "a b"}
+
+
+@dataclass
+class Sharing:
+    """Settings that a card should not repeat, and one that it should."""
+
+    data: str = field(default="user/data", metadata={"help": "a path or Hub id"})
+    steady: bool = field(default=True, metadata={"help": "a switch that is on"})
+    options: str = field(default="{}", metadata={"help": "a mapping"})
+    push_to_hub: bool = field(default=False, metadata={"help": "share"})
+    hub_token: str | None = field(default=None, metadata={"help": "a secret"})
+    resume_from_checkpoint: str | None = field(default=None, metadata={"help": "go on"})
+    output_dir: str = field(default="outputs", metadata={"help": "where to"})
+
+
+def told(*argv, **options) -> str:
+    return command("recipes/x.py", [Arguments, Sharing], [str(word) for word in argv], **options)
+
+
+def test_command_tells_what_was_set_and_nothing_private(tmp_path):
+    (tmp_path / "config.yaml").write_text(f"rate: 2\nfast: true\nlimit: 3\ndata: {tmp_path}/photos\n")
+    private = ["--push_to_hub", "--hub_token", "hf_secret", "--output_dir", tmp_path / "out"]
+    private += ["--resume_from_checkpoint", tmp_path / "checkpoint-3"]
+    line = told("--config", tmp_path / "config.yaml", "--limit", "4", "--names", "b c", "d", *private)
+    assert line == "python recipes/x.py --rate 2.0 --names 'b c' d --fast --limit 4 --data photos"
+    assert told() == "python recipes/x.py"
+    assert told("--rate", "1", "--steady", "false") == "python recipes/x.py --steady False"
+    assert told("--options", '{"a": "/home/me/x", "b": 2}').endswith("""--options '{"a": "x", "b": 2}'""")
+    assert told("--data", "user/other@v2").endswith("--data user/other@v2")
+
+
+@pytest.mark.parametrize("path", ["/home/somebody/photos", "~/photos", "../somebody/photos", "a/b/photos", "./photos"])
+def test_command_reduces_paths_that_are_not_there_yet(path):
+    assert told("--data", path) == "python recipes/x.py --data photos"
+
+
+def test_command_starts_from_the_default_configuration(tmp_path):
+    (tmp_path / "default.yaml").write_text("limit: 7")
+    default = {"default_config": lambda given: tmp_path / "default.yaml"}
+    assert told(**default) == "python recipes/x.py"
+    assert told("--limit", "8", **default) == "python recipes/x.py --limit 8"
+
+
+def test_command_names_the_number_of_processes(monkeypatch):
+    class Processes:
+        process_index, num_processes = 0, 2
+
+    assert told(launcher="accelerate launch") == "accelerate launch recipes/x.py"
+    monkeypatch.setattr("hf_alignet.cli.PartialState", Processes)
+    assert told(launcher="accelerate launch") == "accelerate launch --num_processes 2 recipes/x.py"
+
+
+def test_command_does_the_same(tmp_path):
+    (tmp_path / "config.yaml").write_text("rate: 2\nfast: true\nnames: [b, c]\nlimit: 3\n")
+    argv = ["--config", str(tmp_path / "config.yaml"), "--limit", "4"]
+    words = shlex.split(command("recipes/x.py", [Arguments], argv))
+    assert parse([Arguments], "", words[2:]) == parse([Arguments], "", argv)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from transformers import AutoModel
 from hf_alignet.encoder import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.images import load_processor
+from hf_alignet.transform import AffineTransform
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -272,3 +273,55 @@ def test_dinov3_processor_is_read_without_torchvision(tiny_directory, tmp_path):
     file.write_text(json.dumps(published))
     encoder = VisionEncoder.from_pretrained(str(tmp_path))
     assert list(encoder.processor.image_mean) == [0.5, 0.4, 0.3]
+
+
+# ---- with a transform
+
+
+def some_transform(dim: int, **info) -> AffineTransform:
+    rng = np.random.default_rng(1)
+    return AffineTransform(rng.normal(size=(dim, dim)), rng.normal(size=dim), mean=0.3, std=2.0, info=info)
+
+
+def test_transform_acts_on_every_embedding(tiny_directory, images, tmp_path):
+    name, transform = str(tiny_directory("vit")), some_transform(32)
+    transform.save_pretrained(tmp_path / "transform")
+    plain, teacher = (VisionEncoder.from_pretrained(name, transform=t) for t in (None, str(tmp_path / "transform")))
+    expected = transform(plain.embed(images, progress=False))
+    found = teacher.embed(images, progress=False)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    assert found.dtype == np.float32 and teacher.embedding_dim == 32
+    inputs = teacher.preprocessor.stack(images["image"][:4])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert teacher(**inputs, images_per_forward=2).dtype == torch.float32
+
+
+def test_embeddings_on_disk_are_of_one_transform(tiny_directory, images, tmp_path):
+    encoder = VisionEncoder.from_pretrained(str(tiny_directory("vit")), transform=some_transform(32))
+    encoder.embed(images, save_to=tmp_path, progress=False)
+    encoder.add_transform(AffineTransform.identity(32))
+    with pytest.raises(InputError, match="embeddings of something else"):
+        encoder.embed(images, save_to=tmp_path, progress=False)
+
+
+def test_transform_knows_the_pooling_and_the_model_it_was_fitted_to(tiny_directory, caplog):
+    name = str(tiny_directory("vit"))
+    fitted = some_transform(32, pooling="mean", base_model="vit")
+    assert VisionEncoder.from_pretrained(name, transform=fitted).pooling == "mean"
+    assert VisionEncoder.from_pretrained(name, "cls", transform=fitted).pooling == "cls"
+    assert VisionEncoder.from_pretrained(name, transform=some_transform(32, pooling=None)).pooling == "pooler"
+    assert "was fitted to" not in caplog.text
+    VisionEncoder.from_pretrained(name, transform=some_transform(32, base_model="user/dinov2"))
+    assert "the transform was fitted to features of 'user/dinov2', not of" in caplog.text
+
+
+def test_transform_of_another_width(tiny_directory):
+    with pytest.raises(InputError, match="the transform is of 7 features, but the embedding has 32"):
+        VisionEncoder.from_pretrained(str(tiny_directory("vit")), transform=AffineTransform.identity(7))
+
+
+def test_encoder_with_a_transform_is_not_saved_without_it(tiny_directory, tmp_path):
+    encoder = VisionEncoder.from_pretrained(str(tiny_directory("vit")), transform=AffineTransform.identity(32))
+    with pytest.raises(InputError, match="save encoder.transform in a directory of its own"):
+        encoder.save_pretrained(tmp_path / "out")
+    assert not (tmp_path / "out").exists()

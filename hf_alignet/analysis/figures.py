@@ -31,6 +31,7 @@ def before_after_figure(
     rows: np.ndarray,
     base_embeddings: np.ndarray,
     aligned_embeddings: np.ndarray,
+    show_pictures: bool = True,
     seed: int = 0,
 ) -> None:
     """Pictures placed by their embeddings before and after alignment, above the accuracies with 95 % intervals.
@@ -45,15 +46,20 @@ def before_after_figure(
         rows: (U,) rows of it that were embedded.
         base_embeddings: (U, d) before.
         aligned_embeddings: (U, d) after.
+        show_pictures: otherwise each is a dot, coloured by its place on the first component before alignment.
         seed: picks the pictures when there are more than fit.
     """
     shown = np.sort(np.random.default_rng(seed).permutation(len(rows))[:NUM_PICTURES])
-    pictures = read_pictures(as_encoded_images(images), rows[shown].tolist())
-    thumbnails = [np.asarray(picture.resize((THUMBNAIL, THUMBNAIL))) for picture in pictures]
+    thumbnails = None
+    if show_pictures:
+        pictures = read_pictures(as_encoded_images(images), rows[shown].tolist())
+        thumbnails = [np.asarray(picture.resize((THUMBNAIL, THUMBNAIL))) for picture in pictures]
+    colours = _principal_places(base_embeddings, shown)[:, 0]
     figure = plt.figure(figsize=(12, 9.5), layout="constrained")
     grid = figure.add_gridspec(2, 2, height_ratios=[1.5, 1])
     for column, (title, embeddings) in enumerate([("before", base_embeddings), ("after", aligned_embeddings)]):
-        _scatter_pictures(figure.add_subplot(grid[0, column]), title, embeddings, shown, thumbnails)
+        places = _principal_places(embeddings, shown)
+        _scatter(figure.add_subplot(grid[0, column]), title, places, colours, thumbnails)
     _bars(figure.add_subplot(grid[1, :]), base, aligned)
     figure.savefig(file, dpi=100)
     plt.close(figure)
@@ -183,11 +189,16 @@ def _finish(figure: Figure, axes: Axes, file: Path, x_label: str, y_label: str) 
     plt.close(figure)
 
 
-def _scatter_pictures(
-    axes: Axes, title: str, embeddings: np.ndarray, shown: np.ndarray, thumbnails: list[np.ndarray]
+def _principal_places(embeddings: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    return PCA(2, random_state=0).fit(embeddings).transform(embeddings[shown])
+
+
+def _scatter(
+    axes: Axes, title: str, places: np.ndarray, colours: np.ndarray, thumbnails: list[np.ndarray] | None
 ) -> None:
-    places = PCA(2, random_state=0).fit(embeddings).transform(embeddings[shown])
-    for place, thumbnail in zip(places, thumbnails, strict=True):
+    if thumbnails is None:
+        axes.scatter(places[:, 0], places[:, 1], c=colours, s=24)
+    for place, thumbnail in zip(places, thumbnails or [], strict=thumbnails is not None):
         box = AnnotationBbox(OffsetImage(thumbnail, zoom=0.42), tuple(place), frameon=False, pad=0)
         axes.add_artist(box)
     low, high = places.min(0), places.max(0)

@@ -15,6 +15,7 @@ from hf_alignet.evaluation.report import comparison_table
 from hf_alignet.sources import hub_id, split_revision
 from hf_alignet.templates import TAGS, render_card
 
+NAFLEX = ("siglip2", "siglip2_vision_model")  # embed pictures of any shape, as sequences with padding
 EVAL_RESULTS_FILE = ".eval_results/odd_one_out.yaml"
 
 
@@ -24,12 +25,14 @@ def model_card(directory: Path, model_name: str, **metadata: Any) -> ModelCard:
     Args:
         directory: output of a run.
         model_name: title, and name in the model index.
-        **metadata: more fields for the metadata, such as `license`.
+        **metadata: more fields for the metadata, such as `license`, by default that of the base model if it is known.
     """
     alignment = json.loads((directory / "alignment.json").read_text())
     results_file = directory / "results.json"
     results = json.loads(results_file.read_text()) if results_file.exists() else {"base": {}, "aligned": {}}
     data_ids = [hub_id(alignment.get(role)) for role in ("triplets", "images")]
+    given = {name: value for name, value in metadata.items() if value is not None}
+    stated = alignment.get("base_model_license") or {}
     is_adapter = (directory / "adapter_config.json").exists()
     data = ModelCardData(
         model_name=model_name,
@@ -39,13 +42,14 @@ def model_card(directory: Path, model_name: str, **metadata: Any) -> ModelCard:
         datasets=list(dict.fromkeys(i for i in data_ids if i)) or None,
         tags=TAGS,
         eval_results=_eval_results(alignment, results) or None,
-        **metadata,
+        **(stated | given if given.get("license") in (None, stated.get("license")) else given),
     )
     return render_card(
         "model.md.jinja",
         data,
         model_name=model_name,
         is_adapter=is_adapter,
+        has_padding=_model_type(directory) in NAFLEX,
         alignment=alignment,
         table=comparison_table(results["base"], results["aligned"]) if results["base"] else None,
         has_figure=(directory / "before_after.png").exists(),
@@ -57,22 +61,29 @@ def write_model_card(directory: Path, model_name: str, **metadata: Any) -> None:
     model_card(directory, model_name, **metadata).save(directory / "README.md")
     alignment = json.loads((directory / "alignment.json").read_text())
     results_file = directory / "results.json"
-    dataset, revision = split_revision(alignment.get("triplets") or "")
-    if results_file.exists() and hub_id(dataset):
-        entries = _eval_entries(json.loads(results_file.read_text()), dataset, revision)
+    dataset = hub_id(alignment.get("triplets"))
+    if results_file.exists() and dataset is not None:
+        entries = _eval_entries(json.loads(results_file.read_text()), dataset, _revision(alignment))
         file = directory / EVAL_RESULTS_FILE
         file.parent.mkdir(exist_ok=True)
         file.write_text(yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False))
 
 
+def _model_type(directory: Path) -> str | None:
+    file = directory / "config.json"
+    return json.loads(file.read_text()).get("model_type") if file.exists() else None
+
+
 def _eval_results(alignment: dict[str, Any], results: dict[str, Any]) -> list[EvalResult]:
+    source = alignment.get("triplets")
     return [
         EvalResult(
             task_type="image-feature-extraction",
             task_name="odd-one-out",
-            dataset_type=hub_id(alignment.get("triplets")) or metric.split("/")[0],
+            dataset_type=hub_id(source) or metric.split("/")[0],
             dataset_name=metric.split("/")[0],
-            dataset_config=metric.split("/")[1],
+            dataset_split=metric.split("/")[1],
+            dataset_revision=_revision(alignment) if hub_id(source) else None,
             metric_type="accuracy",
             metric_name=metric,
             metric_value=after["value"],
@@ -85,6 +96,11 @@ def _eval_results(alignment: dict[str, Any], results: dict[str, Any]) -> list[Ev
         )
         for metric, after in results["aligned"].items()
     ]
+
+
+def _revision(alignment: dict[str, Any]) -> str | None:
+    """Of the triplets: the commit if it is known, else what was asked for."""
+    return alignment.get("triplets_commit") or split_revision(alignment.get("triplets") or "")[1]
 
 
 def _eval_entries(results: dict[str, Any], dataset: str, revision: str | None) -> list[EvalResultEntry]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from huggingface_hub import ModelCard
 from huggingface_hub.utils import filter_repo_objects
 
+from hf_alignet.encoder import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.hub.arguments import PublishArguments, PublishedKind
 from hf_alignet.hub.card import write_model_card
@@ -18,6 +19,7 @@ from hf_alignet.hub.shards import write_checksums, write_shards
 from hf_alignet.hub.sharing import MODEL_FILES
 from hf_alignet.hub.staging import take_files
 from hf_alignet.hub.triplets import write_triplets_card
+from hf_alignet.student.model import check_sharing
 from hf_alignet.teacher import AffineTransform, Vice
 
 TRIPLET_FILES = ["triplets.json", "elbow.*", "clusters/*.parquet", "images/*.parquet", "triplets/*.parquet"]
@@ -118,6 +120,8 @@ def _write_model(arguments: PublishArguments, path: Path, folder: Path) -> None:
     files = _files(path, MODEL_FILES)
     if not any(name.endswith(".safetensors") for name in files):
         raise InputError(f"{arguments.path} has no weights in safetensors; other formats are not uploaded")
+    if (path / "adapter_config.json").is_file() and not arguments.dry_run:
+        check_sharing(VisionEncoder.from_pretrained(str(path)))
     take_files(path, files, folder)
     if (folder / "alignment.json").is_file():
         _render_model_card(path, folder, arguments.repo_id)

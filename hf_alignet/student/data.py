@@ -68,6 +68,13 @@ class DataArguments:
             "choices": ["error", "skip"],
         },
     )
+    i_have_the_right_to_share_images: bool = field(
+        default=False,
+        metadata={
+            "help": "Show small pictures in before_after.png, which is shared with the model. Default: dots, since "
+            "ImageNet, for one, forbids to pass its images on; the demo's may be."
+        },
+    )
 
     def __post_init__(self) -> None:
         if (self.images is None) != (self.triplets is None):

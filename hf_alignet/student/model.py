@@ -5,13 +5,12 @@ from pathlib import Path
 
 from peft import LoraConfig, PeftModel
 from torch import nn
-from transformers import AutoConfig, BaseImageProcessor, PreTrainedModel
+from transformers import BaseImageProcessor, PreTrainedConfig, PreTrainedModel
 
 from hf_alignet.encoder import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.images import load_processor
 from hf_alignet.lora import ALL_LINEAR
-from hf_alignet.sources import split_revision
 from hf_alignet.student.arguments import AlignTrainingArguments
 
 AUTO = "auto"
@@ -63,8 +62,6 @@ def load_student(arguments: StudentArguments, default: Path) -> VisionEncoder:
     if arguments.use_lora:
         if encoder.is_adapter:
             raise InputError(f"{name!r} is an adapter already; leave out --use_lora to go on training it")
-        if not arguments.merge_lora:
-            _check_base(encoder, name, arguments.trust_remote_code)
         encoder.add_lora(
             LoraConfig(
                 r=arguments.lora_r,
@@ -73,6 +70,8 @@ def load_student(arguments: StudentArguments, default: Path) -> VisionEncoder:
                 target_modules=_targets(arguments.lora_target_modules),
             )
         )
+    if not arguments.merge_lora:
+        check_export(encoder)
     return encoder
 
 
@@ -100,19 +99,6 @@ def _targets(names: list[str]) -> str | list[str] | None:
     return ALL_LINEAR if names == [ALL_LINEAR] else names
 
 
-def _check_base(encoder: VisionEncoder, name_or_path: str, trust_remote_code: bool) -> None:
-    """Refuses an adapter on a model that AutoModel, which loads it with the adapter, would run in another way."""
-    name, revision = split_revision(name_or_path)
-    whole = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
-    problem = None
-    if whole.model_type != encoder.backbone.config.model_type:
-        problem = "holds more than the vision tower, and AutoModel would put an adapter on all of it"
-    elif getattr(whole, "mask_ratio", 0) > 0:
-        problem = "hides most of every image when AutoModel loads it with an adapter"
-    if problem is not None:
-        raise InputError(f"{name_or_path!r} {problem}; add --merge_lora to export plain weights")
-
-
 def check_trainable(encoder: VisionEncoder, args: AlignTrainingArguments) -> None:
     """Refuses a model and settings that do not go together.
 
@@ -121,6 +107,8 @@ def check_trainable(encoder: VisionEncoder, args: AlignTrainingArguments) -> Non
     """
     if not any(parameter.requires_grad for parameter in encoder.model.parameters()):
         raise InputError("the model has no trainable parameter; an adapter has to be loaded with is_trainable=True")
+    if encoder.transform is not None:
+        raise InputError("the encoder has a transform, which the aligned model could not be exported with")
     if args.n_gpu > 1:
         raise InputError(
             f"one process would split its batches over {args.n_gpu} GPUs; use `accelerate launch --multi_gpu`"
@@ -140,15 +128,41 @@ def _has_batch_statistics(encoder: VisionEncoder) -> bool:
     return has_norm and not encoder.is_adapter
 
 
-def check_sharing(encoder: VisionEncoder) -> None:
-    """Refuses, before training, to push an adapter whose base model only this machine has.
+def check_export(encoder: VisionEncoder) -> None:
+    """Refuses an adapter that AutoModel would not open as it is here: it loads the base model as the adapter names it,
+    and of a dual model that is the whole, without the adapter.
 
     Raises:
-        InputError: the base of the adapter is a local directory.
+        InputError: says what AutoModel would do.
     """
+    base = encoder.backbone.name_or_path
+    if not encoder.is_adapter or not base:
+        return
+    try:
+        whole, _ = PreTrainedConfig.get_config_dict(base, revision=encoder.revision)
+    except OSError:  # AutoModel would say so too
+        return
+    config, problem = encoder.backbone.config, None
+    if whole.get("model_type") != config.model_type:
+        problem = "holds more than the vision tower, and AutoModel would leave an adapter of the tower out"
+    elif hasattr(config, "mask_ratio") and whole.get("mask_ratio") != 0:  # which is left out where it is the default
+        problem = "hides most of every image when AutoModel loads it with an adapter"
+    if problem is not None:
+        raise InputError(
+            f"{base!r} {problem}; to export plain weights, add --merge_lora, or call VisionEncoder.merge_adapter"
+        )
+
+
+def check_sharing(encoder: VisionEncoder) -> None:
+    """Refuses, before training, to push an adapter that nobody else could open, or not as it is here.
+
+    Raises:
+        InputError: the base of the adapter is a local directory, or AutoModel would run it in another way.
+    """
+    check_export(encoder)
     base = str(encoder.backbone.name_or_path)
     if encoder.is_adapter and Path(base).expanduser().exists():
         raise InputError(
-            f"--push_to_hub would share an adapter whose base model {base!r} is not on the Hub, so nobody could load "
-            "it; add --merge_lora, or give the base by its Hub id"
+            f"the adapter cannot be shared: its base model {base!r} is not on the Hub, so nobody could load it; add "
+            "--merge_lora, or give the base by its Hub id"
         )

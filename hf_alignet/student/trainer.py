@@ -19,19 +19,20 @@ from transformers import BaseImageProcessor, PreTrainedModel
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, TrainOutput, get_last_checkpoint
 
-from hf_alignet import __version__
 from hf_alignet.encoder import ALIGNMENT_FILE, VisionEncoder, read_alignment
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.files import write_json
+from hf_alignet.provenance import versions
 from hf_alignet.reader import ImageReader
 from hf_alignet.similarity import NO_CHOICE
+from hf_alignet.sources import public_name
 from hf_alignet.student.anchoring import Anchor, DecoupledAnchorCallback
 from hf_alignet.student.arguments import AUTO, AlignTrainingArguments
 from hf_alignet.student.checkpoints import UNFINISHED, ResumeCallback, publish, rotate, unfinished
 from hf_alignet.student.collator import InBatchCollator, TripletCollator
 from hf_alignet.student.criterion import Criterion
 from hf_alignet.student.logs import LogTemperature, LogWindow
-from hf_alignet.student.model import as_encoder, check_trainable
+from hf_alignet.student.model import as_encoder, check_export, check_trainable
 from hf_alignet.student.sharing import SharingTrainer
 from hf_alignet.triplets.batches import ClusterSampler, TeacherVectors, sample_in_batch
 from hf_alignet.triplets.dataset import ODD, TRIPLET, check_triplets, column
@@ -281,7 +282,7 @@ class AlignTrainer(SharingTrainer):
         args = self.args
         is_in_batch = isinstance(self.train_dataset, TeacherVectors)
         return {
-            "hf_alignet_version": __version__,
+            "base_model": public_name(self.model.backbone.name_or_path or "") or None,
             "pooling": self.model.pooling,
             "num_prefix_tokens": self.model.num_prefix_tokens,
             "triplet_source": "batch" if is_in_batch else "separate",
@@ -301,6 +302,7 @@ class AlignTrainer(SharingTrainer):
             "steps": self.state.global_step,
             "precision": "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32",
             "seed": args.seed,
+            "versions": versions(),
             **self.provenance,
         }
 
@@ -361,9 +363,13 @@ class AlignTrainer(SharingTrainer):
             license: of the aligned model, for the metadata.
             model_name: by default the Hub id, or the name of the output directory.
             **unused: other arguments of Trainer's method, whose answers we know better.
+
+        Raises:
+            InputError: the model is an adapter that AutoModel would not open as it is here, as the card would say.
         """
         from hf_alignet.hub.card import write_model_card  # the only thing here that looks up to the rooms above
 
+        check_export(self.model)
         if self.is_world_process_zero():
             name = self.hub_model_id or self.args.hub_model_id or model_name or self.output_dir.resolve().name
             write_model_card(self.output_dir, name, license=license)

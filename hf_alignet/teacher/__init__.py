@@ -4,8 +4,8 @@ from hf_alignet.teacher.affine.teacher import AffineTeacher
 from hf_alignet.teacher.choices import Choices, observed_choices, pair_counts
 from hf_alignet.teacher.embeddings import Teacher
 from hf_alignet.teacher.fitting import FittedTeacher, fit_teacher
-from hf_alignet.teacher.transform import AffineTransform
 from hf_alignet.teacher.vice import Vice
+from hf_alignet.transform import AffineTransform
 
 __all__ = [
     "AffineTeacher",

@@ -11,7 +11,7 @@ from datasets import Dataset
 from hf_alignet.encoder import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.reader import ImageReader
-from hf_alignet.teacher.transform import AffineTransform
+from hf_alignet.transform import AffineTransform
 
 
 class Teacher:

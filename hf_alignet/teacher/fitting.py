@@ -13,8 +13,8 @@ from hf_alignet.errors import InputError
 from hf_alignet.teacher.affine.teacher import AffineTeacher
 from hf_alignet.teacher.arguments import TeacherArguments
 from hf_alignet.teacher.choices import observed_choices
-from hf_alignet.teacher.transform import AffineTransform
 from hf_alignet.teacher.vice import Vice
+from hf_alignet.transform import AffineTransform
 
 
 @dataclass

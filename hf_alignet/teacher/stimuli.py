@@ -24,11 +24,13 @@ class Stimuli:
         names: by which judgments call them, in the order of the rows; None if they have none.
         features: (n, p) float32, None before pictures are embedded.
         images: the pictures, None if features were given.
+        pooling: of the model that embedded them, once it has.
     """
 
     names: list[str] | None
     features: np.ndarray | None = None
     images: Dataset | None = None
+    pooling: str | None = None
 
     def __len__(self) -> int:
         return len(self.features if self.features is not None else self.images)  # type: ignore[arg-type]
@@ -55,7 +57,9 @@ class Stimuli:
         """Features (n, p) float32, from the model where images were given."""
         if self.features is None:
             assert self.images is not None
-            self.features = _embed(stimuli, arguments, self.images, cache)
+            encoder = _encoder(stimuli)
+            self.pooling = encoder.pooling
+            self.features = _embed(encoder, arguments, self.images, cache)
         return self.features
 
 
@@ -67,13 +71,15 @@ def load_local_features(stimuli: StimulusArguments, arguments: TeacherArguments,
         return None
     if stimuli.model_name_or_path is None:
         raise InputError("--local_images need --model_name_or_path: the model that the features are from")
-    return _embed(stimuli, arguments, load_images(arguments.local_images), cache)
+    return _embed(_encoder(stimuli), arguments, load_images(arguments.local_images), cache)
 
 
-def _embed(stimuli: StimulusArguments, arguments: TeacherArguments, images: Dataset, cache: Path) -> np.ndarray:
-    encoder = VisionEncoder.from_pretrained(
-        str(stimuli.model_name_or_path), stimuli.pooling, stimuli.trust_remote_code
-    ).eval()
+def _encoder(stimuli: StimulusArguments) -> VisionEncoder:
+    name = str(stimuli.model_name_or_path)
+    return VisionEncoder.from_pretrained(name, stimuli.pooling, stimuli.trust_remote_code).eval()
+
+
+def _embed(encoder: VisionEncoder, arguments: TeacherArguments, images: Dataset, cache: Path) -> np.ndarray:
     encoder.to(torch.accelerator.current_accelerator() or "cpu")
     options = {"batch_size": arguments.batch_size, "progress": not arguments.disable_tqdm}
     return np.array(encoder.embed(images, save_to=cache, **options))

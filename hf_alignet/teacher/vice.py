@@ -72,6 +72,8 @@ class Vice(ModelHubMixin):
         scale_: (n, k) float32, standard deviations.
         history_: number of dimensions kept after each epoch before settling.
         converged_: whether that number had become stable.
+        info: facts of where it comes from that JSON can hold, saved with it and shown on the card, such as `judgments`
+            and `stimuli`. It is shared: no local path belongs in it.
 
     Example:
         >>> from hf_alignet.judgments import make_judgments
@@ -110,6 +112,7 @@ class Vice(ModelHubMixin):
         self.window = window
         self.settle = settle
         self.random_state = random_state
+        self.info: dict[str, Any] = {}
 
     def fit(
         self,
@@ -267,17 +270,22 @@ class Vice(ModelHubMixin):
         vice.history_, vice.converged_ = [], True
         return vice
 
-    def generate_model_card(self, repo_id: str | None = None, info: dict[str, Any] | None = None) -> ModelCard:
+    def generate_model_card(self, repo_id: str | None = None) -> ModelCard:
         """The card from `hub_cards/vice.md.jinja`.
 
         Args:
             repo_id: where the embedding will be found.
-            info: what is known of its origin, such as `judgments` and `stimuli`.
         """
-        info = info or {}
-        data = ModelCardData(library_name="hf_alignet", tags=[*TAGS, "vice"], datasets=card_links(info)["datasets"])
-        shape = {"num_objects": len(self.loc_), "num_dimensions": self.loc_.shape[1]}
-        return render_card("vice.md.jinja", data, repo_id=repo_id, info=info | self.settings(), **shape)
+        datasets = card_links(self.info)["datasets"]
+        data = ModelCardData(library_name="hf_alignet", tags=[*TAGS, "vice"], datasets=datasets)
+        facts = {"info": self.info | self.settings(), "is_stable": self.converged_, "epochs": len(self.history_)}
+        shape = {"num_objects": len(self.loc_), "dim": self.loc_.shape[1]}
+        return render_card("vice.md.jinja", data, repo_id=repo_id, **facts, **shape)
+
+    def push_to_hub(self, repo_id: str, *, model_card_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> str:
+        """Uploads `config.json`, `model.safetensors` and a card; arguments are those of `ModelHubMixin`."""
+        card = {"repo_id": repo_id, **(model_card_kwargs or {})}
+        return super().push_to_hub(repo_id, model_card_kwargs=card, **kwargs)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Self:
@@ -294,7 +302,8 @@ class Vice(ModelHubMixin):
 
     def _save_pretrained(self, save_directory: Path) -> None:
         tensors = {"loc": np.ascontiguousarray(self.loc_), "scale": np.ascontiguousarray(self.scale_)}
-        metadata = {"history": json.dumps(self.history_), "converged": json.dumps(self.converged_)}
+        facts = {"history": self.history_, "converged": self.converged_, "info": self.info}
+        metadata = {name: json.dumps(fact) for name, fact in facts.items()}
         save_file(tensors, save_directory / WEIGHTS_FILE, metadata)
         # The mixin keeps a card that is there, which may state the facts of another fit
         (save_directory / "README.md").unlink(missing_ok=True)
@@ -308,6 +317,7 @@ class Vice(ModelHubMixin):
             metadata = opened.metadata() or {}
             vice.loc_, vice.scale_ = opened.get_tensor("loc"), opened.get_tensor("scale")
         vice.history_, vice.converged_ = json.loads(metadata["history"]), json.loads(metadata["converged"])
+        vice.info = json.loads(metadata.get("info", "{}"))
         return vice
 
 

@@ -5,20 +5,31 @@ the position of the odd one out. A row needs `triplet` and what its loss learns 
 human choices.
 """
 
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import torch
 from datasets import Dataset, DatasetDict, Features, List, Value
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, RemoteEntryNotFoundError
 
 from hf_alignet.judgments.rows import ODD, TRIPLET, check_columns, check_rows, column, lists_of_three, refuse
 from hf_alignet.similarity import odd_one_out
-from hf_alignet.sources import load_splits
+from hf_alignet.sources import load_splits, split_revision
 
 SIMILARITIES = "similarities"
+INFO_FILE = "triplets.json"
 ROWS_AT_ONCE = 100_000  # in the cache of `datasets`, where a batch of its 1,000 would be 25 kB
 FEATURES = Features(
     {TRIPLET: List(Value("int32"), length=3), SIMILARITIES: List(Value("float32"), length=3), ODD: Value("int8")}
 )
+
+
+logger = logging.getLogger(__name__)
 
 
 def make_triplets(triplets: np.ndarray, similarities: np.ndarray) -> Dataset:
@@ -48,6 +59,25 @@ def triplet_table(triplets: np.ndarray, similarities: np.ndarray) -> pa.Table:
 def load_triplets(path_or_id: str) -> DatasetDict:
     """The triplet splits at a local path or Hub id (configuration `triplets` if it has one)."""
     return load_splits(path_or_id, "triplets", ROWS_AT_ONCE)
+
+
+def read_info(path_or_id: str) -> dict[str, Any]:
+    """What `triplets.json` beside triplets says of how they were made; empty if nobody wrote one."""
+    name, revision = split_revision(path_or_id)
+    try:
+        if Path(name).expanduser().exists():
+            file = Path(name).expanduser() / INFO_FILE
+        else:
+            file = Path(hf_hub_download(name, INFO_FILE, repo_type="dataset", revision=revision))
+        info = json.loads(file.read_text()) if file.is_file() else {}
+        if not isinstance(info, dict):
+            raise ValueError(f"{INFO_FILE} is no JSON object")
+    except RemoteEntryNotFoundError:
+        return {}
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        logger.warning("cannot read who labelled the triplets %s: %s", path_or_id, error)
+        return {}
+    return info
 
 
 def check_triplets(dataset: Dataset, num_images: int, required: str | None, split: str = "train") -> None:

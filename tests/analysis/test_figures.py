@@ -1,14 +1,35 @@
 import numpy as np
 import pandas as pd
 import pytest
+from datasets import Dataset
 from PIL import Image
 
-from hf_alignet.analysis import benchmark_figure, calibration_figure, curves_figure, trade_off_figure
+from hf_alignet.analysis import (
+    before_after_figure,
+    benchmark_figure,
+    calibration_figure,
+    curves_figure,
+    trade_off_figure,
+)
 
 
 def is_drawn(file) -> bool:
     with Image.open(file) as picture:
         return picture.format == "PNG" and len(picture.convert("RGB").getcolors(1 << 20)) > 10
+
+
+@pytest.mark.parametrize("show_pictures", [True, False])
+def test_pictures_are_shown_only_if_they_may_be(show_pictures, tmp_path):
+    metric = {"demo/coarse/odd_one_out_accuracy": {"value": 0.5, "n": 9, "chance": 1 / 3, "ci95": [0.4, 0.6]}}
+    images = Dataset.from_dict({"image": [Image.new("RGB", (8, 8), "magenta")] * 12})
+    embeddings = np.random.default_rng(0).normal(size=(2, 12, 4))
+    before_after_figure(
+        tmp_path / "a.png", metric, metric, images, np.arange(12), *embeddings, show_pictures=show_pictures
+    )
+    assert is_drawn(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as figure:
+        colours = {colour for _, colour in figure.convert("RGB").getcolors(1 << 20)}
+    assert ((255, 0, 255) in colours) == show_pictures
 
 
 def test_curves_of_several_runs(tmp_path):

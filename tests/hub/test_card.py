@@ -1,15 +1,18 @@
 import json
 import re
+import shlex
 
 import pytest
 import torch
 import yaml
+from datasets import Dataset
 from fakehub.checks import card_errors, eval_results_errors
 from huggingface_hub import ModelCard
 
 from hf_alignet.encoder import VisionEncoder
-from hf_alignet.hub import public_name, write_model_card
+from hf_alignet.hub import public_name, stated_license, write_model_card
 from hf_alignet.similarity import prepare_embeddings
+from hf_alignet.templates import terms_of
 
 METRIC = {"value": 0.5, "n": 100, "chance": 1 / 3, "ci95": [0.4, 0.6]}
 RESULTS = {"base": {"things/test/odd_one_out_accuracy": METRIC | {"value": 0.4}}}
@@ -24,6 +27,7 @@ def written(directory, alignment, results=RESULTS):
     write_model_card(directory, "user/aligned")
     text = (directory / "README.md").read_text()
     assert card_errors(text) == []
+    assert "More information needed" not in text and "\n\n\n" not in text and "None" not in text
     return text
 
 
@@ -37,7 +41,6 @@ def test_card_holds_the_facts(tmp_path):
     assert (result.metric_value, result.metric_args["before"], result.metric_args["n"]) == (0.5, 0.4, 100)
     assert "0.400 [0.400, 0.600] | 0.500 [0.400, 0.600] | +0.100" in text
     assert "temperature 12.5" in text
-    assert "More information needed" not in text and "\n\n\n" not in text
 
 
 def test_eval_results_name_the_dataset_on_the_hub(tmp_path):
@@ -60,35 +63,124 @@ def test_card_without_results_leaves_the_section_out(tmp_path):
     assert "Before and after" not in written(tmp_path, {}, results=None)
 
 
-@pytest.mark.parametrize(("family", "pooling"), [("vit", "auto"), ("vit", "cls"), ("dinov2_with_registers", "mean")])
-def test_usage_snippet_runs_and_gives_our_embedding(family, pooling, tiny_directory, pictures, images, tmp_path):
-    assert_snippet_gives_our_embedding(family, pooling, "dot", tiny_directory, pictures, images, tmp_path)
+@pytest.mark.parametrize(
+    ("family", "pooling"), [("vit", "auto"), ("vit", "cls"), ("dinov2_with_registers", "mean"), ("siglip2", "mean")]
+)
+def test_usage_snippet_runs_and_gives_our_embedding(family, pooling, tiny_directory, tmp_path):
+    assert_snippet_gives_our_embedding(family, pooling, "dot", tiny_directory, tmp_path)
 
 
 @pytest.mark.parametrize(("family", "similarity"), [("resnet", "cosine"), ("vit", "pearson")])
-def test_usage_snippet_follows_the_similarity(family, similarity, tiny_directory, pictures, images, tmp_path):
-    assert_snippet_gives_our_embedding(family, "mean", similarity, tiny_directory, pictures, images, tmp_path)
+def test_usage_snippet_follows_the_similarity(family, similarity, tiny_directory, tmp_path):
+    assert_snippet_gives_our_embedding(family, "mean", similarity, tiny_directory, tmp_path)
 
 
-def assert_snippet_gives_our_embedding(family, pooling, similarity, tiny_directory, pictures, images, tmp_path):
+def assert_snippet_gives_our_embedding(family, pooling, similarity, tiny_directory, tmp_path):
     encoder = VisionEncoder.from_pretrained(str(tiny_directory(family)), pooling)
     encoder.save_pretrained(tmp_path)
     alignment = {"pooling": encoder.pooling, "num_prefix_tokens": encoder.num_prefix_tokens, "similarity": similarity}
     text = written(tmp_path, alignment)
     (snippet,) = re.findall(r"```python\n(.*?)```", text, re.S)
-    scope = {"images": pictures}
-    exec(snippet.replace("user/aligned", str(tmp_path)), scope)
+    scope = {}
+    exec(snippet.replace("user/aligned", str(tmp_path)).replace("(64, 64)", "(64, 24)"), scope)
+    images = Dataset.from_dict({"image": scope["images"]})
     expected = prepare_embeddings(torch.from_numpy(encoder.embed(images, progress=False)), similarity)
     torch.testing.assert_close(scope["embeddings"], expected, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(scope["similarities"], expected @ expected.T, atol=1e-4, rtol=1e-4)
 
 
-def test_teacher_is_named_where_it_is_known(tmp_path):
-    assert "**Teacher:** simulated raters" in written(tmp_path, {"teacher": "simulated raters"})
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"teacher": "simulated raters"}, "**Teacher:** simulated raters.\n"),
+        (
+            {"teacher": "user/vit", "teacher_transform": "user/transform"},
+            "**Teacher:** `user/vit` under the transform `user/transform`.\n",
+        ),
+        (
+            {"teacher": "user/vit", "teacher_transform": "none"},
+            "**Teacher:** `user/vit`. It learned nothing from people",
+        ),
+        ({"official": "alignet_train.npz"}, "**Teacher:** that of the triplets that Google DeepMind released.\n"),
+    ],
+)
+def test_teacher_is_named_where_it_is_known(facts, expected, tmp_path):
+    assert expected in written(tmp_path, facts)
     assert "Teacher:" not in written(tmp_path, {"teacher": None})
+
+
+def test_command_and_versions(tmp_path):
+    line = "accelerate launch recipes/align.py --images user/images --bf16"
+    text = written(tmp_path, {"command": line, "versions": {"torch": "2.9", "python": "3.11"}, "a|b": "c|d"})
+    (block,) = re.findall(r"```bash\n(.*?)```", text, re.S)
+    assert shlex.split(block.replace("\\\n", "")) == line.split()
+    assert "Made with torch 2.9, python 3.11." in text and "| c\\|d |" in text
+    assert "| versions" not in text and "| command" not in text
+
+
+def test_commits_are_the_revisions(tmp_path):
+    text = written(tmp_path, {"triplets": "user/triplets@v2", "triplets_commit": "a" * 40})
+    assert ModelCard(text).data.eval_results[0].dataset_revision == "a" * 40
+    (entry,) = yaml.safe_load((tmp_path / ".eval_results" / "odd_one_out.yaml").read_text())
+    assert entry["dataset"]["revision"] == "a" * 40
+
+
+def test_licence_of_the_base_model(tmp_path):
+    other = {"license": "other", "license_name": "siglip-terms", "license_link": "https://example.com/terms"}
+    facts = {"base_model": "user/base", "base_model_license": other}
+    text = written(tmp_path, facts)
+    assert ModelCard(text).data.license == "other" and ModelCard(text).data.license_name == "siglip-terms"
+    assert "states the licence [siglip-terms](https://example.com/terms)." in text
+    write_model_card(tmp_path, "user/aligned", license="mit")
+    data = ModelCard.load(tmp_path / "README.md").data
+    assert data.license == "mit" and data.get("license_name") is None
+    assert "states the licence mit." in written(tmp_path, facts | {"base_model_license": {"license": "mit"}})
+    assert "## Licence" not in written(tmp_path, {"base_model": "user/base", "base_model_license": None})
+
+
+@pytest.mark.parametrize(
+    ("front", "expected"),
+    [
+        ("license: mit", {"license": "mit"}),
+        ("license: other\nlicense_name: x\nlicense_link: LICENSE", {"license": "other", "license_name": "x"}),
+        ("tags: [a]", {}),
+        ("license: [", {}),
+    ],
+)
+def test_stated_license(front, expected, tmp_path, caplog):
+    assert stated_license(str(tmp_path), ask_hub=True) == {}  # no card
+    (tmp_path / "README.md").write_text(f"---\n{front}\n---\n")
+    assert stated_license(str(tmp_path), ask_hub=True) == expected
+    assert ("the licence is left out" in caplog.text) == (front == "license: [")
+
+
+def test_pictures_and_their_terms(tmp_path):
+    text = written(tmp_path, {"images": "ILSVRC/imagenet-1k", "triplets": "user/triplets", "pictures_shown": False})
+    assert "No picture of `ILSVRC/imagenet-1k`" in text and "non-commercial research" in text and "THINGS" not in text
+    (tmp_path / "before_after.png").touch()
+    assert "No picture of" in written(tmp_path, {"images": "photos", "pictures_shown": False})
+    text = written(tmp_path, {"images": "emoji", "pictures_shown": True})
+    assert "shows small pictures of `emoji`" in text and "may not be passed on" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "is_known"),
+    [
+        ("tiny-imagenet", True),
+        ("things", True),
+        ("user/things-judgments", True),
+        ("user/my-things", False),
+        ("a/b", False),
+    ],
+)
+def test_terms_are_known_by_the_name(name, is_known):
+    assert len(terms_of(name, None)) == is_known
 
 
 def test_public_name(tmp_path):
     (tmp_path / "photos").mkdir()
     assert public_name(str(tmp_path / "photos")) == "photos"
     assert public_name("user/photos@main") == "user/photos@main"
+    assert public_name("/home/somebody/gone") == public_name("~/gone") == public_name("a/b/gone") == "gone"
+    (tmp_path / "link").symlink_to(tmp_path / "photos")
+    assert public_name(str(tmp_path / "link")) == "link"  # not who it is of

@@ -1,6 +1,7 @@
 """The metrics that `evaluate.load` opens: offline, with examples that run, and equal to the package's functions."""
 
 import doctest
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -77,6 +78,10 @@ def test_its_space_describes_it(folder, load):
     exec("\n".join(code), {"evaluate": _Loader(load)}, scope)
     said = yaml.safe_load(shown.removeprefix("# ").replace(", ...", ""))
     assert {key: round(scope["found"][key], 3) for key in said} == said
+    metric = load(folder.name)
+    inputs = {*metric.features, *inspect.signature(metric._compute).parameters}
+    assert set(re.findall(r"^\| `(\w+)` \|", text, re.M)) == inputs | scope["found"].keys()
+    assert metric.citation.strip() in text
 
 
 def test_odd_one_out_accuracy_is_ours(load):

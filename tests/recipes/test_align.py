@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -166,6 +167,10 @@ from datasets import load_from_disk
 from huggingface_hub import HfApi
 HfApi().create_repo("tester/base")
 HfApi().upload_folder(repo_id="tester/base", folder_path=sys.argv[1])
+HfApi().upload_file(path_or_fileobj=b"---\\nlicense: mit\\n---\\n", path_in_repo="README.md", repo_id="tester/base")
+HfApi().create_repo("tester/data", repo_type="dataset")
+info = b'{"teacher": "user/teacher", "transform": "user/transform", "sampling": "random"}'
+HfApi().upload_file(path_or_fileobj=info, path_in_repo="triplets.json", repo_id="tester/data", repo_type="dataset")
 for config in ("images", "triplets"):
     load_from_disk(sys.argv[2] + "/" + config).push_to_hub("tester/data", config)
 """
@@ -196,8 +201,20 @@ def test_adapter_from_the_hub_to_the_hub(flags, data, tiny_directory, triplets, 
         entries = yaml.safe_load(hub.read("model", "tester/adapter", ".eval_results/odd_one_out.yaml"))
         assert [entry["dataset"]["task_id"] for entry in entries] == ["far", "near"]
         assert {entry["dataset"]["id"] for entry in entries} == {"tester/data"}
-        card = ModelCard(hub.read("model", "tester/adapter", "README.md").decode()).data
+        text = hub.read("model", "tester/adapter", "README.md").decode()
+        card = ModelCard(text).data
         assert (card.base_model, card.datasets, card.library_name) == ("tester/base", ["tester/data"], "peft")
+        assert card.license == "mit" and "states the licence mit" in text
+        assert "**Teacher:** `user/teacher` under the transform `user/transform`." in text
+        commit = hub.api.repository("dataset", "tester/data").at("main").oid
+        settings = results["settings"]
+        assert settings["images_commit"] == settings["triplets_commit"] == commit
+        assert {entry["dataset"]["revision"] for entry in entries} == {commit}
+        assert settings["base_model_commit"] == hub.api.repository("model", "tester/base").at("main").oid
+        words = shlex.split(settings["command"])
+        assert words[:5] == ["accelerate", "launch", "recipes/align.py", "--images", "tester/data"]
+        assert "--use_lora" in words and not {"--output_dir", "--push_to_hub", "--hub_model_id"} & set(words)
+        assert "before_after.png" in hub.ls("model", "tester/adapter") and "No picture of `tester/data`" in text
 
 
 def test_vectors_of_the_teacher_make_in_batch_triplets(flags, data, images, monkeypatch, tmp_path):
@@ -224,6 +241,8 @@ def test_broken_images_are_skipped_with_and_without_a_cache(flags, data, images,
         monkeypatch.setattr(sys, "argv", [RECIPE, *map(str, [*flags, *extra])])
         recipe.main()
         results.append(json.loads((tmp_path / name / "results.json").read_text()))
+    commands = [result["settings"].pop("command") for result in results]
+    assert ["--cache_images cache" in command for command in commands] == [False, True]
     assert results[0] == results[1]
     settings = results[0]["settings"]
     left = settings["num_train_triplets"] + results[0]["base"]["data/far/odd_one_out_accuracy"]["n"]

@@ -16,6 +16,7 @@ from hf_alignet.errors import InputError, RunError
 from hf_alignet.similarity import choice_log_probabilities, odd_one_out, triplet_similarities
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments, triplet_kl
 from hf_alignet.student.losses import triplet_hard, triplet_jsd
+from hf_alignet.transform import AffineTransform
 from hf_alignet.triplets import TeacherVectors, make_triplets
 
 # Its name from transformers 5.23 on, and before
@@ -450,3 +451,27 @@ def test_in_batch_ties_are_no_choices(encoder, images, tmp_path):
     assert batch["triplets"].tolist() == [[0, 1, 3], [0, 2, 3], [1, 2, 3]] and batch["target"].tolist() == [2, 2, 2]
     with pytest.raises(InputError, match="undecided about every triplet"):
         trainer.data_collator([of_classes[i] for i in (0, 2, 4)])
+
+
+@pytest.mark.parametrize("family", ["clip", "mae"])
+def test_no_card_promises_that_auto_model_opens_an_adapter_that_it_would_not(
+    family, tiny_directory, images, triplets, tmp_path
+):
+    encoder = VisionEncoder.from_pretrained(str(tiny_directory(family)))
+    encoder.add_lora(LoraConfig(r=2))
+    trainer = AlignTrainer(encoder, arguments(tmp_path, max_steps=1), images, triplets)
+    trainer.train()
+    trainer.save_model()
+    with pytest.raises(InputError, match="to export plain weights, add --merge_lora"):
+        trainer.create_model_card()
+    card = tmp_path / "out" / "README.md"  # PEFT wrote one
+    assert "AutoModel" not in card.read_text()
+    encoder.merge_adapter()
+    trainer.create_model_card()
+    assert "AutoModel" in card.read_text()
+
+
+def test_an_encoder_with_a_transform_is_no_student(encoder, images, triplets, tmp_path):
+    encoder.add_transform(AffineTransform.identity(32))
+    with pytest.raises(InputError, match="the encoder has a transform"):
+        AlignTrainer(encoder, arguments(tmp_path), images, triplets)

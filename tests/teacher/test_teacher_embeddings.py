@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from hf_alignet import transform as transform_module
 from hf_alignet.encoder import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.teacher import AffineTransform, Teacher
-from hf_alignet.teacher import transform as transform_module
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from huggingface_hub import CommitInfo, HfApi, RepoUrl
 
 from hf_alignet.errors import InputError
 from hf_alignet.teacher import AffineTransform
-from hf_alignet.teacher.transform import BLOCK
+from hf_alignet.transform import BLOCK
 
 
 @pytest.fixture

@@ -183,9 +183,11 @@ def test_saved_and_loaded(recovered, tmp_path):
 
 def test_a_card_is_of_what_was_saved_last(recovered, tmp_path):
     vice = recovered[2]
-    vice.save_pretrained(tmp_path, model_card_kwargs={"info": {"judgments": "first.csv"}})
-    vice.save_pretrained(tmp_path, model_card_kwargs={"info": {"judgments": "second.csv"}})
+    for judgments in ("first.csv", "second.csv"):
+        vice.info = {"judgments": judgments}
+        vice.save_pretrained(tmp_path)
     card = (tmp_path / "README.md").read_text()
+    assert Vice.from_pretrained(tmp_path).info == {"judgments": "second.csv"}
     assert "second.csv" in card and "first.csv" not in card and "embedding of 60 objects" in card
 
 

@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 
 from hf_alignet.errors import InputError
-from hf_alignet.teacher.transform import AffineTransform
+from hf_alignet.transform import AffineTransform
 
 
 @dataclass

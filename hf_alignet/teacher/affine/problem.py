@@ -12,7 +12,7 @@ from hf_alignet.teacher.affine.data import AffineData
 from hf_alignet.teacher.affine.local import LocalTerm
 from hf_alignet.teacher.affine.objective import Objective, Penalty
 from hf_alignet.teacher.affine.solver import Solution, solve
-from hf_alignet.teacher.transform import AffineTransform
+from hf_alignet.transform import AffineTransform
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """AffineTransform: the map from an encoder's features to features whose dot products predict human choices.
 
-What is fitted by `hf_alignet.teacher.affine`, saved, shared on the Hub, and applied to the features of any images.
+What `hf_alignet.teacher` fits, saved, shared on the Hub, and applied to the features of any images.
 The convention is that of gLocal (Muttenthaler et al. 2023b): features are rows, and one scalar mean and one scalar
 standard deviation, of the whole matrix of stimulus features, standardise them.
 """
@@ -193,9 +193,18 @@ class AffineTransform(nn.Module, ModelHubMixin):
             table: Markdown, how well choices are predicted before and after.
             has_figure: whether `calibration.png` lies beside the card.
         """
-        data = ModelCardData(library_name="hf_alignet", tags=TAGS, **card_links(self.info))
-        facts = {"dim": self.dim, "info": self.info, "repo_id": repo_id, "table": table, "has_figure": has_figure}
-        return render_card("teacher.md.jinja", data, **facts)
+        links = card_links(self.info)
+        data = ModelCardData(library_name="hf_alignet", tags=TAGS, **links)
+        return render_card(
+            "teacher.md.jinja",
+            data,
+            dim=self.dim,
+            info=self.info,
+            base_model=self.info["base_model"] if links["base_model"] else None,
+            repo_id=repo_id,
+            table=table,
+            has_figure=has_figure,
+        )
 
     def _save_pretrained(self, save_directory: Path) -> None:
         save_file(dict(self.named_buffers()), save_directory / WEIGHTS_FILE)

@@ -1,0 +1,44 @@
+"""The licence that the card of a model states."""
+
+import logging
+from pathlib import Path
+
+import yaml
+from huggingface_hub import ModelCard, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError
+
+from hf_alignet.sources import split_revision
+
+FIELDS = ("license", "license_name", "license_link")
+
+logger = logging.getLogger(__name__)
+
+
+def stated_license(path_or_id: str, ask_hub: bool) -> dict[str, str | list[str]]:
+    """What the metadata of a model's card says of its licence; empty if it says nothing, or cannot be read.
+
+    Args:
+        path_or_id: a directory, or a Hub id, optionally with `@revision`.
+        ask_hub: download the card if it is not in the cache.
+    """
+    name, revision = split_revision(path_or_id)
+    directory = Path(name).expanduser()
+    try:
+        if directory.exists():
+            file = directory / "README.md"
+        else:
+            cached = try_to_load_from_cache(name, "README.md", revision=revision)
+            if not isinstance(cached, str) and not ask_hub:
+                return {}
+            file = Path(cached if isinstance(cached, str) else hf_hub_download(name, "README.md", revision=revision))
+        data = ModelCard.load(file).data.to_dict() if file.exists() else {}
+    except (HfHubHTTPError, OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+        logger.warning("the card of %s cannot be read, so the licence is left out: %s", path_or_id, error)
+        return {}
+    stated = {field: data[field] for field in FIELDS if data.get(field)}
+    if "license" not in stated:
+        return {}
+    link = str(stated.get("license_link", ""))
+    if link and not link.startswith("http"):  # a file beside that card
+        del stated["license_link"]
+    return stated

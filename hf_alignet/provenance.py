@@ -1,0 +1,41 @@
+"""What a thing was made with, as far as the environment tells: versions, and commits of what came from the Hub."""
+
+import platform
+import re
+from importlib.metadata import version
+from pathlib import Path
+
+from datasets import Dataset
+from huggingface_hub import try_to_load_from_cache
+
+from hf_alignet import __version__
+from hf_alignet.sources import hub_id, split_revision
+
+PACKAGES = ("torch", "transformers", "datasets", "peft", "accelerate", "numpy")
+COMMIT = re.compile("[0-9a-f]{40}")
+
+
+def versions() -> dict[str, str]:
+    """Of Python, this package and those that do its work."""
+    packages = {package: version(package) for package in PACKAGES}
+    return {"hf_alignet": __version__, **packages, "python": platform.python_version()}
+
+
+def model_commit(path_or_id: str) -> str | None:
+    """The commit of a model or adapter on the Hub that was loaded here; None for a local one."""
+    name, revision = split_revision(path_or_id)
+    if Path(name).expanduser().exists() or hub_id(name) is None:
+        return None
+    found = (try_to_load_from_cache(name, file, revision=revision) for file in ("adapter_config.json", "config.json"))
+    return next((_commit(file) for file in found if isinstance(file, str)), None)
+
+
+def dataset_commit(dataset: Dataset) -> str | None:
+    """The commit of a dataset on the Hub that was loaded here; None for a local one."""
+    return _commit(dataset.cache_files[0]["filename"]) if dataset.cache_files else None
+
+
+def _commit(file: str) -> str | None:
+    """Caches have a folder a commit."""
+    folder = Path(file).parent.name
+    return folder if COMMIT.fullmatch(folder) else None
