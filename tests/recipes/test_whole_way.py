@@ -1,5 +1,6 @@
 """From choices of people to a measured model, each step a process of its own that finds what it needs on the Hub."""
 
+import json
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 VICE = '{"num_dimensions": 6, "min_objects": 1, "max_epochs": 120, "burn_in": 60, "window": 30, "settle": 20}'
-ACCURACY = "things/{}/odd_one_out_accuracy"
+ACCURACY = "things/test/odd_one_out_accuracy"
 
 
 def coloured(number: int, seed: int) -> tuple[Dataset, np.ndarray]:
@@ -47,6 +48,7 @@ def home(tmp_path, tiny_directory) -> Path:
     """What only the first person has: pictures, choices, and a model."""
     stimuli, colours = coloured(30, seed=0)
     table = choices(stimuli["filename"][:], colours, 2000)
+    (tmp_path / "names.txt").write_text("\n".join(stimuli["filename"][:]))
     (tmp_path / "choices").mkdir()
     table[:1600].to_csv(tmp_path / "choices" / "train.csv", index=False)
     table[1600:].to_csv(tmp_path / "choices" / "test.csv", index=False)
@@ -76,7 +78,7 @@ def test_the_whole_way(home):
 
         run("publish.py", "dataset", "stimuli", stimuli, allowed)
         run("publish.py", "dataset", "photos", photos, allowed)
-        run("publish.py", "dataset", "choices", judgments, "--images", "stimuli")
+        run("publish.py", "dataset", "choices", judgments, "--object_names", "names.txt")
         run("publish.py", "model", "encoder", base)
         run(
             *("fit_teacher.py", "--judgments", judgments, "--images", stimuli, "--model_name_or_path", base),
@@ -85,7 +87,19 @@ def test_the_whole_way(home):
         )
         run(
             *("make_triplets.py", "--images", photos, "--teacher", base, "--transform", teacher),
-            *("--num_triplets", 400, "--num_clusters", 6, "--output_dir", "out-triplets", *quiet),
+            *(
+                "--num_triplets",
+                400,
+                "--num_clusters",
+                4,
+                "--num_validation_triplets",
+                40,
+                "--held_out_share",
+                0.3,
+                "--output_dir",
+                "out-triplets",
+                *quiet,
+            ),
             *("--push_to_hub", "--hub_dataset_id", triplets),
         )
         run(
@@ -108,7 +122,10 @@ def test_the_whole_way(home):
             for result in metadata["model-index"][0]["results"]
             for metric in result["metrics"]
         }
-        assert found[ACCURACY.format("test")]["type"] == judgments
+        results = json.loads((home / "out-evaluation" / "results.json").read_text())
+        assert set(results) == {base, aligned}
+        judged = next(m for r in metadata["model-index"][0]["results"] for m in r["metrics"] if m["name"] == ACCURACY)
+        assert judged["value"] == results[aligned][ACCURACY]["value"] and found[ACCURACY]["type"] == judgments
         assert f"id: {judgments}" in hub.read("model", aligned, ".eval_results/odd_one_out.yaml").decode()
         for kind, repository in (("dataset", triplets), ("dataset", judgments), ("model", teacher)):
             assert card_errors(hub.read(kind, repository, "README.md").decode()) == []
