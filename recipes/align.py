@@ -33,10 +33,10 @@ from hf_alignet.provenance import dataset_commit, model_commit
 from hf_alignet.sources import split_revision
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments, StudentArguments, load_student
 from hf_alignet.student.checkpoints import find_checkpoint
-from hf_alignet.student.data import DataArguments, open_images, training_data, without_images
+from hf_alignet.student.data import DataArguments, describe_teacher, open_images, training_data, without_images
 from hf_alignet.student.model import check_sharing
 from hf_alignet.student.sharing import fetch_checkpoint, make_model_repository
-from hf_alignet.triplets import load_triplets, read_info
+from hf_alignet.triplets import load_triplets
 
 SETTINGS = [DataArguments, StudentArguments, AlignTrainingArguments]
 DEMO_CONFIG = Path(__file__).parent / "configs" / "demo.yaml"
@@ -63,19 +63,6 @@ def load_data(data: DataArguments, seed: int) -> tuple[Dataset, DatasetDict, str
 
 def default_config(given: Any) -> Path | None:
     return None if given.images or given.triplets else DEMO_CONFIG
-
-
-def describe_teacher(data: DataArguments) -> dict[str, Any]:
-    """Who labelled the training triplets, as far as it is known."""
-    if data.triplets is None:
-        return {"teacher": "simulated raters, nothing here is about people"}
-    vectors = data.teacher_embeddings or data.class_vectors
-    if vectors and data.triplet_source != "separate":
-        return {"teacher": public_name(vectors)}
-    info = {name: fact for name, fact in read_info(data.triplets).items() if isinstance(fact, str)}
-    known = {name: info.get(name) for name in ("teacher", "sampling", "official")}
-    # The paper's control has no transform, which is not the same as a dataset that does not say
-    return known | {"teacher_transform": info.get("transform", "none") if known["teacher"] else None}
 
 
 def describe(data: DataArguments, student: StudentArguments, push_to_hub: bool) -> dict[str, Any]:

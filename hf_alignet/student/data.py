@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from datasets import Dataset, DatasetDict
@@ -10,8 +11,9 @@ from hf_alignet.cache import ImageCache
 from hf_alignet.errors import InputError
 from hf_alignet.images import Preprocessor
 from hf_alignet.reader import ImageReader
+from hf_alignet.sources import public_name
 from hf_alignet.triplets.batches import TeacherVectors, load_teacher
-from hf_alignet.triplets.dataset import TRIPLET, check_triplets, column
+from hf_alignet.triplets.dataset import TRIPLET, check_triplets, column, read_info
 
 logger = logging.getLogger(__name__)
 
@@ -157,3 +159,16 @@ def training_data(
         return _without(train, bad)
     rows = np.setdiff1d(column(train, TRIPLET), list(bad))
     return load_teacher(images, rows, data.teacher_embeddings, data.class_vectors, seed)
+
+
+def describe_teacher(data: DataArguments) -> dict[str, Any]:
+    """Facts of who labelled the training triplets, as far as they are known, for the card."""
+    if data.triplets is None:
+        return {"teacher": "simulated raters, nothing here is about people"}
+    vectors = data.teacher_embeddings or data.class_vectors
+    if vectors and data.triplet_source != "separate":
+        return {"teacher": public_name(vectors)}
+    info = {name: fact for name, fact in read_info(data.triplets).items() if isinstance(fact, str)}
+    known = {name: info.get(name) for name in ("teacher", "sampling", "official")}
+    # The paper's control has no transform, which is not the same as a dataset that does not say
+    return known | {"teacher_transform": info.get("transform", "none") if known["teacher"] else None}
