@@ -111,6 +111,6 @@ def test_same_seed_same_triplets(images, splits):
 def test_encoder_is_small_and_opens():
     size = sum(file.stat().st_size for file in ENCODER_DIRECTORY.iterdir())
     assert size <= 4 * 2**20
-    assert {file.suffix for file in ENCODER_DIRECTORY.iterdir()} == {".json", ".safetensors"}
+    assert {file.suffix for file in ENCODER_DIRECTORY.iterdir()} == {".json", ".md", ".safetensors"}
     encoder = VisionEncoder.from_pretrained(str(ENCODER_DIRECTORY))
     assert encoder.pooling == "cls" and encoder.embedding_dim == 184

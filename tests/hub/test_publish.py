@@ -176,9 +176,11 @@ def pulled(hub, folder, pushed) -> dict:
     return run_stage(hub, folder, "pull")
 
 
-def test_every_command_ends_well_but_the_one_that_the_hub_refuses(pushed, hub):
+def test_every_command_ends_well_but_the_one_that_the_hub_refuses(pushed, made, hub):
     assert [status for status, _, _ in pushed] == [0] * 8 + [1, 0], pushed
-    assert "\nerror: " in pushed[8][2] and "403" in pushed[8][2] and "Traceback" not in pushed[8][2]
+    said = pushed[8][2][pushed[8][2].index("\nerror: ") + 1 :].strip()
+    assert "\n" not in said and "it needs the permission to write" in said and "(403 " in said
+    assert "Share it by `python" in said and f"dataset {made['choices']} {USER}/choices" in said
     uploads = [request for request in hub.requests if request.method == "PUT" and "/_lfs/" in request.path]
     assert len(uploads) == len({request.path for request in uploads})  # nothing twice
     assert f"shared as the dataset {USER}/choices" in pushed[9][1]
