@@ -1,5 +1,6 @@
 """Command lines of the recipes: dataclasses as flags, a YAML file as their defaults, and errors without tracebacks."""
 
+import argparse
 import errno
 import json
 import logging
@@ -14,15 +15,16 @@ from accelerate import PartialState
 from transformers import HfArgumentParser
 
 from hf_alignet.errors import InputError, RunError
-from hf_alignet.sources import public_name
+from hf_alignet.sources import hub_id, public_name
 
 DefaultConfig = Callable[[Any], Path | None]
 # About where it goes, not about what is made; one of them is a token.
 NOT_TOLD = (
-    *("config", "output_dir", "resume_from_checkpoint", "disable_tqdm"),
+    *("config", "output_dir", "disable_tqdm"),
     *("hub_", "push_to_hub", "i_have_the_right"),  # beginnings of names
 )
 
+USAGE = "%(prog)s [--config settings.yaml] [flags]; --help tells them all"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -31,6 +33,7 @@ def parse(
     description: str,
     argv: list[str] | None = None,
     default_config: DefaultConfig = lambda flags: None,
+    usage: str = USAGE,
 ) -> tuple[Any, ...]:
     """One instance of each dataclass, from flags over `--config file.yaml` over the defaults of the fields.
 
@@ -42,11 +45,12 @@ def parse(
         description: for `--help`.
         argv: the arguments, by default those of the process.
         default_config: given the parsed flags, a YAML file of defaults that hold where those do not say otherwise.
+        usage: the line above the message of an error.
 
     Raises:
         InputError: a dataclass refuses its values.
     """
-    parser = _parser(dataclasses, description)
+    parser = _parser(dataclasses, description, usage)
     defaults, given = _flags(parser, argv, default_config)
     try:
         *parsed, _, unknown = parser.parse_args_into_dataclasses(
@@ -78,16 +82,17 @@ def command(
         default_config: as for `parse`.
         launcher: `python`, or `accelerate launch`, which is told the number of processes where there are several.
     """
-    parser = _parser(dataclasses, "")
+    parser = _parser(dataclasses, "", USAGE)
     defaults, given = _flags(parser, argv, default_config)
     before, after = (vars(parser.parse_known_args(flags)[0]) for flags in (defaults, [*defaults, *given]))
     words = [*launcher.split(), script]
     if launcher == "accelerate launch" and (processes := PartialState().num_processes) > 1:
         words[2:2] = ["--num_processes", str(processes)]
     for name, value in after.items():
-        if value != before[name] and not name.startswith(NOT_TOLD):
+        is_local = name == "resume_from_checkpoint" and hub_id(public_name(str(value))) is None
+        if value != before[name] and not name.startswith(NOT_TOLD) and not is_local:
             values = [] if value is True else value if isinstance(value, list) else [value]
-            words += [f"--{name}", *(_public(str(item)) for item in values)]
+            words += [f"--{name}", *map(_word, values)]
     return shlex.join(words)
 
 
@@ -114,8 +119,17 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(2 if isinstance(error, InputError) else 1)
 
 
-def _parser(dataclasses: Sequence[Any], description: str) -> HfArgumentParser:
-    parser = HfArgumentParser(dataclasses, description=description, allow_abbrev=False)
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """Commands in the description keep their lines, and a default that says nothing is not shown."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, []) else super()._get_help_string(action)
+
+
+def _parser(dataclasses: Sequence[Any], description: str, usage: str) -> HfArgumentParser:
+    parser = HfArgumentParser(
+        dataclasses, description=description, usage=usage, allow_abbrev=False, formatter_class=_HelpFormatter
+    )
     parser.add_argument("--config", help="YAML file with any of these settings; flags given beside it win")
     return parser
 
@@ -131,7 +145,11 @@ def _flags(
     return (_as_flags(parser, default) if default is not None else []), given
 
 
-def _public(text: str) -> str:
+def _word(value: Any) -> str:
+    """A value as it is typed, without what is of this machine."""
+    text = str(value)
+    if isinstance(value, float):
+        return text.removesuffix(".0")
     if not text.startswith("{"):
         return public_name(text)
     settings = json.loads(text)
@@ -140,8 +158,8 @@ def _public(text: str) -> str:
 
 def _as_flags(parser: HfArgumentParser, file: Path) -> list[str]:
     try:
-        settings = yaml.safe_load(file.read_text()) or {}
-    except (OSError, yaml.YAMLError) as error:
+        settings = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         parser.error(f"cannot read the configuration {file}: {error}")
     if not isinstance(settings, dict):
         parser.error(f"the configuration {file} must be a mapping of flag names to values")

@@ -28,7 +28,7 @@ class Arguments:
 
 def parsed(*argv, config=None, tmp_path=None, **options):
     if config is not None:
-        (tmp_path / "config.yaml").write_text(config)
+        (tmp_path / "config.yaml").write_text(config, encoding="latin-1")
         argv = ("--config", str(tmp_path / "config.yaml"), *argv)
     return parse([Arguments], "", list(argv), **options)[0]
 
@@ -87,11 +87,13 @@ def test_command_tells_what_was_set_and_nothing_private(tmp_path):
     private = ["--push_to_hub", "--hub_token", "hf_secret", "--output_dir", tmp_path / "out"]
     private += ["--resume_from_checkpoint", tmp_path / "checkpoint-3"]
     line = told("--config", tmp_path / "config.yaml", "--limit", "4", "--names", "b c", "d", *private)
-    assert line == "python recipes/x.py --rate 2.0 --names 'b c' d --fast --limit 4 --data photos"
+    assert line == "python recipes/x.py --rate 2 --names 'b c' d --fast --limit 4 --data photos"
     assert told() == "python recipes/x.py"
     assert told("--rate", "1", "--steady", "false") == "python recipes/x.py --steady False"
     assert told("--options", '{"a": "/home/me/x", "b": 2}').endswith("""--options '{"a": "x", "b": 2}'""")
-    assert told("--data", "user/other@v2").endswith("--data user/other@v2")
+    assert told("--data", "user/other@v2.0").endswith("--data user/other@v2.0")
+    assert told("--resume_from_checkpoint", "user/run") == "python recipes/x.py --resume_from_checkpoint user/run"
+    assert told("--resume_from_checkpoint", "last") == "python recipes/x.py"
 
 
 @pytest.mark.parametrize("path", ["/home/somebody/photos", "~/photos", "../somebody/photos", "a/b/photos", "./photos"])
@@ -132,12 +134,21 @@ def test_command_does_the_same(tmp_path):
         ([], "rate: fast", "invalid float value: 'fast'"),
         ([], "- rate", "must be a mapping"),
         ([], "rate: [", "cannot read the configuration"),
+        ([], "rate: ä", "cannot read the configuration"),
     ],
 )
 def test_mistakes_exit_with_status_2(argv, config, message, capsys, tmp_path):
     with pytest.raises(SystemExit, match="2"):
         parsed(*argv, config=config, tmp_path=tmp_path)
     assert re.search(message, capsys.readouterr().err)
+
+
+def test_help_keeps_the_lines_of_commands_and_says_no_empty_default(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        parse([Sharing], "What it does:\n\n    python a.py\n    python b.py", ["--help"])
+    text = capsys.readouterr().out
+    assert "    python a.py\n    python b.py\n" in text and "(default: None)" not in text
+    assert "(default: user/data)" in text and "--help tells them all" in text.splitlines()[0]
 
 
 def test_refused_value_is_one_line(capsys):
