@@ -39,7 +39,7 @@ from hf_alignet.pooling import (
     pool,
 )
 from hf_alignet.reader import ImageReader
-from hf_alignet.sources import public_name, split_revision
+from hf_alignet.sources import in_one_line, public_name, split_revision
 from hf_alignet.transform import AffineTransform
 
 ALIGNMENT_FILE = "alignment.json"
@@ -357,7 +357,7 @@ def load_vision_model(name: str, revision: str | None, trust_remote_code: bool) 
             )
     except (OSError, ValueError) as error:
         hint = " (or allow its code with --trust_remote_code, if you trust it)" if "remote_code" in str(error) else ""
-        raise InputError(f"cannot load the model {name!r}{hint}: {error}") from error
+        raise InputError(f"cannot load the model {name!r}{hint}: {in_one_line(error)}") from error
     if model.main_input_name != "pixel_values":
         raise InputError(f"{name!r} is not a vision model: {type(model).__name__} takes {model.main_input_name}")
     missing = set(info["missing_keys"])
@@ -386,5 +386,5 @@ def read_alignment(name_or_path: str) -> dict[str, Any]:
     try:
         file = cached_file(name, ALIGNMENT_FILE, revision=revision, _raise_exceptions_for_missing_entries=False)
     except OSError as error:
-        raise InputError(f"cannot find the model {name_or_path!r}: {error}") from error
+        raise InputError(f"cannot find the model {name_or_path!r}: {in_one_line(error)}") from error
     return json.loads(Path(file).read_text()) if file else {}

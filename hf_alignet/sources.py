@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 from datasets import Dataset, DatasetDict, get_dataset_config_names, load_dataset, load_from_disk
+from datasets.exceptions import DatasetGenerationError
 from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import RepositoryNotFoundError
 from safetensors import SafetensorError
 
 from hf_alignet.errors import InputError
@@ -50,10 +52,8 @@ def load_splits(path_or_id: str, config: str, rows_at_once: int | None = None) -
         configs = [] if is_folder else get_dataset_config_names(name, revision=revision)
         config_name = config if config in configs else None
         return load_dataset(name, config_name, revision=revision, writer_batch_size=rows_at_once)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"cannot open the dataset {path_or_id!r} (neither a local path nor a Hub id): {error}"
-        ) from error
+    except (OSError, ValueError, DatasetGenerationError) as error:
+        raise InputError(f"cannot open the dataset {path_or_id!r}: {in_one_line(error)}") from error
 
 
 def has_config(path_or_id: str, config: str) -> bool:
@@ -134,7 +134,14 @@ def load_shared(load: Callable[..., Shared], path_or_id: str | Path, what: str, 
     try:
         return load(name, **options)
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
-        raise InputError(f"cannot load {what} from {str(path_or_id)!r}: {error}") from error
+        raise InputError(f"cannot load {what} from {str(path_or_id)!r}: {in_one_line(error)}") from error
+
+
+def in_one_line(error: Exception) -> str:
+    """Why something cannot be opened, without the paragraphs and addresses that the Hub's libraries add."""
+    if isinstance(error, RepositoryNotFoundError):
+        return "it is not there, neither here nor on the Hub, or only for those who log in by `hf auth login`"
+    return " ".join(str(error).split())
 
 
 def shared_file(path_or_id: str, file: str, **download: Any) -> Path:

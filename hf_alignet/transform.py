@@ -215,4 +215,7 @@ class AffineTransform(nn.Module, ModelHubMixin):
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, info: dict[str, Any] | None = None, **download: Any) -> Self:
-        return cls(**load_file(shared_file(model_id, WEIGHTS_FILE, **download)), info=info)
+        tensors = load_file(shared_file(model_id, WEIGHTS_FILE, **download))
+        if tensors.keys() != {"weight", "bias", "mean", "std"}:
+            raise InputError(f"it holds {', '.join(sorted(tensors)[:4])} …, not weight, bias, mean and std")
+        return cls(**tensors, info=info)

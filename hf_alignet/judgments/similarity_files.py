@@ -176,7 +176,8 @@ def _similarity_matrix(
         kind = kind_by_diagonal(matrix)
     if kind is None:
         raise InputError(
-            f"the diagonal of {source} does not tell whether it holds similarity or dissimilarity: say so"
+            f"the diagonal of {source} does not tell whether it holds similarity or dissimilarity: say so by "
+            "--rsa_kind (recipes/evaluate.py), --matrix_kind (recipes/publish.py), or kind"
         )
     return SimilarityMatrix(names, matrix, kind, source, array if array.ndim == 3 else None)
 

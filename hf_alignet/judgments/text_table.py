@@ -1,6 +1,7 @@
 """Tables of text with a header, read by Arrow: millions of rows in seconds."""
 
 from collections.abc import Sequence
+from csv import reader
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,12 +20,14 @@ def read_header(path: Path) -> tuple[list[str], str]:
     try:
         with path.open(encoding="utf-8-sig") as file:
             line = file.readline().strip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no table in UTF-8 ({error}); save it as CSV in UTF-8") from error
+    except OSError as error:
         raise InputError(f"cannot read {path} as a table of text: {error}") from error
     if not line.strip():
         raise InputError(f"{path} is empty")
     delimiter = next((mark for mark in "\t;" if mark in line), ",")
-    return [name.strip('"') for name in line.split(delimiter)], delimiter
+    return next(reader([line], delimiter=delimiter)), delimiter
 
 
 def read_table(path: Path, delimiter: str, columns: Sequence[str], kinds: dict[str, pa.DataType]) -> pa.Table:

@@ -161,6 +161,8 @@ class AlignTrainingArguments(TrainingArguments):
                 f"--hub_strategy must be end or checkpoint, got {self.hub_strategy}: a model is shared once, when it "
                 "is measured, and of checkpoints the newest alone"
             )
+        if self.label_smoothing_factor:
+            raise InputError("--label_smoothing_factor is for classes: triplets have soft labels of their own")
         # Trainer wants to be told that there is no accelerator before it allows bf16.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         if self.early_stopping_patience is not None:

@@ -314,6 +314,9 @@ class Vice(ModelHubMixin):
         file = shared_file(model_id, WEIGHTS_FILE, **options)
         vice = cls(**settings)
         with safe_open(file, framework="np") as opened:
+            names = sorted(opened.keys())
+            if names != ["loc", "scale"]:
+                raise InputError(f"it holds {', '.join(names[:4])} …, not loc and scale")
             metadata = opened.metadata() or {}
             vice.loc_, vice.scale_ = opened.get_tensor("loc"), opened.get_tensor("scale")
         vice.history_, vice.converged_ = json.loads(metadata["history"]), json.loads(metadata["converged"])

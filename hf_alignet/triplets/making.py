@@ -24,6 +24,7 @@ WITHOUT_EFFECT = {
     *("output_dir", "batch_size", "num_workers", "disable_tqdm", "save_images"),
     *("push_to_hub", "hub_dataset_id", "hub_private_repo", "i_have_the_right_to_share_images"),
 }  # settings that a run may go on without
+TRIPLETS, NUMBERS = "triplets", {"num_triplets", "num_validation_triplets"}
 
 logger = logging.getLogger(__name__)
 
@@ -184,14 +185,16 @@ def keep_settings(file: Path, settings: dict) -> None:
         InputError: names the settings that differ.
     """
     settings = {name: value for name, value in settings.items() if name not in WITHOUT_EFFECT}
-    if file.exists():
-        found = json.loads(file.read_text())
-        different = sorted(key for key in settings | found if settings.get(key) != found.get(key))
+    made = {path.name for path in file.parent.iterdir()} - {file.name} if file.exists() else set()
+    if made:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        different = {key for key in settings | found if settings.get(key) != found.get(key)}
+        if TRIPLETS not in made:  # the embeddings, which take hours, are the same whatever their number
+            different -= NUMBERS
         if different:
             raise InputError(
-                f"{file.parent.parent} has an unfinished run with other settings ({', '.join(different)}); give "
-                "another --output_dir, or delete it"
+                f"{file.parent.parent} has an unfinished run with other settings ({', '.join(sorted(different))}); "
+                "give another --output_dir, or delete it"
             )
-        return
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, settings)

@@ -12,6 +12,7 @@ from hf_alignet.images import load_images
 from hf_alignet.judgments import aggregate, image_names, load_judgments, make_judgments
 from hf_alignet.judgments.index_files import split_of
 from hf_alignet.judgments.rows import column
+from hf_alignet.judgments.text_table import read_header
 
 TRIPLETS = np.array([[0, 1, 2], [3, 1, 0], [2, 4, 3], [4, 0, 1], [2, 1, 0]])
 ODD = np.array([0, 2, 1, 1, 0])
@@ -325,6 +326,14 @@ def test_index_files_one_by_one(tmp_path, name):
     loaded = load_judgments(str(path))
     assert list(loaded) == ["train"]
     np.testing.assert_array_equal(column(loaded["train"], "triplet"), TRIPLETS)
+
+
+def test_a_table_that_is_not_utf8_says_what_to_do(tmp_path):
+    (tmp_path / "a.csv").write_bytes("image_1,image_2,image_3,odd_one_out\nä,b,c,c\n".encode("latin-1"))
+    with pytest.raises(InputError, match="UTF-8"):
+        load_judgments(str(tmp_path / "a.csv"), ["ä", "b", "c"])
+    (tmp_path / "b.csv").write_text('"a,b",c\n', encoding="utf-8")
+    assert read_header(tmp_path / "b.csv") == (["a,b", "c"], ",")
 
 
 def test_splits_told_by_file_names():

@@ -296,6 +296,15 @@ def test_stopped_anywhere_it_ends_the_same(cheap, tmp_path, monkeypatch):
     assert contents(out) == contents(tmp_path / "whole")
 
 
+def test_a_wrong_setting_can_be_corrected(cheap, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="cannot load a transform"):
+        make(monkeypatch, *cheap, "--transform", tmp_path / "nowhere")
+    with pytest.raises(InputError, match="1000000 triplets were asked for, but there are only"):
+        make(monkeypatch, *cheap, "--num_triplets", 1_000_000)
+    make(monkeypatch, *cheap)
+    assert len(load_triplets(str(tmp_path / "out"))["train"]) == 250
+
+
 @pytest.mark.usefixtures("_small_shards")
 def test_stopped_while_labelling_it_goes_on(flags, tmp_path, monkeypatch):
     make(monkeypatch, *flags, "--max_per_image", 30)
