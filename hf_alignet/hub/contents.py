@@ -70,7 +70,7 @@ def open_contents(arguments: PublishArguments) -> Contents:
             continue
         if images is not None:
             contents.configs["images"] = DatasetDict(train=images)
-        elif names is not None:
+        if names is not None and "matrix" not in contents.configs:  # a matrix names its rows itself
             contents.configs[STIMULI] = _stimuli(names)
         if "images" in contents.configs:
             arguments.check_right_to_images()

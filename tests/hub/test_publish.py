@@ -209,6 +209,7 @@ def test_rows_are_equal_bit_for_bit_without_the_package(pulled, made, folder):
     assert set(pulled["opened"]) == {
         *expected, "choices.images.train", "matrix.matrix.train", "matrix.participants.train",
         "levels.judgments.test", "levels.aggregated.test", "levels.stimulus_names.train",
+        "choices.stimulus_names.train",
     }  # fmt: skip
     assert "ClassLabel(names=['a', 'b'])" in pulled["opened"]["choices.images.train"]
 
@@ -238,7 +239,7 @@ def test_recipes_take_it_by_its_name(pulled, folder):
 def test_checksums_are_those_of_the_download(pulled):
     snapshot = Path(pulled["snapshot"])
     done = subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=snapshot, capture_output=True, text=True)
-    assert done.returncode == 0 and done.stdout.count(": OK") == 5
+    assert done.returncode == 0 and done.stdout.count(": OK") == 6
     assert Path(pulled["branch"]).read_text() != (snapshot / "README.md").read_text()  # its command names the branch
 
 
@@ -304,6 +305,18 @@ def test_dry_run_shows_everything_and_its_snippet_runs(publish, made, capsys):
     publish("dataset", made_here, "me/again", "--dry_run")  # numbers of participants stay
     again = load_dataset(str(made_here.with_name("datasets--me--again")), "judgments")
     assert again["train"]["participant"][:] == scope["judgments"]["train"]["participant"][:]
+
+
+def test_judgments_with_pictures_are_read_against_pictures_in_another_order(publish, made):
+    words = ["dataset", made["choices"], "me/choices", "--images", made["images"], "--dry_run"]
+    directory = publish(*words, "--i_have_the_right_to_share_images") / "datasets--me--choices"
+    names = image_names(load_images(str(made["images"])))
+    shuffled = [names[row] for row in (3, 1, 5, 0, 2, 4)]
+    found = load_judgments(str(directory), shuffled)["train"]["triplet"][:]
+    expected = load_judgments(str(made["choices"]), names)["train"]["triplet"][:]
+    assert [[shuffled[i] for i in row] for row in found] == [[names[i] for i in row] for row in expected]
+    card = (directory / "README.md").read_text(encoding="utf-8")
+    assert "in another order" in card and "Configuration `images`, 6 pictures" in card
 
 
 def test_judgments_without_pictures_say_which_row_is_which(publish, made, tmp_path):
