@@ -45,7 +45,7 @@ def named_words(argv: list[str]) -> list[str]:
 def show(folder: Path) -> None:
     """The card, and the files with their sizes."""
     files = sorted(file for file in folder.rglob("*") if file.is_file())
-    print((folder / "README.md").read_text())
+    print((folder / "README.md").read_text(encoding="utf-8"))
     print("-" * 80)
     for file in files:
         print(f"{file.stat().st_size:>14,}  {file.relative_to(folder)}")
@@ -56,9 +56,9 @@ def main() -> None:
     (arguments,) = parse([PublishArguments], description=__doc__, argv=named_words(sys.argv[1:]))
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     folder = Path(arguments.output_dir) / f"{arguments.repo_type}s--{arguments.repo_id.replace('/', '--')}"
-    with staged(folder) as unfinished:
+    with staged(folder, arguments.sources) as unfinished:
         write_copy(arguments, unfinished)
-        check_shareable(unfinished, [arguments.path])
+        check_shareable(unfinished, arguments.sources)
     if arguments.dry_run:
         show(folder)
         return

@@ -302,7 +302,8 @@ def test_dry_run_shows_everything_and_its_snippet_runs(publish, made, capsys):
     before = {file: file.read_bytes() for file in made_here.rglob("*") if file.is_file()}
     publish(*words, "--i_have_the_right_to_share_images")
     assert before == {file: file.read_bytes() for file in made_here.rglob("*") if file.is_file()}
-    publish("dataset", made_here, "me/again", "--dry_run")  # numbers of participants stay
+    again = ["dataset", made_here, "me/again", "--dry_run", "--i_have_the_right_to_share_images"]
+    publish(*again)  # numbers of participants stay
     again = load_dataset(str(made_here.with_name("datasets--me--again")), "judgments")
     assert again["train"]["participant"][:] == scope["judgments"]["train"]["participant"][:]
 
@@ -345,6 +346,38 @@ def test_the_table_of_things_is_known_by_its_columns(publish, tmp_path):
     assert "| train | 2 | 2 | 2 |\n| test1 | 1 | 1 | 1 |" in text
 
 
+def test_every_split_of_pictures_is_published(publish, images, tmp_path):
+    first, second = images.select(range(3)), images.select(range(3, 5))
+    DatasetDict(train=first, test=second).save_to_disk(tmp_path / "pictures")
+    words = ["dataset", "pictures", "me/pictures", "--dry_run", "--i_have_the_right_to_share_images"]
+    directory = publish(*words) / "datasets--me--pictures"
+    found = load_dataset(str(directory))
+    assert {split: len(data) for split, data in found.items()} == {"train": 3, "test": 2}
+    assert "Configuration `images`, 5 pictures" in (directory / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_published_copy_is_published_whole_or_not_at_all(publish, made, tmp_path):
+    right = "--i_have_the_right_to_share_images"
+    published = publish("dataset", made["choices"], "me/choices", "--images", made["images"], "--dry_run", right)
+    publish("dataset", made["matrix"], "me/matrix", "--dry_run")
+    sums = {}
+    for name in ("choices", "matrix"):
+        copy = published / f"datasets--me--{name}"
+        sums[name] = (copy / "SHA256SUMS").read_text()
+        with pytest.raises(InputError, match="would be lost: publish from what it was made from"):
+            publish("dataset", copy, f"me/{name}", "--dry_run", right)
+        assert (copy / "SHA256SUMS").read_text() == sums[name]
+        publish("dataset", copy, f"me/{name}-again", "--dry_run", right)
+        again = published / f"datasets--me--{name}-again"
+        assert (again / "SHA256SUMS").read_text() == sums[name]
+        with pytest.raises(InputError, match=r"--matrix_kind may not fit|has its|--i_have_the_right"):
+            publish("dataset", copy, "me/other", "--dry_run", *(["--matrix_kind", "similarity"] * (name == "matrix")))
+    card = (published / "datasets--me--matrix-again" / "README.md").read_text(encoding="utf-8")
+    assert "by 2 participants in all" in card
+    assert subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=published / "datasets--me--choices-again",
+                          capture_output=True).returncode == 0  # fmt: skip
+
+
 def test_counts_of_choices_are_published_as_they_are(publish, tmp_path):
     counts = aggregate(make_judgments(np.array([[0, 1, 2], [2, 1, 0]]), np.array([0, 0])))
     choices = make_judgments(np.array([[0, 1, 2]]), np.array([1]), participant=["7"])
@@ -355,6 +388,13 @@ def test_counts_of_choices_are_published_as_they_are(publish, tmp_path):
     DatasetDict(train=counts, test=choices).save_to_disk(tmp_path / "mixed")
     with pytest.raises(InputError, match="some splits hold choices, others counts of them: train, test"):
         publish("dataset", "mixed", "me/mixed", "--dry_run")
+
+
+def test_numbers_that_a_platform_gave_are_replaced_too():
+    triplets, odd = np.array([[0, 1, 2], [1, 2, 3], [0, 1, 3]]), np.array([0, 1, 2])
+    for given, expected in ((["84121", "7", "84121"], ["0", "1", "0"]), (["1", "0", "1"], ["1", "0", "1"])):
+        found, was_named = anonymous(DatasetDict(train=make_judgments(triplets, odd, participant=given)))
+        assert found["train"]["participant"][:] == expected and was_named == (given != expected)
 
 
 def test_splits_get_the_same_columns_and_unknown_people_stay_unknown():
@@ -401,7 +441,9 @@ def test_the_hub_out_of_reach_is_one_line(publish, made):
         publish("transform", made["teacher"], "me/teacher")
 
 
-@pytest.mark.parametrize("case", ["name", "content", "inside", "objects", "token", "path", "compressed path"])
+@pytest.mark.parametrize(
+    "case", ["name", "content", "inside", "objects", "token", "any token", "path", "compressed path"]
+)
 def test_pickles_tokens_and_local_paths_stay_here(case, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     directory = tmp_path / "made"
@@ -420,13 +462,41 @@ def test_pickles_tokens_and_local_paths_stay_here(case, tmp_path, monkeypatch):
         np.save(directory / "file.npy", np.array([None]))
     elif case == "token":
         (directory / "notes.txt").write_bytes(b"x" * (4_194_304 - 5) + TOKEN.encode())  # over the end of a chunk
+    elif case == "any token":
+        (directory / "notes.txt").write_bytes(b"x" * (4_194_304 - 5) + b"hf_" + b"aB3" * 11 + b"c\n")
     elif case == "path":
         (directory / "config.json").write_text(json.dumps({"path": str(Path.home() / "data")}))
     else:
-        rows = [{"image": {"path": str(tmp_path / "made" / f"{i}.png")}, "lists": [["b"]]} for i in range(999)]
+        rows = [{"image": {"path": f"from {tmp_path}/made/{i}.png"}, "lists": [["b"]]} for i in range(999)]
         pq.write_table(pa.Table.from_pylist(rows), file, compression="zstd")
-    with pytest.raises(InputError, match="is a pickle|your access token|the local path"):
+    with pytest.raises(InputError, match="is a pickle|your access token|an access token of the Hub|the local path"):
         check_shareable(directory, [str(directory / "x")])
+
+
+@pytest.mark.parametrize("path", ["/mnt/corpus/0.png", "C:\\corpus\\0.png", "~/0.png", "file://corpus/0.png"])
+def test_paths_of_any_machine_stay_there(path, tmp_path):
+    names = ["0.png", "a/0.png", "/m/01yrx", "either/or", "https://example.com/0.png"]
+    for column in (names, [[name] for name in names], pa.array(names).dictionary_encode()):
+        pq.write_table(pa.table({"name": column}), tmp_path / "names.parquet")
+        check_shareable(tmp_path)
+    for column in ([*names, path], [[*names, path]], pa.array([path]).dictionary_encode()):
+        pq.write_table(pa.table({"name": column}), tmp_path / "names.parquet")
+        with pytest.raises(InputError, match=f"holds the path {re.escape(repr(path))}.*by their names alone"):
+            check_shareable(tmp_path)
+
+
+def test_a_home_at_the_top_is_no_secret_and_folders_of_all_sources_are(
+    tmp_path, tmp_path_factory, monkeypatch, publish, made
+):
+    monkeypatch.setenv("HOME", "/")
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "README.md").write_text("https://things-initiative.org //")
+    check_shareable(tmp_path / "made")
+    secret = tmp_path_factory.mktemp("raters")  # not below the working directory
+    (secret / "names.txt").write_text("\n".join(f"{i}.png" for i in range(N)))
+    words = ["dataset", made["choices"], "me/choices", "--object_names", secret / "names.txt", "--dry_run"]
+    with pytest.raises(InputError, match=f"the local path {secret}"):
+        publish(*words, "--source", f"See {secret}/names.txt")
 
 
 def test_pictures_in_files_of_their_own_come_with_their_names_alone(pictures, tmp_path):
