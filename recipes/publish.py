@@ -26,10 +26,9 @@ from hf_alignet.hub import make_repository, share_folder
 from hf_alignet.hub.arguments import PublishArguments
 from hf_alignet.hub.folders import write_copy
 from hf_alignet.hub.inspection import check_shareable
-from hf_alignet.hub.sharing import WEIGHT_FILES
+from hf_alignet.hub.replacing import check_nothing_lost, replaced_files
 from hf_alignet.hub.staging import staged
 
-REPLACED = ["*.parquet", *WEIGHT_FILES]  # shards of another number, an adapter by a merged model
 FIRST_WORDS = ("kind", "path", "repo_id")
 
 
@@ -66,8 +65,9 @@ def main() -> None:
         make_repository(arguments.repo_id, arguments.private or None, arguments.repo_type, arguments.revision)
     except InputError as error:
         raise RunError(f"{error}. {folder} is complete: the same command tries again") from error
-    again = shlex.join(["python", *sys.argv])
-    share_folder(folder, arguments.repo_id, ["*"], arguments.repo_type, arguments.revision, REPLACED, again)
+    check_nothing_lost(folder, arguments)
+    replaced, again = replaced_files(folder, arguments), shlex.join(["python", *sys.argv])
+    share_folder(folder, arguments.repo_id, ["*"], arguments.repo_type, arguments.revision, replaced, again)
     print(f"{folder} is shared as the {arguments.repo_type} {arguments.repo_id}")
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,12 +19,15 @@ from datasets import Image as ImageFeature
 from fakehub import TOKEN, USER, FakeHub
 from fakehub.checks import card_errors
 from huggingface_hub import DatasetCard, ModelCard
+from huggingface_hub.utils import filter_repo_objects
 from PIL import Image
 
 from hf_alignet.errors import InputError
 from hf_alignet.hub import write_model_card, write_triplets_card
+from hf_alignet.hub.arguments import PublishArguments
 from hf_alignet.hub.inspection import check_shareable
 from hf_alignet.hub.participants import anonymous
+from hf_alignet.hub.replacing import replaced_files
 from hf_alignet.hub.shards import write_checksums, write_shards
 from hf_alignet.images import load_images
 from hf_alignet.judgments import aggregate, image_names, load_judgments, make_judgments
@@ -165,6 +169,7 @@ def pushed(hub, folder, made) -> list:
         ["model", str(made["aligned"]), f"{USER}/aligned"],
         again,
         again,
+        ["dataset", str(made["matrix"]), f"{USER}/choices"],
     ]
     hub.fail_next("POST", f"/api/datasets/{USER}/choices/commit/draft", 403)
     (folder / "commands.json").write_text(json.dumps(commands))
@@ -177,13 +182,27 @@ def pulled(hub, folder, pushed) -> dict:
 
 
 def test_every_command_ends_well_but_the_one_that_the_hub_refuses(pushed, made, hub):
-    assert [status for status, _, _ in pushed] == [0] * 8 + [1, 0], pushed
+    assert [status for status, _, _ in pushed] == [0] * 8 + [1, 0, 2], pushed
     said = pushed[8][2][pushed[8][2].index("\nerror: ") + 1 :].strip()
     assert "\n" not in said and "it needs the permission to write" in said and "(403 " in said
     assert "Share it by `python" in said and f"dataset {made['choices']} {USER}/choices" in said
     uploads = [request for request in hub.requests if request.method == "PUT" and "/_lfs/" in request.path]
     assert len(uploads) == len({request.path for request in uploads})  # nothing twice
     assert f"shared as the dataset {USER}/choices" in pushed[9][1]
+
+
+def test_data_of_another_dataset_are_neither_deleted_nor_orphaned(pushed, made, hub, tmp_path):
+    assert f"{USER}/choices holds aggregated, images, judgments, stimulus_names, of which" in pushed[10][2]
+    assert "Configuration `judgments`" in hub.read("dataset", f"{USER}/choices", "README.md").decode()
+    (tmp_path / "triplets").mkdir()
+    there = ["triplets/train-00000-of-00002.parquet", "old/0.parquet", "train.parquet", "model.safetensors"]
+    gone = {}
+    for kind in ("dataset", "transform", "model"):
+        arguments = PublishArguments(kind, "x", "me/x")
+        gone[kind] = list(
+            filter_repo_objects(there, allow_patterns=replaced_files(tmp_path, arguments) or ["nothing"])
+        )
+    assert gone == {"dataset": there[:1], "transform": [], "model": there[3:]}
 
 
 def test_rows_are_equal_bit_for_bit_without_the_package(pulled, made, folder):
@@ -432,6 +451,60 @@ def test_what_cannot_be_published_is_refused(words, message, publish, made):
     with pytest.raises(InputError, match=re.escape(message)):
         publish(*(word.format(**made) for word in words), "--dry_run")
     assert not list(Path("outputs/published").glob("*"))
+
+
+def test_a_model_that_we_did_not_make_gets_a_card_that_opens_it(publish, tiny_directory, tmp_path):
+    plain = tmp_path / "plain"
+    shutil.copytree(tiny_directory("vit"), plain)
+    (plain / "README.md").unlink(missing_ok=True)
+    card = publish("model", plain, "me/vit", "--license", "mit", "--dry_run") / "models--me--vit" / "README.md"
+    data, text = ModelCard.load(card).data, card.read_text(encoding="utf-8")
+    assert data.license == "mit" and data.library_name == "transformers" and card_errors(text) == []
+    (snippet,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    scope: dict = {}
+    exec(snippet.replace("me/vit", str(card.parent)), scope)
+    assert type(scope["model"]).__name__ == "ViTModel"
+    (plain / "README.md").write_text(
+        '---\n# terms\nlicense: mit\n---\n# My ViT — größer\n\n"My ViT — größer"', "utf-8"
+    )
+    publish("model", plain, "me/vit", "--dry_run")
+    assert card.read_text(encoding="utf-8").endswith('# me/vit\n\n"me/vit"')
+
+
+def test_another_licence_comes_without_the_name_of_the_old_one(publish, made, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(made["aligned"], model)
+    alignment = json.loads((model / "alignment.json").read_text())
+    own = {"license": "other", "license_name": "own-terms", "license_link": "https://example.com/terms"}
+    (model / "alignment.json").write_text(json.dumps(alignment | {"base_model": "me/b", "base_model_license": own}))
+    write_model_card(model, "model")
+    for words, expected in (([], own), (["--license", "mit"], {"license": "mit"})):
+        card = publish("model", model, "me/model", "--dry_run", *words) / "models--me--model" / "README.md"
+        data = ModelCard.load(card).data.to_dict()
+        assert {name: data[name] for name in own if name in data} == expected
+
+
+def test_triplets_keep_the_licence_of_their_card_and_leave_out_empty_splits(publish, made, tmp_path):
+    source = tmp_path / "triplets"
+    shutil.copytree(made["triplets"], source)
+    info = json.loads((source / "triplets.json").read_text())
+    (source / "triplets.json").write_text(json.dumps(info | {"num_triplets": {"train": 30, "validation": 0}}))
+    card = DatasetCard.load(source / "README.md")
+    card.data["license"] = "cc-by-4.0"
+    card.save(source / "README.md")
+    for words, expected in (([], "cc-by-4.0"), (["--license", "cc0-1.0"], "cc0-1.0")):
+        directory = publish("dataset", source, "me/triplets", "--dry_run", *words) / "datasets--me--triplets"
+        assert DatasetCard.load(directory / "README.md").data.license == expected
+    assert {split: len(data) for split, data in load_dataset(str(directory), "triplets").items()} == {"train": 30}
+    for text, message in (
+        ("[1, 2]", "cannot read .*triplets.json"),
+        ('{"num_triplets": 3}', "cannot read .*triplets.json"),
+        ('{"num_triplets": {"train": 0}}', "has no triplets: make"),
+        ('{"num_triplets": {"train": 30, "test": 2}}', "has no triplets of the split test"),
+    ):
+        (source / "triplets.json").write_text(text)
+        with pytest.raises(InputError, match=message):
+            publish("dataset", source, "me/triplets", "--dry_run")
 
 
 def test_the_hub_out_of_reach_is_one_line(publish, made):
