@@ -26,10 +26,9 @@ from hf_alignet.hub import make_repository, share_folder
 from hf_alignet.hub.arguments import PublishArguments
 from hf_alignet.hub.folders import write_copy
 from hf_alignet.hub.inspection import check_shareable
-from hf_alignet.hub.sharing import WEIGHT_FILES
+from hf_alignet.hub.replacing import check_nothing_lost, replaced_files
 from hf_alignet.hub.staging import staged
 
-REPLACED = ["*.parquet", *WEIGHT_FILES]  # shards of another number, an adapter by a merged model
 FIRST_WORDS = ("kind", "path", "repo_id")
 
 
@@ -45,7 +44,7 @@ def named_words(argv: list[str]) -> list[str]:
 def show(folder: Path) -> None:
     """The card, and the files with their sizes."""
     files = sorted(file for file in folder.rglob("*") if file.is_file())
-    print((folder / "README.md").read_text())
+    print((folder / "README.md").read_text(encoding="utf-8"))
     print("-" * 80)
     for file in files:
         print(f"{file.stat().st_size:>14,}  {file.relative_to(folder)}")
@@ -56,9 +55,9 @@ def main() -> None:
     (arguments,) = parse([PublishArguments], description=__doc__, argv=named_words(sys.argv[1:]))
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     folder = Path(arguments.output_dir) / f"{arguments.repo_type}s--{arguments.repo_id.replace('/', '--')}"
-    with staged(folder) as unfinished:
+    with staged(folder, arguments.sources) as unfinished:
         write_copy(arguments, unfinished)
-        check_shareable(unfinished, [arguments.path])
+        check_shareable(unfinished, arguments.sources)
     if arguments.dry_run:
         show(folder)
         return
@@ -66,8 +65,9 @@ def main() -> None:
         make_repository(arguments.repo_id, arguments.private or None, arguments.repo_type, arguments.revision)
     except InputError as error:
         raise RunError(f"{error}. {folder} is complete: the same command tries again") from error
-    again = shlex.join(["python", *sys.argv])
-    share_folder(folder, arguments.repo_id, ["*"], arguments.repo_type, arguments.revision, REPLACED, again)
+    check_nothing_lost(folder, arguments)
+    replaced, again = replaced_files(folder, arguments), shlex.join(["python", *sys.argv])
+    share_folder(folder, arguments.repo_id, ["*"], arguments.repo_type, arguments.revision, replaced, again)
     print(f"{folder} is shared as the {arguments.repo_type} {arguments.repo_id}")
 
 

@@ -65,6 +65,11 @@ class PublishArguments:
     def repo_type(self) -> RepositoryType:
         return "dataset" if self.kind == "dataset" else "space" if self.kind == "metric" else "model"
 
+    @property
+    def sources(self) -> list[str]:
+        """What it is made from, as it was given."""
+        return [given for given in (self.path, self.images, self.object_names) if given is not None]
+
     def __post_init__(self) -> None:
         try:
             validate_repo_id(self.repo_id)

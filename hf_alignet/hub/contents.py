@@ -12,10 +12,12 @@ from datasets.exceptions import DatasetGenerationError
 from hf_alignet.errors import InputError
 from hf_alignet.hub.arguments import PublishArguments
 from hf_alignet.hub.participants import anonymous
-from hf_alignet.images import load_images
+from hf_alignet.hub.shards import CHECKSUMS
+from hf_alignet.images import as_encoded_images, load_images
 from hf_alignet.judgments import aggregate, image_names, load_judgments, load_levels, load_similarity_matrix
 from hf_alignet.judgments.dataset import COUNTS, IS_CATCH, LEVEL, PARTICIPANT, align_columns, without_catch_trials
 from hf_alignet.judgments.rows import ODD, arrow_column
+from hf_alignet.judgments.similarity_matrices import PARTICIPANT as NUMBERED
 from hf_alignet.judgments.similarity_matrices import PARTICIPANTS, as_rows
 from hf_alignet.judgments.stimuli import CONFIG as STIMULI
 from hf_alignet.judgments.stimuli import NAME
@@ -70,8 +72,10 @@ def open_contents(arguments: PublishArguments) -> Contents:
             continue
         if images is not None:
             contents.configs["images"] = DatasetDict(train=images)
-        elif names is not None:
+        if names is not None and "matrix" not in contents.configs:  # a matrix names its rows itself
             contents.configs[STIMULI] = _stimuli(names)
+        if (path / CHECKSUMS).is_file():
+            _carry(arguments, contents)
         if "images" in contents.configs:
             arguments.check_right_to_images()
         return contents
@@ -144,8 +148,33 @@ def _matrix(arguments: PublishArguments, names: Sequence[str] | None) -> Content
 
 
 def _images(arguments: PublishArguments) -> Contents:
-    images = load_images(arguments.path)
-    return Contents({"images": DatasetDict(train=images)}, {})
+    return Contents({"images": _pictures(arguments.path)}, {})
+
+
+def _pictures(path_or_id: str) -> DatasetDict:
+    splits = load_splits(path_or_id, config="images")
+    return DatasetDict({split: as_encoded_images(images) for split, images in splits.items()})
+
+
+def _carry(arguments: PublishArguments, contents: Contents) -> None:
+    """Adds what a copy that was published before has beside its judgments or its matrix.
+
+    Raises:
+        InputError: its rows are asked to be others.
+    """
+    path = Path(arguments.path).expanduser()
+    for config in ("images", PARTICIPANTS):
+        if config in contents.configs or not (path / config).is_dir():
+            continue
+        for name in ("images", "object_names", "matrix_kind"):
+            if getattr(arguments, name) is not None:
+                raise InputError(
+                    f"{arguments.path} was published before, with {config} that --{name} may not fit: publish from "
+                    "what it was made from"
+                )
+        contents.configs[config] = _pictures(str(path)) if config == "images" else load_splits(str(path), config)
+        if config == PARTICIPANTS:
+            contents.facts["num_participants"] = len(set(contents.configs[config]["train"][NUMBERED]))
 
 
 def _stimuli(names: Sequence[str]) -> DatasetDict:

@@ -36,7 +36,7 @@ def write_dataset_card(directory: Path, contents: Contents, arguments: PublishAr
         splits=splits,
         features={config: {name: _kind(f) for name, f in part.features.items()} for config, part in first.items()},
         columns=list(dict.fromkeys(name for numbers in judged.values() for name in numbers)) if judged else [],
-        num_images=len(first["images"]) if "images" in first else None,
+        num_images=sum(map(len, contents.configs["images"].values())) if "images" in splits else None,
         images_name=arguments.repo_id if "images" in splits else "path/to/the/images",
         source=arguments.source,
         license=arguments.license,

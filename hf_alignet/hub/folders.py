@@ -2,10 +2,12 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, ModelCardData
 from huggingface_hub.utils import filter_repo_objects
 
 from hf_alignet.encoder import VisionEncoder
@@ -14,11 +16,13 @@ from hf_alignet.hub.arguments import PublishArguments, PublishedKind
 from hf_alignet.hub.card import write_model_card
 from hf_alignet.hub.contents import open_contents
 from hf_alignet.hub.dataset_card import write_dataset_card
+from hf_alignet.hub.license import FIELDS, stated_license
 from hf_alignet.hub.measured import CARD, check_model_directory
 from hf_alignet.hub.shards import write_checksums, write_shards
 from hf_alignet.hub.sharing import MODEL_FILES
 from hf_alignet.hub.staging import take_files
 from hf_alignet.hub.triplets import write_triplets_card
+from hf_alignet.sources import hub_id
 from hf_alignet.student.model import check_sharing
 from hf_alignet.teacher import AffineTransform, Vice
 
@@ -46,15 +50,27 @@ def write_copy(arguments: PublishArguments, folder: Path) -> None:
     }
     writers[arguments.kind](arguments, path, folder)
     if arguments.license is not None:
-        card = ModelCard.load(folder / CARD, ignore_metadata_errors=False)
-        card.data["license"] = arguments.license
-        card.save(folder / CARD)
+        _state_license(folder / CARD, {"license": arguments.license})
+
+
+def _state_license(file: Path, stated: Mapping[str, Any]) -> None:
+    """Of another licence before, the name and the link go too."""
+    card = ModelCard.load(file, ignore_metadata_errors=False)
+    if card.data.get("license") != stated["license"]:
+        for field in FIELDS:
+            card.data.pop(field, None)
+    for field, value in stated.items():
+        card.data[field] = value
+    card.save(file)
 
 
 def _write_dataset(arguments: PublishArguments, path: Path, folder: Path) -> None:
     if (path / "triplets.json").is_file():
         _write_triplets(arguments, path, folder)
         return
+    stated = stated_license(arguments.path, ask_hub=False).get("license")
+    if arguments.license is None and isinstance(stated, str):  # of a copy that was published before
+        arguments = replace(arguments, license=stated)
     contents = open_contents(arguments)
     for config, splits in contents.configs.items():
         for split, data in splits.items():
@@ -72,14 +88,28 @@ def _write_triplets(arguments: PublishArguments, path: Path, folder: Path) -> No
         raise InputError(f"{arguments.path} is not complete: run recipes/make_triplets.py again, and it goes on")
     if (path / "images").exists():
         arguments.check_right_to_images()
-    try:
-        info = json.loads((path / "triplets.json").read_text())
-        num_rows = info.pop("num_triplets")
-    except (ValueError, KeyError) as error:
-        raise InputError(f"cannot read {path / 'triplets.json'}: {error}") from error
+    info, num_rows = _read_triplets_info(path)
     take_files(path, _files(path, TRIPLET_FILES), folder)
     write_checksums(folder)
     write_triplets_card(folder, info, num_rows, arguments.repo_id)
+    if stated := stated_license(str(path), ask_hub=False):
+        _state_license(folder / CARD, stated)
+
+
+def _read_triplets_info(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    """What a triplet dataset says of itself, and the number of triplets in each of its splits that has some."""
+    file = path / "triplets.json"
+    try:
+        info = json.loads(file.read_text(encoding="utf-8"))
+        num_rows = {str(split): int(number) for split, number in info.pop("num_triplets").items() if int(number)}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"cannot read {file}, which must be as recipes/make_triplets.py writes it: {error}"
+        ) from error
+    missing = [split for split in num_rows if not _files(path, [f"triplets/{split}-*-of-*.parquet"])]
+    if missing or not num_rows:
+        raise InputError(f"{path} has no triplets{f' of the split {missing[0]}' if missing else ''}: make them again")
+    return info, num_rows
 
 
 def _write_transform(arguments: PublishArguments, path: Path, folder: Path) -> None:
@@ -112,7 +142,8 @@ def _write_metric(arguments: PublishArguments, path: Path, folder: Path) -> None
         )
     take_files(path, needed, folder)
     for file in (folder / CARD, folder / "app.py"):
-        file.write_text(file.read_text().replace(f'load("{name}")', f'load("{arguments.repo_id}")'))
+        text = file.read_text(encoding="utf-8").replace(f'load("{name}")', f'load("{arguments.repo_id}")')
+        file.write_text(text, encoding="utf-8")
 
 
 def _write_model(arguments: PublishArguments, path: Path, folder: Path) -> None:
@@ -125,12 +156,26 @@ def _write_model(arguments: PublishArguments, path: Path, folder: Path) -> None:
     take_files(path, files, folder)
     if (folder / "alignment.json").is_file():
         _render_model_card(path, folder, arguments.repo_id)
+    elif (folder / CARD).is_file():
+        _rename_card(folder / CARD, arguments.repo_id)
+    else:
+        _plain_model_card(folder, arguments.repo_id).save(folder / CARD)
+
+
+def _plain_model_card(folder: Path, repo_id: str) -> ModelCard:
+    """Of a model of which nothing is known but how it is opened."""
+    library, base, adapter = "transformers", None, folder / "adapter_config.json"
+    if adapter.is_file():
+        library, base = "peft", hub_id(json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path"))
+    data = ModelCardData(library_name=library, base_model=base, pipeline_tag="image-feature-extraction")
+    code = f'from transformers import AutoModel\n\nmodel = AutoModel.from_pretrained("{repo_id}")'
+    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n# {repo_id}\n\n```python\n{code}\n```\n")
 
 
 def _render_model_card(path: Path, folder: Path, repo_id: str) -> None:
     """The card with the new name; the licence and what `evaluate.py --update_card` added stay."""
     before = ModelCard.load(path / CARD).data if (path / CARD).is_file() else ModelCard("---\n{}\n---\n").data
-    write_model_card(folder, repo_id, license=before.get("license"))
+    write_model_card(folder, repo_id, **{field: before.get(field) for field in FIELDS})
     card = ModelCard.load(folder / CARD)
     known = {result.metric_name for result in card.data.eval_results or []}
     added = [result for result in before.get("eval_results") or [] if result.metric_name not in known]
@@ -142,11 +187,15 @@ def _render_model_card(path: Path, folder: Path, repo_id: str) -> None:
 
 def _rename_card(file: Path, repo_id: str) -> None:
     """The same card under another name: in its title and in the code."""
-    text = file.read_text()
-    title = re.search(r"^# (.+)$", text, re.M)
+    text = file.read_text(encoding="utf-8")
+    title = re.search(r"^# (.+)$", ModelCard.load(file).text, re.M)  # no comment of the metadata
     if title is not None:
         text = text.replace(title[0], f"# {repo_id}", 1).replace(f'"{title[1]}"', f'"{repo_id}"')
-    file.write_text(text.replace(f'"{UNNAMED}"', f'"{repo_id}"'))
+    file.write_text(text.replace(f'"{UNNAMED}"', f'"{repo_id}"'), encoding="utf-8")
+    card = ModelCard.load(file)
+    if card.data.get("model_name"):
+        card.data["model_name"] = repo_id
+        card.save(file)
 
 
 def _files(path: Path, patterns: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,9 @@ PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
 PICKLE_PROTOCOLS = range(2, 6)  # earlier ones have no marker
 CHUNK = 4_194_304
 NPY_MAGIC, NPY_HEADER = b"\x93NUMPY", 128
+TOKEN, TOKEN_LENGTH = re.compile(rb"hf_[A-Za-z0-9]{34}"), 37
+# Of any machine; a first folder of one letter is none, but part of an identifier such as /m/01yrx
+ABSOLUTE = r"^(/[^/]{2,}/|[A-Za-z]:\\|~/|file://)"
 
 
 def check_shareable(directory: Path, sources: Sequence[str] = ()) -> None:
@@ -28,11 +32,14 @@ def check_shareable(directory: Path, sources: Sequence[str] = ()) -> None:
         sources: local paths that it was made from, of which no folder may be named in it.
 
     Raises:
-        InputError: a file is a pickle, or holds the home directory, one of the sources or the token (names the file).
+        InputError: a file is a pickle, or holds the home directory, the folder of a source, an absolute path as a
+            value of a table, or an access token (names the file).
     """
     folders = [Path.cwd(), directory, *(Path(source).expanduser().parent for source in sources)]
     # One at the top, such as /data, may be part of an address
-    places = [Path.home(), *(place for folder in folders if len((place := folder.resolve()).parts) > 2)]
+    places = [place for folder in folders if len((place := folder.resolve()).parts) > 2]
+    if len(Path.home().parts) > 1:  # in containers it may be /
+        places.append(Path.home())
     secrets = {f"{place}/".encode(): f"the local path {place}" for place in places}
     if token := get_token():
         secrets[token.encode()] = "your access token"
@@ -44,9 +51,18 @@ def check_shareable(directory: Path, sources: Sequence[str] = ()) -> None:
                     f"{name} is a pickle, which could run any program where it is opened: it is not uploaded; save "
                     "it as safetensors, parquet or JSON"
                 )
-        for secret, what in secrets.items():
-            if any(secret in chunk for chunk in _texts(file, len(secret))):
-                raise InputError(f"{name} holds {what}: it is not uploaded; take that out")
+        found = _absolute_path(file) if file.suffix == ".parquet" else None
+        if found is not None:
+            raise InputError(
+                f"{name} holds the path {found!r}: it is not uploaded; call pictures and other files by their names "
+                "alone, or by paths inside a folder"
+            )
+        for text in _texts(file, max([TOKEN_LENGTH, *map(len, secrets)])):
+            for secret, what in secrets.items():
+                if secret in text:
+                    raise InputError(f"{name} holds {what}: it is not uploaded; take that out")
+            if TOKEN.search(text):
+                raise InputError(f"{name} holds an access token of the Hub: it is not uploaded; take that out")
 
 
 def _is_pickle(file: IO[bytes]) -> bool:
@@ -81,21 +97,38 @@ def _texts(file: Path, overlap: int) -> Iterator[bytes]:
             yield last + chunk
             last = chunk[-overlap:]
     if file.suffix == ".parquet":
-        with pq.ParquetFile(file) as parquet:
-            leaves = [parquet.schema.column(i) for i in range(len(parquet.schema))]
-            paths = [leaf.path for leaf in leaves if leaf.logical_type.type == "STRING"]
-            if paths:
-                for batch in parquet.iter_batches(columns=paths):
-                    for column in batch.columns:
-                        yield from _leaves(column)
+        for texts in _columns(file):
+            yield "\n".join(texts.to_pylist()).encode()
 
 
-def _leaves(array: Any) -> Iterator[bytes]:
-    """The texts of a column, one after another."""
+def _absolute_path(file: Path) -> str | None:
+    """The first value of a table that is a path of some machine."""
+    for texts in _columns(file):
+        found = texts.filter(pc.match_substring_regex(texts, ABSOLUTE))
+        if len(found):
+            return str(found[0])
+    return None
+
+
+def _columns(file: Path) -> Iterator[Any]:
+    """The distinct texts of each column of a parquet file, in parts."""
+    with pq.ParquetFile(file) as parquet:
+        leaves = [parquet.schema.column(i) for i in range(len(parquet.schema))]
+        paths = [leaf.path for leaf in leaves if leaf.logical_type.type == "STRING"]
+        if paths:
+            for batch in parquet.iter_batches(columns=paths):
+                for column in batch.columns:
+                    yield from _leaves(column)
+
+
+def _leaves(array: Any) -> Iterator[Any]:
+    """The texts of a column."""
     if pa.types.is_struct(array.type):
         for part in array.flatten():
             yield from _leaves(part)
+    elif pa.types.is_dictionary(array.type):
+        yield from _leaves(array.dictionary)
     elif pa.types.is_nested(array.type):
         yield from _leaves(array.flatten())
     elif len(array):
-        yield "\n".join(pc.drop_null(pc.unique(array)).to_pylist()).encode()
+        yield pc.drop_null(pc.unique(array))

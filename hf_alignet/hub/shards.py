@@ -69,4 +69,4 @@ def write_checksums(directory: Path) -> None:
         with open(file, "rb") as opened:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
         lines.append(f"{digest}  {file.relative_to(directory).as_posix()}\n")
-    (directory / CHECKSUMS).write_text("".join(lines))
+    (directory / CHECKSUMS).write_text("".join(lines), encoding="utf-8")

@@ -3,21 +3,32 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from hf_alignet.errors import RunError
+from hf_alignet.errors import InputError, RunError
 
 LARGE = 1_000_000  # bytes; such files are not copied where a second name for them will do
 
 
 @contextlib.contextmanager
-def staged(directory: Path) -> Iterator[Path]:
+def staged(directory: Path, sources: Sequence[str] = ()) -> Iterator[Path]:
     """A fresh folder to write in, which in the end takes the place of `directory`; an error deletes it.
 
+    Args:
+        directory: is replaced.
+        sources: that it is made from.
+
     Raises:
+        InputError: a source lies in `directory`.
         RunError: it cannot be written.
     """
+    for source in sources:
+        if Path(source).expanduser().resolve().is_relative_to(directory.resolve()):
+            raise InputError(
+                f"{source} is where the copy for the Hub is made, and would be lost: publish from what it was made "
+                "from, or name another --output_dir"
+            )
     unfinished = directory.with_name(f"{directory.name}.unfinished")
     try:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,12 +19,15 @@ from datasets import Image as ImageFeature
 from fakehub import TOKEN, USER, FakeHub
 from fakehub.checks import card_errors
 from huggingface_hub import DatasetCard, ModelCard
+from huggingface_hub.utils import filter_repo_objects
 from PIL import Image
 
 from hf_alignet.errors import InputError
 from hf_alignet.hub import write_model_card, write_triplets_card
+from hf_alignet.hub.arguments import PublishArguments
 from hf_alignet.hub.inspection import check_shareable
 from hf_alignet.hub.participants import anonymous
+from hf_alignet.hub.replacing import replaced_files
 from hf_alignet.hub.shards import write_checksums, write_shards
 from hf_alignet.images import load_images
 from hf_alignet.judgments import aggregate, image_names, load_judgments, make_judgments
@@ -165,6 +169,7 @@ def pushed(hub, folder, made) -> list:
         ["model", str(made["aligned"]), f"{USER}/aligned"],
         again,
         again,
+        ["dataset", str(made["matrix"]), f"{USER}/choices"],
     ]
     hub.fail_next("POST", f"/api/datasets/{USER}/choices/commit/draft", 403)
     (folder / "commands.json").write_text(json.dumps(commands))
@@ -177,13 +182,27 @@ def pulled(hub, folder, pushed) -> dict:
 
 
 def test_every_command_ends_well_but_the_one_that_the_hub_refuses(pushed, made, hub):
-    assert [status for status, _, _ in pushed] == [0] * 8 + [1, 0], pushed
+    assert [status for status, _, _ in pushed] == [0] * 8 + [1, 0, 2], pushed
     said = pushed[8][2][pushed[8][2].index("\nerror: ") + 1 :].strip()
     assert "\n" not in said and "it needs the permission to write" in said and "(403 " in said
     assert "Share it by `python" in said and f"dataset {made['choices']} {USER}/choices" in said
     uploads = [request for request in hub.requests if request.method == "PUT" and "/_lfs/" in request.path]
     assert len(uploads) == len({request.path for request in uploads})  # nothing twice
     assert f"shared as the dataset {USER}/choices" in pushed[9][1]
+
+
+def test_data_of_another_dataset_are_neither_deleted_nor_orphaned(pushed, made, hub, tmp_path):
+    assert f"{USER}/choices holds aggregated, images, judgments, stimulus_names, of which" in pushed[10][2]
+    assert "Configuration `judgments`" in hub.read("dataset", f"{USER}/choices", "README.md").decode()
+    (tmp_path / "triplets").mkdir()
+    there = ["triplets/train-00000-of-00002.parquet", "old/0.parquet", "train.parquet", "model.safetensors"]
+    gone = {}
+    for kind in ("dataset", "transform", "model"):
+        arguments = PublishArguments(kind, "x", "me/x")
+        gone[kind] = list(
+            filter_repo_objects(there, allow_patterns=replaced_files(tmp_path, arguments) or ["nothing"])
+        )
+    assert gone == {"dataset": there[:1], "transform": [], "model": there[3:]}
 
 
 def test_rows_are_equal_bit_for_bit_without_the_package(pulled, made, folder):
@@ -209,6 +228,7 @@ def test_rows_are_equal_bit_for_bit_without_the_package(pulled, made, folder):
     assert set(pulled["opened"]) == {
         *expected, "choices.images.train", "matrix.matrix.train", "matrix.participants.train",
         "levels.judgments.test", "levels.aggregated.test", "levels.stimulus_names.train",
+        "choices.stimulus_names.train",
     }  # fmt: skip
     assert "ClassLabel(names=['a', 'b'])" in pulled["opened"]["choices.images.train"]
 
@@ -238,7 +258,7 @@ def test_recipes_take_it_by_its_name(pulled, folder):
 def test_checksums_are_those_of_the_download(pulled):
     snapshot = Path(pulled["snapshot"])
     done = subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=snapshot, capture_output=True, text=True)
-    assert done.returncode == 0 and done.stdout.count(": OK") == 5
+    assert done.returncode == 0 and done.stdout.count(": OK") == 6
     assert Path(pulled["branch"]).read_text() != (snapshot / "README.md").read_text()  # its command names the branch
 
 
@@ -301,9 +321,22 @@ def test_dry_run_shows_everything_and_its_snippet_runs(publish, made, capsys):
     before = {file: file.read_bytes() for file in made_here.rglob("*") if file.is_file()}
     publish(*words, "--i_have_the_right_to_share_images")
     assert before == {file: file.read_bytes() for file in made_here.rglob("*") if file.is_file()}
-    publish("dataset", made_here, "me/again", "--dry_run")  # numbers of participants stay
+    again = ["dataset", made_here, "me/again", "--dry_run", "--i_have_the_right_to_share_images"]
+    publish(*again)  # numbers of participants stay
     again = load_dataset(str(made_here.with_name("datasets--me--again")), "judgments")
     assert again["train"]["participant"][:] == scope["judgments"]["train"]["participant"][:]
+
+
+def test_judgments_with_pictures_are_read_against_pictures_in_another_order(publish, made):
+    words = ["dataset", made["choices"], "me/choices", "--images", made["images"], "--dry_run"]
+    directory = publish(*words, "--i_have_the_right_to_share_images") / "datasets--me--choices"
+    names = image_names(load_images(str(made["images"])))
+    shuffled = [names[row] for row in (3, 1, 5, 0, 2, 4)]
+    found = load_judgments(str(directory), shuffled)["train"]["triplet"][:]
+    expected = load_judgments(str(made["choices"]), names)["train"]["triplet"][:]
+    assert [[shuffled[i] for i in row] for row in found] == [[names[i] for i in row] for row in expected]
+    card = (directory / "README.md").read_text(encoding="utf-8")
+    assert "in another order" in card and "Configuration `images`, 6 pictures" in card
 
 
 def test_judgments_without_pictures_say_which_row_is_which(publish, made, tmp_path):
@@ -332,6 +365,38 @@ def test_the_table_of_things_is_known_by_its_columns(publish, tmp_path):
     assert "| train | 2 | 2 | 2 |\n| test1 | 1 | 1 | 1 |" in text
 
 
+def test_every_split_of_pictures_is_published(publish, images, tmp_path):
+    first, second = images.select(range(3)), images.select(range(3, 5))
+    DatasetDict(train=first, test=second).save_to_disk(tmp_path / "pictures")
+    words = ["dataset", "pictures", "me/pictures", "--dry_run", "--i_have_the_right_to_share_images"]
+    directory = publish(*words) / "datasets--me--pictures"
+    found = load_dataset(str(directory))
+    assert {split: len(data) for split, data in found.items()} == {"train": 3, "test": 2}
+    assert "Configuration `images`, 5 pictures" in (directory / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_published_copy_is_published_whole_or_not_at_all(publish, made, tmp_path):
+    right = "--i_have_the_right_to_share_images"
+    published = publish("dataset", made["choices"], "me/choices", "--images", made["images"], "--dry_run", right)
+    publish("dataset", made["matrix"], "me/matrix", "--dry_run")
+    sums = {}
+    for name in ("choices", "matrix"):
+        copy = published / f"datasets--me--{name}"
+        sums[name] = (copy / "SHA256SUMS").read_text()
+        with pytest.raises(InputError, match="would be lost: publish from what it was made from"):
+            publish("dataset", copy, f"me/{name}", "--dry_run", right)
+        assert (copy / "SHA256SUMS").read_text() == sums[name]
+        publish("dataset", copy, f"me/{name}-again", "--dry_run", right)
+        again = published / f"datasets--me--{name}-again"
+        assert (again / "SHA256SUMS").read_text() == sums[name]
+        with pytest.raises(InputError, match=r"--matrix_kind may not fit|has its|--i_have_the_right"):
+            publish("dataset", copy, "me/other", "--dry_run", *(["--matrix_kind", "similarity"] * (name == "matrix")))
+    card = (published / "datasets--me--matrix-again" / "README.md").read_text(encoding="utf-8")
+    assert "by 2 participants in all" in card
+    assert subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=published / "datasets--me--choices-again",
+                          capture_output=True).returncode == 0  # fmt: skip
+
+
 def test_counts_of_choices_are_published_as_they_are(publish, tmp_path):
     counts = aggregate(make_judgments(np.array([[0, 1, 2], [2, 1, 0]]), np.array([0, 0])))
     choices = make_judgments(np.array([[0, 1, 2]]), np.array([1]), participant=["7"])
@@ -342,6 +407,13 @@ def test_counts_of_choices_are_published_as_they_are(publish, tmp_path):
     DatasetDict(train=counts, test=choices).save_to_disk(tmp_path / "mixed")
     with pytest.raises(InputError, match="some splits hold choices, others counts of them: train, test"):
         publish("dataset", "mixed", "me/mixed", "--dry_run")
+
+
+def test_numbers_that_a_platform_gave_are_replaced_too():
+    triplets, odd = np.array([[0, 1, 2], [1, 2, 3], [0, 1, 3]]), np.array([0, 1, 2])
+    for given, expected in ((["84121", "7", "84121"], ["0", "1", "0"]), (["1", "0", "1"], ["1", "0", "1"])):
+        found, was_named = anonymous(DatasetDict(train=make_judgments(triplets, odd, participant=given)))
+        assert found["train"]["participant"][:] == expected and was_named == (given != expected)
 
 
 def test_splits_get_the_same_columns_and_unknown_people_stay_unknown():
@@ -381,6 +453,60 @@ def test_what_cannot_be_published_is_refused(words, message, publish, made):
     assert not list(Path("outputs/published").glob("*"))
 
 
+def test_a_model_that_we_did_not_make_gets_a_card_that_opens_it(publish, tiny_directory, tmp_path):
+    plain = tmp_path / "plain"
+    shutil.copytree(tiny_directory("vit"), plain)
+    (plain / "README.md").unlink(missing_ok=True)
+    card = publish("model", plain, "me/vit", "--license", "mit", "--dry_run") / "models--me--vit" / "README.md"
+    data, text = ModelCard.load(card).data, card.read_text(encoding="utf-8")
+    assert data.license == "mit" and data.library_name == "transformers" and card_errors(text) == []
+    (snippet,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    scope: dict = {}
+    exec(snippet.replace("me/vit", str(card.parent)), scope)
+    assert type(scope["model"]).__name__ == "ViTModel"
+    (plain / "README.md").write_text(
+        '---\n# terms\nlicense: mit\n---\n# My ViT — größer\n\n"My ViT — größer"', "utf-8"
+    )
+    publish("model", plain, "me/vit", "--dry_run")
+    assert card.read_text(encoding="utf-8").endswith('# me/vit\n\n"me/vit"')
+
+
+def test_another_licence_comes_without_the_name_of_the_old_one(publish, made, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(made["aligned"], model)
+    alignment = json.loads((model / "alignment.json").read_text())
+    own = {"license": "other", "license_name": "own-terms", "license_link": "https://example.com/terms"}
+    (model / "alignment.json").write_text(json.dumps(alignment | {"base_model": "me/b", "base_model_license": own}))
+    write_model_card(model, "model")
+    for words, expected in (([], own), (["--license", "mit"], {"license": "mit"})):
+        card = publish("model", model, "me/model", "--dry_run", *words) / "models--me--model" / "README.md"
+        data = ModelCard.load(card).data.to_dict()
+        assert {name: data[name] for name in own if name in data} == expected
+
+
+def test_triplets_keep_the_licence_of_their_card_and_leave_out_empty_splits(publish, made, tmp_path):
+    source = tmp_path / "triplets"
+    shutil.copytree(made["triplets"], source)
+    info = json.loads((source / "triplets.json").read_text())
+    (source / "triplets.json").write_text(json.dumps(info | {"num_triplets": {"train": 30, "validation": 0}}))
+    card = DatasetCard.load(source / "README.md")
+    card.data["license"] = "cc-by-4.0"
+    card.save(source / "README.md")
+    for words, expected in (([], "cc-by-4.0"), (["--license", "cc0-1.0"], "cc0-1.0")):
+        directory = publish("dataset", source, "me/triplets", "--dry_run", *words) / "datasets--me--triplets"
+        assert DatasetCard.load(directory / "README.md").data.license == expected
+    assert {split: len(data) for split, data in load_dataset(str(directory), "triplets").items()} == {"train": 30}
+    for text, message in (
+        ("[1, 2]", "cannot read .*triplets.json"),
+        ('{"num_triplets": 3}', "cannot read .*triplets.json"),
+        ('{"num_triplets": {"train": 0}}', "has no triplets: make"),
+        ('{"num_triplets": {"train": 30, "test": 2}}', "has no triplets of the split test"),
+    ):
+        (source / "triplets.json").write_text(text)
+        with pytest.raises(InputError, match=message):
+            publish("dataset", source, "me/triplets", "--dry_run")
+
+
 def test_the_hub_out_of_reach_is_one_line(publish, made):
     from hf_alignet.errors import RunError
 
@@ -388,7 +514,9 @@ def test_the_hub_out_of_reach_is_one_line(publish, made):
         publish("transform", made["teacher"], "me/teacher")
 
 
-@pytest.mark.parametrize("case", ["name", "content", "inside", "objects", "token", "path", "compressed path"])
+@pytest.mark.parametrize(
+    "case", ["name", "content", "inside", "objects", "token", "any token", "path", "compressed path"]
+)
 def test_pickles_tokens_and_local_paths_stay_here(case, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     directory = tmp_path / "made"
@@ -407,13 +535,41 @@ def test_pickles_tokens_and_local_paths_stay_here(case, tmp_path, monkeypatch):
         np.save(directory / "file.npy", np.array([None]))
     elif case == "token":
         (directory / "notes.txt").write_bytes(b"x" * (4_194_304 - 5) + TOKEN.encode())  # over the end of a chunk
+    elif case == "any token":
+        (directory / "notes.txt").write_bytes(b"x" * (4_194_304 - 5) + b"hf_" + b"aB3" * 11 + b"c\n")
     elif case == "path":
         (directory / "config.json").write_text(json.dumps({"path": str(Path.home() / "data")}))
     else:
-        rows = [{"image": {"path": str(tmp_path / "made" / f"{i}.png")}, "lists": [["b"]]} for i in range(999)]
+        rows = [{"image": {"path": f"from {tmp_path}/made/{i}.png"}, "lists": [["b"]]} for i in range(999)]
         pq.write_table(pa.Table.from_pylist(rows), file, compression="zstd")
-    with pytest.raises(InputError, match="is a pickle|your access token|the local path"):
+    with pytest.raises(InputError, match="is a pickle|your access token|an access token of the Hub|the local path"):
         check_shareable(directory, [str(directory / "x")])
+
+
+@pytest.mark.parametrize("path", ["/mnt/corpus/0.png", "C:\\corpus\\0.png", "~/0.png", "file://corpus/0.png"])
+def test_paths_of_any_machine_stay_there(path, tmp_path):
+    names = ["0.png", "a/0.png", "/m/01yrx", "either/or", "https://example.com/0.png"]
+    for column in (names, [[name] for name in names], pa.array(names).dictionary_encode()):
+        pq.write_table(pa.table({"name": column}), tmp_path / "names.parquet")
+        check_shareable(tmp_path)
+    for column in ([*names, path], [[*names, path]], pa.array([path]).dictionary_encode()):
+        pq.write_table(pa.table({"name": column}), tmp_path / "names.parquet")
+        with pytest.raises(InputError, match=f"holds the path {re.escape(repr(path))}.*by their names alone"):
+            check_shareable(tmp_path)
+
+
+def test_a_home_at_the_top_is_no_secret_and_folders_of_all_sources_are(
+    tmp_path, tmp_path_factory, monkeypatch, publish, made
+):
+    monkeypatch.setenv("HOME", "/")
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "README.md").write_text("https://things-initiative.org //")
+    check_shareable(tmp_path / "made")
+    secret = tmp_path_factory.mktemp("raters")  # not below the working directory
+    (secret / "names.txt").write_text("\n".join(f"{i}.png" for i in range(N)))
+    words = ["dataset", made["choices"], "me/choices", "--object_names", secret / "names.txt", "--dry_run"]
+    with pytest.raises(InputError, match=f"the local path {secret}"):
+        publish(*words, "--source", f"See {secret}/names.txt")
 
 
 def test_pictures_in_files_of_their_own_come_with_their_names_alone(pictures, tmp_path):
