@@ -148,6 +148,11 @@ def _write_metric(arguments: PublishArguments, path: Path, folder: Path) -> None
 
 def _write_model(arguments: PublishArguments, path: Path, folder: Path) -> None:
     check_model_directory(path)
+    if not ((path / "adapter_config.json").is_file() or "model_type" in _read_config(path)):
+        raise InputError(
+            f"{path} holds no model of transformers: its config.json names no model_type; a transform or VICE is "
+            "published by `publish.py transform`"
+        )
     files = _files(path, MODEL_FILES)
     if not any(name.endswith(".safetensors") for name in files):
         raise InputError(f"{arguments.path} has no weights in safetensors; other formats are not uploaded")
@@ -202,3 +207,10 @@ def _files(path: Path, patterns: list[str]) -> list[str]:
     """The files that match, by their names inside the folder."""
     every = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
     return list(filter_repo_objects(every, allow_patterns=patterns))
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((path / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"cannot read {path / 'config.json'}: {error}") from error

@@ -21,21 +21,28 @@ def replaced_files(folder: Path, arguments: PublishArguments) -> list[str]:
 
 
 def check_nothing_lost(folder: Path, arguments: PublishArguments) -> None:
-    """Refuses to give a dataset the card of another, by which nobody would find its data any more.
+    """Refuses to give a dataset the card of another, by which nobody would find its data any more, and a transform the
+    place of a model.
 
     Raises:
-        InputError: the repository has data that the folder has not (names them).
+        InputError: the repository has data that the folder has not (names them), or a model.
         RunError: the Hub does not tell.
     """
-    if arguments.kind != "dataset":
+    if arguments.kind not in ("dataset", "transform"):
         return
     try:
-        there = HfApi().list_repo_files(arguments.repo_id, repo_type="dataset", revision=arguments.revision)
+        there = HfApi().list_repo_files(
+            arguments.repo_id, repo_type=arguments.repo_type, revision=arguments.revision
+        )
     except (*HUB_ERRORS, OSError) as error:
         raise RunError(
             f"cannot see what {arguments.repo_id} holds: {reason(error)}. {folder} is complete: the same command "
             "tries again"
         ) from error
+    if arguments.kind == "transform":
+        if {"preprocessor_config.json", "adapter_config.json"} & set(there):
+            raise InputError(f"{arguments.repo_id} holds a model, which a transform would replace: give another name")
+        return
     data = filter_repo_objects(there, allow_patterns=DATA, ignore_patterns=NO_DATA)
     others = {name.split("/")[0] for name in data} - {part.name for part in folder.iterdir()}
     if others:
