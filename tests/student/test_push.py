@@ -121,7 +121,7 @@ def test_copy_that_cannot_be_written_is_a_warning(output, directory):
 
 
 def test_failed_push_says_how_to_push_and_a_second_one_continues(hub, seen, directory):
-    unwritten, dropped, limited, unnamed = seen["full"]["told"]
+    unwritten, dropped, limited, unnamed, public = seen["full"]["told"]
     again = f"by `python recipes/publish.py model {directory}/full tester/full --revision next`"
     assert f"cannot write to {directory}/full: " in unwritten and f"; make room, and share it {again}" in unwritten
     assert "the connection to the Hub is broken" in dropped and "more than it allows" in limited
@@ -131,6 +131,7 @@ def test_failed_push_says_how_to_push_and_a_second_one_continues(hub, seen, dire
     assert set(hub.ls("model", "tester/full", "next")) == set(hub.ls("model", "tester/full", "v2")) == MODEL
     assert "Is a directory" in unnamed
     assert f"; share it by `python recipes/publish.py model {directory}/named tester/named`" in unnamed
+    assert "tester/full is there already and is public" in public
 
 
 def test_recipe_ends_with_one_line_when_all_is_saved(seen, directory):
