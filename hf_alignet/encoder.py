@@ -387,4 +387,4 @@ def read_alignment(name_or_path: str) -> dict[str, Any]:
         file = cached_file(name, ALIGNMENT_FILE, revision=revision, _raise_exceptions_for_missing_entries=False)
     except OSError as error:
         raise InputError(f"cannot find the model {name_or_path!r}: {in_one_line(error)}") from error
-    return json.loads(Path(file).read_text()) if file else {}
+    return json.loads(Path(file).read_text(encoding="utf-8")) if file else {}

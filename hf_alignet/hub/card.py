@@ -27,9 +27,11 @@ def model_card(directory: Path, model_name: str, **metadata: Any) -> ModelCard:
         model_name: title, and name in the model index.
         **metadata: more fields for the metadata, such as `license`, by default that of the base model if it is known.
     """
-    alignment = json.loads((directory / "alignment.json").read_text())
+    alignment = json.loads((directory / "alignment.json").read_text(encoding="utf-8"))
     results_file = directory / "results.json"
-    results = json.loads(results_file.read_text()) if results_file.exists() else {"base": {}, "aligned": {}}
+    results = (
+        json.loads(results_file.read_text(encoding="utf-8")) if results_file.exists() else {"base": {}, "aligned": {}}
+    )
     data_ids = [hub_id(alignment.get(role)) for role in ("triplets", "images")]
     given = {name: value for name, value in metadata.items() if value is not None}
     stated = alignment.get("base_model_license") or {}
@@ -59,19 +61,19 @@ def model_card(directory: Path, model_name: str, **metadata: Any) -> ModelCard:
 def write_model_card(directory: Path, model_name: str, **metadata: Any) -> None:
     """Writes `README.md` and, where the triplets are a dataset on the Hub, `.eval_results`, into the directory."""
     model_card(directory, model_name, **metadata).save(directory / "README.md")
-    alignment = json.loads((directory / "alignment.json").read_text())
+    alignment = json.loads((directory / "alignment.json").read_text(encoding="utf-8"))
     results_file = directory / "results.json"
     dataset = hub_id(alignment.get("triplets"))
     if results_file.exists() and dataset is not None:
-        entries = _eval_entries(json.loads(results_file.read_text()), dataset, _revision(alignment))
+        entries = _eval_entries(json.loads(results_file.read_text(encoding="utf-8")), dataset, _revision(alignment))
         file = directory / EVAL_RESULTS_FILE
         file.parent.mkdir(exist_ok=True)
-        file.write_text(yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False))
+        file.write_text(yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False), encoding="utf-8")
 
 
 def _model_type(directory: Path) -> str | None:
     file = directory / "config.json"
-    return json.loads(file.read_text()).get("model_type") if file.exists() else None
+    return json.loads(file.read_text(encoding="utf-8")).get("model_type") if file.exists() else None
 
 
 def _eval_results(alignment: dict[str, Any], results: dict[str, Any]) -> list[EvalResult]:
@@ -91,7 +93,7 @@ def _eval_results(alignment: dict[str, Any], results: dict[str, Any]) -> list[Ev
                 "n": after["n"],
                 "chance": after["chance"],
                 "ci95": after["ci95"],
-                "before": results["base"][metric]["value"],
+                **({"before": results["base"][metric]["value"]} if metric in results["base"] else {}),
             },
         )
         for metric, after in results["aligned"].items()
@@ -110,8 +112,8 @@ def _eval_entries(results: dict[str, Any], dataset: str, revision: str | None) -
             dataset_revision=revision,
             task_id=metric.split("/")[1],
             value=after["value"],
-            notes=f"odd-one-out accuracy; n = {after['n']}, chance = {after['chance']:.3f}, "
-            f"before alignment {results['base'][metric]['value']:.4f}",
+            notes=f"odd-one-out accuracy; n = {after['n']}, chance = {after['chance']:.3f}"
+            + (f", before alignment {results['base'][metric]['value']:.4f}" if metric in results["base"] else ""),
         )
         for metric, after in results["aligned"].items()
     ]

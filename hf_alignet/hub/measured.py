@@ -99,7 +99,7 @@ def update_card(directory: str | Path, metrics: Mapping[str, Metric], judgments:
         file = path / EVAL_RESULTS_FILE
         file.parent.mkdir(exist_ok=True)
         content = [*kept_entries, *eval_result_entries_to_yaml(entries)]
-        file.write_text(yaml.safe_dump(content, sort_keys=False))
+        file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 
 def share_card(directory: Path, model: str) -> None:
@@ -126,7 +126,7 @@ def _load_card(directory: Path) -> ModelCard:
 def _load_entries(directory: Path) -> list[dict[str, Any]]:
     file = directory / EVAL_RESULTS_FILE
     try:
-        entries = yaml.safe_load(file.read_text()) if file.exists() else []
+        entries = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else []
     except (OSError, yaml.YAMLError) as error:
         raise InputError(f"cannot read {file}: {error}") from error
     entries = entries or []

@@ -31,9 +31,7 @@ def check_nothing_lost(folder: Path, arguments: PublishArguments) -> None:
     if arguments.kind not in ("dataset", "transform"):
         return
     try:
-        there = HfApi().list_repo_files(
-            arguments.repo_id, repo_type=arguments.repo_type, revision=arguments.revision
-        )
+        there = HfApi().list_repo_files(arguments.repo_id, repo_type=arguments.repo_type, revision=arguments.revision)
     except (*HUB_ERRORS, OSError) as error:
         raise RunError(
             f"cannot see what {arguments.repo_id} holds: {reason(error)}. {folder} is complete: the same command "

@@ -4,15 +4,13 @@ import shlex
 from collections.abc import Sequence
 from json import JSONDecodeError
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import (
     CommitInfo,
     CommitOperationAdd,
     CommitOperationDelete,
     HfApi,
-    create_branch,
-    create_repo,
-    upload_folder,
 )
 from huggingface_hub.errors import (
     HfHubHTTPError,
@@ -20,6 +18,7 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
 )
+from huggingface_hub.utils import filter_repo_objects
 
 from hf_alignet.errors import InputError, RunError
 
@@ -59,31 +58,36 @@ def make_repository(
 
     Args:
         repository: user/name, or the name alone for one of the user who is logged in.
-        private: whether a new one is; None for what its owner has as the default.
+        private: whether a new one is; None for what its owner has as the default. True refuses one that is public.
         repo_type: `model`, `dataset` or `space`.
-        revision: a branch; None for the main one.
+        revision: a branch, or the ref of a pull request that is open; None for the main branch.
         token: by default that of HF_TOKEN, or of `hf auth login`.
 
     Returns:
         user/name
 
     Raises:
-        InputError: the Hub does not allow it, or is not to be reached.
+        InputError: the Hub does not allow it, or is not to be reached, or what should be private is public.
     """
+    api = HfApi(token=token)
     try:
-        made = create_repo(
+        name = api.create_repo(
             repository,
-            token=token,
             repo_type=repo_type,
             private=private,
             exist_ok=True,
             space_sdk="gradio" if repo_type == "space" else None,
-        )
-        if revision is not None:
-            create_branch(made.repo_id, branch=revision, repo_type=repo_type, exist_ok=True, token=token)
+        ).repo_id
+        is_public = bool(private) and api.repo_info(name, repo_type=repo_type).private is False
+        if revision is not None and not is_public and not revision.startswith("refs/"):
+            api.create_branch(name, branch=revision, repo_type=repo_type, exist_ok=True)
     except (*HUB_ERRORS, OSError) as error:
         raise InputError(f"cannot share under {repository!r}: {reason(error)}") from error
-    return made.repo_id
+    if is_public:  # it was there, and everybody would see what should be private
+        raise InputError(
+            f"{name} is there already and is public: make it private in its settings first, or give another name"
+        )
+    return name
 
 
 def share_folder(
@@ -99,6 +103,8 @@ def share_folder(
 ) -> CommitInfo:
     """Uploads the files of a folder that match patterns, and nothing else that may lie there.
 
+    What they replace is deleted afterwards: an upload may be several commits, and where it breaks off nothing is gone.
+
     Args:
         directory: the folder.
         repository: user/name, which is there.
@@ -113,17 +119,20 @@ def share_folder(
     Raises:
         RunError: it failed; says why, and how to try again.
     """
+    api = HfApi(token=token)
+    place: dict[str, Any] = {"repo_id": repository, "repo_type": repo_type, "revision": revision}
     try:
-        return upload_folder(
-            repo_id=repository,
-            repo_type=repo_type,
-            folder_path=directory,
-            allow_patterns=list(patterns),
-            delete_patterns=list(replaced) if replaced is not None else None,
-            revision=revision,
-            commit_message=message,
-            token=token,
+        commit = api.upload_folder(
+            folder_path=directory, allow_patterns=list(patterns), commit_message=message, **place
         )
+        here = [p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_file()]
+        kept = set(filter_repo_objects(here, allow_patterns=list(patterns)))
+        there = api.list_repo_files(**place) if replaced else []
+        gone = [name for name in filter_repo_objects(there, allow_patterns=list(replaced or [])) if name not in kept]
+        if gone:
+            deletions = [CommitOperationDelete(name, is_folder=False) for name in gone]
+            commit = api.create_commit(operations=deletions, commit_message="Remove what was replaced", **place)
+        return commit
     except Exception as error:  # whatever it was, what cost hours is on the disk
         upload = ["hf", "upload", repository, str(directory), "--repo-type", repo_type]
         upload += ["--revision", revision] if revision else []

@@ -127,7 +127,10 @@ class AlignTrainer(SharingTrainer):
         if not resume_from_checkpoint:
             self.calibrate()
         self._window = LogWindow()
-        output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        try:
+            output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        finally:
+            self.wait_for_checkpoint()  # also of a run that is interrupted: no upload outlives the program
         if self.anchor is not None:
             self.anchor.interpolate(self.args.interpolation)
         return output

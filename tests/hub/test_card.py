@@ -52,6 +52,14 @@ def test_eval_results_name_the_dataset_on_the_hub(tmp_path):
     assert entry["value"] == 0.5 and "n = 100, chance = 0.333, before alignment 0.4000" in entry["notes"]
 
 
+def test_what_was_not_measured_before_has_no_value_before(tmp_path):
+    text = written(tmp_path, {"triplets": "user/triplets"}, {"base": {}, "aligned": RESULTS["aligned"]})
+    (result,) = ModelCard(text).data.eval_results
+    assert result.metric_value == 0.5 and "before" not in result.metric_args and "Before and after" not in text
+    entries = (tmp_path / ".eval_results" / "odd_one_out.yaml").read_text()
+    assert eval_results_errors(".eval_results/odd_one_out.yaml", entries) == [] and "before" not in entries
+
+
 def test_local_data_have_no_hub_ids(tmp_path):
     text = written(tmp_path, {"base_model": "my-vit", "triplets": "my-triplets", "images": "hf_alignet demo"})
     data = ModelCard(text).data

@@ -441,6 +441,7 @@ def test_splits_get_the_same_columns_and_unknown_people_stay_unknown():
         (["metric", str(ROOT / "hub_cards/metrics/rsa_spearman"), "me/x"], "must be called me/rsa_spearman"),
         (["model", "{teacher}/config.json", "me/x"], "is published from a directory"),
         (["model", "{choices}", "me/x"], "is no directory with a model"),
+        (["model", "{teacher}", "me/x"], "is published by `publish.py transform`"),
         (["model", "{aligned}", "aligned"], "must be user/name"),
         (["model", "{aligned}", "me/x", "--license", "My licence"], "no identifier of a licence"),
         (["model", "{aligned}", "me/x", "--source", "us"], "--source is for datasets"),

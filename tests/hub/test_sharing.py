@@ -48,6 +48,19 @@ for run in ("first", "second"):
 make_repository("card", None)
 (directory / "README.md").write_text("---\\nlicense: 3\\n---\\n")
 told["card"] = said(lambda: share_folder(directory, "tester/card", patterns, again="me again"))
+
+make_repository("open", False)
+told["open"] = said(lambda: make_repository("open", True, revision="next"))
+assert make_repository("open", None) == "tester/open"
+assert make_repository("hidden", True) == make_repository("hidden", True, revision="refs/pr/1") == "tester/hidden"
+make_repository("shards", None)
+(directory / "README.md").write_text("# Card\\n")
+for number in (3, 2):
+    for file in directory.glob("*-of-*"):
+        file.unlink()
+    for i in range(number):
+        (directory / f"{i}-of-{number}.txt").write_text(f"{i}")
+    share_folder(directory, "tester/shards", ["README.md", "?-of-?.txt"], replaced=["?-of-?.*"])
 print(json.dumps(told))
 """
 
@@ -109,6 +122,30 @@ def test_refused_card_is_told_in_the_words_of_the_hub(shared):
     kind, message = shared[1]["card"]
     assert kind == "RunError" and "\n" not in message
     assert '"license" must be a string' in message and "Share it by `me again`" in message
+
+
+def test_private_data_do_not_go_where_everybody_sees_them(shared):
+    hub, told, _ = shared
+    kind, message = told["open"]
+    assert kind == "InputError"
+    assert message.startswith("tester/open is there already and is public: make it private in its settings first")
+    open_there, hidden = (hub.api.repository("model", f"tester/{name}") for name in ("open", "hidden"))
+    assert set(open_there.branches) == {"main"} and hidden.is_private
+
+
+def test_pull_request_is_no_branch(shared):
+    assert set(shared[0].api.repository("model", "tester/hidden").branches) == {"main"}
+
+
+def test_what_is_replaced_goes_after_what_replaces_it(shared):
+    """So that an upload that breaks off leaves no fewer files than there were."""
+    hub = shared[0]
+    old, new = [f"{i}-of-3.txt" for i in range(3)], [f"{i}-of-2.txt" for i in range(2)]
+    commits = hub.api.repository("model", "tester/shards").history("main")
+    assert [commit.title for commit in commits[:1]] == ["Remove what was replaced"]
+    assert [sorted(commit.files) for commit in commits[:3]] == [
+        sorted(["README.md", *files]) for files in (new, [*old, *new], old)
+    ]
 
 
 def test_nothing_is_shared_offline():

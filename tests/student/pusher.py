@@ -12,6 +12,7 @@ import logging
 import resource
 import sys
 import threading
+import time
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,13 @@ from huggingface_hub import HfApi
 from peft import LoraConfig
 from PIL import Image
 from tiny import save_tiny
+from transformers import TrainerCallback
 
 import hf_alignet.hub.sharing
+import hf_alignet.student.sharing
 from hf_alignet.cli import run
 from hf_alignet.encoder import VisionEncoder
-from hf_alignet.errors import RunError
+from hf_alignet.errors import InputError, RunError
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
 from hf_alignet.student.checkpoints import find_checkpoint
 from hf_alignet.student.sharing import fetch_checkpoint
@@ -133,20 +136,57 @@ def adapter() -> dict[str, Any]:
 
 
 def slow() -> dict[str, Any]:
-    """Training does not wait for an upload, nor does what is uploaded go when its checkpoint goes."""
+    """Training waits for no upload before its end, nor does what is uploaded go when its checkpoint goes."""
     is_over, replace_folder = threading.Event(), hf_alignet.hub.sharing.replace_folder
+
+    class Release(TrainerCallback):
+        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step == 4:
+                is_over.set()
 
     def waiting(*args: Any) -> None:
         assert is_over.wait(60)
         replace_folder(*args)
 
     hf_alignet.hub.sharing.replace_folder = waiting
-    trainer = trainer_of("slow", "tester/slow", save_total_limit=1, hub_always_push=False)
-    trainer.train()
-    is_over.set()
-    trainer.wait_for_checkpoint()
+    uploaded = {}
+    for name, has_queue in (("slow", False), ("queue", True)):
+        is_over.clear()
+        trainer = trainer_of(name, f"tester/{name}", save_total_limit=1, hub_always_push=has_queue)
+        trainer.add_callback(Release())
+        trainer.train()
+        uploaded[name] = [commit.title for commit in HfApi().list_repo_commits(f"tester/{name}")]
     hf_alignet.hub.sharing.replace_folder = replace_folder
-    return {"checkpoints": sorted(path.name for path in (ROOT / "slow").glob("*check*"))}
+    return {"uploaded": uploaded, "left": sorted(path.name for path in ROOT.glob("[sq][lu]*/*check*"))}
+
+
+def interrupted() -> dict[str, Any]:
+    """An error ends training while its first checkpoint is on the way; the second has a state that nobody can read."""
+
+    class Trouble(TrainerCallback):
+        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step == 3:
+                raise KeyboardInterrupt
+
+    def copied(checkpoint: Path, best: Path, copy: Path) -> None:
+        copy_to_share(checkpoint, best, copy)
+        if checkpoint.name == "checkpoint-2":
+            json.loads("{")
+
+    def late(*args: Any) -> None:
+        time.sleep(0.5)
+        replace_folder(*args)
+
+    replace_folder, copy_to_share = hf_alignet.hub.sharing.replace_folder, hf_alignet.student.sharing._copy_to_share
+    hf_alignet.hub.sharing.replace_folder, hf_alignet.student.sharing._copy_to_share = late, copied
+    trainer = trainer_of("interrupted", "tester/interrupted")
+    trainer.add_callback(Trouble())
+    try:
+        trainer.train()
+    except KeyboardInterrupt:
+        uploaded = [commit.title for commit in HfApi().list_repo_commits("tester/interrupted")]
+    hf_alignet.hub.sharing.replace_folder, hf_alignet.student.sharing._copy_to_share = replace_folder, copy_to_share
+    return {"uploaded": uploaded, "left": sorted(path.name for path in (ROOT / "interrupted").iterdir())}
 
 
 def full() -> dict[str, Any]:
@@ -164,6 +204,17 @@ def full() -> dict[str, Any]:
             told.append(str(error))
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     trainer.push_to_hub()
+    trainer.push_to_hub(revision="v2")
+    (ROOT / "named" / "README.md").mkdir(parents=True)
+    trainer = trainer_of("named", "", push_to_hub=False, hub_strategy="end", hub_model_id=None)
+    try:
+        trainer.push_to_hub()
+    except RunError as error:
+        told.append(str(error))
+    try:
+        trainer_of("hidden", "tester/full", hub_private_repo=True)
+    except InputError as error:
+        told.append(str(error))
     return {"told": told}
 
 
@@ -199,7 +250,7 @@ def recipe() -> dict[str, Any]:
 def main() -> None:
     logging.basicConfig(stream=sys.stdout, level=logging.WARNING, format="%(message)s")
     save_tiny("dinov2", BASE)
-    stages = (recipe, best, adapter, slow, full)
+    stages = (recipe, best, adapter, slow, interrupted, full)
     sys.stdout.write(json.dumps({stage.__name__: stage() for stage in stages}) + "\n")
 
 

@@ -63,7 +63,7 @@ def seen(output):
 def test_nothing_private_is_uploaded(hub, seen, directory):
     """Beside what the Hub double refuses: paths, a name, the token, pickles that resuming does not need."""
     uploaded = list(hub.uploaded_bytes())
-    assert {repository for repository, _, _ in uploaded} == {f"tester/{name}" for name in seen}
+    assert {repository for repository, _, _ in uploaded} == {f"tester/{name}" for name in [*seen, "queue"]}
     for word in (TOKEN, NAME, str(directory), "training_args"):
         assert not [path for _, path, content in uploaded if word in path or word.encode() in content]
 
@@ -97,13 +97,22 @@ def test_adapter_is_resumed_and_its_base_named_not_shown(hub, seen, output):
 def test_checkpoint_that_cannot_be_shared_is_a_warning(hub, output):
     (message,) = [line for line in output if line.startswith("checkpoint-1 is on the disk, but not shared")]
     assert "training goes on: the Hub is in trouble: try again in some minutes (500" in message
-    assert hub.commit_titles("model", "tester/adapter")[2:5] == [f"checkpoint-{step}" for step in (4, 3, 2)]
+    assert hub.commit_titles("model", "tester/adapter")[3:6] == [f"checkpoint-{step}" for step in (4, 3, 2)]
 
 
-def test_training_waits_for_no_upload_and_deletes_nothing_of_it(hub, seen):
-    assert seen["slow"]["checkpoints"] == ["checkpoint-4"]
-    assert hub.commit_titles("model", "tester/slow") == ["checkpoint-1", "initial commit"]
+def test_training_waits_for_no_upload_before_its_end_and_deletes_nothing_of_it(hub, seen):
+    uploaded = seen["slow"]["uploaded"]
+    assert uploaded["slow"] == ["checkpoint-1", "initial commit"]
+    assert uploaded["queue"] == [*(f"checkpoint-{step}" for step in (4, 3, 2, 1)), "initial commit"]
+    assert seen["slow"]["left"] == ["checkpoint-4", "checkpoint-4"]
     assert "last-checkpoint/optimizer.pt" in hub.ls("model", "tester/slow")
+
+
+def test_interrupted_training_ends_what_it_is_sharing_and_whatever_fails_is_a_warning(seen, output, directory):
+    assert seen["interrupted"]["uploaded"] == ["checkpoint-3", "checkpoint-1", "initial commit"]
+    assert seen["interrupted"]["left"] == [f"checkpoint-{step}" for step in (1, 2, 3)]
+    (told,) = [line for line in output if line.startswith(f"{directory}/interrupted/checkpoint-2 is not shared")]
+    assert "training goes on: Expecting property name" in told
 
 
 def test_copy_that_cannot_be_written_is_a_warning(output, directory):
@@ -112,14 +121,17 @@ def test_copy_that_cannot_be_written_is_a_warning(output, directory):
 
 
 def test_failed_push_says_how_to_push_and_a_second_one_continues(hub, seen, directory):
-    unwritten, dropped, limited = seen["full"]["told"]
+    unwritten, dropped, limited, unnamed, public = seen["full"]["told"]
     again = f"by `python recipes/publish.py model {directory}/full tester/full --revision next`"
-    assert f"cannot write to {directory}/full: " in unwritten and f"Make room, and share it {again}" in unwritten
+    assert f"cannot write to {directory}/full: " in unwritten and f"; make room, and share it {again}" in unwritten
     assert "the connection to the Hub is broken" in dropped and "more than it allows" in limited
     for message in (dropped, limited):
         assert message.startswith(f"{directory}/full is complete, but not shared as tester/full: ")
         assert f"Share it {again}" in message
-    assert set(hub.ls("model", "tester/full", "next")) == MODEL
+    assert set(hub.ls("model", "tester/full", "next")) == set(hub.ls("model", "tester/full", "v2")) == MODEL
+    assert "Is a directory" in unnamed
+    assert f"; share it by `python recipes/publish.py model {directory}/named tester/named`" in unnamed
+    assert "tester/full is there already and is public" in public
 
 
 def test_recipe_ends_with_one_line_when_all_is_saved(seen, directory):
@@ -140,7 +152,11 @@ def test_recipe_goes_on_from_the_hub(seen, directory):
 
 def test_recipe_says_what_is_not_on_the_hub(seen):
     status, message = seen["recipe"]["missing"]
-    assert status == 2 and "cannot get a checkpoint from 'tester/nothing': there is no such user" in message
+    assert (
+        status == 2
+        and "cannot get a checkpoint from 'tester/nothing' on the Hub, and there is no such directory here: there"
+        in message
+    )
     status, message = seen["recipe"]["empty"]
     assert status == 2 and "has no last-checkpoint: a run shares one with" in message
 
@@ -153,7 +169,9 @@ def test_checkpoints_are_shared_where_there_are_any(tmp_path):
             AlignTrainingArguments(output_dir=str(tmp_path), hub_strategy="checkpoint", **settings)
 
 
-def test_nothing_comes_from_the_hub_offline(tmp_path):
+def test_nothing_comes_from_the_hub_offline(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert fetch_checkpoint("out", "~/checkpoint-50") == f"{tmp_path}/checkpoint-50"
     assert fetch_checkpoint(str(tmp_path), "last") == "last"
     assert fetch_checkpoint(str(tmp_path), str(tmp_path)) == str(tmp_path)
     with pytest.raises(InputError, match="cannot get a checkpoint from 'user/name'.*HF_HUB_OFFLINE is set"):
