@@ -17,7 +17,7 @@ from hf_alignet.hub.card import write_model_card
 from hf_alignet.hub.contents import open_contents
 from hf_alignet.hub.dataset_card import write_dataset_card
 from hf_alignet.hub.license import FIELDS, stated_license
-from hf_alignet.hub.measured import CARD, check_model_directory
+from hf_alignet.hub.measured import CARD, check_model_directory, show_evaluation
 from hf_alignet.hub.shards import write_checksums, write_shards
 from hf_alignet.hub.sharing import MODEL_FILES
 from hf_alignet.hub.staging import take_files
@@ -186,6 +186,7 @@ def _render_model_card(path: Path, folder: Path, repo_id: str) -> None:
     added = [result for result in before.get("eval_results") or [] if result.metric_name not in known]
     if added:
         card.data["eval_results"] = [*(card.data.get("eval_results") or []), *added]
+        show_evaluation(card)
         card.save(folder / CARD)
     take_files(path, _files(path, [".eval_results/*"]), folder)  # with those that were added
 

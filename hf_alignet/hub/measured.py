@@ -1,5 +1,6 @@
 """Numbers that were measured later, into the card of a model that is there: what else it says stays as it is."""
 
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from huggingface_hub import (
 from huggingface_hub.errors import HfHubHTTPError
 
 from hf_alignet.errors import InputError
+from hf_alignet.evaluation.report import results_table
 from hf_alignet.hub.card import EVAL_RESULTS_FILE
 from hf_alignet.hub.sharing import share_folder
 from hf_alignet.metric import Metric
@@ -24,6 +26,9 @@ from hf_alignet.sources import hub_id, public_name, split_revision
 
 CARD = "README.md"
 CARD_FILES = (CARD, ".eval_results/*")
+BEGIN, END = "<!-- evaluation -->", "<!-- /evaluation -->"
+SHOWN = re.compile(f"\n{BEGIN}.*?{END}\n", re.S)
+NEXT_SECTION = "\n## How it was made\n"
 TYPES = {"odd_one_out_accuracy": "accuracy", "rsa_spearman": "spearmanr", "response_time_spearman": "spearmanr"}
 
 
@@ -62,7 +67,7 @@ def check_model_directory(directory: str | Path) -> None:
 
 
 def update_card(directory: str | Path, metrics: Mapping[str, Metric], judgments: Mapping[str, str]) -> None:
-    """Adds metrics to the model index of `README.md`, and, of judgments on the Hub, to `.eval_results`.
+    """Adds metrics to `README.md`, in a table and the model index, and, of judgments on the Hub, to `.eval_results`.
 
     A metric of the same name gets its new value; everything else is kept. A directory without a card gets one.
 
@@ -86,6 +91,7 @@ def update_card(directory: str | Path, metrics: Mapping[str, Metric], judgments:
     kept = [result for result in data.eval_results or [] if result.metric_name not in new]
     data.eval_results = [*kept, *new.values()]
     data.model_name = data.get("model_name") or public_name(str(path))
+    show_evaluation(card)
     card.save(path / CARD)
 
     entries = [entry for name, metric in metrics.items() for entry in _entries(name, metric, judgments)]
@@ -100,6 +106,27 @@ def update_card(directory: str | Path, metrics: Mapping[str, Metric], judgments:
         file.parent.mkdir(exist_ok=True)
         content = [*kept_entries, *eval_result_entries_to_yaml(entries)]
         file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+
+
+def show_evaluation(card: ModelCard) -> None:
+    """Shows what the model index has beside the metrics of the training in a table of the card, in place of an older.
+
+    Args:
+        card: of a model, which is changed.
+    """
+    results = cast(ModelCardData, card.data).eval_results or []
+    measured = {
+        str(result.metric_name): cast(Metric, {"value": result.metric_value, **result.metric_args})
+        for result in results
+        if result.metric_args and set(result.metric_args) == {"n", "chance", "ci95"}  # those of training have a before
+    }
+    text = SHOWN.sub("", card.text).rstrip("\n") + "\n"
+    if measured:
+        table = results_table({"value": measured})
+        section = f"{BEGIN}\n## Evaluation\n\nWith 95 % intervals, by `recipes/evaluate.py`.\n\n{table}\n{END}\n"
+        before = text.find(NEXT_SECTION)
+        text = f"{text}\n{section}" if before < 0 else f"{text[:before]}\n{section}{text[before:]}"
+    card.text = text
 
 
 def share_card(directory: Path, model: str) -> None:
@@ -145,7 +172,7 @@ def _eval_result(name: str, metric: Metric, judgments: Mapping[str, str]) -> Eva
         task_name="odd-one-out" if variant else "representational similarity",
         dataset_type=_published(source) or dataset,
         dataset_name=dataset,
-        dataset_config="/".join(variant) or None,
+        dataset_split="/".join(variant) or None,
         dataset_revision=revision if _published(source) else None,
         metric_type=TYPES.get(measure, measure),
         metric_name=name,

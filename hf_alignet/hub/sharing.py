@@ -1,5 +1,6 @@
 """Folders to the Hub: what cannot be uploaded is said before a run, and after one nothing is lost."""
 
+import logging
 import shlex
 from collections.abc import Sequence
 from json import JSONDecodeError
@@ -21,6 +22,8 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import filter_repo_objects
 
 from hf_alignet.errors import InputError, RunError
+
+logger = logging.getLogger(__name__)
 
 # An adapter and a whole model cannot be in one place: AutoModel would put the one on the other.
 WEIGHT_FILES = [
@@ -132,7 +135,6 @@ def share_folder(
         if gone:
             deletions = [CommitOperationDelete(name, is_folder=False) for name in gone]
             commit = api.create_commit(operations=deletions, commit_message="Remove what was replaced", **place)
-        return commit
     except Exception as error:  # whatever it was, what cost hours is on the disk
         upload = ["hf", "upload", repository, str(directory), "--repo-type", repo_type]
         upload += ["--revision", revision] if revision else []
@@ -140,6 +142,8 @@ def share_folder(
             f"{directory} is complete, but not shared as {repository}: {reason(error)}. Share it by "
             f"`{again or shlex.join([*upload, '--include', *patterns])}`; what has been uploaded is not uploaded again"
         ) from error
+    logger.info("%s is shared at %s", directory, commit.repo_url)
+    return commit
 
 
 def replace_folder(
