@@ -109,7 +109,10 @@ def main() -> None:
     directory = Path(arguments.output_dir)
     unfinished = directory / "unfinished"
     if (directory / "results.json").exists():
-        raise InputError(f"{directory} holds a finished teacher: remove it, or give another --output_dir")
+        raise InputError(
+            f"{directory} holds a finished teacher: remove it, give another --output_dir, or share it by `python "
+            f"recipes/publish.py transform {directory} user/name`"
+        )
     try:
         unfinished.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -160,7 +160,9 @@ def main() -> None:
         "images_fingerprint": images._fingerprint,
     }
     provenance = {
-        "command": command("recipes/make_triplets.py", SETTINGS, launcher="accelerate launch"),
+        "command": command(
+            "recipes/make_triplets.py", SETTINGS, launcher="accelerate launch" if state.num_processes > 1 else "python"
+        ),
         "versions": versions(),
     }
     finish(directory, sampling, made[0], source | made[1] | provenance)

@@ -29,6 +29,7 @@ from hf_alignet.hub.inspection import check_shareable
 from hf_alignet.hub.replacing import check_nothing_lost, replaced_files
 from hf_alignet.hub.staging import staged
 
+USAGE = "%(prog)s {dataset,transform,metric,model} PATH user/name [flags]; --help tells them all"
 FIRST_WORDS = ("kind", "path", "repo_id")
 
 
@@ -52,7 +53,7 @@ def show(folder: Path) -> None:
 
 
 def main() -> None:
-    (arguments,) = parse([PublishArguments], description=__doc__, argv=named_words(sys.argv[1:]))
+    (arguments,) = parse([PublishArguments], __doc__, named_words(sys.argv[1:]), usage=USAGE)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     folder = Path(arguments.output_dir) / f"{arguments.repo_type}s--{arguments.repo_id.replace('/', '--')}"
     with staged(folder, arguments.sources) as unfinished:
