@@ -217,18 +217,20 @@ def test_fewer_features_than_objects(flags, choices, tmp_path, monkeypatch):
 def test_a_failed_push_loses_nothing(flags, tmp_path, monkeypatch):
     push = ("--push_to_hub", "true", "--hub_model_id", "user/teacher", "--method", "hard", "--regularization", 0.05)
 
-    def fail(**_):
+    def fail(*_, **__):
         raise OSError("no route to host")
 
     with pytest.raises(RunError, match="not shared as user/teacher: no route to host. Share it by `hf upload user/te"):
-        monkeypatch.setattr(sharing, "create_repo", lambda *_, **__: RepoUrl("https://huggingface.co/user/teacher"))
-        monkeypatch.setattr(sharing, "upload_folder", fail)
+        monkeypatch.setattr(
+            sharing.HfApi, "create_repo", lambda *_, **__: RepoUrl("https://huggingface.co/user/teacher")
+        )
+        monkeypatch.setattr(sharing.HfApi, "upload_folder", fail)
         fit(monkeypatch, *flags, *push)
     assert AffineTransform.from_pretrained(tmp_path / "out").dim == 6
 
 
 def test_where_it_cannot_be_shared_nothing_is_fitted(flags, tmp_path, monkeypatch):
-    monkeypatch.setattr(sharing, "create_repo", _refuse)
+    monkeypatch.setattr(sharing.HfApi, "create_repo", _refuse)
     with pytest.raises(InputError, match="cannot share under 'user/teacher': 401"):
         fit(monkeypatch, *flags, "--push_to_hub", "true", "--hub_model_id", "user/teacher")
     (tmp_path / "file").touch()

@@ -515,10 +515,10 @@ def test_on_two_processes_and_to_the_hub(flags, photos, tmp_path):
 
 
 def test_what_could_not_be_shared_is_complete(cheap, tmp_path, monkeypatch):
-    def refuse(**_):
+    def refuse(*_, **__):
         raise OSError("no route to host")
 
-    monkeypatch.setattr(sharing, "upload_folder", refuse)
+    monkeypatch.setattr(sharing.HfApi, "upload_folder", refuse)
     push = ("--push_to_hub", "true", "--hub_dataset_id", "user/triplets")
     with pytest.raises(
         RunError, match="not shared as user/triplets: no route to host.*hf upload user/triplets .*out --repo-ty"
@@ -531,7 +531,7 @@ def test_repository_is_made_before_anything_long_begins(cheap, tmp_path, monkeyp
     def refuse(*_, **__):
         raise OSError("offline")
 
-    monkeypatch.setattr(sharing, "create_repo", refuse)
+    monkeypatch.setattr(sharing.HfApi, "create_repo", refuse)
     push = ("--push_to_hub", "true", "--hub_dataset_id", "user/triplets")
     with pytest.raises(InputError, match="cannot share under 'user/triplets': offline"):
         make(monkeypatch, *cheap, *push, open_teacher=lambda _: pytest.fail("opens the teacher"))

@@ -251,8 +251,15 @@ def test_split_that_cannot_be_made_is_named_before_the_other_is(settings, messag
 def test_settings_are_kept_and_others_refused(tmp_path):
     file = tmp_path / "out" / "unfinished" / "settings.json"
     settings = vars(LabelingArguments(images="a", teacher="b")) | vars(SamplingArguments(min_margin=0.1))
+    keep_settings(file, settings | {"seed": 7})
+    keep_settings(file, settings)  # nothing was made with the others
+    (file.parent / "embeddings").mkdir()
     keep_settings(file, settings)
-    keep_settings(file, settings)
+    keep_settings(file, settings | {"num_triplets": 7})  # to which no embedding owes anything
+    (file.parent / "triplets").mkdir()
+    with pytest.raises(InputError, match=r"settings \(num_triplets\)"):
+        keep_settings(file, settings)
+    settings["num_triplets"] = 7
     with pytest.raises(InputError, match=r"out has an unfinished run with other settings \(min_margin, seed\)"):
         keep_settings(file, settings | {"seed": 7, "min_margin": None})
     with pytest.raises(InputError, match=r"\(new\)"):
