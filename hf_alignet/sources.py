@@ -69,7 +69,7 @@ def has_config(path_or_id: str, config: str) -> bool:
     try:
         return config in get_dataset_config_names(name, revision=revision)
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot open the dataset {path_or_id!r}: {error}") from error
+        raise InputError(f"cannot open the dataset {path_or_id!r}: {in_one_line(error)}") from error
 
 
 def _shards(folder: Path) -> dict[str, list[str]]:

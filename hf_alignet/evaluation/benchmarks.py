@@ -38,6 +38,7 @@ from hf_alignet.judgments import (
 )
 from hf_alignet.judgments.dataset import COUNTS, RT, without_catch_trials
 from hf_alignet.judgments.rows import ODD, TRIPLET, column, select_rows
+from hf_alignet.judgments.stimuli import AMBIGUOUS, UNKNOWN, rows_by_name
 from hf_alignet.metric import Metric
 from hf_alignet.similarity import (
     PAIRS,
@@ -301,16 +302,15 @@ class Rsa:
                     "both sides every stimulus needs one, in the order of the matrix"
                 )
             return np.arange(number)
-        known = {Path(name).stem: row for row, name in enumerate(names)} | {
-            name: row for row, name in enumerate(names)
-        }
-        missing = [name for name in self.human.names if name not in known and Path(name).stem not in known]
-        if missing:
-            raise InputError(
-                f"{len(missing)} stimuli of {file} are not among the {len(names)} images of {self.stimuli.name}: "
-                f"{', '.join(missing[:5])}"
-            )
-        return np.array([known[name] if name in known else known[Path(name).stem] for name in self.human.names])
+        rows = rows_by_name(self.human.names, names)
+        for kind, what in ((UNKNOWN, "are not among"), (AMBIGUOUS, "cannot be told by their names among")):
+            bad = np.flatnonzero(rows == kind)
+            if len(bad):
+                raise InputError(
+                    f"{len(bad)} stimuli of {file} {what} the {len(names)} images of {self.stimuli.name}: "
+                    f"{', '.join(self.human.names[row] for row in bad[:5])}"
+                )
+        return rows
 
     def measure(self, embeddings: np.ndarray) -> Measured:
         found = rsa_score(np.asarray(embeddings)[self.rows], self.human, seed=self.seed)

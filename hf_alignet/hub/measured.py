@@ -15,12 +15,11 @@ from huggingface_hub import (
     eval_result_entries_to_yaml,
     snapshot_download,
 )
-from huggingface_hub.errors import HfHubHTTPError
 
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.report import results_table
 from hf_alignet.hub.card import EVAL_RESULTS_FILE
-from hf_alignet.hub.sharing import share_folder
+from hf_alignet.hub.sharing import HUB_ERRORS, reason, share_folder
 from hf_alignet.metric import Metric
 from hf_alignet.sources import hub_id, public_name, split_revision
 
@@ -45,8 +44,8 @@ def fetch_card(model: str, directory: Path) -> Path:
         try:
             patterns = [*CARD_FILES, "config.json", "adapter_config.json"]
             path = Path(snapshot_download(name, revision=revision, allow_patterns=patterns, local_dir=directory))
-        except (HfHubHTTPError, OSError, ValueError) as error:
-            raise InputError(f"{model!r} is no directory with a model, nor one on the Hub: {error}") from error
+        except (*HUB_ERRORS, OSError) as error:
+            raise InputError(f"{model!r} is no directory with a model, nor one on the Hub: {reason(error)}") from error
     check_model_directory(path)
     return path
 

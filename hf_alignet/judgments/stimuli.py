@@ -31,7 +31,7 @@ def renumber(splits: DatasetDict, path_or_id: str, names: Sequence[str]) -> Data
     if not has_config(path_or_id, CONFIG):
         return splits
     stimuli = load_splits(path_or_id, CONFIG)["train"][NAME][:]
-    rows = np.arange(len(stimuli)) if stimuli == list(names) else _rows(stimuli, names)
+    rows = np.arange(len(stimuli)) if stimuli == list(names) else rows_by_name(stimuli, names)
     renumbered = {}
     for split, judgments in splits.items():
         triplets = column(judgments, TRIPLET)
@@ -52,8 +52,12 @@ def renumber(splits: DatasetDict, path_or_id: str, names: Sequence[str]) -> Data
     return DatasetDict(renumbered)
 
 
-def _rows(stimuli: Sequence[str], names: Sequence[str]) -> np.ndarray:
-    """The row among `names` of each stimulus: by its whole name, or else by that without folders and suffix."""
+def rows_by_name(stimuli: Sequence[str], names: Sequence[str]) -> np.ndarray:
+    """The row among `names` of each stimulus: by its whole name, or else by that without folders and suffix.
+
+    Returns:
+        (n,) int64, `UNKNOWN` where no name is the stimulus's, `AMBIGUOUS` where several could be.
+    """
     rows = np.full(len(stimuli), UNKNOWN)
     for wanted, given in ((stimuli, names), (_stems(stimuli), _stems(names))):
         row_of = {name: row for row, name in enumerate(given)}

@@ -206,6 +206,17 @@ def test_rows_of_a_matrix_are_found_by_name(study, flags, features, monkeypatch)
     assert results(study / "out")["my_features"]["some/rsa_spearman"]["value"] == score["value"]
 
 
+def test_a_name_that_could_be_several_pictures(study, flags, monkeypatch):
+    names = [f"a/{i}.png" for i in range(NUMBER - 1)] + ["b/0.png"]
+    (study / "names.txt").write_text("\n".join(names))
+    table = pd.read_csv(study / "RDM48.csv", index_col=0).iloc[:5, :5]
+    table.index = table.columns = [f"{i}.jpg" for i in range(5)]
+    table.to_csv(study / "some.csv")
+    given = ("--features", study / "my_features.npy", "--object_names", study / "names.txt")
+    with pytest.raises(InputError, match=r"1 stimuli of some.csv cannot be told by their names among .*: 0.jpg"):
+        evaluate(monkeypatch, *flags, "--benchmarks", f"rsa:{study / 'some.csv'}", *given)
+
+
 def test_names_that_stand_in_a_file(study, flags, features, monkeypatch):
     """A matrix in another order, and THINGS files in file-name order, fit features by the names of their rows."""
     unique_ids = ["bat1", "bat_box"] + [f"x{i}" for i in range(NUMBER - 2)]
