@@ -18,12 +18,12 @@ import numpy as np
 from measuring import Cost, cost, least, random_triplets, run_parts
 from scipy.stats import spearmanr
 
+from hf_alignet.analysis import linear_cka
 from hf_alignet.evaluation import (
     Rsm,
     are_correct,
     compare_rsms,
     correlate_rsms,
-    linear_cka,
     object_bootstrap,
     odd_one_out_accuracy,
     odd_one_out_choices,

@@ -32,7 +32,7 @@ from measuring import Cost, cost, least, run_parts
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.metrics import pairwise_distances_argmin_min
 
-from hf_alignet.hub import write_triplets_card
+from hf_alignet.hub.cards.triplets_card import write_triplets_card
 from hf_alignet.triplets import TripletSampler, fit_clusters, label_triplets, load_triplets
 from hf_alignet.triplets.shards import TripletSource, write_shards
 

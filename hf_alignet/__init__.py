@@ -1,3 +1,59 @@
-"""Vision encoders with human-like similarity: from odd-one-out choices to an aligned model on the Hub."""
+"""Vision encoders with human-like similarity: from odd-one-out choices to an aligned model on the Hub.
 
-__version__ = "0.1.0"
+The names below are the public API. Each is imported when it is first used, so that importing the package is fast.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hf_alignet.encoder import AffineTransform, VisionEncoder
+    from hf_alignet.images import load_images
+    from hf_alignet.judgments import load_judgments, load_similarity_matrix
+    from hf_alignet.student import AlignTrainer, AlignTrainingArguments
+    from hf_alignet.teacher import AffineTeacher, Vice, fit_teacher
+    from hf_alignet.triplets import label_triplets, load_triplets
+
+__version__ = "0.2.0"
+
+_ROOMS = {
+    "AffineTeacher": "teacher",
+    "AffineTransform": "encoder",
+    "AlignTrainer": "student",
+    "AlignTrainingArguments": "student",
+    "Vice": "teacher",
+    "VisionEncoder": "encoder",
+    "fit_teacher": "teacher",
+    "label_triplets": "triplets",
+    "load_images": "images",
+    "load_judgments": "judgments",
+    "load_similarity_matrix": "judgments",
+    "load_triplets": "triplets",
+}
+
+__all__ = [
+    "AffineTeacher",
+    "AffineTransform",
+    "AlignTrainer",
+    "AlignTrainingArguments",
+    "Vice",
+    "VisionEncoder",
+    "fit_teacher",
+    "label_triplets",
+    "load_images",
+    "load_judgments",
+    "load_similarity_matrix",
+    "load_triplets",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

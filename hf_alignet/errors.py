@@ -1,9 +1,17 @@
-"""Errors that a recipe prints as one line, without a traceback: every message says what is wrong, and what to do."""
+"""Errors that the command line prints as one line: every message says what is wrong, which value, and what to do.
+
+A message names a parameter in backquotes, `anchor_weight`, or with the value to give it, `merge_lora=True`. The
+command line shows it as the flag that sets the parameter.
+"""
+
+import errno
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used as it is; recipes exit with status 2."""
+    """Something that the user gave cannot be used as it is. Commands exit with status 2."""
 
 
 class RunError(RuntimeError):
-    """A run that was right to start cannot go on (a full disk, a loss that is not finite); recipes exit with 1."""
+    """A run cannot go on: the disk is full, or the loss is not finite. Commands exit with status 1."""

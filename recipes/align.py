@@ -23,19 +23,26 @@ from datasets import Dataset, DatasetDict
 from transformers import set_seed
 
 from hf_alignet.analysis import before_after_figure
-from hf_alignet.cli import command, parse, run
+from hf_alignet.cli.command import command, parse, run
 from hf_alignet.demo import ENCODER_DIRECTORY, demo_images, demo_triplets
+from hf_alignet.encoder.export import check_sharing
 from hf_alignet.errors import InputError
-from hf_alignet.evaluation import comparison_table, evaluate_splits
-from hf_alignet.hub import public_name, stated_license
-from hf_alignet.images import load_images
-from hf_alignet.provenance import dataset_commit, model_commit
-from hf_alignet.sources import split_revision
+from hf_alignet.evaluation import evaluate_splits
+from hf_alignet.hub.transport.license import stated_license
+from hf_alignet.hub.transport.provenance import dataset_commit, model_commit
+from hf_alignet.images.opening import load_images
+from hf_alignet.metric import comparison_table
+from hf_alignet.sources import public_name, split_revision
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments, StudentArguments, load_student
+from hf_alignet.student.checkpoint_sharing import fetch_checkpoint, make_model_repository
 from hf_alignet.student.checkpoints import find_checkpoint
-from hf_alignet.student.data import DataArguments, describe_teacher, open_images, training_data, without_images
-from hf_alignet.student.model import check_sharing
-from hf_alignet.student.sharing import fetch_checkpoint, make_model_repository
+from hf_alignet.student.training_data import (
+    DataArguments,
+    describe_teacher,
+    open_images,
+    training_data,
+    without_images,
+)
 from hf_alignet.triplets import load_triplets
 
 SETTINGS = [DataArguments, StudentArguments, AlignTrainingArguments]

@@ -28,15 +28,16 @@ import pandas as pd
 import torch
 from accelerate import PartialState
 
-from hf_alignet.analysis import benchmark_figure
-from hf_alignet.cli import parse, run
+from hf_alignet.analysis import benchmark_figure, model_similarities
+from hf_alignet.cli.arguments.evaluation import EvaluationArguments
+from hf_alignet.cli.command import parse, run
 from hf_alignet.errors import InputError
-from hf_alignet.evaluation import Metric, agreement_table, model_similarities, results_table
-from hf_alignet.evaluation.arguments import EvaluationArguments
+from hf_alignet.evaluation import agreement_table
 from hf_alignet.evaluation.benchmarks import Benchmark, benchmark_choices, open_benchmarks
 from hf_alignet.evaluation.stimulus_sets import embed_sets, model_names, open_model, open_stimulus_sets
-from hf_alignet.files import write_json
-from hf_alignet.hub import fetch_card, share_card, update_card
+from hf_alignet.hub.cards.measured_card import fetch_card, share_card, update_card
+from hf_alignet.metric import Metric, results_table
+from hf_alignet.storage import write_json
 
 PEOPLE = "people"
 

@@ -24,17 +24,18 @@ import pandas as pd
 from datasets import Dataset, DatasetDict
 
 from hf_alignet.analysis import calibration_figure
-from hf_alignet.cli import command, parse, run
+from hf_alignet.cli.arguments.teacher import StimulusArguments, TeacherArguments
+from hf_alignet.cli.command import command, parse, run
 from hf_alignet.errors import InputError
-from hf_alignet.evaluation import Metric, Predictions, base_temperature, comparison_table, predictors
-from hf_alignet.evaluation.teachers import draw_folds, predict_new_objects
-from hf_alignet.files import write_json
-from hf_alignet.hub import make_repository, public_name, share_folder
+from hf_alignet.evaluation import Predictions, base_temperature, predictors
+from hf_alignet.evaluation.human.teacher_predictions import draw_folds, predict_new_objects
+from hf_alignet.hub.transport.provenance import model_commit, versions
+from hf_alignet.hub.transport.repository import make_repository, share_folder
 from hf_alignet.judgments import load_judgments, shared_triplets, split_by_triplet
-from hf_alignet.provenance import model_commit, versions
-from hf_alignet.sources import split_revision
+from hf_alignet.metric import Metric, comparison_table
+from hf_alignet.sources import public_name, split_revision
+from hf_alignet.storage import write_json
 from hf_alignet.teacher import FittedTeacher, fit_teacher, pair_counts
-from hf_alignet.teacher.arguments import StimulusArguments, TeacherArguments
 from hf_alignet.teacher.stimuli import Stimuli, load_local_features
 
 SETTINGS = [StimulusArguments, TeacherArguments]

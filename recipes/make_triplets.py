@@ -27,18 +27,19 @@ from accelerate import PartialState
 from datasets import Dataset
 
 from hf_alignet.analysis import elbow_figure
-from hf_alignet.cli import command, parse, run
-from hf_alignet.encoder import VisionEncoder
+from hf_alignet.cli.arguments.triplets import LabelingArguments, SamplingArguments
+from hf_alignet.cli.command import command, parse, run
+from hf_alignet.encoder import AffineTransform
+from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError
-from hf_alignet.files import write_json
-from hf_alignet.hub import make_repository, public_name, share_folder, write_triplets_card
-from hf_alignet.images import load_images, write_images
-from hf_alignet.provenance import dataset_commit, model_commit, versions
-from hf_alignet.reader import ImageReader
-from hf_alignet.sources import load_matrix
-from hf_alignet.teacher import AffineTransform, Teacher
-from hf_alignet.triplets.arguments import LabelingArguments, SamplingArguments
-from hf_alignet.triplets.dataset import INFO_FILE
+from hf_alignet.hub.cards.triplets_card import write_triplets_card
+from hf_alignet.hub.transport.provenance import dataset_commit, model_commit, versions
+from hf_alignet.hub.transport.repository import make_repository, share_folder
+from hf_alignet.images.opening import load_images, write_images
+from hf_alignet.images.reader import ImageReader
+from hf_alignet.sources import load_matrix, public_name
+from hf_alignet.storage import write_json
+from hf_alignet.teacher import Teacher
 from hf_alignet.triplets.making import (
     Plan,
     keep_settings,
@@ -47,6 +48,7 @@ from hf_alignet.triplets.making import (
     make_splits,
     write_clusters,
 )
+from hf_alignet.triplets.triplet_dataset import INFO_FILE
 
 SETTINGS = [LabelingArguments, SamplingArguments]
 PARTS = ["clusters", "images", "elbow.csv", "elbow.png", "triplets"]

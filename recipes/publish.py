@@ -20,14 +20,14 @@ import sys
 from itertools import takewhile
 from pathlib import Path
 
-from hf_alignet.cli import parse, run
+from hf_alignet.cli.arguments.publishing import PublishArguments
+from hf_alignet.cli.command import parse, run
 from hf_alignet.errors import InputError, RunError
-from hf_alignet.hub import make_repository, share_folder
-from hf_alignet.hub.arguments import PublishArguments
-from hf_alignet.hub.folders import write_copy
-from hf_alignet.hub.inspection import check_shareable
-from hf_alignet.hub.replacing import check_nothing_lost, replaced_files
-from hf_alignet.hub.staging import staged
+from hf_alignet.hub.publish.copies import write_copy
+from hf_alignet.hub.publish.replacing import check_nothing_lost, replaced_files
+from hf_alignet.hub.publish.staging import staged
+from hf_alignet.hub.transport.inspection import check_shareable
+from hf_alignet.hub.transport.repository import make_repository, share_folder
 
 USAGE = "%(prog)s {dataset,transform,metric,model} PATH user/name [flags]; --help tells them all"
 FIRST_WORDS = ("kind", "path", "repo_id")

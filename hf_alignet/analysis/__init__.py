@@ -1,4 +1,4 @@
-"""Pictures of what alignment did."""
+"""Figures of what alignment did, and how alike models are."""
 
 from hf_alignet.analysis.figures import (
     before_after_figure,
@@ -8,6 +8,7 @@ from hf_alignet.analysis.figures import (
     elbow_figure,
     trade_off_figure,
 )
+from hf_alignet.analysis.model_similarity import linear_cka, model_similarities, model_similarities_before_and_after
 
 __all__ = [
     "before_after_figure",
@@ -15,5 +16,8 @@ __all__ = [
     "calibration_figure",
     "curves_figure",
     "elbow_figure",
+    "linear_cka",
+    "model_similarities",
+    "model_similarities_before_and_after",
     "trade_off_figure",
 ]

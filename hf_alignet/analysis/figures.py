@@ -15,7 +15,8 @@ from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage  # noqa: E402
 from sklearn.decomposition import PCA  # noqa: E402
 
-from hf_alignet.images import as_encoded_images, read_pictures  # noqa: E402
+from hf_alignet.images.decoding import read_pictures
+from hf_alignet.images.opening import as_encoded_images
 from hf_alignet.metric import Metric  # noqa: E402
 
 BEFORE, AFTER, CHANCE_LINE = "#9aa5b1", "#2f6f9f", "#555555"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from datasets import Dataset
 
+from hf_alignet.demo.demo_triplets import HELD_OUT_STYLE, demo_triplets
 from hf_alignet.demo.raters import SimulatedRaters
-from hf_alignet.demo.triplets import HELD_OUT_STYLE, demo_triplets
 
 DIRECTORY = Path(__file__).parent
 ENCODER_DIRECTORY = DIRECTORY / "encoder"

@@ -1,30 +1,30 @@
 """Benchmarks: how human-like is a model? Each returns plain dicts of floats with n, chance and interval."""
 
-from hf_alignet.evaluation.agreement import McNemar, agreement, mcnemar
-from hf_alignet.evaluation.breakdown import accuracy_by_category, accuracy_by_group, leading_dimensions
-from hf_alignet.evaluation.choices import choice_accuracy, choice_cross_entropy, fit_temperature, reliability
-from hf_alignet.evaluation.concepts import (
+from hf_alignet.evaluation.downstream.few_shot import few_shot_accuracy
+from hf_alignet.evaluation.human.agreement import McNemar, agreement, agreement_table, mcnemar
+from hf_alignet.evaluation.human.breakdown import accuracy_by_category, accuracy_by_group, leading_dimensions
+from hf_alignet.evaluation.human.choices import choice_accuracy, choice_cross_entropy, fit_temperature, reliability
+from hf_alignet.evaluation.human.concepts import (
     PredictedDimensions,
     dimension_scores,
     predict_dimensions,
     predicted_odd_one_out_accuracy,
 )
-from hf_alignet.evaluation.few_shot import few_shot_accuracy
-from hf_alignet.evaluation.intervals import Interval, object_bootstrap, share_correct
-from hf_alignet.evaluation.levels import LevelScore, level_metrics, level_scores, select_level
-from hf_alignet.evaluation.model_similarity import (
-    linear_cka,
-    model_similarities,
-    model_similarities_before_and_after,
+from hf_alignet.evaluation.human.levels import LevelScore, level_metrics, level_scores, select_level
+from hf_alignet.evaluation.human.noise_ceiling import (
+    leave_one_out,
+    modal_share,
+    noise_ceiling,
+    noise_ceilings,
+    noise_ceilings_from_shares,
 )
-from hf_alignet.evaluation.odd_one_out import (
+from hf_alignet.evaluation.human.odd_one_out import (
     are_correct,
     evaluate_splits,
     odd_one_out_accuracy,
     odd_one_out_choices,
 )
-from hf_alignet.evaluation.report import agreement_table, comparison_table, results_table
-from hf_alignet.evaluation.rsa import (
+from hf_alignet.evaluation.human.rsa import (
     RsaMetric,
     RsmCorrelation,
     compare_rsms,
@@ -32,10 +32,16 @@ from hf_alignet.evaluation.rsa import (
     permutation_p_value,
     rsa_score,
 )
-from hf_alignet.evaluation.rsa_ceiling import rsa_noise_ceiling
-from hf_alignet.evaluation.rsm import Rsm
-from hf_alignet.evaluation.teachers import Predictions, base_temperature, dot_product_choices, predictors, vice_choices
-from hf_alignet.evaluation.uncertainty import (
+from hf_alignet.evaluation.human.rsa_ceiling import rsa_noise_ceiling
+from hf_alignet.evaluation.human.rsm import Rsm
+from hf_alignet.evaluation.human.teacher_predictions import (
+    Predictions,
+    base_temperature,
+    dot_product_choices,
+    predictors,
+    vice_choices,
+)
+from hf_alignet.evaluation.human.uncertainty import (
     Correlation,
     Uncertainty,
     choice_entropies,
@@ -44,14 +50,13 @@ from hf_alignet.evaluation.uncertainty import (
     human_model_divergence,
     spearman,
 )
-from hf_alignet.metric import Metric
+from hf_alignet.evaluation.statistics.intervals import Interval, object_bootstrap, share_correct
 
 __all__ = [
     "Correlation",
     "Interval",
     "LevelScore",
     "McNemar",
-    "Metric",
     "PredictedDimensions",
     "Predictions",
     "RsaMetric",
@@ -68,7 +73,6 @@ __all__ = [
     "choice_cross_entropy",
     "choice_entropies",
     "compare_rsms",
-    "comparison_table",
     "correlate_rsms",
     "dimension_scores",
     "dot_product_choices",
@@ -79,12 +83,14 @@ __all__ = [
     "fit_temperature",
     "human_model_divergence",
     "leading_dimensions",
+    "leave_one_out",
     "level_metrics",
     "level_scores",
-    "linear_cka",
     "mcnemar",
-    "model_similarities",
-    "model_similarities_before_and_after",
+    "modal_share",
+    "noise_ceiling",
+    "noise_ceilings",
+    "noise_ceilings_from_shares",
     "object_bootstrap",
     "odd_one_out_accuracy",
     "odd_one_out_choices",
@@ -93,7 +99,6 @@ __all__ = [
     "predicted_odd_one_out_accuracy",
     "predictors",
     "reliability",
-    "results_table",
     "rsa_noise_ceiling",
     "rsa_score",
     "select_level",

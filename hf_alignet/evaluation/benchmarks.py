@@ -17,14 +17,15 @@ import numpy as np
 import torch
 from datasets import Dataset
 
+from hf_alignet.cli.arguments.evaluation import EvaluationArguments, Task
 from hf_alignet.errors import InputError
-from hf_alignet.evaluation.arguments import EvaluationArguments, Task
-from hf_alignet.evaluation.choices import choice_cross_entropy
-from hf_alignet.evaluation.levels import MIN_RATERS, level_metrics, level_scores, select_level
-from hf_alignet.evaluation.odd_one_out import odd_one_out_accuracy, odd_one_out_choices
-from hf_alignet.evaluation.rsa import rsa_score
+from hf_alignet.evaluation.human.choices import choice_cross_entropy
+from hf_alignet.evaluation.human.levels import MIN_RATERS, level_metrics, level_scores, select_level
+from hf_alignet.evaluation.human.noise_ceiling import noise_ceiling
+from hf_alignet.evaluation.human.odd_one_out import odd_one_out_accuracy, odd_one_out_choices
+from hf_alignet.evaluation.human.rsa import rsa_score
+from hf_alignet.evaluation.human.uncertainty import TIME_CORRELATION, evaluate_uncertainty, is_constant
 from hf_alignet.evaluation.stimulus_sets import StimulusSet
-from hf_alignet.evaluation.uncertainty import TIME_CORRELATION, evaluate_uncertainty, is_constant
 from hf_alignet.judgments import (
     choice_counts,
     in_shared_sets,
@@ -32,13 +33,12 @@ from hf_alignet.judgments import (
     load_levels,
     load_similarity_matrix,
     majority,
-    noise_ceiling,
     shared_triplets,
     split_by_triplet,
 )
-from hf_alignet.judgments.dataset import COUNTS, RT, without_catch_trials
+from hf_alignet.judgments.judgment_dataset import COUNTS, RT, without_catch_trials
 from hf_alignet.judgments.rows import ODD, TRIPLET, column, select_rows
-from hf_alignet.judgments.stimuli import AMBIGUOUS, UNKNOWN, rows_by_name
+from hf_alignet.judgments.stimulus_names import AMBIGUOUS, UNKNOWN, rows_by_name
 from hf_alignet.metric import Metric
 from hf_alignet.similarity import (
     PAIRS,

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 
-from hf_alignet.encoder import VisionEncoder
+from hf_alignet.cli.arguments.evaluation import EvaluationArguments
+from hf_alignet.encoder import AffineTransform
+from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError
-from hf_alignet.evaluation.arguments import EvaluationArguments
-from hf_alignet.images import load_images
+from hf_alignet.images.opening import load_images
 from hf_alignet.judgments import image_names
 from hf_alignet.sources import load_matrix, load_names, public_name
-from hf_alignet.teacher import AffineTransform, Teacher
+from hf_alignet.teacher import Teacher
 
 FEWEST = 3  # of two images none is the odd one out, and one pair correlates with nothing
 

@@ -1,6 +1,6 @@
 """Judgments: what people chose, as Datasets of one schema."""
 
-from hf_alignet.judgments.dataset import (
+from hf_alignet.judgments.judgment_dataset import (
     FEATURES,
     LEVELS,
     Repeats,
@@ -9,16 +9,9 @@ from hf_alignet.judgments.dataset import (
     choice_counts,
     make_judgments,
 )
-from hf_alignet.judgments.levels import Exclusions, Levels, in_shared_sets, load_levels, trial_sets
+from hf_alignet.judgments.levels_study import Exclusions, Levels, in_shared_sets, load_levels, trial_sets
 from hf_alignet.judgments.loading import load_judgments
 from hf_alignet.judgments.majority import Majority, majority
-from hf_alignet.judgments.noise_ceiling import (
-    leave_one_out,
-    modal_share,
-    noise_ceiling,
-    noise_ceilings,
-    noise_ceilings_from_shares,
-)
 from hf_alignet.judgments.own_table import image_names
 from hf_alignet.judgments.similarity_files import load_cichy, load_king, load_peterson, load_similarity_matrix
 from hf_alignet.judgments.similarity_matrices import SimilarityMatrix
@@ -46,7 +39,6 @@ __all__ = [
     "file_name_order",
     "image_names",
     "in_shared_sets",
-    "leave_one_out",
     "load_cichy",
     "load_judgments",
     "load_king",
@@ -55,10 +47,6 @@ __all__ = [
     "load_similarity_matrix",
     "majority",
     "make_judgments",
-    "modal_share",
-    "noise_ceiling",
-    "noise_ceilings",
-    "noise_ceilings_from_shares",
     "object_folds",
     "objects_within",
     "shared_triplets",

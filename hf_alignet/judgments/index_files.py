@@ -17,7 +17,7 @@ from datasets import Dataset, DatasetDict
 from pyarrow import csv
 
 from hf_alignet.errors import InputError
-from hf_alignet.judgments.dataset import make_judgments
+from hf_alignet.judgments.judgment_dataset import make_judgments
 from hf_alignet.judgments.things import ObjectOrder, published_order, to_uid_order
 
 SUFFIXES = (".txt", ".npy", ".npz")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from hf_alignet.errors import InputError
-from hf_alignet.judgments.dataset import LEVEL, PARTICIPANT, RT
+from hf_alignet.judgments.judgment_dataset import LEVEL, PARTICIPANT, RT
 from hf_alignet.judgments.text_table import read_header, read_table
 
 IMAGES = ("image1", "image2", "image3")

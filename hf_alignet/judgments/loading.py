@@ -10,9 +10,9 @@ from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments import index_files, own_table, things
-from hf_alignet.judgments.dataset import COUNTS, LEVEL, PARTICIPANT, check_judgments, conform
+from hf_alignet.judgments.judgment_dataset import COUNTS, LEVEL, PARTICIPANT, check_judgments, conform
 from hf_alignet.judgments.rows import ODD, TRIPLET
-from hf_alignet.judgments.stimuli import renumber
+from hf_alignet.judgments.stimulus_names import renumber
 from hf_alignet.judgments.text_table import read_header, read_table
 from hf_alignet.sources import load_splits
 
@@ -33,7 +33,7 @@ def load_judgments(
     order: things.ObjectOrder | None = None,
     num_images: int | None = None,
 ) -> DatasetDict:
-    """All splits of some judgments, in the schema of `hf_alignet.judgments.dataset`, and checked.
+    """All splits of some judgments, in the schema of `hf_alignet.judgments.judgment_dataset`, and checked.
 
     Understood are: a directory written by `save_to_disk`, a parquet file or a Hub dataset id of that schema
     (configuration `judgments` if it has one); a CSV or parquet table of your own (see `own_table`); the THINGS table

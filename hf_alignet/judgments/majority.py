@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from datasets import Dataset
 
-from hf_alignet.judgments.dataset import choice_counts
+from hf_alignet.judgments.judgment_dataset import choice_counts
 
 
 class Majority(NamedTuple):

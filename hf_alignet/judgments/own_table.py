@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset
 
 from hf_alignet.errors import InputError
-from hf_alignet.judgments.dataset import IS_CATCH, LEVEL, PARTICIPANT, RT, make_judgments
+from hf_alignet.judgments.judgment_dataset import IS_CATCH, LEVEL, PARTICIPANT, RT, make_judgments
 from hf_alignet.judgments.rows import arrow_column
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from datasets import Dataset, DatasetDict
 from sklearn.model_selection import KFold
 
 from hf_alignet.errors import InputError
-from hf_alignet.judgments.dataset import without_catch_trials
+from hf_alignet.judgments.judgment_dataset import without_catch_trials
 from hf_alignet.judgments.rows import TRIPLET, column, distinct_triplets, lists_of_three, select_rows
 
 

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from datasets import DatasetDict
 
 from hf_alignet.errors import InputError
-from hf_alignet.judgments.dataset import make_judgments
+from hf_alignet.judgments.judgment_dataset import make_judgments
 from hf_alignet.judgments.rows import refuse, select_rows
 from hf_alignet.judgments.text_table import read_header, read_table
 

@@ -1,11 +1,11 @@
 """The student: losses, anchor, collator, settings and trainer that align a vision encoder."""
 
 from hf_alignet.student.anchoring import Anchor
-from hf_alignet.student.arguments import AlignTrainingArguments
 from hf_alignet.student.collator import TripletCollator
 from hf_alignet.student.losses import triplet_hard, triplet_jsd, triplet_kl
-from hf_alignet.student.model import StudentArguments, load_student
+from hf_alignet.student.preparation import StudentArguments, load_student
 from hf_alignet.student.trainer import AlignTrainer
+from hf_alignet.student.training_arguments import AlignTrainingArguments
 
 __all__ = [
     "AlignTrainer",

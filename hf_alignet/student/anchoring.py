@@ -14,7 +14,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
-from hf_alignet.encoder import VisionEncoder
+from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError
 
 

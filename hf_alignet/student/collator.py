@@ -7,12 +7,12 @@ import torch
 from datasets import Dataset
 
 from hf_alignet.errors import InputError
-from hf_alignet.images import Preprocessor
-from hf_alignet.reader import ImageReader, as_reader
+from hf_alignet.images.preprocessing import Preprocessor
+from hf_alignet.images.reader import ImageReader, as_reader
 from hf_alignet.similarity import NO_CHOICE, odd_one_out
 from hf_alignet.student.augmentation import augment
 from hf_alignet.triplets.batches import triplets_of_batch
-from hf_alignet.triplets.dataset import ODD, TRIPLET
+from hf_alignet.triplets.triplet_dataset import ODD, TRIPLET
 
 
 class TripletCollator:

@@ -14,7 +14,7 @@ from hf_alignet.similarity import (
 )
 from hf_alignet.student.losses import LossType, triplet_hard, triplet_jsd, triplet_kl
 from hf_alignet.student.temperature import match_entropy, maximize_likelihood
-from hf_alignet.triplets.dataset import ODD, SIMILARITIES
+from hf_alignet.triplets.triplet_dataset import ODD, SIMILARITIES
 
 
 class Criterion:

@@ -19,23 +19,25 @@ from transformers import BaseImageProcessor, PreTrainedModel
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, TrainOutput, get_last_checkpoint
 
-from hf_alignet.encoder import ALIGNMENT_FILE, VisionEncoder, read_alignment
+from hf_alignet.encoder.export import check_export
+from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.pretrained import ALIGNMENT_FILE, read_alignment
 from hf_alignet.errors import InputError, RunError
-from hf_alignet.files import write_json
-from hf_alignet.provenance import versions
-from hf_alignet.reader import ImageReader
+from hf_alignet.hub.transport.provenance import versions
+from hf_alignet.images.reader import ImageReader
 from hf_alignet.similarity import NO_CHOICE
 from hf_alignet.sources import public_name
+from hf_alignet.storage import write_json
 from hf_alignet.student.anchoring import Anchor, DecoupledAnchorCallback
-from hf_alignet.student.arguments import AUTO, AlignTrainingArguments
+from hf_alignet.student.checkpoint_sharing import SharingTrainer
 from hf_alignet.student.checkpoints import UNFINISHED, ResumeCallback, publish, rotate, unfinished
 from hf_alignet.student.collator import InBatchCollator, TripletCollator
 from hf_alignet.student.criterion import Criterion
 from hf_alignet.student.logs import LogTemperature, LogWindow
-from hf_alignet.student.model import as_encoder, check_export, check_trainable
-from hf_alignet.student.sharing import SharingTrainer
+from hf_alignet.student.preparation import as_encoder, check_trainable
+from hf_alignet.student.training_arguments import AUTO, AlignTrainingArguments
 from hf_alignet.triplets.batches import ClusterSampler, TeacherVectors, sample_in_batch
-from hf_alignet.triplets.dataset import ODD, TRIPLET, check_triplets, column
+from hf_alignet.triplets.triplet_dataset import ODD, TRIPLET, check_triplets, column
 
 CALIBRATION_TRIPLETS = 512
 CALIBRATION_BATCHES = 8  # that they come from, if they are in-batch
@@ -370,7 +372,7 @@ class AlignTrainer(SharingTrainer):
         Raises:
             InputError: the model is an adapter that AutoModel would not open as it is here, as the card would say.
         """
-        from hf_alignet.hub.card import write_model_card  # the only thing here that looks up to the rooms above
+        from hf_alignet.hub.cards.model_card import write_model_card
 
         check_export(self.model)
         if self.is_world_process_zero():

@@ -1,15 +1,13 @@
 """Teachers: models of human choices, fitted to judgments."""
 
-from hf_alignet.teacher.affine.teacher import AffineTeacher
-from hf_alignet.teacher.choices import Choices, observed_choices, pair_counts
+from hf_alignet.teacher.affine.affine_teacher import AffineTeacher
+from hf_alignet.teacher.choice_likelihood import Choices, observed_choices, pair_counts
 from hf_alignet.teacher.embeddings import Teacher
 from hf_alignet.teacher.fitting import FittedTeacher, fit_teacher
 from hf_alignet.teacher.vice import Vice
-from hf_alignet.transform import AffineTransform
 
 __all__ = [
     "AffineTeacher",
-    "AffineTransform",
     "Choices",
     "FittedTeacher",
     "Teacher",

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from hf_alignet.encoder import VisionEncoder
+from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.transform import AffineTransform
 from hf_alignet.errors import InputError
-from hf_alignet.reader import ImageReader
-from hf_alignet.transform import AffineTransform
+from hf_alignet.images.reader import ImageReader
 
 
 class Teacher:
@@ -46,7 +46,7 @@ class Teacher:
         Args:
             images: not looked at where there are features.
             directory: keeps the features of these images, and those of an earlier run that stopped.
-            **options: of `hf_alignet.embedding.embed_dataset`.
+            **options: of `hf_alignet.encoder.embedding.embed_dataset`.
 
         Raises:
             InputError: an image cannot be decoded, or there is not one row of features for each.

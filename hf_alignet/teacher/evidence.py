@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hf_alignet.similarity import PAIRS, choice_log_probabilities, odd_of_pair, pairwise_similarities
-from hf_alignet.teacher.choices import Choices
+from hf_alignet.teacher.choice_likelihood import Choices
 
 
 class Evidence(Protocol):

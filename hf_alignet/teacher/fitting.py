@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from datasets import Dataset
 
+from hf_alignet.cli.arguments.teacher import TeacherArguments
+from hf_alignet.encoder.transform import AffineTransform
 from hf_alignet.errors import InputError
-from hf_alignet.teacher.affine.teacher import AffineTeacher
-from hf_alignet.teacher.arguments import TeacherArguments
-from hf_alignet.teacher.choices import observed_choices
+from hf_alignet.teacher.affine.affine_teacher import AffineTeacher
+from hf_alignet.teacher.choice_likelihood import observed_choices
 from hf_alignet.teacher.vice import Vice
-from hf_alignet.transform import AffineTransform
 
 
 @dataclass

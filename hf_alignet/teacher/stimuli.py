@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from hf_alignet.encoder import VisionEncoder
+from hf_alignet.cli.arguments.teacher import StimulusArguments, TeacherArguments
+from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError
-from hf_alignet.images import load_images
+from hf_alignet.images.opening import load_images
 from hf_alignet.judgments import image_names
 from hf_alignet.sources import load_matrix, load_names
-from hf_alignet.teacher.arguments import StimulusArguments, TeacherArguments
 
 
 @dataclass

@@ -27,11 +27,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from hf_alignet.errors import InputError
+from hf_alignet.hub.rendering import TAGS, card_links, render_card
 from hf_alignet.similarity import choice_log_probabilities, triplet_similarities
 from hf_alignet.sources import load_shared, shared_file
-from hf_alignet.teacher.choices import pair_counts
+from hf_alignet.teacher.choice_likelihood import pair_counts
 from hf_alignet.teacher.vice_run import ViceRun
-from hf_alignet.templates import TAGS, card_links, render_card
 
 WEIGHTS_FILE, CHECKPOINT_FILE = "model.safetensors", "vice.safetensors"
 SECONDS_BETWEEN_CHECKPOINTS = 30

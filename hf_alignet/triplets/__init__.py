@@ -2,10 +2,10 @@
 
 from hf_alignet.triplets.batches import TeacherVectors, class_vectors, load_teacher
 from hf_alignet.triplets.clusters import fit_clusters
-from hf_alignet.triplets.dataset import FEATURES, check_triplets, load_triplets, make_triplets, read_info
 from hf_alignet.triplets.labeling import label_triplets
 from hf_alignet.triplets.official import read_official, write_official
 from hf_alignet.triplets.sampling import TripletSampler
+from hf_alignet.triplets.triplet_dataset import FEATURES, check_triplets, load_triplets, make_triplets, read_info
 
 __all__ = [
     "FEATURES",

@@ -18,8 +18,8 @@ from hf_alignet.errors import InputError
 from hf_alignet.similarity import triplet_similarities
 from hf_alignet.sources import load_matrix
 from hf_alignet.triplets.clusters import default_num_clusters, fit_clusters
-from hf_alignet.triplets.dataset import make_triplets
 from hf_alignet.triplets.partition import read_labels
+from hf_alignet.triplets.triplet_dataset import make_triplets
 
 VECTORS = "the teacher's vectors"
 

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from datasets import Dataset
 
+from hf_alignet.cli.arguments.triplets import SamplingArguments
 from hf_alignet.errors import InputError
-from hf_alignet.files import write_json
 from hf_alignet.judgments.index_files import split_of
-from hf_alignet.triplets.arguments import SamplingArguments
+from hf_alignet.storage import write_json
 from hf_alignet.triplets.clusters import Clusters, default_num_clusters, elbow, elbow_curve, fit_clusters
 from hf_alignet.triplets.official import read_official
 from hf_alignet.triplets.partition import class_numbers, hold_out_classes, hold_out_images, read_labels

@@ -20,7 +20,7 @@ from datasets.fingerprint import Hasher
 
 from hf_alignet import __version__
 from hf_alignet.errors import InputError
-from hf_alignet.images import IMAGE_COLUMN, as_encoded_images
+from hf_alignet.images.opening import IMAGE_COLUMN, as_encoded_images
 from hf_alignet.judgments.rows import (
     ODD,
     TRIPLET,
@@ -32,8 +32,8 @@ from hf_alignet.judgments.rows import (
     refuse,
 )
 from hf_alignet.similarity import NO_CHOICE, PAIRS, odd_of_pair, odd_one_out
-from hf_alignet.triplets.dataset import FEATURES, SIMILARITIES
 from hf_alignet.triplets.npz import BLOCK, StoredArray, open_npz, write_npz
+from hf_alignet.triplets.triplet_dataset import FEATURES, SIMILARITIES
 
 logger = logging.getLogger(__name__)
 

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
 from hf_alignet.errors import InputError
-from hf_alignet.triplets.dataset import TRIPLET, triplet_table
 from hf_alignet.triplets.filters import LabelBounds, take_triplets
 from hf_alignet.triplets.labeling import label_triplets
 from hf_alignet.triplets.sampling import TripletSampler
+from hf_alignet.triplets.triplet_dataset import TRIPLET, triplet_table
 
 ROWS_PER_SHARD = 1_000_000
 ROWS_PER_GROUP = 100_000

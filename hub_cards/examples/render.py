@@ -13,7 +13,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from hf_alignet.hub import model_card, write_triplets_card
+from hf_alignet.hub.cards.model_card import model_card
+from hf_alignet.hub.cards.triplets_card import write_triplets_card
 
 HERE = Path(__file__).parent
 COMMAND = "<!-- python hub_cards/examples/render.py -->\n"

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from hf_alignet.encoder import AffineTransform
 from hf_alignet.evaluation import (
     Rsm,
     accuracy_by_category,
     accuracy_by_group,
-    agreement,
     are_correct,
     compare_rsms,
     dimension_scores,
@@ -29,10 +29,11 @@ from hf_alignet.evaluation import (
     predict_dimensions,
     predicted_odd_one_out_accuracy,
 )
-from hf_alignet.files import write_json
+from hf_alignet.evaluation.human import agreement
 from hf_alignet.judgments import load_judgments
 from hf_alignet.judgments.rows import ODD, TRIPLET, column
-from hf_alignet.teacher import AffineTransform, Vice
+from hf_alignet.storage import write_json
+from hf_alignet.teacher import Vice
 
 NUM_OBJECTS = 1854
 

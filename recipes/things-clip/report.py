@@ -18,18 +18,20 @@ import torch
 from datasets import Dataset
 from scipy.stats import spearmanr
 
+from hf_alignet.encoder import AffineTransform
 from hf_alignet.evaluation import (
     Rsm,
     choice_accuracy,
     choice_cross_entropy,
     compare_rsms,
     dot_product_choices,
+    noise_ceilings_from_shares,
     vice_choices,
 )
-from hf_alignet.files import write_json
-from hf_alignet.judgments import load_judgments, noise_ceilings_from_shares
+from hf_alignet.judgments import load_judgments
 from hf_alignet.similarity import entropy
-from hf_alignet.teacher import AffineTransform, Vice, pair_counts
+from hf_alignet.storage import write_json
+from hf_alignet.teacher import Vice, pair_counts
 
 NUM_OBJECTS = 1854
 SHARES = (1 / 4, 1 / 2)  # of the training choices; all of them make the VICE at hand

@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 from datasets import Dataset, DatasetDict, Image
 
-from hf_alignet.files import write_json
-from hf_alignet.images import load_images
+from hf_alignet.images.opening import load_images
 from hf_alignet.judgments import make_judgments
+from hf_alignet.storage import write_json
 from hf_alignet.triplets import load_triplets
 
 STYLE = "noto"

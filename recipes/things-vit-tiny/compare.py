@@ -25,18 +25,18 @@ from tqdm.auto import tqdm
 from transformers import PrinterCallback, TrainerCallback, set_seed
 
 from hf_alignet.analysis import curves_figure, trade_off_figure
-from hf_alignet.cache import ImageCache
-from hf_alignet.encoder import VisionEncoder
+from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.evaluation import few_shot_accuracy, odd_one_out_accuracy
-from hf_alignet.evaluation.odd_one_out import odd_labels
-from hf_alignet.files import write_json
-from hf_alignet.images import load_images
+from hf_alignet.evaluation.human.odd_one_out import odd_labels
+from hf_alignet.images.cache import ImageCache
+from hf_alignet.images.opening import load_images
 from hf_alignet.similarity import triplet_similarities
+from hf_alignet.storage import write_json
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
 from hf_alignet.student.temperature import match_entropy
 from hf_alignet.triplets import TeacherVectors, load_triplets, make_triplets
 from hf_alignet.triplets.batches import class_vectors
-from hf_alignet.triplets.dataset import TRIPLET, column
+from hf_alignet.triplets.triplet_dataset import TRIPLET, column
 
 STEPS, IMAGES_PER_STEP = 60, 48
 MEASURE_AT = (6, 12, 24, 40, STEPS)  # steps; few-shot accuracy only after the last

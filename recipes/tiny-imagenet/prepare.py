@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from datasets import Dataset, DatasetDict
 
-from hf_alignet.images import load_images
+from hf_alignet.images.opening import load_images
 from hf_alignet.judgments import make_judgments
 from hf_alignet.similarity import odd_of_pair
 from hf_alignet.teacher import Vice

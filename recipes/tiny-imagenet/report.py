@@ -14,16 +14,16 @@ import numpy as np
 import pandas as pd
 from datasets import DatasetDict
 
-from hf_alignet.encoder import VisionEncoder
+from hf_alignet.encoder import AffineTransform
+from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.evaluation import few_shot_accuracy, odd_one_out_accuracy
-from hf_alignet.evaluation.odd_one_out import odd_labels
-from hf_alignet.files import write_json
-from hf_alignet.images import load_images
+from hf_alignet.evaluation.human.odd_one_out import odd_labels
+from hf_alignet.images.opening import load_images
+from hf_alignet.images.reader import ImageReader
 from hf_alignet.metric import Metric
-from hf_alignet.reader import ImageReader
-from hf_alignet.teacher import AffineTransform
+from hf_alignet.storage import write_json
 from hf_alignet.triplets import load_triplets
-from hf_alignet.triplets.dataset import TRIPLET, column
+from hf_alignet.triplets.triplet_dataset import TRIPLET, column
 
 HELD_OUT_PER_CLASS = 20  # as in prepare.py
 SPLITS = ("unseen_classes", "seen_classes")

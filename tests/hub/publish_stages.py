@@ -18,7 +18,7 @@ RECIPES = Path(__file__).parents[2] / "recipes"
 
 def run_recipe(name: str, words: list[str]) -> tuple[int, str, str]:
     """Status, output and errors of a command line."""
-    from hf_alignet.cli import run
+    from hf_alignet.cli.command import run
 
     spec = importlib.util.spec_from_file_location(f"recipe_{name}", RECIPES / f"{name}.py")
     assert spec is not None and spec.loader is not None
@@ -79,9 +79,10 @@ def open_plainly() -> dict[str, Any]:
 def open_with_package() -> dict[str, Any]:
     import evaluate
 
-    from hf_alignet.images import load_images
+    from hf_alignet.encoder import AffineTransform
+    from hf_alignet.images.opening import load_images
     from hf_alignet.judgments import image_names, load_judgments, load_similarity_matrix
-    from hf_alignet.teacher import AffineTransform, Vice
+    from hf_alignet.teacher import Vice
     from hf_alignet.triplets import load_triplets
 
     images = load_images("tester/choices")

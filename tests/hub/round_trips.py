@@ -46,7 +46,7 @@ def outcome(call, *arguments, **options) -> str:
 
 def embedding(encoder) -> np.ndarray:
     """As the card says, without our preprocessing, whose last digits are others."""
-    from hf_alignet.pooling import pool
+    from hf_alignet.encoder.pooling import pool
 
     inputs = encoder.processor(colours(), return_tensors="pt")
     with torch.no_grad():
@@ -60,11 +60,12 @@ def push(folder: Path) -> dict[str, np.ndarray]:
     from peft import LoraConfig
     from tiny import save_tiny
 
-    from hf_alignet.encoder import VisionEncoder
+    from hf_alignet.encoder import AffineTransform
+    from hf_alignet.encoder.model import VisionEncoder
     from hf_alignet.errors import InputError
     from hf_alignet.judgments import make_judgments
     from hf_alignet.student import AlignTrainer, AlignTrainingArguments
-    from hf_alignet.teacher import AffineTransform, Vice
+    from hf_alignet.teacher import Vice
     from hf_alignet.triplets import make_triplets
 
     api, rng = HfApi(), np.random.default_rng(0)
@@ -165,10 +166,11 @@ def stranger(folder: Path) -> dict[str, np.ndarray]:
 def friend(folder: Path) -> dict[str, np.ndarray]:
     from datasets import Dataset, load_dataset
 
-    from hf_alignet.encoder import VisionEncoder
-    from hf_alignet.hub import stated_license
-    from hf_alignet.provenance import dataset_commit, model_commit
-    from hf_alignet.teacher import AffineTransform, Vice
+    from hf_alignet.encoder import AffineTransform
+    from hf_alignet.encoder.model import VisionEncoder
+    from hf_alignet.hub.transport.license import stated_license
+    from hf_alignet.hub.transport.provenance import dataset_commit, model_commit
+    from hf_alignet.teacher import Vice
     from hf_alignet.triplets import read_info
 
     found = {"by-hand": embedding(VisionEncoder.from_pretrained(BY_HAND))}

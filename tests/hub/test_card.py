@@ -9,10 +9,12 @@ from datasets import Dataset
 from fakehub.checks import card_errors, eval_results_errors
 from huggingface_hub import ModelCard
 
-from hf_alignet.encoder import VisionEncoder
-from hf_alignet.hub import public_name, stated_license, write_model_card
+from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.hub.cards.model_card import write_model_card
+from hf_alignet.hub.rendering import terms_of
+from hf_alignet.hub.transport.license import stated_license
 from hf_alignet.similarity import prepare_embeddings
-from hf_alignet.templates import terms_of
+from hf_alignet.sources import public_name
 
 METRIC = {"value": 0.5, "n": 100, "chance": 1 / 3, "ci95": [0.4, 0.6]}
 RESULTS = {"base": {"things/test/odd_one_out_accuracy": METRIC | {"value": 0.4}}}

@@ -22,20 +22,22 @@ from huggingface_hub import DatasetCard, ModelCard
 from huggingface_hub.utils import filter_repo_objects
 from PIL import Image
 
+from hf_alignet.cli.arguments.publishing import PublishArguments
+from hf_alignet.encoder import AffineTransform
 from hf_alignet.errors import InputError
-from hf_alignet.hub import write_model_card, write_triplets_card
-from hf_alignet.hub.arguments import PublishArguments
-from hf_alignet.hub.inspection import check_shareable
-from hf_alignet.hub.participants import anonymous
-from hf_alignet.hub.replacing import replaced_files
-from hf_alignet.hub.shards import write_checksums, write_shards
-from hf_alignet.images import load_images
+from hf_alignet.hub.cards.model_card import write_model_card
+from hf_alignet.hub.cards.triplets_card import write_triplets_card
+from hf_alignet.hub.publish.dataset_shards import write_checksums, write_shards
+from hf_alignet.hub.publish.participants import anonymous
+from hf_alignet.hub.publish.replacing import replaced_files
+from hf_alignet.hub.transport.inspection import check_shareable
+from hf_alignet.images.opening import load_images
 from hf_alignet.judgments import aggregate, image_names, load_judgments, make_judgments
-from hf_alignet.judgments.dataset import align_columns
+from hf_alignet.judgments.judgment_dataset import align_columns
 from hf_alignet.judgments.similarity_matrices import mean_over_participants
-from hf_alignet.teacher import AffineTransform, Vice
-from hf_alignet.triplets.dataset import load_triplets, triplet_table
+from hf_alignet.teacher import Vice
 from hf_alignet.triplets.shards import write_shard
+from hf_alignet.triplets.triplet_dataset import load_triplets, triplet_table
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 WORKERS = ["A1B2C3D4E5F6G7", "5f3a9c0e1b2d4f6a7c8e9b0d"]

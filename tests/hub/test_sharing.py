@@ -10,7 +10,7 @@ import pytest
 from fakehub import TOKEN, FakeHub
 
 from hf_alignet.errors import InputError
-from hf_alignet.hub import make_repository
+from hf_alignet.hub.transport.repository import make_repository
 
 TROUBLE = {
     401: "log in by `hf auth login`, or set HF_TOKEN (401 Unauthorized",
@@ -24,7 +24,7 @@ TROUBLE = {
 CLIENT = """
 import json, sys
 from pathlib import Path
-from hf_alignet.hub import make_repository, share_folder
+from hf_alignet.hub.transport.repository import make_repository, share_folder
 
 def said(share):
     try:

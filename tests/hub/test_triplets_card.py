@@ -12,11 +12,11 @@ from datasets import load_dataset
 from fakehub.checks import card_errors
 from huggingface_hub import DatasetCard
 
-from hf_alignet.hub import write_triplets_card
-from hf_alignet.images import write_images
+from hf_alignet.hub.cards.triplets_card import write_triplets_card
+from hf_alignet.images.opening import write_images
 from hf_alignet.similarity import odd_one_out
-from hf_alignet.triplets.dataset import triplet_table
 from hf_alignet.triplets.shards import write_shard
+from hf_alignet.triplets.triplet_dataset import triplet_table
 
 ROOT = Path(__file__).parents[2]
 INFO = {
@@ -97,7 +97,7 @@ def test_command_has_flags_that_there_are(with_images, made, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "recipes"))
     from align import DataArguments
 
-    from hf_alignet.cli import parse
+    from hf_alignet.cli.command import parse
     from hf_alignet.student import AlignTrainingArguments, StudentArguments
 
     (command,) = blocks(written(made), "bash")

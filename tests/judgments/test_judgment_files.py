@@ -8,7 +8,7 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value, load_dataset
 
 from hf_alignet.errors import InputError
-from hf_alignet.images import load_images
+from hf_alignet.images.opening import load_images
 from hf_alignet.judgments import aggregate, image_names, load_judgments, make_judgments
 from hf_alignet.judgments.index_files import split_of
 from hf_alignet.judgments.rows import column

@@ -10,7 +10,8 @@ import pytest
 from datasets import Dataset, concatenate_datasets
 
 from hf_alignet.errors import InputError
-from hf_alignet.judgments import in_shared_sets, leave_one_out, load_levels, majority, make_judgments, trial_sets
+from hf_alignet.evaluation import leave_one_out
+from hf_alignet.judgments import in_shared_sets, load_levels, majority, make_judgments, trial_sets
 from hf_alignet.judgments.rows import column
 
 DOG, CAT, CAR = "n02085620", "n02123045", "n02958343"

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
-from hf_alignet.judgments import choice_counts, file_name_order, load_judgments, noise_ceilings_from_shares
+from hf_alignet.evaluation import noise_ceilings_from_shares
+from hf_alignet.judgments import choice_counts, file_name_order, load_judgments
 from hf_alignet.judgments.rows import column
 from hf_alignet.similarity import is_correct, odd_one_out, triplet_similarities
 

@@ -18,7 +18,7 @@ from fakehub import TOKEN, FakeHub
 from huggingface_hub import ModelCard
 from peft import LoraConfig
 
-from hf_alignet.encoder import VisionEncoder
+from hf_alignet.encoder.model import VisionEncoder
 
 ROOT = Path(__file__).parents[2]
 RECIPE = str(ROOT / "recipes" / "align.py")
@@ -255,7 +255,7 @@ def refusal(monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(ROOT / "recipes"))
     import align as recipe
 
-    from hf_alignet.cli import run
+    from hf_alignet.cli.command import run
 
     def refused(*flags, status=2) -> str:
         monkeypatch.setattr(sys, "argv", [RECIPE, *map(str, flags)])
@@ -407,7 +407,7 @@ def test_every_configuration_is_valid(file):
     sys.path.insert(0, str(ROOT / "recipes"))
     from align import DataArguments
 
-    from hf_alignet.cli import parse
+    from hf_alignet.cli.command import parse
     from hf_alignet.student import AlignTrainingArguments, StudentArguments
 
     parsed = parse([DataArguments, StudentArguments, AlignTrainingArguments], "", ["--config", str(file)])

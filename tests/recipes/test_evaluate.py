@@ -17,22 +17,19 @@ from fakehub.checks import card_errors, eval_results_errors
 from huggingface_hub import ModelCard
 from PIL import Image
 
-from hf_alignet.encoder import VisionEncoder
+from hf_alignet.analysis import linear_cka
+from hf_alignet.cli.arguments.publishing import PublishArguments
+from hf_alignet.encoder import AffineTransform
+from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError
-from hf_alignet.evaluation import linear_cka, odd_one_out_accuracy, rsa_score
+from hf_alignet.evaluation import odd_one_out_accuracy, rsa_score
 from hf_alignet.evaluation import stimulus_sets as sets_module
-from hf_alignet.hub import update_card, write_model_card
-from hf_alignet.hub.arguments import PublishArguments
-from hf_alignet.hub.folders import write_copy
-from hf_alignet.judgments import (
-    file_name_order,
-    load_similarity_matrix,
-    make_judgments,
-    noise_ceiling,
-    split_by_triplet,
-)
+from hf_alignet.evaluation.human.noise_ceiling import noise_ceiling
+from hf_alignet.hub.cards.measured_card import update_card
+from hf_alignet.hub.cards.model_card import write_model_card
+from hf_alignet.hub.publish.copies import write_copy
+from hf_alignet.judgments import file_name_order, load_similarity_matrix, make_judgments, split_by_triplet
 from hf_alignet.judgments.rows import ODD, TRIPLET, column
-from hf_alignet.teacher import AffineTransform
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "evaluate.py"
 NUMBER = 24

@@ -16,13 +16,14 @@ from fakehub import USER, FakeHub
 from fakehub.checks import card_errors
 from huggingface_hub import ModelCard, RepoUrl
 
-from hf_alignet.cli import parse
+from hf_alignet.cli.arguments.teacher import StimulusArguments, TeacherArguments
+from hf_alignet.cli.command import parse
+from hf_alignet.encoder import AffineTransform
 from hf_alignet.errors import InputError, RunError
-from hf_alignet.hub import sharing
+from hf_alignet.hub.transport import repository as sharing
 from hf_alignet.judgments import make_judgments
-from hf_alignet.teacher import AffineTransform, Vice
+from hf_alignet.teacher import Vice
 from hf_alignet.teacher import vice as vice_module
-from hf_alignet.teacher.arguments import StimulusArguments, TeacherArguments
 from hf_alignet.teacher.fitting import posterior_mean
 from hf_alignet.teacher.vice_run import ViceRun
 
@@ -294,7 +295,7 @@ def test_from_pictures_and_a_table_of_names_to_the_hub(images, tiny_directory, t
         )
         assert run.returncode == 0, run.stderr[-3000:]
         code = (
-            "from hf_alignet.teacher import AffineTransform as A, Vice as V\n"
+            "from hf_alignet import AffineTransform as A, Vice as V\n"
             f"print(A.from_pretrained('{USER}/teacher').dim, len(V.from_pretrained('{USER}/teacher-vice').loc_))"
         )
         loaded = subprocess.run(

@@ -18,15 +18,16 @@ from fakehub import USER, FakeHub
 from fakehub.checks import card_errors
 from PIL import Image
 
-from hf_alignet.cli import parse
-from hf_alignet.encoder import VisionEncoder
+from hf_alignet.cli.arguments.triplets import LabelingArguments, SamplingArguments
+from hf_alignet.cli.command import parse
+from hf_alignet.encoder import AffineTransform
+from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError, RunError
-from hf_alignet.hub import sharing
-from hf_alignet.images import load_images, read_pictures
-from hf_alignet.teacher import AffineTransform
+from hf_alignet.hub.transport import repository as sharing
+from hf_alignet.images.decoding import read_pictures
+from hf_alignet.images.opening import load_images
 from hf_alignet.triplets import check_triplets, load_triplets, making, shards
-from hf_alignet.triplets.arguments import LabelingArguments, SamplingArguments
-from hf_alignet.triplets.dataset import column
+from hf_alignet.triplets.triplet_dataset import column
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes" / "make_triplets.py"

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from scipy.special import softmax
 
+from hf_alignet.encoder import AffineTransform
 from hf_alignet.judgments import load_similarity_matrix, make_judgments
-from hf_alignet.teacher import AffineTransform, Vice
+from hf_alignet.teacher import Vice
 
 FOLDER = Path(__file__).parents[2] / "recipes" / "things-clip"
 

@@ -27,14 +27,14 @@ from PIL import Image
 from tiny import save_tiny
 from transformers import TrainerCallback
 
-import hf_alignet.hub.sharing
-import hf_alignet.student.sharing
-from hf_alignet.cli import run
-from hf_alignet.encoder import VisionEncoder
+import hf_alignet.hub.transport.repository
+import hf_alignet.student.checkpoint_sharing
+from hf_alignet.cli.command import run
+from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
+from hf_alignet.student.checkpoint_sharing import fetch_checkpoint
 from hf_alignet.student.checkpoints import find_checkpoint
-from hf_alignet.student.sharing import fetch_checkpoint
 
 ROOT = Path(sys.argv[1])
 BASE, DATA = ROOT / "base", ROOT / "data"
@@ -137,7 +137,7 @@ def adapter() -> dict[str, Any]:
 
 def slow() -> dict[str, Any]:
     """Training waits for no upload before its end, nor does what is uploaded go when its checkpoint goes."""
-    is_over, replace_folder = threading.Event(), hf_alignet.hub.sharing.replace_folder
+    is_over, replace_folder = threading.Event(), hf_alignet.hub.transport.repository.replace_folder
 
     class Release(TrainerCallback):
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -148,7 +148,7 @@ def slow() -> dict[str, Any]:
         assert is_over.wait(60)
         replace_folder(*args)
 
-    hf_alignet.hub.sharing.replace_folder = waiting
+    hf_alignet.hub.transport.repository.replace_folder = waiting
     uploaded = {}
     for name, has_queue in (("slow", False), ("queue", True)):
         is_over.clear()
@@ -156,7 +156,7 @@ def slow() -> dict[str, Any]:
         trainer.add_callback(Release())
         trainer.train()
         uploaded[name] = [commit.title for commit in HfApi().list_repo_commits(f"tester/{name}")]
-    hf_alignet.hub.sharing.replace_folder = replace_folder
+    hf_alignet.hub.transport.repository.replace_folder = replace_folder
     return {"uploaded": uploaded, "left": sorted(path.name for path in ROOT.glob("[sq][lu]*/*check*"))}
 
 
@@ -177,15 +177,24 @@ def interrupted() -> dict[str, Any]:
         time.sleep(0.5)
         replace_folder(*args)
 
-    replace_folder, copy_to_share = hf_alignet.hub.sharing.replace_folder, hf_alignet.student.sharing._copy_to_share
-    hf_alignet.hub.sharing.replace_folder, hf_alignet.student.sharing._copy_to_share = late, copied
+    replace_folder, copy_to_share = (
+        hf_alignet.hub.transport.repository.replace_folder,
+        hf_alignet.student.checkpoint_sharing._copy_to_share,
+    )
+    hf_alignet.hub.transport.repository.replace_folder, hf_alignet.student.checkpoint_sharing._copy_to_share = (
+        late,
+        copied,
+    )
     trainer = trainer_of("interrupted", "tester/interrupted")
     trainer.add_callback(Trouble())
     try:
         trainer.train()
     except KeyboardInterrupt:
         uploaded = [commit.title for commit in HfApi().list_repo_commits("tester/interrupted")]
-    hf_alignet.hub.sharing.replace_folder, hf_alignet.student.sharing._copy_to_share = replace_folder, copy_to_share
+    hf_alignet.hub.transport.repository.replace_folder, hf_alignet.student.checkpoint_sharing._copy_to_share = (
+        replace_folder,
+        copy_to_share,
+    )
     return {"uploaded": uploaded, "left": sorted(path.name for path in (ROOT / "interrupted").iterdir())}
 
 

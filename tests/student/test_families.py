@@ -6,9 +6,9 @@ import torch
 from tiny import FAMILIES
 from transformers import AutoModel
 
-from hf_alignet.encoder import VisionEncoder
+from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.pooling import pool
 from hf_alignet.errors import InputError
-from hf_alignet.pooling import pool
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments, StudentArguments, load_student
 
 NO_LORA = {"mobilenet_v2": "MobileNetV2Model does not run with LoRA .* 'stride'.* without --use_lora"}

@@ -8,13 +8,13 @@ import torch
 from datasets import DatasetDict
 from datasets import Image as ImageFeature
 
-from hf_alignet.cache import ImageCache
-from hf_alignet.encoder import VisionEncoder
+from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError
-from hf_alignet.reader import ImageReader
+from hf_alignet.images.cache import ImageCache
+from hf_alignet.images.reader import ImageReader
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments, TripletCollator
 from hf_alignet.student.collator import InBatchCollator
-from hf_alignet.student.data import DataArguments, open_images, training_data, without_images
+from hf_alignet.student.training_data import DataArguments, open_images, training_data, without_images
 from hf_alignet.triplets import TeacherVectors
 
 

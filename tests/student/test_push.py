@@ -11,7 +11,7 @@ from fakehub import TOKEN, FakeHub
 
 from hf_alignet.errors import InputError
 from hf_alignet.student import AlignTrainingArguments
-from hf_alignet.student.sharing import fetch_checkpoint
+from hf_alignet.student.checkpoint_sharing import fetch_checkpoint
 
 NAME = "a_person_s_name"
 TESTS = Path(__file__).parents[1]

@@ -13,7 +13,7 @@ import torch
 from peft import LoraConfig
 from transformers import TrainerCallback
 
-from hf_alignet.encoder import VisionEncoder
+from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
 from hf_alignet.student.checkpoints import UNFINISHED, find_checkpoint, publish, rotate, unfinished

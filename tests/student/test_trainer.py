@@ -11,12 +11,12 @@ from peft import LoraConfig
 from PIL import Image
 from transformers import AutoModel, TrainingArguments, pipeline
 
-from hf_alignet.encoder import VisionEncoder
+from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.transform import AffineTransform
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.similarity import choice_log_probabilities, odd_one_out, triplet_similarities
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments, triplet_kl
 from hf_alignet.student.losses import triplet_hard, triplet_jsd
-from hf_alignet.transform import AffineTransform
 from hf_alignet.triplets import TeacherVectors, make_triplets
 
 # Its name from transformers 5.23 on, and before

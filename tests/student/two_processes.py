@@ -14,7 +14,7 @@ from datasets import load_from_disk
 from peft import LoraConfig
 from transformers import TrainingArguments
 
-from hf_alignet.encoder import VisionEncoder
+from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
 
 # Its name from transformers 5.23 on, and before

@@ -13,10 +13,10 @@ from threadpoolctl import threadpool_limits
 from hf_alignet.errors import InputError
 from hf_alignet.similarity import is_correct, odd_of_pair, odd_one_out, triplet_similarities
 from hf_alignet.teacher import AffineTeacher
-from hf_alignet.teacher.affine.data import AffineData
+from hf_alignet.teacher.affine.affine_data import AffineData
+from hf_alignet.teacher.affine.affine_teacher import PENALTIES
 from hf_alignet.teacher.affine.problem import AffineProblem
 from hf_alignet.teacher.affine.selection import evaluate, mean_cross_entropy, split_objects
-from hf_alignet.teacher.affine.teacher import PENALTIES
 
 
 def make_problem(num_objects=40, dim=5, seed=0):

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from hf_alignet import transform as transform_module
-from hf_alignet.encoder import VisionEncoder
+from hf_alignet.encoder import AffineTransform
+from hf_alignet.encoder import transform as transform_module
+from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError
-from hf_alignet.teacher import AffineTransform, Teacher
+from hf_alignet.teacher import Teacher
 
 
 @pytest.fixture(scope="module")

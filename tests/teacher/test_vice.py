@@ -9,10 +9,11 @@ from datasets import Dataset
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import false_discovery_control, norm
 
+from hf_alignet.encoder import AffineTransform
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.judgments import choice_counts, make_judgments
 from hf_alignet.similarity import choice_log_probabilities, triplet_similarities
-from hf_alignet.teacher import AffineTransform, Vice
+from hf_alignet.teacher import Vice
 from hf_alignet.teacher import vice as vice_module
 from hf_alignet.teacher.evidence import AllChoices, ShuffledChoices
 from hf_alignet.teacher.posterior import Posterior, SpikeAndSlab

@@ -6,7 +6,7 @@ from datasets import Dataset
 
 from hf_alignet.errors import InputError
 from hf_alignet.triplets import FEATURES, check_triplets, load_triplets, make_triplets
-from hf_alignet.triplets.dataset import column
+from hf_alignet.triplets.triplet_dataset import column
 
 ROWS = np.array([[0, 1, 2], [3, 1, 0], [2, 4, 3], [4, 0, 1]])
 SIMILARITIES = np.array([[3, 1, 2], [1, 3, 2], [1, 2, 3], [2, 2, 1]], dtype=np.float32)

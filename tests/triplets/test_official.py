@@ -12,7 +12,7 @@ from datasets import Image as ImageFeature
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.similarity import odd_one_out, triplet_similarities
 from hf_alignet.triplets import FEATURES, check_triplets, npz, official, read_official, write_official
-from hf_alignet.triplets.dataset import column
+from hf_alignet.triplets.triplet_dataset import column
 
 NUM_IMAGES = 20
 # Apart from their numbers, in no order

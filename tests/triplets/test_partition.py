@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value, load_dataset
 
+from hf_alignet.cli.arguments.triplets import LabelingArguments, SamplingArguments
 from hf_alignet.errors import InputError
-from hf_alignet.triplets.arguments import LabelingArguments, SamplingArguments
-from hf_alignet.triplets.dataset import column
 from hf_alignet.triplets.making import Plan, keep_settings, make_clusters, make_splits, write_clusters
 from hf_alignet.triplets.partition import class_numbers, hold_out_classes, hold_out_images, read_labels
+from hf_alignet.triplets.triplet_dataset import column
 
 NAMES = ["cat", "dog", "cow", "owl", "ant", "bee"]
 NUM_IMAGES = 120

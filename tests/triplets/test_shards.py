@@ -13,9 +13,9 @@ from datasets import load_dataset
 
 from hf_alignet.errors import InputError
 from hf_alignet.triplets import FEATURES, TripletSampler, check_triplets, label_triplets, shards
-from hf_alignet.triplets.dataset import column
 from hf_alignet.triplets.filters import LabelBounds
 from hf_alignet.triplets.shards import TripletSource, shard_files, write_shards
+from hf_alignet.triplets.triplet_dataset import column
 
 NUM_IMAGES = 60
 GROUPS = np.arange(NUM_IMAGES) % 4

@@ -10,8 +10,8 @@ from typing import Self
 
 import numpy as np
 
+from hf_alignet.encoder.transform import AffineTransform
 from hf_alignet.errors import InputError
-from hf_alignet.transform import AffineTransform
 
 
 @dataclass

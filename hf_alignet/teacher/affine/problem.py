@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 
+from hf_alignet.encoder.transform import AffineTransform
+from hf_alignet.teacher.affine.affine_data import AffineData
 from hf_alignet.teacher.affine.axes import PrincipalAxes
-from hf_alignet.teacher.affine.data import AffineData
 from hf_alignet.teacher.affine.local import LocalTerm
 from hf_alignet.teacher.affine.objective import Objective, Penalty
 from hf_alignet.teacher.affine.solver import Solution, solve
-from hf_alignet.transform import AffineTransform
 
 
 @dataclass(frozen=True)

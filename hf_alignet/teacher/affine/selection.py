@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from hf_alignet.errors import InputError
 from hf_alignet.judgments import object_folds
 from hf_alignet.similarity import NO_CHOICE, odd_of_pair, odd_one_out, triplet_similarities
-from hf_alignet.teacher.affine.data import AffineData
+from hf_alignet.teacher.affine.affine_data import AffineData
 from hf_alignet.teacher.affine.problem import AffineProblem
 from hf_alignet.teacher.affine.solver import Solution
 

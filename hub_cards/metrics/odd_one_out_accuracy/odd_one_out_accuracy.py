@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from hf_alignet.evaluation import are_correct
-from hf_alignet.evaluation.intervals import share_correct
+from hf_alignet.evaluation.statistics.intervals import share_correct
 from hf_alignet.similarity import odd_one_out
 
 _DESCRIPTION = """\

@@ -1,0 +1,131 @@
+"""How alike the representations of models are: linear CKA (Kornblith et al. 2019), or RSA between them.
+
+After alignment to the same judgments models should be more alike; `model_similarities` before and after shows it.
+"""
+
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+from hf_alignet.errors import InputError
+from hf_alignet.evaluation.human.rsa import correlate_rsms
+from hf_alignet.evaluation.human.rsm import Rsm
+from hf_alignet.evaluation.statistics.correlations import Measure
+from hf_alignet.similarity import SimilarityKind
+
+Comparison = Literal["cka", "rsa"]
+
+
+def linear_cka(first: np.ndarray, second: np.ndarray) -> float:
+    """Linear centred kernel alignment of two representations of the same objects.
+
+    `‖YᵀX‖²_F / (‖XᵀX‖_F ‖YᵀY‖_F)` with columns centred (Kornblith et al. 2019, eq. 4 and table 1), or the same by way
+    of the Gram matrices XXᵀ and YYᵀ where there are fewer objects than dimensions. Rotations, translations and scale
+    of either make no difference.
+
+    Args:
+        first: (n, d1).
+        second: (n, d2) of the same objects, in the same order.
+
+    Returns:
+        In [0, 1]; 0 if the objects are all the same in either.
+
+    Raises:
+        InputError: different numbers of objects, fewer than 3, or an embedding is not finite.
+
+    Example:
+        >>> x = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 2.0]])
+        >>> round(linear_cka(x, 3 - 2 * x[:, ::-1]), 6)
+        1.0
+    """
+    if len(first) != len(second):
+        raise InputError(f"the models embed {len(first)} and {len(second)} objects; both need the same ones")
+    x, y = _centred(first), _centred(second)
+    if x.max() == 0 or y.max() == 0:  # centred, so that nothing is below 0 either
+        return 0.0
+    n, d1, d2 = len(x), x.shape[1], y.shape[1]
+    if n * (d1 + d2) < d1 * d1 + d1 * d2 + d2 * d2:
+        of_x, of_y = x @ x.T, y @ y.T
+        shared = _dot(of_x, of_y)
+    else:
+        of_x, of_y = x.T @ x, y.T @ y
+        product = y.T @ x
+        shared = _dot(product, product)
+    return float(np.clip(shared / np.sqrt(_dot(of_x, of_x)) / np.sqrt(_dot(of_y, of_y)), 0, 1))
+
+
+def model_similarities(
+    models: Mapping[str, np.ndarray],
+    by: Comparison = "cka",
+    measure: Measure = "spearman",
+    kernel: SimilarityKind = "pearson",
+) -> pd.DataFrame:
+    """Similarity of every two models.
+
+    Args:
+        models: embeddings (n, d) of the same n objects by name; d may differ.
+        by: `cka`, or `rsa`, the correlation of their similarity matrices.
+        measure: of `rsa`.
+        kernel: of `rsa`.
+
+    Returns:
+        Symmetric, names in rows and columns, 1 on the diagonal; 0 beside a model that cannot tell objects apart.
+
+    Raises:
+        InputError: see `linear_cka` and `correlate_rsms`.
+    """
+    if by not in get_args(Comparison):
+        raise InputError(f"by must be one of {', '.join(get_args(Comparison))}, got {by!r}")
+    names = list(models)
+    rsms = {name: Rsm.from_embeddings(models[name], kernel) for name in names} if by == "rsa" else {}
+    found = pd.DataFrame(np.eye(len(names)), index=names, columns=names)
+    for position, name in enumerate(names):
+        for other in names[position + 1 :]:
+            if by == "cka":
+                value = linear_cka(models[name], models[other])
+            else:
+                value = correlate_rsms(rsms[name], rsms[other], measure).value
+            found.loc[name, other] = found.loc[other, name] = value
+    return found
+
+
+def model_similarities_before_and_after(
+    base: Mapping[str, np.ndarray], aligned: Mapping[str, np.ndarray], by: Comparison = "cka"
+) -> dict[str, pd.DataFrame]:
+    """`{"base", "aligned"}`, the similarities of models before and after alignment.
+
+    Args:
+        base: embeddings (n, d) by name.
+        aligned: of the same objects by the same models, aligned.
+        by: `cka` or `rsa`.
+
+    Raises:
+        InputError: the names differ; or see `model_similarities`.
+    """
+    if base.keys() != aligned.keys():
+        only = sorted(base.keys() ^ aligned.keys())
+        raise InputError(f"every model is needed before and after alignment; only on one side: {', '.join(only)}")
+    in_order = {name: aligned[name] for name in base}
+    return {"base": model_similarities(base, by), "aligned": model_similarities(in_order, by)}
+
+
+def _centred(embeddings: np.ndarray) -> np.ndarray:
+    """(n, d) float32 of mean 0 and entries up to 1 (all 0 if all rows are the same)."""
+    embeddings = np.asarray(embeddings)
+    if embeddings.ndim != 2 or len(embeddings) < 3:
+        raise InputError(f"embeddings must have the shape (n, d) with n >= 3, got {embeddings.shape}")
+    if not np.isfinite(embeddings).all():
+        raise InputError(f"row {np.argwhere(~np.isfinite(embeddings))[0][0]} of the embeddings is not finite")
+    if (embeddings == embeddings[0]).all():
+        return np.zeros(embeddings.shape, np.float32)
+    centred = embeddings.astype(np.result_type(embeddings, np.float32))
+    centred -= centred.mean(0, dtype=np.float64).astype(centred.dtype)
+    centred *= 1 / max(centred.max(), -centred.min())  # neither squares nor their sums overflow
+    return centred.astype(np.float32, copy=False)
+
+
+def _dot(x: np.ndarray, y: np.ndarray) -> float:
+    """Sum of products of the entries, in double precision."""
+    return float(np.einsum("ij,ij->", x, y, dtype=np.float64))

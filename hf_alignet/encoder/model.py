@@ -1,0 +1,339 @@
+"""VisionEncoder: any vision model that `AutoModel` loads, as a module that gives one float32 embedding an image.
+
+It is what we embed datasets with, what the student trainer trains, and what evaluation measures, so that all three
+mean the same embedding. Saving writes the wrapped model alone: a plain transformers directory, or a plain PEFT
+adapter.
+"""
+
+import copy
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft.utils import load_peft_weights, set_peft_model_state_dict
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import BaseImageProcessor, PreTrainedModel
+from transformers.utils import find_adapter_config_file
+
+from hf_alignet.encoder.embedding import embed_dataset
+from hf_alignet.encoder.lora import check_adapter, find_targets
+from hf_alignet.encoder.pooling import (
+    Pooling,
+    check_pooling,
+    choose_pooling,
+    count_prefix_tokens,
+    has_learned_pooler,
+    pool,
+)
+from hf_alignet.encoder.pretrained import load_vision_model, quiet_loading, read_alignment
+from hf_alignet.encoder.transform import AffineTransform
+from hf_alignet.errors import InputError
+from hf_alignet.images.preprocessing import Preprocessor, load_processor
+from hf_alignet.images.reader import ImageReader
+from hf_alignet.sources import public_name, split_revision
+
+PROJECTION_FILE = "projection.safetensors"
+
+logger = logging.getLogger(__name__)
+
+
+class VisionEncoder(nn.Module):
+    """One embedding an image from a vision model.
+
+    Args:
+        model: a vision `PreTrainedModel` (takes `pixel_values`, gives `last_hidden_state`), or a `PeftModel` around
+            one.
+        processor: its image processor.
+        pooling: `auto` picks what is right for the family, see `hf_alignet.encoder.pooling`.
+
+    Raises:
+        InputError: the model has no such pooling, or, with `auto`, a pooler of which a model in memory does not tell
+            whether it was trained; `from_pretrained` can tell. Or an adapter sits where it does not act.
+
+    Attributes:
+        pooling: `pooler`, `cls` or `mean`.
+        embedding_dim: length d of an embedding.
+        num_prefix_tokens: class and register tokens before those of the patches, which `mean` leaves out; None for a
+            model that gives a feature map.
+        projection: an optional linear head that only training uses; `add_projection` makes it.
+        transform: of the embeddings, if one was added: the encoder is then a human-aligned teacher.
+        revision: of the checkpoint, if one was named; a new adapter remembers it.
+
+    Example:
+        >>> encoder = VisionEncoder.from_pretrained("facebook/dinov2-small")  # doctest: +SKIP
+        >>> embeddings = encoder.embed(dataset)  # doctest: +SKIP
+        >>> teacher = VisionEncoder.from_pretrained("user/model", transform="user/transform")  # doctest: +SKIP
+    """
+
+    # Trainer: our loss is a plain mean over the batch, the model takes no `num_items_in_batch`.
+    accepts_loss_kwargs = False
+
+    def __init__(self, model: PreTrainedModel | PeftModel, processor: BaseImageProcessor, pooling: str = "auto"):
+        super().__init__()
+        self.model: Any = model
+        self.processor = processor
+        self.preprocessor = Preprocessor(processor)
+        self.projection: nn.Linear | None = None
+        self.transform: AffineTransform | None = None
+        self.revision: str | None = None
+        self.train(model.training)
+        check_adapter(model)
+        with torch.no_grad():
+            inputs, outputs = self._try_forward()
+            if pooling == "auto" and has_learned_pooler(self.backbone):
+                raise InputError(
+                    f"nobody can tell whether the pooler of this {type(self.backbone).__name__} was trained; give the "
+                    "name or path of the checkpoint instead of the model, or set the pooling"
+                )
+            pooling = choose_pooling(self.backbone, outputs, inputs) if pooling == "auto" else pooling
+            self.pooling: Pooling = check_pooling(pooling, self.backbone, outputs, inputs)
+            self.embedding_dim = pool(self.pooling, self.backbone, outputs, inputs).shape[1]
+            has_tokens = outputs["last_hidden_state"].ndim == 3
+            self.num_prefix_tokens = count_prefix_tokens(self.backbone, outputs, inputs) if has_tokens else None
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str,
+        pooling: str = "auto",
+        trust_remote_code: bool = False,
+        transform: str | AffineTransform | None = None,
+    ) -> "VisionEncoder":
+        """Loads a model or a PEFT adapter, in float32, from a local directory or the Hub.
+
+        Of a dual model (CLIP, SigLIP) only the vision tower is loaded. A pooler that the checkpoint has no weights
+        for is left out rather than used with random ones. A directory that `save_pretrained` wrote remembers its
+        pooling.
+
+        Args:
+            name_or_path: a directory or a Hub id, optionally with `@revision`.
+            pooling: `auto`, `pooler`, `cls` or `mean`.
+            trust_remote_code: allow code from the repository to run.
+            transform: a directory or a Hub id of an `AffineTransform`, or one, that all embeddings go through; with
+                `auto`, they are pooled as those that it was fitted to.
+
+        Raises:
+            InputError: not there, not a vision model, needs remote code, or lacks weights that the embedding uses; or
+                the transform is not there, or is of another width.
+        """
+        if transform is not None:
+            if not isinstance(transform, AffineTransform):
+                transform = AffineTransform.from_pretrained(transform)
+            pooling = transform.info.get("pooling") or pooling if pooling == "auto" else pooling
+            encoder = cls.from_pretrained(name_or_path, pooling, trust_remote_code)
+            encoder.add_transform(transform)
+            fitted = transform.info.get("base_model")
+            if fitted and split_revision(fitted)[0] != split_revision(public_name(name_or_path))[0]:
+                logger.warning("the transform was fitted to features of %r, not of %r", fitted, name_or_path)
+            return encoder
+        remembered = read_alignment(name_or_path).get("pooling", "auto")  # first: it says if nothing is there
+        pooling = remembered if pooling == "auto" else pooling
+        name, revision = split_revision(name_or_path)
+        if find_adapter_config_file(name, revision=revision) is not None:
+            adapter = PeftConfig.from_pretrained(name, revision=revision)
+            base = str(adapter.base_model_name_or_path) + (f"@{adapter.revision}" if adapter.revision else "")
+            encoder = cls.from_pretrained(base, pooling, trust_remote_code)
+            # Not AutoModel: for the tower of a dual model it would load the dual model and drop the adapter's weights.
+            encoder.model = PeftModel.from_pretrained(encoder.model, name, revision=revision, is_trainable=True)
+            check_adapter(encoder.model)
+            encoder.train(encoder.training)  # the adapter's dropout comes in training mode
+            return encoder
+        model, missing = load_vision_model(name, revision, trust_remote_code)
+        if pooling == "auto" and has_learned_pooler(model):
+            pooling = "pooler"  # learned, or it would have been left out
+        processor = load_processor(name, revision=revision, trust_remote_code=trust_remote_code)
+        encoder = cls(model, processor, pooling)
+        encoder.revision = revision
+        random = sorted(missing & encoder.used_parameters())
+        if random:
+            raise InputError(
+                f"{name_or_path!r} lacks {len(random)} of the weights that its embedding needs (the first is "
+                f"{random[0]!r}); they would be random"
+            )
+        return encoder
+
+    @property
+    def backbone(self) -> PreTrainedModel:
+        """The vision model itself, also where an adapter wraps it."""
+        return self.model.get_base_model() if self.is_adapter else self.model
+
+    @property
+    def is_adapter(self) -> bool:
+        return isinstance(self.model, PeftModel)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def forward(
+        self, pixel_values: Tensor, project: bool = False, images_per_forward: int | None = None, **inputs: Tensor
+    ) -> Tensor:
+        """Embeddings (B, d) in float32, or (B, projection_dim) with `project`.
+
+        Args:
+            pixel_values: (B, 3, H, W), uint8 pixels from `preprocessor.stack` or normalised floats.
+            project: send the embedding through the projection head.
+            images_per_forward: go through the model in slices of so many images and keep of each its embeddings
+                alone; the backward pass computes a slice again when it gets there, and its gradients are exact.
+            **inputs: what else the image processor gives (NaFlex masks and shapes).
+        """
+        inputs = {"pixel_values": pixel_values, **inputs}
+        size = images_per_forward or len(pixel_values)
+        if size < len(pixel_values):
+            slices = [{k: v[i : i + size] for k, v in inputs.items()} for i in range(0, len(pixel_values), size)]
+            embeddings = torch.cat([checkpoint(self._embed_batch, part, use_reentrant=False) for part in slices])
+        else:
+            embeddings = self._embed_batch(inputs)
+        if not project:
+            return embeddings
+        if self.projection is None:
+            raise ValueError("this encoder has no projection head; call add_projection first")
+        return self.projection(embeddings)
+
+    def _embed_batch(self, inputs: dict[str, Tensor]) -> Tensor:
+        inputs = self.preprocessor.normalize(inputs)
+        embeddings = pool(self.pooling, self.backbone, self.model(**inputs), inputs)
+        return embeddings if self.transform is None else self.transform(embeddings)
+
+    def embed(self, images: Dataset | ImageReader, **options: Any) -> np.ndarray:
+        """Embeddings (n, d) float32 of a whole image dataset; see `embed_dataset` for options."""
+        return embed_dataset(self, images, **options)
+
+    def add_projection(self, dim: int) -> None:
+        """A new linear head d -> dim for the loss to act on; exported embeddings stay those below it."""
+        self.projection = nn.Linear(self.embedding_dim, dim, device=self.device)
+
+    def add_transform(self, transform: AffineTransform) -> None:
+        """Sends all embeddings through a transform, from now on.
+
+        Raises:
+            InputError: it is of another width than the embedding (names both).
+        """
+        if transform.dim != self.embedding_dim:
+            raise InputError(
+                f"the transform is of {transform.dim} features, but the embedding has {self.embedding_dim}: it was "
+                "fitted to another model, or another pooling"
+            )
+        self.transform = transform.to(self.device)
+
+    def train(self, mode: bool = True) -> "VisionEncoder":
+        """As of any module, but batch statistics stay those of the base model, as an adapter stores none."""
+        super().train(mode)
+        for module in self.model.modules() if self.is_adapter else ():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
+
+    def used_parameters(self) -> set[str]:
+        """Names, inside `model`, of the parameters that the embedding depends on, found by one backward pass."""
+        trainable = {name: parameter.requires_grad for name, parameter in self.model.named_parameters()}
+        self.model.requires_grad_(True)
+        inputs, outputs = self._try_forward()
+        pool(self.pooling, self.backbone, outputs, inputs).sum().backward()
+        used = {name for name, parameter in self.model.named_parameters() if parameter.grad is not None}
+        self.model.zero_grad(set_to_none=True)
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(trainable[name])
+        return used
+
+    def freeze_unused(self) -> list[str]:
+        """Stops training of parameters that the embedding does not depend on, and returns their names.
+
+        Distributed training waits for a gradient of every trainable parameter, so unused ones would stall it.
+        """
+        used = self.used_parameters()
+        unused = [name for name, p in self.model.named_parameters() if p.requires_grad and name not in used]
+        for name in unused:
+            self.model.get_parameter(name).requires_grad_(False)
+        return unused
+
+    def add_lora(self, config: LoraConfig) -> None:
+        """Wraps the model in a new adapter, leaving out layers where LoRA would be dead weight.
+
+        An adapter with DoRA should be merged before it is shared: AutoModel drops its magnitudes.
+
+        Args:
+            config: without `target_modules`, the layers are chosen by the structure of the model; see
+                `hf_alignet.encoder.lora`.
+
+        Raises:
+            InputError: there is no such layer, or LoRA cannot adapt it.
+        """
+        config = copy.copy(config)
+        config.target_modules = find_targets(self.model, config, self.used_parameters())
+        name = type(self.model).__name__
+        try:
+            self.model = get_peft_model(self.model, config, revision=self.revision)
+        except ValueError as error:
+            raise InputError(f"LoRA does not fit {name}: {error}") from error
+        self.train(self.training)
+        try:
+            with torch.no_grad():
+                self._try_forward()
+        except AttributeError as error:  # MobileNetV2 pads by the stride of a convolution that PEFT has wrapped
+            self.model = self.model.unload()
+            raise InputError(
+                f"{name} does not run with LoRA on these layers, whose attributes it reads ({error}); train all "
+                "weights, without --use_lora"
+            ) from error
+
+    def merge_adapter(self) -> None:
+        """Adds the adapter into the weights, which leaves a plain model."""
+        if self.is_adapter:
+            self.model = self.model.merge_and_unload()
+
+    def activation_checkpointing_enable(self, **options: Any) -> None:
+        """Trainer calls this for `--activation_checkpointing`, or `--gradient_checkpointing` in older versions."""
+        backbone: Any = self.backbone
+        try:
+            getattr(backbone, "activation_checkpointing_enable", backbone.gradient_checkpointing_enable)(**options)
+        except ValueError as error:
+            raise InputError(f"{error} Leave the option out.") from error
+
+    gradient_checkpointing_enable = activation_checkpointing_enable
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Writes the model (or adapter) and its processor as transformers and PEFT do, and the head beside them.
+
+        Raises:
+            InputError: there is a transform, which a plain model has no place for.
+        """
+        if self.transform is not None:
+            raise InputError(
+                "a plain model directory has no place for the transform, without which embeddings would be others: "
+                "save encoder.transform in a directory of its own, and load both with "
+                "VisionEncoder.from_pretrained(model, transform=transform)"
+            )
+        self.model.save_pretrained(directory)
+        self.processor.save_pretrained(directory)
+        if self.projection is not None:
+            save_file(self.projection.state_dict(), Path(directory) / PROJECTION_FILE)
+
+    def load_weights(self, directory: str | Path) -> None:
+        """Loads into this encoder the weights that `save_pretrained` wrote for the same architecture."""
+        directory = Path(directory)
+        if self.is_adapter:
+            set_peft_model_state_dict(self.model, load_peft_weights(str(directory), device=str(self.device)))
+        else:
+            with quiet_loading():  # a pooler that was left out would be reported missing
+                saved = type(self.model).from_pretrained(directory, dtype=torch.float32)
+            self.model.load_state_dict(saved.state_dict())
+        if self.projection is not None:
+            self.projection.load_state_dict(load_file(directory / PROJECTION_FILE))
+
+    def _try_forward(self) -> tuple[dict[str, Tensor], Any]:
+        """Inputs and outputs for one grey noise picture, without dropout or changes to batch statistics."""
+        noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        inputs = {k: v.to(self.device) for k, v in self.preprocessor([Image.fromarray(noise)]).items()}
+        was_training = self.training
+        self.eval()
+        outputs = self.model(**inputs)
+        self.train(was_training)
+        return inputs, outputs

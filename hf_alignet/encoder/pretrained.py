@@ -1,0 +1,64 @@
+"""Checkpoints: the vision model in one, and what it says of its alignment."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.utils import cached_file
+from transformers.utils import logging as transformers_logging
+
+from hf_alignet.errors import InputError
+from hf_alignet.sources import in_one_line, split_revision
+
+ALIGNMENT_FILE = "alignment.json"
+
+
+def load_vision_model(name: str, revision: str | None, trust_remote_code: bool) -> tuple[PreTrainedModel, set[str]]:
+    """The vision model of a checkpoint in float32, and the names of its parameters that the checkpoint lacks."""
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(name, **options)
+        config = getattr(config, "vision_config", None) or config
+        if hasattr(config, "mask_ratio"):
+            config.mask_ratio = 0.0  # MAE would hide three quarters of every image
+        with quiet_loading():
+            model, info = AutoModel.from_pretrained(
+                name, config=config, dtype=torch.float32, output_loading_info=True, **options
+            )
+    except (OSError, ValueError) as error:
+        hint = " (or allow its code with --trust_remote_code, if you trust it)" if "remote_code" in str(error) else ""
+        raise InputError(f"cannot load the model {name!r}{hint}: {in_one_line(error)}") from error
+    if model.main_input_name != "pixel_values":
+        raise InputError(f"{name!r} is not a vision model: {type(model).__name__} takes {model.main_input_name}")
+    missing = set(info["missing_keys"])
+    if any(key.startswith("pooler.") for key in missing):
+        model.pooler = None
+    return model, missing
+
+
+@contextlib.contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Hides a table of missing weights, which we check more strictly, and the bar of a fraction of a second."""
+    verbosity, has_bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if has_bars:
+            transformers_logging.enable_progress_bar()
+
+
+def read_alignment(name_or_path: str) -> dict[str, Any]:
+    """What `alignment.json` beside a model says about how it was aligned; empty if it was not."""
+    name, revision = split_revision(name_or_path)
+    try:
+        file = cached_file(name, ALIGNMENT_FILE, revision=revision, _raise_exceptions_for_missing_entries=False)
+    except OSError as error:
+        raise InputError(f"cannot find the model {name_or_path!r}: {in_one_line(error)}") from error
+    return json.loads(Path(file).read_text(encoding="utf-8")) if file else {}

@@ -1,0 +1,1 @@
+"""Usefulness: what frozen embeddings are worth for other tasks."""

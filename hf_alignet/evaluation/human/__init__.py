@@ -1,0 +1,1 @@
+"""Agreement with people: choices, levels of abstraction, similarities, dimensions, uncertainty."""

@@ -1,0 +1,107 @@
+"""Do models choose alike, and is one of two better than the other?"""
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest, chi2
+
+from hf_alignet.errors import InputError
+from hf_alignet.evaluation.human.odd_one_out import are_correct
+from hf_alignet.similarity import NO_CHOICE
+
+EXACT_UP_TO = 1000  # discordant pairs; beyond, the chi-squared distribution is as good
+
+
+class McNemar(NamedTuple):
+    """McNemar's test that two models are right equally often.
+
+    Attributes:
+        gained: triplets that only the second model gets right.
+        lost: triplets that only the first one does.
+        p_value: two-sided; 1 where there are neither.
+        is_exact: whether by the binomial distribution.
+    """
+
+    gained: int
+    lost: int
+    p_value: float
+    is_exact: bool
+
+
+def agreement(choices: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Share of triplets for which two models choose the same, of each with each.
+
+    No choice (-1) never equals anything: the diagonal is the share of triplets in which a model chooses at all.
+
+    Args:
+        choices: by model, (m,) positions in {0, 1, 2}, or -1, for the same triplets.
+
+    Returns:
+        Symmetric, with the models as rows and columns.
+
+    Raises:
+        InputError: there are no models or no triplets, or models chose in unequal numbers of triplets.
+    """
+    lengths = {name: len(chosen) for name, chosen in choices.items()}
+    if len(set(lengths.values())) != 1 or 0 in lengths.values():
+        raise InputError(f"agreement needs the choices of models in the same triplets, got {lengths or 'no model'}")
+    table = np.stack(list(choices.values()))
+    shared = [[np.mean((one == other) & (one != NO_CHOICE)) for other in table] for one in table]
+    return pd.DataFrame(shared, index=list(choices), columns=list(choices))
+
+
+def mcnemar(base: np.ndarray, aligned: np.ndarray) -> McNemar:
+    """Whether two models, measured on the same triplets, differ in accuracy.
+
+    With b triplets that one model alone gets right and c that the other alone does, b is binomial(b + c, 1/2) if they
+    do not differ; for many, (|b - c| - 1)² / (b + c) is chi-squared with one degree of freedom (McNemar 1947, with
+    Edwards' correction). Triplets are treated as independent.
+
+    Args:
+        base: (m,) bool, whether the first model is right.
+        aligned: (m,) bool, whether the second one is.
+
+    Raises:
+        InputError: the lengths differ.
+    """
+    if len(base) != len(aligned):
+        raise InputError(f"the models were measured on {len(base)} and {len(aligned)} triplets; use the same ones")
+    base, aligned = np.asarray(base, bool), np.asarray(aligned, bool)
+    gained, lost = int((aligned & ~base).sum()), int((base & ~aligned).sum())
+    both = gained + lost
+    if both == 0:
+        return McNemar(0, 0, 1.0, True)
+    if both <= EXACT_UP_TO:
+        return McNemar(gained, lost, float(binomtest(gained, both).pvalue), True)
+    statistic = max(abs(gained - lost) - 1, 0) ** 2 / both
+    return McNemar(gained, lost, float(chi2.sf(statistic, 1)), False)
+
+
+def agreement_table(
+    choices: Mapping[str, Mapping[str, np.ndarray]], labels: Mapping[str, tuple[np.ndarray, np.ndarray]]
+) -> pd.DataFrame:
+    """How often every two models choose the same, and whether one is right more often than the first.
+
+    Args:
+        choices: by model and variant, (m,) positions, -1 where there is no choice.
+        labels: by variant, triplets (m, 3) and the odd ones out (m,).
+
+    Returns:
+        One row a variant and pair: `agreement`, and in pairs with the first model how many triplets the other one
+        `gained` and `lost`, with McNemar's `p_value`.
+    """
+    models = list(choices)
+    rows = []
+    for variant, (_, odd) in labels.items():
+        table = agreement({model: choices[model][variant] for model in models})
+        for model, other in combinations(models, 2):
+            row = {"benchmark": variant, "model": model, "other": other, "agreement": table.loc[model, other]}
+            if model == models[0]:
+                test = mcnemar(*(are_correct(choices[name][variant], odd) for name in (model, other)))
+                row |= {"gained": test.gained, "lost": test.lost, "p_value": test.p_value}
+            rows.append(row)
+    columns = ["benchmark", "model", "other", "agreement", "gained", "lost", "p_value"]
+    return pd.DataFrame(rows, columns=columns).astype({"gained": "Int64", "lost": "Int64"})

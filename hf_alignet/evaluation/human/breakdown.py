@@ -1,0 +1,105 @@
+"""Where a model is right: accuracy per level, per category of concepts, per dimension of human similarity."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+
+from hf_alignet.errors import InputError
+from hf_alignet.evaluation.statistics.intervals import Interval, share_correct
+from hf_alignet.metric import Metric
+from hf_alignet.similarity import PAIRS, odd_of_pair, triplet_similarities
+
+
+def accuracy_by_group(
+    correct: np.ndarray,
+    groups: Sequence[str | None] | np.ndarray,
+    triplets: np.ndarray | None = None,
+    interval: Interval = "wilson",
+    seed: int = 0,
+) -> dict[str, Metric]:
+    """Share of right triplets in each group that has any, sorted by the name of the group.
+
+    Args:
+        correct: (m,) bool.
+        groups: (m,) such as levels, or numbers of dimensions; a triplet with None or NaN is in no group.
+        triplets: (m, 3), needed for `interval="objects"`.
+        interval: see `hf_alignet.evaluation.statistics.intervals`.
+        seed: of the bootstraps.
+
+    Raises:
+        InputError: the groups are not as many as the triplets.
+    """
+    if len(groups) != len(correct):
+        raise InputError(f"there are {len(groups)} groups for {len(correct)} triplets; give one for each")
+    codes, names = pd.factorize(np.asarray(groups, dtype=object), sort=True)
+    return {str(name): _of(codes == code, correct, triplets, interval, seed) for code, name in enumerate(names)}
+
+
+def accuracy_by_category(
+    correct: np.ndarray,
+    triplets: np.ndarray,
+    categories: pd.DataFrame,
+    at_least: int = 1,
+    interval: Interval = "wilson",
+    seed: int = 0,
+) -> dict[str, Metric]:
+    """Share of right triplets of each category of concepts; a triplet may count in several.
+
+    Args:
+        correct: (m,) bool.
+        triplets: (m, 3) rows of `categories`.
+        categories: one row a concept, one column a category, true or 1 where the concept belongs to it.
+        at_least: how many of a triplet's three objects belong to a category in which it counts.
+        interval: see `hf_alignet.evaluation.statistics.intervals`.
+        seed: of the bootstraps.
+
+    Returns:
+        By category; those without a triplet are not there.
+
+    Raises:
+        InputError: `at_least` is not 1, 2 or 3, or a triplet points outside the concepts.
+    """
+    if at_least not in (1, 2, 3):
+        raise InputError(f"at_least must be 1, 2 or 3 of the three objects, got {at_least}")
+    _check_rows(triplets, len(categories), "concepts")
+    found = {}
+    for name in categories.columns:
+        is_member = categories[name].to_numpy().astype(bool)
+        is_in = is_member[triplets].sum(1) >= at_least
+        if is_in.any():
+            found[str(name)] = _of(is_in, correct, triplets, interval, seed)
+    return found
+
+
+def leading_dimensions(human: np.ndarray, triplets: np.ndarray, odd: np.ndarray | None = None) -> np.ndarray:
+    """The dimension of human similarity that matters most in each triplet, (m,) int64.
+
+    It is the largest one in the mean of the two most similar objects' embeddings (gLocal's analysis of failures).
+
+    Args:
+        human: (n, k) embedding, such as VICE's or SPoSE's.
+        triplets: (m, 3) rows of it.
+        odd: (m,) positions that people chose: the other two are the most similar objects. Without it, they are those
+            of the largest dot product in `human`, the first such pair where there are several.
+
+    Raises:
+        InputError: a triplet points outside the embedding.
+    """
+    _check_rows(triplets, len(human), "rows of the human embedding")
+    if odd is None:
+        pair = triplet_similarities(torch.as_tensor(human), torch.as_tensor(triplets).long()).argmax(-1).numpy()
+    else:
+        pair = odd_of_pair(np.asarray(odd, np.int64))
+    kept = np.take_along_axis(np.asarray(triplets), np.array(PAIRS)[pair], axis=1)
+    return (human[kept[:, 0]] + human[kept[:, 1]]).argmax(1)
+
+
+def _of(is_in: np.ndarray, correct: np.ndarray, triplets: np.ndarray | None, interval: Interval, seed: int) -> Metric:
+    return share_correct(correct[is_in], interval, None if triplets is None else triplets[is_in], seed)
+
+
+def _check_rows(triplets: np.ndarray, number: int, what: str) -> None:
+    if len(triplets) and (triplets.min() < 0 or triplets.max() >= number):
+        raise InputError(f"the triplets name {triplets.min()} to {triplets.max()}, but there are {number} {what}")

@@ -1,0 +1,113 @@
+"""Which human dimensions can be read out of a model's embeddings: ridge regression, tested on objects left out.
+
+The protocol of Muttenthaler et al. 2023 ("Human alignment of neural network representations", section 5): one ridge
+regression a dimension, its strength chosen by leave-one-out inside the training objects, five folds of the objects;
+then the odd one out by the predicted dimensions, in triplets whose objects were all left out together.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import t
+from sklearn.linear_model import RidgeCV
+from sklearn.metrics import r2_score
+
+from hf_alignet.errors import InputError
+from hf_alignet.evaluation.human.odd_one_out import are_correct, odd_one_out_choices
+from hf_alignet.evaluation.statistics.intervals import Interval, share_correct
+from hf_alignet.judgments import object_folds, triplets_within
+from hf_alignet.metric import Metric
+from hf_alignet.similarity import SimilarityKind
+
+STRENGTHS = np.logspace(-1, 6, 8)
+NUM_FOLDS, SEED = 5, 42
+
+
+class PredictedDimensions(NamedTuple):
+    """Human dimensions of n objects, each predicted by a regression that did not see the object.
+
+    Attributes:
+        values: (n, k) float64.
+        folds: (n,) number of the fold in which the object was left out.
+        r2: (folds, k) coefficient of determination on the objects left out; negative where the mean would do better.
+    """
+
+    values: np.ndarray
+    folds: np.ndarray
+    r2: np.ndarray
+
+
+def predict_dimensions(
+    embeddings: np.ndarray, human: np.ndarray, num_folds: int = NUM_FOLDS, seed: int = SEED
+) -> PredictedDimensions:
+    """Predicts human dimensions of each object from a model's embeddings of the others.
+
+    Args:
+        embeddings: (n, p) of the model, one row an object, as they are: gLocal does not standardise them.
+        human: (n, k), such as VICE's embedding of the same objects.
+        num_folds: of the objects.
+        seed: of the folds.
+
+    Raises:
+        InputError: there are unequal numbers of objects, too few for the folds, or a number is not finite.
+    """
+    if embeddings.ndim != 2 or human.ndim != 2 or len(embeddings) != len(human):
+        raise InputError(
+            f"embeddings {embeddings.shape} and human dimensions {human.shape} must be two tables of the same objects"
+        )
+    for array, what in ((embeddings, "embeddings"), (human, "human dimensions")):
+        if not np.isfinite(array).all():
+            raise InputError(f"row {np.argwhere(~np.isfinite(array))[0][0]} of the {what} is not finite")
+    folds = object_folds(len(embeddings), num_folds, seed)
+    x, y = embeddings.astype(np.float64), human.astype(np.float64)
+    values, r2 = np.empty_like(y), np.empty((num_folds, y.shape[1]))
+    for fold in range(num_folds):
+        is_out = folds == fold
+        ridge = RidgeCV(alphas=STRENGTHS, alpha_per_target=True).fit(x[~is_out], y[~is_out])
+        values[is_out] = ridge.predict(x[is_out]).reshape(-1, y.shape[1])
+        r2[fold] = r2_score(y[is_out], values[is_out], multioutput="raw_values")
+    return PredictedDimensions(values, folds, r2)
+
+
+def dimension_scores(predicted: PredictedDimensions) -> list[Metric]:
+    """R² of each dimension, mean over folds; `n` counts objects, and the interval is Student's over folds."""
+    number = len(predicted.r2)
+    half = t.ppf(0.975, number - 1) * predicted.r2.std(0, ddof=1) / np.sqrt(number)
+    return [
+        Metric(value=float(mean), n=len(predicted.values), chance=0.0, ci95=[float(mean - h), float(mean + h)])
+        for mean, h in zip(predicted.r2.mean(0), half, strict=True)
+    ]
+
+
+def predicted_odd_one_out_accuracy(
+    predicted: PredictedDimensions,
+    triplets: np.ndarray,
+    odd: np.ndarray,
+    similarity: SimilarityKind = "cosine",
+    interval: Interval = "wilson",
+    seed: int = 0,
+) -> Metric:
+    """Odd-one-out accuracy of predicted dimensions, on triplets whose three objects were left out together.
+
+    Args:
+        predicted: from `predict_dimensions`.
+        triplets: (m, 3) rows of the objects; those across folds are left out.
+        odd: (m,) positions that people chose.
+        similarity: of predicted dimensions; `cosine` in the source.
+        interval: see `hf_alignet.evaluation.statistics.intervals`.
+        seed: of the bootstraps.
+
+    Raises:
+        InputError: no triplet lies within a fold, or one points outside the objects.
+    """
+    triplets, odd = np.asarray(triplets), np.asarray(odd)
+    triplets_within(triplets, np.ones(len(predicted.folds), bool))  # refuses rows outside the objects
+    of_objects = predicted.folds[triplets]
+    is_inside = (of_objects == of_objects[:, :1]).all(axis=1)
+    if not is_inside.any():
+        raise InputError(
+            f"none of the {len(triplets)} triplets has its three objects in one of the {len(predicted.r2)} folds "
+            f"(about {len(predicted.r2) ** -2:.0%} of random ones do); give more triplets, or fewer folds"
+        )
+    choices = odd_one_out_choices(predicted.values, triplets[is_inside], similarity)
+    return share_correct(are_correct(choices, odd[is_inside]), interval, triplets[is_inside], seed)

@@ -1,0 +1,110 @@
+"""Levels: does a model choose as most people do, at coarse, fine and boundary triplets?
+
+Accuracy against the majority's choice (Muttenthaler et al. 2025, section 2.2), beside the share of people who choose
+as the majority of the other people does (the paper's noise ceiling, section 4.3).
+"""
+
+import logging
+from typing import NamedTuple
+
+import numpy as np
+from datasets import Dataset
+
+from hf_alignet.errors import InputError
+from hf_alignet.evaluation.human.noise_ceiling import leave_one_out
+from hf_alignet.evaluation.human.odd_one_out import odd_one_out_accuracy
+from hf_alignet.evaluation.statistics.intervals import Interval
+from hf_alignet.judgments import LEVELS, majority
+from hf_alignet.judgments.judgment_dataset import LEVEL
+from hf_alignet.judgments.rows import arrow_column, select_rows
+from hf_alignet.metric import Metric
+from hf_alignet.similarity import SimilarityKind
+
+logger = logging.getLogger(__name__)
+
+MIN_RATERS = 4  # as in the authors' analysis
+
+
+class LevelScore(NamedTuple):
+    """How a model does at one level.
+
+    Attributes:
+        accuracy: against the majority, over triplets that have one.
+        ceiling: how often one of the people agrees with the majority of the others, over all triplets of the level.
+        num_tied: triplets left out since no answer has most votes.
+        num_few: triplets left out since too few people judged them.
+    """
+
+    accuracy: Metric
+    ceiling: Metric
+    num_tied: int
+    num_few: int
+
+
+def select_level(judgments: Dataset, level: str) -> Dataset:
+    """The judgments of one level.
+
+    Raises:
+        InputError: the judgments have no levels, or none of that level (says which there are).
+    """
+    if LEVEL not in judgments.column_names:
+        raise InputError(f"the judgments have no column {LEVEL!r}; there are {', '.join(judgments.column_names)}")
+    levels = arrow_column(judgments, LEVEL).to_numpy(zero_copy_only=False)
+    if not (levels == level).any():
+        there = sorted({str(name) for name in levels if name is not None})
+        raise InputError(f"no judgment is of level {level!r}; there are {', '.join(there) or 'none'}")
+    return select_rows(judgments, levels == level)
+
+
+def level_scores(
+    embeddings: np.ndarray,
+    judgments: Dataset,
+    similarity: SimilarityKind = "dot",
+    min_raters: int = MIN_RATERS,
+    interval: Interval = "wilson",
+    seed: int = 0,
+) -> dict[str, LevelScore]:
+    """Accuracy of a model at each level that the judgments have, in the order coarse, fine, boundary.
+
+    Args:
+        embeddings: (n, d) of the images that the judgments point into.
+        judgments: with `level`, such as from `load_levels`; rows of choices or of counts.
+        similarity: `dot`, `cosine` or `pearson`.
+        min_raters: how many people must have judged a triplet.
+        interval: of accuracies, see `hf_alignet.evaluation.statistics.intervals`.
+        seed: of the bootstraps.
+
+    Raises:
+        InputError: there are no levels, or at a level no triplet has a majority of enough people.
+    """
+    if LEVEL not in judgments.column_names:
+        select_level(judgments, LEVELS[0])  # says what there is
+    there = set(arrow_column(judgments, LEVEL).to_pylist())
+    if not there & set(LEVELS):
+        raise InputError(f"no judgment has a level; they are {', '.join(LEVELS)}")
+    scores = {}
+    for level in (name for name in LEVELS if name in there):
+        of_level = select_level(judgments, level)
+        answers = majority(of_level, min_raters)
+        if len(answers.triplets) == 0:
+            raise InputError(
+                f"at level {level!r} no triplet has a majority: {answers.num_few} have fewer than {min_raters} choices"
+                f" and {answers.num_tied} are tied; lower min_raters, or use more judgments"
+            )
+        accuracy = odd_one_out_accuracy(embeddings, answers.triplets, answers.odd, similarity, interval, seed)
+        ceiling = leave_one_out(of_level, seed)
+        scores[level] = LevelScore(accuracy, ceiling, answers.num_tied, answers.num_few)
+        logger.info(
+            "level %s: %d triplets, left out %d that are tied and %d with fewer than %d choices",
+            level, len(answers.triplets), answers.num_tied, answers.num_few, min_raters,
+        )  # fmt: skip
+    return scores
+
+
+def level_metrics(scores: dict[str, LevelScore], name: str = "levels") -> dict[str, Metric]:
+    """`{name/level/odd_one_out_accuracy: …, name/level/noise_ceiling: …}` of `level_scores`."""
+    return {
+        f"{name}/{level}/{measure}": metric
+        for level, score in scores.items()
+        for measure, metric in (("odd_one_out_accuracy", score.accuracy), ("noise_ceiling", score.ceiling))
+    }

@@ -1,0 +1,1 @@
+"""Statistics that all evaluations share: intervals, correlations, calibration."""

@@ -1,0 +1,1 @@
+"""To and from the Hub: repositories and uploads, what an upload may hold, where things come from."""

@@ -1,0 +1,109 @@
+"""Pictures become the tensors that a model takes.
+
+The image processor of a checkpoint resizes and crops, so that the pixels are those that the model was trained on.
+Rescaling and normalising happen in torch on the stacked uint8 batch, where they cost almost nothing.
+"""
+
+import json
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import AutoImageProcessor, BaseImageProcessor
+
+from hf_alignet.errors import InputError
+
+MAX_RESIZED_PIXELS = 178_956_970  # as many as Pillow reads
+
+
+NORMALIZATION = {"do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std"}
+
+
+class Preprocessor:
+    """Pictures to inputs in two steps: `stack` on the CPU (a worker process may do it), `normalize` on the device.
+
+    Together they equal `processor(pictures)`. That is checked once on a random picture; a processor that does more
+    than resize, crop, rescale and normalise (NaFlex patches, extra statistics) is called as a whole instead.
+
+    Args:
+        processor: the image processor of the checkpoint.
+    """
+
+    def __init__(self, processor: BaseImageProcessor):
+        self.processor = processor
+        self.stacks_uint8 = True
+        settings = processor.to_dict()
+        # To which the shorter edge is resized, however long the other gets; 0 if the size is another one
+        size = (settings.get("size") if settings.get("do_resize") else None) or {}
+        self.shortest_edge = 0 if size.get("longest_edge") else size.get("shortest_edge") or 0
+        scale = settings["rescale_factor"] if settings.get("do_rescale") else 1.0
+        mean, std = [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]
+        if settings.get("do_normalize"):
+            mean, std = settings["image_mean"], settings["image_std"]
+        # (uint8 * scale - mean) / std as one multiplication and one addition
+        self.scale = torch.tensor([scale / s for s in std]).view(1, -1, 1, 1)
+        self.shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).view(1, -1, 1, 1)
+        self.stacks_uint8 = self._equals_processor()
+
+    def __call__(self, pictures: list[Image.Image]) -> dict[str, Tensor]:
+        return self.normalize(self.stack(pictures))
+
+    def stack(self, pictures: list[Image.Image]) -> dict[str, Tensor]:
+        """`{"pixel_values": (B, 3, H, W) uint8}`, or the processor's own output where uint8 would not do."""
+        if self.stacks_uint8:
+            return dict(self.processor(pictures, return_tensors="pt", do_rescale=False, do_normalize=False))
+        return dict(self.processor(pictures, return_tensors="pt"))
+
+    def settings(self) -> dict[str, Any]:
+        """What the output of `stack` depends on, as JSON can hold it: not normalisation, where pixels are uint8."""
+        ignored = NORMALIZATION if self.stacks_uint8 else set()
+        settings = {k: v for k, v in self.processor.to_dict().items() if k not in ignored}
+        return json.loads(json.dumps({"class": type(self.processor).__name__, **settings}, default=str))
+
+    def check_size(self, picture: Image.Image, row: int) -> None:
+        """Refuses a picture so long that resizing its shorter edge would fill the memory.
+
+        Raises:
+            InputError: names the row, its size and the limit.
+        """
+        pixels = round(self.shortest_edge**2 * max(picture.size) / min(picture.size))
+        if pixels > MAX_RESIZED_PIXELS:
+            raise InputError(
+                f"image row {row} of {picture.width} x {picture.height} pixels is too long: resized to a shorter edge "
+                f"of {self.shortest_edge} it would have {pixels} pixels, more than {MAX_RESIZED_PIXELS}; crop it"
+            )
+
+    def normalize(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Float32 inputs on the device they are on; anything but uint8 pixels passes through."""
+        pixels = inputs["pixel_values"]
+        if pixels.dtype != torch.uint8:
+            return inputs
+        scaled = torch.addcmul(self.shift.to(pixels.device), pixels.float(), self.scale.to(pixels.device))
+        return {**inputs, "pixel_values": scaled}
+
+    def _equals_processor(self) -> bool:
+        picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (80, 96, 3), dtype=np.uint8))
+        whole = self.processor([picture], return_tensors="pt")
+        if set(whole) != {"pixel_values"}:
+            return False
+        stacked = self.stack([picture])
+        is_uint8 = stacked["pixel_values"].dtype == torch.uint8
+        return is_uint8 and torch.allclose(self.normalize(stacked)["pixel_values"], whole["pixel_values"], atol=1e-5)
+
+
+def load_processor(name_or_path: str, **kwargs: Any) -> BaseImageProcessor:
+    """The image processor of a checkpoint, also where its own class needs torchvision and that is not installed."""
+    try:
+        return AutoImageProcessor.from_pretrained(name_or_path, **kwargs)
+    except ImportError:
+        # DINOv3 has no Pillow class, but the ViT one reads the same configuration (size, mean, std, resample).
+        from transformers import ViTImageProcessorPil
+
+        return ViTImageProcessorPil.from_pretrained(name_or_path, **kwargs)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{name_or_path!r} has no usable preprocessor_config.json, so its image size and normalisation are "
+            f"unknown; save the right image processor beside the model ({error})"
+        ) from error

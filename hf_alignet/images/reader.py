@@ -1,0 +1,137 @@
+"""Reads rows of an image dataset as inputs of an encoder: training, calibration and evaluation all read through it."""
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from datasets import Dataset
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from hf_alignet.errors import InputError
+from hf_alignet.images.decoding import read_pictures
+from hf_alignet.images.opening import IMAGE_COLUMN, as_encoded_images
+from hf_alignet.images.preprocessing import Preprocessor
+
+GROUP = 8  # pictures that are in memory at their full size
+SPAN = 64  # rows that are visited, or not, as one
+
+
+class ImageReader:
+    """Decodes and resizes the pictures of the rows that are asked for, each time; picklable.
+
+    Args:
+        images: a Dataset with an `image` column.
+        preprocessor: of the encoder that the inputs are for.
+
+    Raises:
+        InputError: there is no such column.
+    """
+
+    activity = "checking images"
+
+    def __init__(self, images: Dataset, preprocessor: Preprocessor):
+        self.fingerprint = images._fingerprint
+        self.images = as_encoded_images(images).select_columns(IMAGE_COLUMN)
+        self.preprocessor = preprocessor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, rows: list[int]) -> dict[str, Tensor]:
+        """Inputs as `Preprocessor.stack` gives them, most often `pixel_values` (U, 3, H, W) uint8, in order of `rows`.
+
+        Raises:
+            InputError: a picture cannot be decoded or is too large (names the row).
+        """
+        size = GROUP if self.preprocessor.stacks_uint8 else len(rows)  # other processors may pad to the largest
+        groups = [rows[start : start + size] for start in range(0, len(rows), size)]
+        stacked = [self.preprocessor.stack(self._decode(group)) for group in groups]
+        return {name: torch.cat([inputs[name] for inputs in stacked]) for name in stacked[0]}
+
+    def prepare(
+        self, rows: np.ndarray, num_workers: int = 0, progress: bool = True, skip_bad: bool = False
+    ) -> dict[int, str]:
+        """Visits rows once, before a run: decodes them, to see whether that is possible.
+
+        Under `accelerate launch` the processes share the work, and each gets the whole answer.
+
+        Args:
+            rows: (m,) distinct row numbers.
+            num_workers: processes that decode; 0 does it in this one.
+            progress: show a bar (on the first process).
+            skip_bad: go on after a picture that cannot be read.
+
+        Returns:
+            Why they cannot be read, by row.
+
+        Raises:
+            InputError: a picture cannot be read, without `skip_bad` (names the row).
+        """
+        state = PartialState(cpu=not torch.accelerator.is_available())  # else it would not see other CPU processes
+        spans = [rows[start : start + SPAN] for start in range(0, len(rows), SPAN)]
+        spans = spans[state.process_index :: state.num_processes]
+        bad: dict[int, str] = {}
+        total, is_hidden = sum(map(len, spans)), not progress or not state.is_main_process
+        with tqdm(total=total, desc=self.activity, unit="image", disable=is_hidden) as bar:
+            visits = _Visits(self, spans, skip_bad)
+            for good, refused in DataLoader(visits, batch_size=None, num_workers=num_workers):
+                self._finish(good)
+                bad |= refused
+                bar.update(len(good) + len(refused))
+        return dict(sorted(item for part in gather_object([bad]) for item in part.items()))
+
+    def _decode(self, rows: list[int]) -> list[Image.Image]:
+        pictures = read_pictures(self.images, rows)
+        for picture, row in zip(pictures, rows, strict=True):
+            self.preprocessor.check_size(picture, row)
+        return pictures
+
+    def _visit(self, row: int) -> None:
+        """What a worker process does with a row in `prepare`."""
+        self._decode([row])
+
+    def _finish(self, rows: list[int]) -> None:
+        """What this process does with rows that have been visited."""
+
+
+class _Visits(torch.utils.data.Dataset):
+    """Item i visits the i-th span: the rows that could be read, and why the others could not."""
+
+    def __init__(self, reader: ImageReader, spans: list[np.ndarray], skip_bad: bool):
+        self.reader, self.spans, self.skip_bad = reader, spans, skip_bad
+
+    def __len__(self) -> int:
+        return len(self.spans)
+
+    def __getitem__(self, index: int) -> tuple[list[int], dict[int, str]]:
+        good, bad = [], {}
+        for row in self.spans[index].tolist():
+            try:
+                self.reader._visit(row)
+                good.append(row)
+            except InputError as error:
+                if not self.skip_bad:
+                    raise
+                bad[row] = str(error)
+        return good, bad
+
+
+def as_reader(images: Dataset | ImageReader, preprocessor: Preprocessor) -> ImageReader:
+    """A reader of the images for an encoder with this preprocessor; one that is given is checked.
+
+    Raises:
+        InputError: the reader was made for an encoder that wants other pixels.
+    """
+    if not isinstance(images, ImageReader):
+        return ImageReader(images, preprocessor)
+    ours, theirs = preprocessor.settings(), images.preprocessor.settings()
+    if ours != theirs:
+        different = sorted(key for key in ours | theirs if ours.get(key) != theirs.get(key))
+        raise InputError(
+            f"the images are read for an encoder with another image processor ({', '.join(different)} differ); make "
+            "the reader or cache with the preprocessor of this encoder"
+        )
+    return images
