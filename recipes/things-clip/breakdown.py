@@ -19,6 +19,7 @@ from hf_alignet.evaluation import (
     Rsm,
     accuracy_by_category,
     accuracy_by_group,
+    agreement,
     are_correct,
     compare_rsms,
     dimension_scores,
@@ -29,7 +30,6 @@ from hf_alignet.evaluation import (
     predict_dimensions,
     predicted_odd_one_out_accuracy,
 )
-from hf_alignet.evaluation.human import agreement
 from hf_alignet.judgments import load_judgments
 from hf_alignet.judgments.rows import ODD, TRIPLET, column
 from hf_alignet.storage import write_json
