@@ -150,6 +150,18 @@ def shared_file(path_or_id: str, file: str, **download: Any) -> Path:
     return directory / file if directory.is_dir() else Path(hf_hub_download(path_or_id, file, **download))
 
 
+def packaged(folder: str) -> list[Path]:
+    """The files that come with the package in a folder, such as `configs`; in a clone they lie in `recipes`.
+
+    Example:
+        >>> [file.name for file in packaged("configs")]
+        ['demo.yaml', 'make_triplets.yaml']
+    """
+    package = Path(__file__).parent
+    installed = package / "cli" / folder
+    return sorted((installed if installed.is_dir() else package.parent / "recipes" / folder).glob("*.yaml"))
+
+
 def load_matrix(path: str, what: str) -> np.ndarray:
     """The matrix of numbers (n, p) in a `.npy` file, memory-mapped.
 
