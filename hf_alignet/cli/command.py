@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from accelerate import PartialState
 from transformers import HfArgumentParser
@@ -28,8 +29,8 @@ NOT_SHOWN = ("config", "accelerate_config", "output_dir", "disable_tqdm", "hub_"
 PARAMETER = re.compile(r"`([a-z_0-9]+)(?:=([^`]*))?`")
 CONFIG_HELP = "YAML file with any of these settings, or the name of a packaged one, such as %s. Flags win over it."
 LAUNCH_HELP = (
-    "Launch configuration of accelerate: a file, or the name of a packaged one (cpu, cpu_2_processes, gpu, multi_gpu). "
-    "Default: the one that `accelerate config` wrote, if it asks for several processes."
+    "Launch configuration of accelerate: a file, or the name of a packaged one (cpu, cpu_2_processes, gpu, "
+    "multi_gpu). Default: the one that `accelerate config` wrote, if it asks for several processes."
 )
 
 
@@ -54,7 +55,7 @@ class Command:
     launches: bool = False
 
     def run(self, body: Callable[..., None], argv: Sequence[str] | None = None) -> None:
-        """Parses flags and calls `body` with one instance of each dataclass.
+        """Parses flags and calls `body` with one instance of each dataclass, and the command as others can repeat it.
 
         Wrong input prints one line and exits with status 2. A run that cannot go on, for example on a full disk,
         exits with status 1. Every process prints its own errors: maybe only one of them read a broken picture.
@@ -71,7 +72,7 @@ class Command:
             if file is not None:
                 launch(file, self._module, argv)
                 return
-            body(*self.parse(argv))
+            self.call(body, argv)
         except (InputError, RunError, OSError) as error:
             if isinstance(error, OSError) and error.errno not in DISK_FULL:
                 raise
@@ -81,8 +82,20 @@ class Command:
             message = str(error).strip().rpartition(f"{InputError.__module__}.{InputError.__name__}: ")[2]
             if isinstance(error, OSError):
                 message = f"cannot write, because the disk (or your share of it) is full: {message}"
-            print(f"\nerror{process}: {self.as_flags(message)}", file=sys.stderr)  # below a progress bar
+            print(f"\nerror{process}: {message}", file=sys.stderr)  # below a progress bar
             sys.exit(2 if isinstance(error, InputError) else 1)
+
+    def call(self, body: Callable[..., None], argv: Sequence[str]) -> None:
+        """As `run`, but errors stay exceptions; their messages name flags.
+
+        Raises:
+            InputError: something that the user gave cannot be used.
+            RunError: the run cannot go on.
+        """
+        try:
+            body(*self.parse(argv), self.line(argv))
+        except (InputError, RunError) as error:
+            raise type(error)(self._with_flags(str(error))) from error
 
     def parse(self, argv: Sequence[str]) -> tuple[Any, ...]:
         """One instance of each dataclass: flags win over `--config file.yaml`, and the file over the defaults.
@@ -105,16 +118,17 @@ class Command:
             parser.error(f"unknown flags: {' '.join(unknown)}")
         return tuple(parsed)
 
-    def line(self, argv: Sequence[str] | None = None) -> str:
+    def line(self, argv: Sequence[str]) -> str:
         """The command as others can repeat it, for a card: the settings that differ from those without any flag.
 
         Entries of a YAML file become flags, and of a local path only the last part stays. Tokens, and settings that
         only say where the result goes, are left out.
         """
         parser = self._parser()
-        defaults, given = self._flags(parser, sys.argv[1:] if argv is None else argv)
+        defaults, given = self._flags(parser, argv)
         before, after = (vars(parser.parse_known_args(flags)[0]) for flags in (defaults, [*defaults, *given]))
-        processes = PartialState().num_processes if self.launches else 1
+        # Without the argument it would not see other processes on a CPU
+        processes = PartialState(cpu=not torch.accelerator.is_available()).num_processes if self.launches else 1
         line = ["hf-alignet", self.name]
         if processes > 1:
             line = ["accelerate", "launch", "--num_processes", str(processes), "-m", self._module]
@@ -127,7 +141,7 @@ class Command:
             line += [f"--{name}", *map(_word, values)]
         return shlex.join(line)
 
-    def as_flags(self, message: str) -> str:
+    def _with_flags(self, message: str) -> str:
         """A message in which parameters are named as the flags of this command."""
         flags = {action.dest for action in self._parser()._actions}
 
@@ -192,9 +206,12 @@ def _word(value: Any) -> str:
     text = str(value)
     if isinstance(value, float):
         return text.removesuffix(".0")
-    if not text.startswith("{"):
+    try:
+        settings = json.loads(text) if text.startswith("{") else None
+    except json.JSONDecodeError:  # the work itself refuses it
+        settings = None
+    if settings is None:
         return public_name(text)
-    settings = json.loads(text)
     return json.dumps({key: public_name(v) if isinstance(v, str) else v for key, v in settings.items()})
 
 

@@ -1,49 +1,15 @@
-"""Settings of an evaluation, as flags."""
+"""Flags of `hf-alignet evaluate`."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from hf_alignet.errors import InputError
+from hf_alignet.cli.arguments.model import EmbeddingArguments
 from hf_alignet.judgments.similarity_matrices import MatrixKind
 from hf_alignet.judgments.things import ObjectOrder
 from hf_alignet.similarity import SimilarityKind
 
-WHAT_FOLLOWS = {
-    "things": "human odd-one-out choices: things:user/judgments, things:choices.csv, or the files of THINGS",
-    "levels": "the folder of the raw results, a table of them, or a dataset of them: levels:folder",
-    "rsa": "a similarity matrix (csv, npy, npz, mat or a dataset of it): rsa:rdm48.mat",
-}
-
-
-class Task(NamedTuple):
-    """A benchmark as `[name=]kind:source` names it."""
-
-    kind: str
-    source: str
-    name: str | None
-
-    @classmethod
-    def parse(cls, flag: str) -> "Task":
-        """Reads what `--benchmarks` names.
-
-        Raises:
-            InputError: there is no such benchmark, or it lacks what follows the colon.
-        """
-        label, _, source = flag.partition(":")
-        name, _, kind = label.rpartition("=")
-        if kind not in WHAT_FOLLOWS:
-            raise InputError(
-                f"--benchmarks {flag!r} is unknown; they are things:JUDGMENTS, levels:FOLDER and rsa:MATRIX"
-            )
-        if not source:
-            raise InputError(f"--benchmarks {label} must be followed by a colon and {WHAT_FOLLOWS[kind]}")
-        if "/" in name:
-            raise InputError(f"--benchmarks {flag!r}: the name {name!r} would be part of a metric's; leave out the /")
-        return cls(kind, source, name or None)
-
 
 @dataclass
-class EvaluationArguments:
+class EvaluationArguments(EmbeddingArguments):
     """What is measured, and on what."""
 
     model_name_or_path: list[str] = field(
@@ -59,9 +25,9 @@ class EvaluationArguments:
     benchmarks: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "One or several of (required) things:JUDGMENTS, any odd-one-out choices, of which every split but "
-            "train is measured on; levels:FOLDER, the files of Levels; rsa:MATRIX, judged similarities. With a name "
-            "in front, such as birds=things:choices.csv, results are called by it."
+            "help": "One or several of choices:JUDGMENTS, human odd-one-out choices; things:JUDGMENTS, those of "
+            "THINGS; levels:FOLDER, the files of Levels; rsa:MATRIX, judged similarities. With a name in front, such "
+            "as birds=choices:choices.csv, results have this name."
         },
     )
     images: list[str] = field(
@@ -82,21 +48,14 @@ class EvaluationArguments:
         default_factory=list,
         metadata={
             "help": "Text file, one name a line in the order of the stimuli, by which judgments and matrices name "
-            "them, where --images bring none; one for all benchmarks, or one for each in their order."
+            "them, where --images have no names; one for all benchmarks, or one for each in their order."
         },
     )
     object_order: ObjectOrder | None = field(
         default=None,
         metadata={
             "help": "Order of the objects in THINGS files: uid, or file_name (the publishers' early files; needs "
-            "names that are uniqueIDs). Default: told by the file's name."
-        },
-    )
-    pooling: str = field(
-        default="auto",
-        metadata={
-            "help": "Which output of a model is the embedding. auto is right for its family.",
-            "choices": ["auto", "cls", "mean", "pooler"],
+            "names that are uniqueIDs). Default: by the file's name."
         },
     )
     similarity: SimilarityKind = field(
@@ -108,7 +67,7 @@ class EvaluationArguments:
     rsa_kind: MatrixKind | None = field(
         default=None,
         metadata={
-            "help": "What the matrices hold. Default: told by the diagonal, since a thing is most similar to itself."
+            "help": "What the matrices hold. Default: by the diagonal, since a thing is most similar to itself."
         },
     )
     output_dir: str = field(
@@ -119,37 +78,3 @@ class EvaluationArguments:
         default=None,
         metadata={"help": "Directory or Hub id of the evaluated model, to whose card the numbers are added."},
     )
-    batch_size: int = field(default=64, metadata={"help": "Images a forward pass."})
-    num_workers: int = field(default=0, metadata={"help": "Processes that read pictures; 0 reads in the main one."})
-    bf16: bool = field(default=False, metadata={"help": "Run models under bfloat16 autocast."})
-    trust_remote_code: bool = field(default=False, metadata={"help": "Let code from a model's repository run."})
-    seed: int = field(default=42, metadata={"help": "Of everything that is drawn, such as bootstraps."})
-    disable_tqdm: bool = field(default=False, metadata={"help": "Show no progress bars."})
-
-    def __post_init__(self) -> None:
-        if not self.benchmarks:
-            raise InputError("give --benchmarks: one or several of things:JUDGMENTS, levels:FOLDER and rsa:MATRIX")
-        self.tasks = [Task.parse(benchmark) for benchmark in self.benchmarks]
-        if self.features:
-            if len(self.model_name_or_path) > 1:
-                raise InputError("--features are of one model: give one name in --model_name_or_path, or none")
-            if self.pooling != "auto":
-                raise InputError("--pooling is of a model that embeds images; --features are taken as they are")
-        elif not self.model_name_or_path:
-            raise InputError("give --model_name_or_path, the models to evaluate, or their --features")
-        elif not self.images:
-            raise InputError("models need --images: the dataset of the stimuli that people judged")
-        twice = [name for name in self.model_name_or_path if self.model_name_or_path.count(name) > 1]
-        if twice:
-            raise InputError(f"--model_name_or_path names {twice[0]!r} twice")
-        for flag in ("images", "features", "object_names"):
-            number = len(getattr(self, flag))
-            if number not in (0, 1, len(self.benchmarks)):
-                raise InputError(
-                    f"there are {number} --{flag} for {len(self.benchmarks)} benchmarks: give one for all, or one for "
-                    "each in their order"
-                )
-        if self.batch_size < 1:
-            raise InputError(f"--batch_size must be at least 1, got {self.batch_size}")
-        if self.update_card is not None and self.transform is not None:
-            raise InputError("--update_card is for the numbers of a model as it is shared: leave out --transform")

@@ -1,12 +1,9 @@
-"""Settings of a teacher's fitting, as flags."""
+"""Flags of `hf-alignet fit-teacher`."""
 
-import math
 from dataclasses import dataclass, field
-from typing import Literal
 
-from hf_alignet.errors import InputError
-
-Method = Literal["uncertainty_distillation", "hard", "global", "glocal", "identity"]
+from hf_alignet.cli.arguments.model import EmbeddingArguments
+from hf_alignet.teacher.fitting import Method
 
 
 @dataclass
@@ -39,13 +36,6 @@ class StimulusArguments:
             "the name of the model that they are from, for the card."
         },
     )
-    pooling: str = field(
-        default="auto",
-        metadata={
-            "help": "Which output of the model is the embedding. auto is right for its family.",
-            "choices": ["auto", "cls", "mean", "pooler"],
-        },
-    )
     object_names: str | None = field(
         default=None,
         metadata={
@@ -57,26 +47,15 @@ class StimulusArguments:
         default=None,
         metadata={
             "help": "Order of the objects in THINGS files: uid, or file_name (the publishers' early files; needs "
-            "names that are uniqueIDs). Default: told by the file's name.",
+            "names that are uniqueIDs). Default: by the file's name.",
             "choices": ["uid", "file_name"],
         },
     )
-    trust_remote_code: bool = field(default=False, metadata={"help": "Let code from the model's repository run."})
-
-    def __post_init__(self) -> None:
-        if self.judgments is None:
-            raise InputError("give --judgments: the human choices to fit to")
-        if (self.images is None) == (self.features is None):
-            raise InputError("give either --images with --model_name_or_path, or --features")
-        if self.images is not None and self.model_name_or_path is None:
-            raise InputError("--images need --model_name_or_path: the model that embeds them")
-        if self.features is not None and self.pooling != "auto":
-            raise InputError("--pooling is of a model that embeds images; --features are taken as they are")
 
 
 @dataclass
-class TeacherArguments:
-    """What is fitted."""
+class TeacherArguments(EmbeddingArguments):
+    """What is fitted, and how."""
 
     output_dir: str = field(default="outputs/teacher", metadata={"help": "Directory for all that is made."})
     method: Method = field(
@@ -119,31 +98,8 @@ class TeacherArguments:
             "judgments of the objects left out. 0: not."
         },
     )
-    batch_size: int = field(default=64, metadata={"help": "Images a forward pass."})
-    seed: int = field(default=42, metadata={"help": "Of everything that is drawn."})
     push_to_hub: bool = field(default=False, metadata={"help": "Share the transform (and VICE) on the Hub."})
     hub_model_id: str | None = field(
         default=None, metadata={"help": "user/name to share under; a VICE that was fitted goes to user/name-vice."}
     )
     hub_private_repo: bool = field(default=False, metadata={"help": "Make the repositories private."})
-    disable_tqdm: bool = field(default=False, metadata={"help": "Show no progress bars."})
-
-    def __post_init__(self) -> None:
-        is_glocal, has_local = self.method == "glocal", (self.local_images, self.local_features) != (None, None)
-        if is_glocal != has_local:
-            raise InputError("--method glocal, and no other, takes --local_images or --local_features")
-        if None not in (self.local_images, self.local_features):
-            raise InputError("give either --local_images or --local_features")
-        for flag in ("vice", "concentration"):
-            if getattr(self, flag) is not None and self.method != "uncertainty_distillation":
-                raise InputError(f"--method {self.method} takes no --{flag}; uncertainty_distillation does")
-        if self.concentration is not None and not 0 < self.concentration < math.inf:
-            raise InputError(f"--concentration must be positive and finite, got {self.concentration}")
-        if self.vice_settings != "{}" and (self.vice is not None or self.method != "uncertainty_distillation"):
-            raise InputError("--vice_settings are of a VICE that is fitted: there is none to fit")
-        if self.object_folds == 1 or self.object_folds < 0:
-            raise InputError(f"--object_folds must be 0, or at least 2, got {self.object_folds}")
-        if self.vice is not None and self.object_folds:
-            raise InputError("--object_folds fits VICE anew in every fold: leave out --vice")
-        if self.push_to_hub and self.hub_model_id is None:
-            raise InputError("--push_to_hub needs --hub_model_id user/name")
