@@ -125,7 +125,7 @@ def evaluate(
         _write(directory, results, notes)
         for benchmark in opened:
             shown = {model: of_model[benchmark.name].metrics for model, of_model in measured.items()}
-            benchmark_figure(shown, people).savefig(directory / f"{benchmark.name}.png", dpi=100)
+            benchmark_figure(shown, people).savefig(directory / f"{benchmark.name}.png")
         if len(named) > 1:
             _write_comparisons(directory, opened, measured, embeddings)
     if card is not None and carded is not None:

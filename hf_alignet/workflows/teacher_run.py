@@ -232,7 +232,7 @@ def _save(
         teacher.selection.to_csv(directory / "selection.csv", index=False)
     reliability = next(iter(measured.values())).reliability()
     pd.concat(reliability, names=["predictor"]).droplevel(1).to_csv(directory / "calibration.csv")
-    calibration_figure(reliability).savefig(directory / "calibration.png", dpi=100)
+    calibration_figure(reliability).savefig(directory / "calibration.png")
     teacher.transform.info.update(provenance)
     card = {"repo_id": names[0] if names else None, "table": table, "has_figure": True}
     teacher.transform.save_pretrained(directory, model_card_kwargs=card)

@@ -256,7 +256,7 @@ def _finish(directory: Path, info: dict[str, Any], num_rows: dict[str, int], rep
     unfinished = directory / "unfinished"
     if (unfinished / "elbow.csv").exists():
         figure = elbow_figure(pd.read_csv(unfinished / "elbow.csv"), info["num_clusters"])
-        figure.savefig(unfinished / "elbow.png", dpi=100)
+        figure.savefig(unfinished / "elbow.png")
     for part in PARTS:
         if (unfinished / part).exists():
             (unfinished / part).replace(directory / part)
