@@ -86,4 +86,5 @@ def test_the_checker_sees_what_it_should(tmp_path):
     assert rooms.arrows_up(imports) == ["teacher.vice -> student.losses"]
     assert rooms.cycles(imports) == [["student.losses", "teacher.vice"]]
     assert hidden == ["teacher.vice:5"]
-    assert rooms.walk(imports, "teacher.vice", "errors") == ["teacher.vice", "errors"]
+    assert rooms.walk(imports | {"x": {"teacher.vice"}}, "x", ["errors"]) == {"x", *imports}
+    assert rooms.walk({"a": {"b", "c"}, "b": {"d"}, "c": set(), "d": set()}, "a", ["d"]) == {"a", "b", "d"}

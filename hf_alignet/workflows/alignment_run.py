@@ -198,7 +198,12 @@ def _short_name(triplets: object) -> str:
 
 
 def _describe(
-    encoder: VisionEncoder, model: Model | None, images: object, triplets: object, lora: LoraConfig | None, ask_hub: bool
+    encoder: VisionEncoder,
+    model: Model | None,
+    images: object,
+    triplets: object,
+    lora: LoraConfig | None,
+    ask_hub: bool,
 ) -> dict[str, Any]:
     """Facts about where a run starts, for the card."""
     base = model if isinstance(model, str) else str(encoder.backbone.name_or_path)
