@@ -144,9 +144,10 @@ class Command:
     def _with_flags(self, message: str) -> str:
         """A message in which parameters are named as the flags of this command."""
         flags = {action.dest for action in self._parser()._actions}
+        renamed = {param: flag for kind in self.dataclasses for param, flag in getattr(kind, "renamed", {}).items()}
 
         def flag(match: re.Match[str]) -> str:
-            name, value = match[1], (match[2] or "").strip("\"'")
+            name, value = renamed.get(match[1], match[1]), (match[2] or "").strip("\"'")
             return match[0] if name not in flags else f"--{name}" + (f" {value}" if value not in ("", "True") else "")
 
         return PARAMETER.sub(flag, message)

@@ -22,20 +22,22 @@ The embeddings stay in output_dir/embeddings, from where a later run takes them.
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
-from hf_alignet.cli.arguments.evaluation import EvaluationArguments
+from hf_alignet.cli.arguments.signature import flags_of
 from hf_alignet.cli.command import Command
 from hf_alignet.workflows import evaluate
 
-COMMAND = Command("evaluate", [EvaluationArguments], __doc__, launches=True)
+SETTINGS = [
+    flags_of(evaluate, renamed={"models": "model_name_or_path"}, defaults={"output_dir": "outputs/evaluation"})
+]
+COMMAND = Command("evaluate", SETTINGS, __doc__, launches=True)
 
 
-def evaluate_command(arguments: EvaluationArguments, _line: str) -> None:
+def evaluate_command(arguments: Any, _line: str) -> None:
     """Evaluates the models that the flags name."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    settings = arguments.values()
-    models, benchmarks = settings.pop("model_name_or_path"), settings.pop("benchmarks")
-    evaluate(models, benchmarks, update_card_of=settings.pop("update_card"), **settings)
+    evaluate(**arguments.values())
 
 
 def main(argv: Sequence[str] | None = None) -> None:

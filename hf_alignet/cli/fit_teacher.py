@@ -15,43 +15,21 @@ the table of the regularizations that were tried, a calibration plot and a card.
 it was.
 """
 
-import json
 import logging
 from collections.abc import Sequence
 from typing import Any
 
-from hf_alignet.cli.arguments.teacher import StimulusArguments, TeacherArguments
+from hf_alignet.cli.arguments.signature import flags_of
 from hf_alignet.cli.command import Command
-from hf_alignet.errors import InputError
 from hf_alignet.workflows import write_teacher
 
-COMMAND = Command("fit-teacher", [StimulusArguments, TeacherArguments], __doc__)
+COMMAND = Command("fit-teacher", [flags_of(write_teacher, ["command"])], __doc__)
 
 
-def fit_command(stimuli: StimulusArguments, arguments: TeacherArguments, line: str) -> None:
+def fit_command(arguments: Any, line: str) -> None:
     """Fits and measures the teacher that the flags describe."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    settings = vars(stimuli) | arguments.values()
-    judgments, is_shared = settings.pop("judgments"), settings.pop("push_to_hub")
-    if judgments is None:
-        raise InputError("give `judgments`: the human choices to fit to")
-    if is_shared and settings["hub_model_id"] is None:
-        raise InputError("`push_to_hub` needs `hub_model_id=user/name`")
-    if not is_shared:
-        settings["hub_model_id"] = None
-    settings["vice_settings"] = _as_mapping(settings["vice_settings"])
-    write_teacher(judgments, command=line, **settings)
-
-
-def _as_mapping(text: str) -> dict[str, Any] | None:
-    """The settings of VICE from JSON; None for `{}`."""
-    try:
-        settings = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"`vice_settings` is no JSON: {error}: {text!r}") from error
-    if not isinstance(settings, dict):
-        raise InputError(f"`vice_settings` must be a JSON object, got {text!r}")
-    return settings or None
+    write_teacher(**arguments.values(), command=line)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -17,27 +17,21 @@ goes on where it was.
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
-from hf_alignet.cli.arguments.triplets import LabelingArguments, SamplingArguments
+from hf_alignet.cli.arguments.signature import flags_of
 from hf_alignet.cli.command import Command
-from hf_alignet.errors import InputError
+from hf_alignet.triplets.making import TripletDesign
 from hf_alignet.workflows import make_triplets
 
-COMMAND = Command("make-triplets", [LabelingArguments, SamplingArguments], __doc__, launches=True)
+SETTINGS = [flags_of(make_triplets, ["command"]), flags_of(TripletDesign)]
+COMMAND = Command("make-triplets", SETTINGS, __doc__, launches=True)
 
 
-def make_command(labeling: LabelingArguments, sampling: SamplingArguments, line: str) -> None:
+def make_command(arguments: Any, design: Any, line: str) -> None:
     """Makes the triplets that the flags describe."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    settings = labeling.values() | vars(sampling)
-    images, is_shared = settings.pop("images"), settings.pop("push_to_hub")
-    if images is None:
-        raise InputError("give `images`: the dataset that triplets are made of")
-    if is_shared and settings["hub_dataset_id"] is None:
-        raise InputError("`push_to_hub` needs `hub_dataset_id=user/name`")
-    if not is_shared:
-        settings["hub_dataset_id"] = None
-    make_triplets(images, command=line, **settings)
+    make_triplets(**arguments.values(), **design.values(), command=line)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

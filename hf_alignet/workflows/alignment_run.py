@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import yaml
@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, set_seed
 from hf_alignet.analysis import before_after_figure
 from hf_alignet.demo import ENCODER_DIRECTORY, demo_images, demo_triplets
 from hf_alignet.encoder import VisionEncoder, check_sharing
+from hf_alignet.encoder.pooling import PoolingChoice
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation import evaluate_splits
 from hf_alignet.hub.transport.license import stated_license
@@ -46,15 +47,15 @@ def align(
     triplets: str | DatasetDict | Dataset | None = None,
     args: AlignTrainingArguments | None = None,
     *,
-    pooling: str = "auto",
+    pooling: PoolingChoice = "auto",
     trust_remote_code: bool = False,
     lora: LoraConfig | None = None,
     merge_lora: bool = False,
     teacher_embeddings: str | np.ndarray | None = None,
     class_vectors: str | None = None,
-    triplet_source: str = "auto",
+    triplet_source: Literal["auto", "batch", "separate"] = "auto",
     cache_images: str | None = None,
-    on_bad_image: str = "error",
+    on_bad_image: Literal["error", "skip"] = "error",
     i_have_the_right_to_share_images: bool = False,
     command: str | None = None,
 ) -> dict[str, dict[str, Metric]]:
@@ -96,7 +97,7 @@ def align(
     if (images is None) != (triplets is None):
         raise InputError("give both `images` and `triplets`, which are rows of the images, or neither for the demo")
     if images is not None and model is None:
-        raise InputError("give `model_name_or_path` with your images: the small encoder of the demo knows only emoji")
+        raise InputError("give `model` with your images: the small encoder of the demo knows only emoji")
     args = args or (AlignTrainingArguments() if images is not None else _demo_arguments())
     checkpoint = find_checkpoint(args.output_dir, fetch_checkpoint(args.output_dir, args.resume_from_checkpoint))
     PartialState().wait_for_everyone()  # no process writes there before all have looked

@@ -13,11 +13,12 @@ from datasets import Dataset
 
 from hf_alignet.analysis import benchmark_figure, model_similarities
 from hf_alignet.encoder import AffineTransform, VisionEncoder
+from hf_alignet.encoder.pooling import PoolingChoice
 from hf_alignet.encoder.pretrained import check_vision_model
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.benchmarks import Benchmark, Measured, Task, open_benchmarks
 from hf_alignet.evaluation.human.agreement import agreement_table
-from hf_alignet.hub.cards.measured_card import fetch_card, share_card, update_card
+from hf_alignet.hub.cards import measured_card
 from hf_alignet.judgments.similarity_matrices import MatrixKind
 from hf_alignet.judgments.stimuli import Stimuli
 from hf_alignet.judgments.things import ObjectOrder
@@ -34,23 +35,25 @@ logger = logging.getLogger(__name__)
 
 
 def evaluate(
-    models: str | VisionEncoder | Sequence[str] | Mapping[str, str | VisionEncoder],
-    benchmarks: str | Sequence[str],
+    models: str | VisionEncoder | Sequence[str] | Mapping[str, str | VisionEncoder] = (),
+    benchmarks: str | Sequence[str] = (),
     images: str | Dataset | Sequence[str | Dataset] = (),
     *,
     features: str | np.ndarray | Sequence[str | np.ndarray] = (),
     object_names: str | Sequence[str] = (),
     transform: str | AffineTransform | None = None,
     similarity: SimilarityKind = "dot",
-    pooling: str = "auto",
+    pooling: PoolingChoice = "auto",
     trust_remote_code: bool = False,
     object_order: ObjectOrder | None = None,
     rsa_kind: MatrixKind | None = None,
     output_dir: str | Path | None = None,
-    update_card_of: str | None = None,
+    update_card: str | None = None,
+    batch_size: int = 64,
+    num_workers: int = 0,
+    bf16: bool = False,
     seed: int = 42,
     progress: bool = True,
-    **embed_options: Any,
 ) -> Results:
     """Measures one or several models on benchmarks of human similarity.
 
@@ -69,10 +72,12 @@ def evaluate(
         rsa_kind: `similarity` or `dissimilarity`; None goes by the diagonal of the matrix.
         output_dir: for results.json, results.md, figures, comparisons of models, and embeddings, which a later run
             takes from there; None writes nothing.
-        update_card_of: path or Hub id of an evaluated model, to whose card the numbers are added.
+        update_card: path or Hub id of an evaluated model, to whose card the numbers are added.
+        batch_size: images a forward pass.
+        num_workers: processes that decode pictures; 0 does it in the main one.
+        bf16: run models under bfloat16 autocast.
         seed: of all random draws, such as bootstraps.
         progress: show bars.
-        **embed_options: `batch_size`, `num_workers`, `bf16`, see `embed_dataset`.
 
     Returns:
         Metrics by model and by `dataset/variant/measure`. The model `people` is the noise ceiling, where people
@@ -90,7 +95,7 @@ def evaluate(
     if _listed(features) and pooling != "auto":
         raise InputError("`pooling` is of a model that embeds images; `features` are taken as they are")
     named = _named(models, _listed(features))
-    carded = _carded_model(update_card_of, named, tasks, transform)
+    carded = _carded_model(update_card, named, tasks, transform)
     sets = _open_stimuli(_listed(images), _listed(features), _listed(object_names), len(tasks))
     opened = open_benchmarks(tasks, sets, similarity, object_order, rsa_kind, seed)
     if isinstance(transform, str):
@@ -100,14 +105,17 @@ def evaluate(
             check_vision_model(model, trust_remote_code)  # before another model works for hours
     is_main = PartialState(cpu=not torch.accelerator.is_available()).is_main_process
     directory = _make_directory(output_dir)
-    card = fetch_card(str(update_card_of), (directory or Path(".")) / "card") if is_main and carded else None
+    card = (
+        measured_card.fetch_card(str(update_card), (directory or Path(".")) / "card") if is_main and carded else None
+    )
     notes = [note for benchmark in opened for note in benchmark.notes]
     measured: dict[str, dict[str, Measured]] = {}
     embeddings: dict[str, dict[str, np.ndarray]] = {}
+    options = {"batch_size": batch_size, "num_workers": num_workers, "bf16": bf16, "progress": progress}
     for name, model in named.items():
         encoder = VisionEncoder.from_pretrained(model, pooling, trust_remote_code) if isinstance(model, str) else model
         folder = directory / "embeddings" / _as_folder(name) if directory is not None else None
-        embeddings[name] = _embed(encoder, sets, transform, folder, progress=progress, **embed_options)
+        embeddings[name] = _embed(encoder, sets, transform, folder, **options)
         if is_main:
             measured[name] = {b.name: b.measure(embeddings[name][b.stimuli.name]) for b in opened}
             for benchmark in (b for b, found in measured[name].items() if found.is_constant):
@@ -129,8 +137,10 @@ def evaluate(
         if len(named) > 1:
             _write_comparisons(directory, opened, measured, embeddings)
     if card is not None and carded is not None:
-        update_card(card, results[carded], {b.name: task.source for b, task in zip(opened, tasks, strict=True)})
-        share_card(card, str(update_card_of))
+        measured_card.update_card(
+            card, results[carded], {b.name: task.source for b, task in zip(opened, tasks, strict=True)}
+        )
+        measured_card.share_card(card, str(update_card))
     return results
 
 
@@ -152,16 +162,16 @@ def _named(models: Any, features: list[Any]) -> dict[str, str | VisionEncoder | 
         given = [name for name in _listed(models) if name]
         twice = [name for name in given if given.count(name) > 1]
         if twice:
-            raise InputError(f"`model_name_or_path` names {twice[0]!r} twice")
+            raise InputError(f"`models` names {twice[0]!r} twice")
         names = [public_name(path) for path in given]
         named = {path if names.count(name) > 1 else name: path for name, path in zip(names, given, strict=True)}
     if features:
         if len(named) > 1:
-            raise InputError("`features` are of one model: give one name in `model_name_or_path`, or none")
+            raise InputError("`features` are of one model: give one name in `models`, or none")
         stem = Path(features[0]).stem if isinstance(features[0], str) else "features"
         named = dict.fromkeys(named or [stem])
     if not named:
-        raise InputError("give `model_name_or_path`, the models to evaluate, or `features` of one")
+        raise InputError("give `models`, the models to evaluate, or `features` of one")
     if PEOPLE in named:
         raise InputError(f"no model can have the name {PEOPLE!r}: results use it for the noise ceiling")
     return named

@@ -12,6 +12,7 @@ from datasets import Dataset, DatasetDict
 
 from hf_alignet.analysis import calibration_figure
 from hf_alignet.encoder import VisionEncoder
+from hf_alignet.encoder.pooling import PoolingChoice
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.human.teacher_predictions import (
     Predictions,
@@ -47,7 +48,7 @@ def write_teacher(
     images: str | None = None,
     features: str | None = None,
     model_name_or_path: str | None = None,
-    pooling: str = "auto",
+    pooling: PoolingChoice = "auto",
     trust_remote_code: bool = False,
     object_names: str | None = None,
     object_order: ObjectOrder | None = None,
@@ -60,12 +61,15 @@ def write_teacher(
     local_images: str | None = None,
     local_features: str | None = None,
     object_folds: int = 0,
+    batch_size: int = 64,
+    num_workers: int = 0,
+    bf16: bool = False,
     seed: int = 42,
+    push_to_hub: bool = False,
     hub_model_id: str | None = None,
     hub_private_repo: bool = False,
     command: str | None = None,
     progress: bool = True,
-    **embed_options: Any,
 ) -> Results:
     """Fits a teacher to the split `train` of judgments, and measures it on the other splits.
 
@@ -91,12 +95,15 @@ def write_teacher(
         local_images: dataset of other images whose neighbourhoods `glocal` keeps.
         local_features: in place of local_images: the path of a `.npy` file.
         object_folds: also fit without each of so many folds of the objects, and measure on those; 0 does not.
+        batch_size: images a forward pass.
+        num_workers: processes that decode pictures; 0 does it in the main one.
+        bf16: run the model under bfloat16 autocast.
         seed: of all random draws.
-        hub_model_id: share the transform under this name on the Hub, and a VICE that was fitted under name-vice.
+        push_to_hub: share the transform, and a VICE that was fitted, on the Hub.
+        hub_model_id: user/name to share under; a VICE goes to user/name-vice.
         hub_private_repo: make these repositories private.
         command: that made it, for the card.
         progress: show bars.
-        **embed_options: `batch_size`, `num_workers`, `bf16`, see `embed_dataset`.
 
     Returns:
         Metrics of `base`, `aligned` and `vice` by `dataset/split/measure`.
@@ -119,16 +126,20 @@ def write_teacher(
     if local_images is not None and model_name_or_path is None:
         raise InputError("`local_images` need `model_name_or_path`: the model that the features are from")
     check_method(method, vice, vice_settings, concentration, local_images or local_features)
+    if push_to_hub and hub_model_id is None:
+        raise InputError("`push_to_hub` needs `hub_model_id=user/name`")
     directory = Path(output_dir).expanduser()
     unfinished = _make_room(directory)
-    shared = _repositories(hub_model_id, method == "uncertainty_distillation" and vice is None)
+    shared = _repositories(
+        hub_model_id if push_to_hub else None, method == "uncertainty_distillation" and vice is None
+    )
     for repository in shared:
         make_repository(repository, hub_private_repo)
 
     stimuli = Stimuli.open(images, features, object_names)
     splits = _load_splits(judgments, stimuli, object_order, seed)
     folds = draw_folds(splits, len(stimuli), object_folds, seed) if object_folds else None
-    encoder, options = None, {"progress": progress, **embed_options}
+    encoder, options = None, {"progress": progress, "batch_size": batch_size, "num_workers": num_workers, "bf16": bf16}
     if images is not None or local_images is not None:
         encoder = VisionEncoder.from_pretrained(str(model_name_or_path), pooling, trust_remote_code).eval()
     embedded = stimuli.embed(encoder, unfinished / "features", **options)

@@ -15,6 +15,7 @@ from datasets import Dataset, DatasetDict
 
 from hf_alignet.analysis import elbow_figure
 from hf_alignet.encoder import AffineTransform, VisionEncoder
+from hf_alignet.encoder.pooling import PoolingChoice
 from hf_alignet.errors import InputError
 from hf_alignet.hub.cards.triplets_card import write_triplets_card
 from hf_alignet.hub.transport.provenance import dataset_commit, model_commit, versions
@@ -51,7 +52,7 @@ def make_triplets(
     features: str | None = None,
     official: Sequence[str] = (),
     output_dir: str | Path = "outputs/triplets",
-    pooling: str = "auto",
+    pooling: PoolingChoice = "auto",
     trust_remote_code: bool = False,
     on_bad_image: Literal["error", "skip"] = "error",
     dtype: Literal["float32", "float16"] = "float32",
@@ -60,6 +61,7 @@ def make_triplets(
     bf16: bool = False,
     strict: bool = False,
     save_images: bool = False,
+    push_to_hub: bool = False,
     hub_dataset_id: str | None = None,
     hub_private_repo: bool = False,
     i_have_the_right_to_share_images: bool = False,
@@ -88,7 +90,8 @@ def make_triplets(
         bf16: run the teacher under bfloat16 autocast.
         strict: refuse official rows that contradict their documented order, instead of mending them.
         save_images: also write the images, as the configuration `images`.
-        hub_dataset_id: share the triplets under this name on the Hub.
+        push_to_hub: share the triplets on the Hub.
+        hub_dataset_id: user/name to share under.
         hub_private_repo: make the repository private.
         i_have_the_right_to_share_images: needed to share with `save_images`.
         command: that made them, for the card.
@@ -104,6 +107,9 @@ def make_triplets(
     Example:
         >>> make_triplets("my-images", "facebook/dinov2-base", transform="outputs/teacher")  # doctest: +SKIP
     """
+    if push_to_hub and hub_dataset_id is None:
+        raise InputError("`push_to_hub` needs `hub_dataset_id=user/name`")
+    hub_dataset_id = hub_dataset_id if push_to_hub else None
     drawn = TripletDesign(**design)
     settings: dict[str, Any] = {"transform": transform, "features": features, "official": list(official)}
     settings |= {"pooling": pooling, "on_bad_image": on_bad_image, "dtype": dtype, "bf16": bf16, "strict": strict}

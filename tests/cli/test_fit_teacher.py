@@ -173,8 +173,8 @@ def test_without_a_held_out_split_some_triplets_are(flags, choices, tmp_path, mo
 def test_configuration_of_things_clip():
     config = ROOT / "recipes" / "things-clip" / "config.yaml"
     argv = ["--config", str(config), "--judgments", "a", "--features", "b"]
-    stimuli, arguments = COMMAND.parse(argv)
-    assert (stimuli.dataset_name, arguments.method) == ("things", "uncertainty_distillation")
+    (arguments,) = COMMAND.parse(argv)
+    assert (arguments.dataset_name, arguments.method) == ("things", "uncertainty_distillation")
 
 
 @pytest.mark.parametrize(

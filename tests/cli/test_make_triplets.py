@@ -411,7 +411,6 @@ def test_features_that_do_not_fit(cheap, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("", "give --images"),
         ("--images a", "give either --teacher, .*, or their --features"),
         ("--images a --teacher b --features c", "give either --teacher"),
         ("--images a --official c --teacher b", "leave out --teacher, --features and --transform"),
