@@ -35,10 +35,10 @@ from hf_alignet.errors import InputError
 from hf_alignet.hub.cards.triplets_card import write_triplets_card
 from hf_alignet.hub.transport.provenance import dataset_commit, model_commit, versions
 from hf_alignet.hub.transport.repository import make_repository, share_folder
-from hf_alignet.images.opening import load_images, write_images
+from hf_alignet.images.opening import load_images
 from hf_alignet.images.reader import ImageReader
 from hf_alignet.sources import load_matrix, public_name
-from hf_alignet.storage import write_json
+from hf_alignet.storage import write_dataset, write_json
 from hf_alignet.teacher import Teacher
 from hf_alignet.triplets.making import (
     Plan,
@@ -154,7 +154,7 @@ def main() -> None:
     if made is None or not state.is_main_process:
         return
     if sampling.save_images:
-        write_images(images, unfinished / "images", not sampling.disable_tqdm)
+        write_dataset(images, unfinished / "images", "train", not sampling.disable_tqdm)
     source = {
         "images": public_name(str(labeling.images)),
         "images_commit": dataset_commit(images),

@@ -270,7 +270,7 @@ class Stopped(Exception):
     pass
 
 
-STAGES = ["open_teacher", "make_clusters", "make_splits", "write_clusters", "write_images", "write_json"]
+STAGES = ["open_teacher", "make_clusters", "make_splits", "write_clusters", "write_dataset", "write_json"]
 
 
 @pytest.mark.usefixtures("_small_shards")
