@@ -18,6 +18,7 @@ import torch
 from measuring import cost, random_triplets, run_parts
 
 from hf_alignet.teacher import AffineTeacher, Vice
+from hf_alignet.teacher.settings import ViceSettings
 from hf_alignet.teacher.vice_run import ViceRun
 
 NUM_OBJECTS, NUM_FEATURES, NUM_DIMENSIONS, BATCH = 1854, 768, 100, 128
@@ -59,8 +60,8 @@ def vice(batch_size: int | None) -> dict[str, float | int | None]:
     rng = np.random.default_rng(0)
     triplets = random_triplets(NUM_OBJECTS, FEW, rng)
     counts = np.eye(3, dtype=np.int64)[rng.integers(0, 3, FEW)]
-    settings = Vice(num_dimensions=NUM_DIMENSIONS, batch_size=batch_size, learning_rate=1e-3, initial_scale=None)
-    run = ViceRun(settings, triplets, counts, NUM_OBJECTS)
+    vice = Vice(num_dimensions=NUM_DIMENSIONS, batch_size=batch_size, learning_rate=1e-3, initial_scale=None)
+    run = ViceRun(ViceSettings(**vice.settings()), triplets, counts, NUM_OBJECTS)
     steps = VICE_STEPS if batch_size else 20
 
     def several() -> None:

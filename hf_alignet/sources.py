@@ -1,45 +1,91 @@
-"""Opens data that is named by a local path or a Hub id, and says clearly why when that fails."""
+"""Opens what is named by a local path or a Hub id, and says clearly why when that fails.
 
+This is the only module that tells a path from a Hub id. A leading `~` in a path is the home directory.
+"""
+
+import contextlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from datasets import Dataset, DatasetDict, get_dataset_config_names, load_dataset, load_from_disk
 from datasets.exceptions import DatasetGenerationError
-from huggingface_hub import hf_hub_download
+from huggingface_hub import ModelHubMixin, hf_hub_download
 from huggingface_hub.errors import RepositoryNotFoundError
 from safetensors import SafetensorError
 
 from hf_alignet.errors import InputError
 
-Shared = TypeVar("Shared")
 SHARD = re.compile(r"(?P<split>\w+(?:\.\w+)*)-\d{5}-of-\d{5}\.parquet")
+
+
+# ---- names
+
+
+def local_path(path_or_id: str | Path) -> Path | None:
+    """The path, with the home directory for a leading `~`; None for what can only be a Hub id."""
+    path = Path(path_or_id).expanduser()
+    return path if path.exists() or str(path_or_id).startswith("~") else None
+
+
+def split_revision(path_or_id: str) -> tuple[str, str | None]:
+    """`user/name@revision` -> (`user/name`, `revision`); a local path stays whole, without `~`."""
+    if local_path(path_or_id) is not None:
+        return os.path.expanduser(path_or_id), None
+    name, _, revision = path_or_id.partition("@")
+    return name, revision or None
+
+
+def hub_id(name: str | None) -> str | None:
+    """The name without its revision if it can be a Hub id (user/name); None for local data and the demo."""
+    name = split_revision(name)[0] if name else None
+    return name if name and name.count("/") == 1 and not name.startswith((".", "/")) else None
+
+
+def public_name(path_or_id: str) -> str:
+    """A Hub id as it is; of a local path the last part, because the rest may show names of people or projects."""
+    if not path_or_id:
+        return path_or_id
+    may_be_id = path_or_id.count("/") <= 1 and not path_or_id.startswith((".", "/", "~"))
+    if may_be_id and local_path(path_or_id) is None:
+        return path_or_id
+    return Path(os.path.abspath(os.path.expanduser(path_or_id))).name
+
+
+def in_one_line(error: Exception) -> str:
+    """Why something cannot be opened, without the paragraphs and addresses that the libraries of the Hub add."""
+    if isinstance(error, RepositoryNotFoundError):
+        return "it is not there, neither here nor on the Hub, or only for those who log in by `hf auth login`"
+    return " ".join(str(error).split())
+
+
+# ---- datasets
 
 
 def load_splits(path_or_id: str, config: str, rows_at_once: int | None = None) -> DatasetDict:
     """All splits of a dataset.
 
     Args:
-        path_or_id: a directory written by `save_to_disk`, or with a folder of the name of `config` that was; a
-            `.parquet` file; any directory that `load_dataset` opens; or a Hub dataset id, optionally with `@revision`.
-        config: the configuration to take where the dataset has one of that name; otherwise its only (default) one.
-        rows_at_once: that `datasets` writes into its cache, 1,000 by default. Of small rows more make millions of them
-            open sooner, ever after.
+        path_or_id: a directory that `save_to_disk` wrote, or one with such a folder named like `config`; a `.parquet`
+            file; any directory that `load_dataset` opens; or a Hub dataset id, optionally with `@revision`.
+        config: the configuration to take if the dataset has one of that name; otherwise its only (default) one.
+        rows_at_once: number of rows that `datasets` writes to its cache at once, 1,000 by default. Millions of small
+            rows open sooner with more.
 
     Returns:
         The splits by name; a dataset without splits becomes `train`.
 
     Raises:
-        InputError: nothing can be opened there.
+        InputError: there is no dataset that can be opened.
     """
     path = Path(path_or_id).expanduser()
     is_folder = (path / config).is_dir()
     if is_folder:
         path = path / config
-    try:
+    with _opening(path_or_id):
         if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
             dataset = load_from_disk(str(path))
             return DatasetDict(train=dataset) if isinstance(dataset, Dataset) else dataset
@@ -52,35 +98,39 @@ def load_splits(path_or_id: str, config: str, rows_at_once: int | None = None) -
         configs = [] if is_folder else get_dataset_config_names(name, revision=revision)
         config_name = config if config in configs else None
         return load_dataset(name, config_name, revision=revision, writer_batch_size=rows_at_once)
-    except (OSError, ValueError, DatasetGenerationError) as error:
-        raise InputError(f"cannot open the dataset {path_or_id!r}: {in_one_line(error)}") from error
 
 
 def has_config(path_or_id: str, config: str) -> bool:
-    """Whether a directory of parquet files, or a dataset of the Hub, has a configuration of that name.
+    """Whether a directory of parquet files, or a dataset on the Hub, has a configuration of that name.
 
     Raises:
         InputError: the Hub has no such dataset.
     """
-    path = Path(path_or_id).expanduser()
-    if path.exists():
+    path = local_path(path_or_id)
+    if path is not None:
         return (path / config).is_dir()
     name, revision = split_revision(path_or_id)
-    try:
+    with _opening(path_or_id):
         return config in get_dataset_config_names(name, revision=revision)
-    except (OSError, ValueError) as error:
+
+
+@contextlib.contextmanager
+def _opening(path_or_id: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, DatasetGenerationError) as error:
         raise InputError(f"cannot open the dataset {path_or_id!r}: {in_one_line(error)}") from error
 
 
 def _shards(folder: Path) -> dict[str, list[str]]:
-    """The files of each split, where all are named like `train-00000-of-00002.parquet`; else none.
+    """The files of each split if all are named like `train-00000-of-00002.parquet`; otherwise none.
 
-    With them given, `datasets` need not look for dozens of patterns.
+    `datasets` opens a list of files sooner than a folder, where it looks for dozens of patterns.
 
     Raises:
-        InputError: some of a split are missing.
+        InputError: a split lacks some of its files.
     """
-    matches = [SHARD.fullmatch(file.name) for file in sorted(folder.iterdir())]
+    matches = [SHARD.fullmatch(file.name) for file in sorted(folder.iterdir()) if not file.name.startswith(".")]
     splits: dict[str, list[str]] = {}
     for match in matches:
         if match is None:
@@ -93,61 +143,54 @@ def _shards(folder: Path) -> dict[str, list[str]]:
     return splits
 
 
-def split_revision(path_or_id: str) -> tuple[str, str | None]:
-    """`user/name@revision` -> (`user/name`, `revision`); a path that exists is left whole."""
-    if Path(path_or_id).expanduser().exists():
-        return path_or_id, None
-    name, _, revision = path_or_id.partition("@")
-    return name, revision or None
+# ---- what the package fits and shares
 
 
-def hub_id(name: str | None) -> str | None:
-    """The name without its revision if it can be a Hub id (user/name), None for local data and the demo."""
-    name = split_revision(name)[0] if name else None
-    return name if name and name.count("/") == 1 else None
+class SharedModel(ModelHubMixin):
+    """Saves to a directory, loads from it, and shares on the Hub, with clear errors and a card of its own."""
+
+    kind: ClassVar[str] = "a model"  # in messages
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Self:
+        """Loads what `save_pretrained` wrote.
+
+        Args:
+            pretrained_model_name_or_path: a directory, or a Hub id, optionally with `@revision`.
+            **kwargs: `revision`, `token`, `cache_dir`, `force_download` and `local_files_only` of huggingface_hub.
+
+        Raises:
+            InputError: it is not there, or is something else.
+        """
+        name, revision = split_revision(str(pretrained_model_name_or_path))
+        if revision is not None:
+            kwargs["revision"] = revision
+        try:
+            return super().from_pretrained(name, **kwargs)
+        except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+            raise InputError(
+                f"cannot load {cls.kind} from {str(pretrained_model_name_or_path)!r}: {in_one_line(error)}"
+            ) from error
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> str | None:
+        """Writes `config.json`, `model.safetensors` and a card; other arguments are those of `ModelHubMixin`."""
+        directory = Path(save_directory).expanduser()
+        (directory / "README.md").unlink(missing_ok=True)  # the mixin would keep it, with the facts of another model
+        return super().save_pretrained(directory, **kwargs)
+
+    def push_to_hub(self, repo_id: str, *, model_card_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> str:
+        """Uploads `config.json`, `model.safetensors` and a card; other arguments are those of `ModelHubMixin`."""
+        card = {"repo_id": repo_id, **(model_card_kwargs or {})}
+        return super().push_to_hub(repo_id, model_card_kwargs=card, **kwargs)
+
+    @staticmethod
+    def file(model_id: str, name: str, **download: Any) -> Path:
+        """A file of a directory, or of a repository on the Hub, which is downloaded if necessary."""
+        directory = Path(model_id)
+        return directory / name if directory.is_dir() else Path(hf_hub_download(model_id, name, **download))
 
 
-def public_name(path_or_id: str) -> str:
-    """A Hub id as it is; a local path by its last part alone: nobody else has the rest, and it may tell names."""
-    if not path_or_id:
-        return path_or_id
-    path = Path(path_or_id).expanduser()
-    may_be_id = path_or_id.count("/") <= 1 and not path_or_id.startswith((".", "/", "~"))
-    return path_or_id if may_be_id and not path.exists() else Path(os.path.abspath(path)).name
-
-
-def load_shared(load: Callable[..., Shared], path_or_id: str | Path, what: str, **options: Any) -> Shared:
-    """What a `from_pretrained` of huggingface_hub's mixin loads, with a clear error where it cannot.
-
-    Args:
-        load: the mixin's method.
-        path_or_id: a directory, or a Hub id, optionally with `@revision`.
-        what: is loaded, for the message.
-        **options: of the method.
-
-    Raises:
-        InputError: it is not there, or is something else.
-    """
-    name, revision = split_revision(str(path_or_id))
-    if revision is not None:
-        options["revision"] = revision
-    try:
-        return load(name, **options)
-    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
-        raise InputError(f"cannot load {what} from {str(path_or_id)!r}: {in_one_line(error)}") from error
-
-
-def in_one_line(error: Exception) -> str:
-    """Why something cannot be opened, without the paragraphs and addresses that the Hub's libraries add."""
-    if isinstance(error, RepositoryNotFoundError):
-        return "it is not there, neither here nor on the Hub, or only for those who log in by `hf auth login`"
-    return " ".join(str(error).split())
-
-
-def shared_file(path_or_id: str, file: str, **download: Any) -> Path:
-    """A file of a directory, or of a repository of the Hub, downloaded if need be."""
-    directory = Path(path_or_id)
-    return directory / file if directory.is_dir() else Path(hf_hub_download(path_or_id, file, **download))
+# ---- files
 
 
 def packaged(folder: str) -> list[Path]:
@@ -166,8 +209,8 @@ def load_matrix(path: str, what: str) -> np.ndarray:
     """The matrix of numbers (n, p) in a `.npy` file, memory-mapped.
 
     Args:
-        path: of the file; a leading `~` is the home directory.
-        what: it holds, for the message.
+        path: of the file.
+        what: name of the content, for messages.
 
     Raises:
         InputError: the file cannot be read, or holds something else.

@@ -1,4 +1,4 @@
-"""Encoders: any vision model that `AutoModel` loads, as a module that gives one embedding an image."""
+"""Encoders: any vision model that `AutoModel` loads, as a module that gives one embedding per image."""
 
 from hf_alignet.encoder.embedding import embed_dataset
 from hf_alignet.encoder.export import check_export, check_sharing

@@ -1,16 +1,17 @@
-"""Which encoders can be exported: what `AutoModel` opens elsewhere must be the model that is here."""
-
-from pathlib import Path
+"""Checks that an encoder can be exported: what `AutoModel` opens elsewhere must be the same model."""
 
 from transformers import PreTrainedConfig
 
 from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError
+from hf_alignet.sources import local_path
 
 
 def check_export(encoder: VisionEncoder) -> None:
-    """Refuses an adapter that AutoModel would not open as it is here: it loads the base model as the adapter names it,
-    and of a dual model that is the whole, without the adapter.
+    """Refuses an adapter that AutoModel would open as another model.
+
+    AutoModel loads the base model by the name in the adapter. For the vision tower of a dual model this is the whole
+    dual model, and the adapter is left out.
 
     Raises:
         InputError: says what AutoModel would do.
@@ -20,29 +21,29 @@ def check_export(encoder: VisionEncoder) -> None:
         return
     try:
         whole, _ = PreTrainedConfig.get_config_dict(base, revision=encoder.revision)
-    except OSError:  # AutoModel would say so too
+    except OSError:  # AutoModel would raise the same error
         return
     config, problem = encoder.backbone.config, None
     if whole.get("model_type") != config.model_type:
         problem = "holds more than the vision tower, and AutoModel would leave an adapter of the tower out"
-    elif hasattr(config, "mask_ratio") and whole.get("mask_ratio") != 0:  # which is left out where it is the default
+    elif hasattr(config, "mask_ratio") and whole.get("mask_ratio") != 0:  # the file lacks it if it is the default
         problem = "hides most of every image when AutoModel loads it with an adapter"
     if problem is not None:
         raise InputError(
-            f"{base!r} {problem}; to export plain weights, add --merge_lora, or call VisionEncoder.merge_adapter"
+            f"{base!r} {problem}; to export plain weights, add `merge_lora=True`, or call VisionEncoder.merge_adapter"
         )
 
 
 def check_sharing(encoder: VisionEncoder) -> None:
-    """Refuses, before training, to push an adapter that nobody else could open, or not as it is here.
+    """Refuses, before training, to push an adapter that others could not open, or only as another model.
 
     Raises:
-        InputError: the base of the adapter is a local directory, or AutoModel would run it in another way.
+        InputError: the base of the adapter is a local directory, or AutoModel would open another model.
     """
     check_export(encoder)
     base = str(encoder.backbone.name_or_path)
-    if encoder.is_adapter and Path(base).expanduser().exists():
+    if encoder.is_adapter and base and local_path(base) is not None:
         raise InputError(
             f"the adapter cannot be shared: its base model {base!r} is not on the Hub, so nobody could load it; add "
-            "--merge_lora, or give the base by its Hub id"
+            "`merge_lora=True`, or give the base model by its Hub id"
         )

@@ -1,9 +1,9 @@
-"""Which layers of a vision model a LoRA adapter sits on.
+"""Chooses the layers of a vision model that LoRA adapts.
 
-By default every linear layer; where a model is made of convolutions, every plain convolution too. Layers in which an
-adapter would be dead weight are left out: those that the embedding does not use, and those inside
-`nn.MultiheadAttention` (SigLIP's pooling head), which reads their weights without calling them, so that an adapter
-would get no gradient, yet be merged.
+By default these are all linear layers, and, if a model is made of convolutions, also all plain convolutions. Layers
+where an adapter would have no effect are left out: those that the embedding does not use, and those in
+`nn.MultiheadAttention` (in the pooling head of SigLIP). That module reads the weights of its layers and does not call
+them, so an adapter would get no gradient; but it would be merged.
 """
 
 from peft import LoraConfig
@@ -13,7 +13,7 @@ from torch import nn
 from hf_alignet.errors import InputError
 
 ALL_LINEAR = "all-linear"
-# Linear layers with less of the weights are a side branch. ResNets have none; MobileViT, a mixture, has about half.
+# Linear layers with a smaller share of the weights are a side branch: ResNets have none, MobileViT about half
 LINEAR_SHARE = 0.25
 
 
@@ -21,7 +21,7 @@ def find_targets(model: nn.Module, config: LoraConfig, used: set[str]) -> list[s
     """Names of the layers to adapt.
 
     Args:
-        model: as it is without an adapter.
+        model: without an adapter.
         config: its `target_modules` are None for the default, `all-linear`, names of layers or ends of names, or a
             regular expression.
         used: names of the parameters that the embedding depends on.
@@ -48,7 +48,7 @@ def find_targets(model: nn.Module, config: LoraConfig, used: set[str]) -> list[s
 
 
 def obstacle(module: nn.Module) -> str | None:
-    """Why a LoRA adapter on this layer would fail or be wrong; None if nothing is in its way."""
+    """Why a LoRA adapter on this layer would fail or be wrong; None if it works."""
     if isinstance(module, nn.Linear):
         return None
     if type(module) is not nn.Conv2d:
@@ -56,26 +56,26 @@ def obstacle(module: nn.Module) -> str | None:
     if module.groups > 1:
         return "it is a grouped convolution, in which PEFT cannot merge an adapter"
     if module.dilation != (1, 1) or module.padding_mode != "zeros":
-        return "it is a dilated or specially padded convolution, and PEFT's adapter is neither"
+        return "it is a dilated or specially padded convolution, which the adapter of PEFT does not support"
     return None
 
 
 def check_adapter(model: nn.Module) -> None:
-    """Refuses an adapter, made elsewhere, that sits inside `nn.MultiheadAttention`.
+    """Refuses an adapter in `nn.MultiheadAttention`, which `find_targets` never makes.
 
     Raises:
-        InputError: there is one.
+        InputError: the model has one.
     """
     for name, module in model.named_modules():
         if isinstance(module, nn.MultiheadAttention) and any(isinstance(m, BaseTunerLayer) for m in module.modules()):
             raise InputError(
-                f"the adapter inside {name!r} does not act, because nn.MultiheadAttention does not call its layers, "
-                "yet it would be merged; name that module in exclude_modules, or use VisionEncoder.add_lora"
+                f"the adapter in {name!r} has no effect, because nn.MultiheadAttention does not call its layers, "
+                "but it would be merged; name that module in exclude_modules, or use VisionEncoder.add_lora"
             )
 
 
 def _named(model: nn.Module, config: LoraConfig) -> list[str]:
-    """The layers that the targets match, each of which LoRA must be able to adapt."""
+    """The layers that the targets match; LoRA must be able to adapt each of them."""
     modules = {name: module for name, module in model.named_modules() if name}
     names = [] if isinstance(config.target_modules, str) else sorted(config.target_modules or [])
     unknown = [name for name in names if not any(f".{module}".endswith(f".{name}") for module in modules)]
@@ -102,7 +102,7 @@ def _is_in_attention(model: nn.Module, name: str) -> bool:
 
 
 def _linear_share(layers: dict[str, nn.Module]) -> float:
-    """Of the weights in linear layers and convolutions."""
+    """The share of linear layers in the weights of linear layers and convolutions."""
     linear = sum(module.weight.numel() for module in layers.values() if isinstance(module, nn.Linear))
     conv = sum(module.weight.numel() for module in layers.values() if isinstance(module, nn.Conv2d))
     return linear / max(1, linear + conv)

@@ -1,14 +1,16 @@
-"""VisionEncoder: any vision model that `AutoModel` loads, as a module that gives one float32 embedding an image.
+"""VisionEncoder: any vision model that `AutoModel` loads, as a module that gives one float32 embedding per image.
 
-It is what we embed datasets with, what the student trainer trains, and what evaluation measures, so that all three
-mean the same embedding. Saving writes the wrapped model alone: a plain transformers directory, or a plain PEFT
-adapter.
+We embed datasets with it, the student trainer trains it, and evaluation measures it, so all three use the same
+embedding. `save_pretrained` writes only the wrapped model: a plain transformers directory, or a plain PEFT adapter.
 """
 
 import copy
+import hashlib
+import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -35,9 +37,11 @@ from hf_alignet.encoder.pooling import (
 from hf_alignet.encoder.pretrained import load_vision_model, quiet_loading, read_alignment
 from hf_alignet.encoder.transform import AffineTransform
 from hf_alignet.errors import InputError
+from hf_alignet.images.picture_list import Picture
 from hf_alignet.images.preprocessing import Preprocessor, load_processor
 from hf_alignet.images.reader import ImageReader
 from hf_alignet.sources import public_name, split_revision
+from hf_alignet.storage import whole_file
 
 PROJECTION_FILE = "projection.safetensors"
 
@@ -45,26 +49,27 @@ logger = logging.getLogger(__name__)
 
 
 class VisionEncoder(nn.Module):
-    """One embedding an image from a vision model.
+    """One embedding per image from a vision model.
 
     Args:
         model: a vision `PreTrainedModel` (takes `pixel_values`, gives `last_hidden_state`), or a `PeftModel` around
             one.
-        processor: its image processor.
-        pooling: `auto` picks what is right for the family, see `hf_alignet.encoder.pooling`.
+        processor: the image processor of the model.
+        pooling: `pooler`, `cls` or `mean`; `auto` takes what is right for the family, see
+            `hf_alignet.encoder.pooling`.
 
     Raises:
-        InputError: the model has no such pooling, or, with `auto`, a pooler of which a model in memory does not tell
-            whether it was trained; `from_pretrained` can tell. Or an adapter sits where it does not act.
+        InputError: the model has no such pooling; `pooling` is `auto` and a model in memory has a pooler, which may
+            not be trained (`from_pretrained` finds out); or an adapter has no effect where it is.
 
     Attributes:
         pooling: `pooler`, `cls` or `mean`.
         embedding_dim: length d of an embedding.
-        num_prefix_tokens: class and register tokens before those of the patches, which `mean` leaves out; None for a
-            model that gives a feature map.
-        projection: an optional linear head that only training uses; `add_projection` makes it.
-        transform: of the embeddings, if one was added: the encoder is then a human-aligned teacher.
-        revision: of the checkpoint, if one was named; a new adapter remembers it.
+        num_prefix_tokens: number of class and register tokens before the patch tokens; `mean` leaves them out. None
+            for a model that gives a feature map.
+        projection: an optional linear head for training only; `add_projection` makes it.
+        transform: an optional transform of the embeddings; with one, the encoder is a human-aligned teacher.
+        revision: revision of the checkpoint, if one was given; a new adapter records it.
 
     Example:
         >>> encoder = VisionEncoder.from_pretrained("facebook/dinov2-small")  # doctest: +SKIP
@@ -72,12 +77,14 @@ class VisionEncoder(nn.Module):
         >>> teacher = VisionEncoder.from_pretrained("user/model", transform="user/transform")  # doctest: +SKIP
     """
 
-    # Trainer: our loss is a plain mean over the batch, the model takes no `num_items_in_batch`.
+    # For Trainer: our loss is a plain mean over the batch, and the model takes no `num_items_in_batch`
     accepts_loss_kwargs = False
+
+    model: PreTrainedModel | PeftModel
 
     def __init__(self, model: PreTrainedModel | PeftModel, processor: BaseImageProcessor, pooling: str = "auto"):
         super().__init__()
-        self.model: Any = model
+        self.model = model
         self.processor = processor
         self.preprocessor = Preprocessor(processor)
         self.projection: nn.Linear | None = None
@@ -89,8 +96,8 @@ class VisionEncoder(nn.Module):
             inputs, outputs = self._try_forward()
             if pooling == "auto" and has_learned_pooler(self.backbone):
                 raise InputError(
-                    f"nobody can tell whether the pooler of this {type(self.backbone).__name__} was trained; give the "
-                    "name or path of the checkpoint instead of the model, or set the pooling"
+                    f"it is unknown whether the pooler of this {type(self.backbone).__name__} was trained; give the "
+                    "name or path of the checkpoint instead of the model, or set `pooling`"
                 )
             pooling = choose_pooling(self.backbone, outputs, inputs) if pooling == "auto" else pooling
             self.pooling: Pooling = check_pooling(pooling, self.backbone, outputs, inputs)
@@ -108,20 +115,19 @@ class VisionEncoder(nn.Module):
     ) -> "VisionEncoder":
         """Loads a model or a PEFT adapter, in float32, from a local directory or the Hub.
 
-        Of a dual model (CLIP, SigLIP) only the vision tower is loaded. A pooler that the checkpoint has no weights
-        for is left out rather than used with random ones. A directory that `save_pretrained` wrote remembers its
-        pooling.
+        Only the vision tower of a dual model (CLIP, SigLIP) is loaded. If a checkpoint has no weights for the pooler,
+        the pooler is left out, because its weights would be random. An aligned model is pooled as in its training.
 
         Args:
             name_or_path: a directory or a Hub id, optionally with `@revision`.
             pooling: `auto`, `pooler`, `cls` or `mean`.
             trust_remote_code: allow code from the repository to run.
-            transform: a directory or a Hub id of an `AffineTransform`, or one, that all embeddings go through; with
-                `auto`, they are pooled as those that it was fitted to.
+            transform: an `AffineTransform` that all embeddings go through, or its directory or Hub id. With `auto`,
+                images are pooled as for the fit of the transform.
 
         Raises:
-            InputError: not there, not a vision model, needs remote code, or lacks weights that the embedding uses; or
-                the transform is not there, or is of another width.
+            InputError: the model is not there, is no vision model, needs remote code, or lacks weights that the
+                embedding uses; or the transform is not there, or has another width.
         """
         if transform is not None:
             if not isinstance(transform, AffineTransform):
@@ -133,21 +139,21 @@ class VisionEncoder(nn.Module):
             if fitted and split_revision(fitted)[0] != split_revision(public_name(name_or_path))[0]:
                 logger.warning("the transform was fitted to features of %r, not of %r", fitted, name_or_path)
             return encoder
-        remembered = read_alignment(name_or_path).get("pooling", "auto")  # first: it says if nothing is there
-        pooling = remembered if pooling == "auto" else pooling
+        recorded = read_alignment(name_or_path).get("pooling", "auto")  # first: its error is clearest
+        pooling = recorded if pooling == "auto" else pooling
         name, revision = split_revision(name_or_path)
         if find_adapter_config_file(name, revision=revision) is not None:
             adapter = PeftConfig.from_pretrained(name, revision=revision)
             base = str(adapter.base_model_name_or_path) + (f"@{adapter.revision}" if adapter.revision else "")
             encoder = cls.from_pretrained(base, pooling, trust_remote_code)
-            # Not AutoModel: for the tower of a dual model it would load the dual model and drop the adapter's weights.
+            # Not AutoModel: for the tower of a dual model, it loads the whole and drops the weights of the adapter
             encoder.model = PeftModel.from_pretrained(encoder.model, name, revision=revision, is_trainable=True)
             check_adapter(encoder.model)
-            encoder.train(encoder.training)  # the adapter's dropout comes in training mode
+            encoder.train(encoder.training)  # the dropout of a new adapter is in training mode
             return encoder
         model, missing = load_vision_model(name, revision, trust_remote_code)
         if pooling == "auto" and has_learned_pooler(model):
-            pooling = "pooler"  # learned, or it would have been left out
+            pooling = "pooler"  # it is trained: otherwise it is left out
         processor = load_processor(name, revision=revision, trust_remote_code=trust_remote_code)
         encoder = cls(model, processor, pooling)
         encoder.revision = revision
@@ -155,14 +161,15 @@ class VisionEncoder(nn.Module):
         if random:
             raise InputError(
                 f"{name_or_path!r} lacks {len(random)} of the weights that its embedding needs (the first is "
-                f"{random[0]!r}); they would be random"
+                f"{random[0]!r}), which would be random"
             )
         return encoder
 
     @property
     def backbone(self) -> PreTrainedModel:
-        """The vision model itself, also where an adapter wraps it."""
-        return self.model.get_base_model() if self.is_adapter else self.model
+        """The vision model itself, without an adapter around it."""
+        model = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+        return cast(PreTrainedModel, model)
 
     @property
     def is_adapter(self) -> bool:
@@ -180,9 +187,9 @@ class VisionEncoder(nn.Module):
         Args:
             pixel_values: (B, 3, H, W), uint8 pixels from `preprocessor.stack` or normalised floats.
             project: send the embedding through the projection head.
-            images_per_forward: go through the model in slices of so many images and keep of each its embeddings
-                alone; the backward pass computes a slice again when it gets there, and its gradients are exact.
-            **inputs: what else the image processor gives (NaFlex masks and shapes).
+            images_per_forward: number of images in a slice of the batch. The forward pass goes slice by slice and
+                keeps only the embeddings; the backward pass computes each slice again. The gradients are exact.
+            **inputs: other outputs of the image processor (masks and shapes of NaFlex).
         """
         inputs = {"pixel_values": pixel_values, **inputs}
         size = images_per_forward or len(pixel_values)
@@ -202,29 +209,49 @@ class VisionEncoder(nn.Module):
         embeddings = pool(self.pooling, self.backbone, self.model(**inputs), inputs)
         return embeddings if self.transform is None else self.transform(embeddings)
 
-    def embed(self, images: Dataset | ImageReader, **options: Any) -> np.ndarray:
-        """Embeddings (n, d) float32 of a whole image dataset; see `embed_dataset` for options."""
+    def embed(self, images: Dataset | ImageReader | Sequence[Picture], **options: Any) -> np.ndarray:
+        """Embeddings (n, d) float32 of images.
+
+        Args:
+            images: a Dataset with an `image` column, a reader or cache of one, or a list of PIL images or paths.
+            **options: of `hf_alignet.encoder.embedding.embed_dataset`, such as `batch_size` and `save_to`.
+        """
         return embed_dataset(self, images, **options)
 
+    def describe(self) -> dict[str, Any]:
+        """What embeddings depend on, as JSON can hold it: hashes of the weights and the settings, and the pooling."""
+        weights = hashlib.blake2b(digest_size=16)
+        transform = self.transform.state_dict() if self.transform is not None else {}
+        for name, tensor in [*sorted(self.model.state_dict().items()), *sorted(transform.items())]:
+            weights.update(name.encode())
+            weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        settings = {"model": self.backbone.config.to_dict(), "processor": self.processor.to_dict()}
+        text = json.dumps(settings, sort_keys=True, default=str)
+        return {
+            "weights": weights.hexdigest(),
+            "settings": hashlib.blake2b(text.encode(), digest_size=16).hexdigest(),
+            "pooling": self.pooling,
+        }
+
     def add_projection(self, dim: int) -> None:
-        """A new linear head d -> dim for the loss to act on; exported embeddings stay those below it."""
+        """Adds a new linear head d -> dim that the loss acts on; exported embeddings do not go through it."""
         self.projection = nn.Linear(self.embedding_dim, dim, device=self.device)
 
     def add_transform(self, transform: AffineTransform) -> None:
         """Sends all embeddings through a transform, from now on.
 
         Raises:
-            InputError: it is of another width than the embedding (names both).
+            InputError: the transform has another width than the embedding (names both).
         """
         if transform.dim != self.embedding_dim:
             raise InputError(
                 f"the transform is of {transform.dim} features, but the embedding has {self.embedding_dim}: it was "
-                "fitted to another model, or another pooling"
+                "fitted to another model, or with another pooling"
             )
         self.transform = transform.to(self.device)
 
     def train(self, mode: bool = True) -> "VisionEncoder":
-        """As of any module, but batch statistics stay those of the base model, as an adapter stores none."""
+        """As for any module, but with an adapter, which stores no batch statistics, those of the base model stay."""
         super().train(mode)
         for module in self.model.modules() if self.is_adapter else ():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -232,7 +259,7 @@ class VisionEncoder(nn.Module):
         return self
 
     def used_parameters(self) -> set[str]:
-        """Names, inside `model`, of the parameters that the embedding depends on, found by one backward pass."""
+        """Names in `model` of the parameters that the embedding depends on, found by one backward pass."""
         trainable = {name: parameter.requires_grad for name, parameter in self.model.named_parameters()}
         self.model.requires_grad_(True)
         inputs, outputs = self._try_forward()
@@ -244,9 +271,9 @@ class VisionEncoder(nn.Module):
         return used
 
     def freeze_unused(self) -> list[str]:
-        """Stops training of parameters that the embedding does not depend on, and returns their names.
+        """Freezes the parameters that the embedding does not depend on, and returns their names.
 
-        Distributed training waits for a gradient of every trainable parameter, so unused ones would stall it.
+        Distributed training waits for a gradient of every trainable parameter, so an unused one would block it.
         """
         used = self.used_parameters()
         unused = [name for name, p in self.model.named_parameters() if p.requires_grad and name not in used]
@@ -255,12 +282,12 @@ class VisionEncoder(nn.Module):
         return unused
 
     def add_lora(self, config: LoraConfig) -> None:
-        """Wraps the model in a new adapter, leaving out layers where LoRA would be dead weight.
+        """Wraps the model in a new adapter. Layers where LoRA would have no effect are left out.
 
-        An adapter with DoRA should be merged before it is shared: AutoModel drops its magnitudes.
+        Merge an adapter with DoRA before you share it, because AutoModel drops its magnitudes.
 
         Args:
-            config: without `target_modules`, the layers are chosen by the structure of the model; see
+            config: without `target_modules`, the structure of the model decides which layers are adapted; see
                 `hf_alignet.encoder.lora`.
 
         Raises:
@@ -270,7 +297,7 @@ class VisionEncoder(nn.Module):
         config.target_modules = find_targets(self.model, config, self.used_parameters())
         name = type(self.model).__name__
         try:
-            self.model = get_peft_model(self.model, config, revision=self.revision)
+            self.model = adapted = get_peft_model(self.model, config, revision=self.revision)
         except ValueError as error:
             raise InputError(f"LoRA does not fit {name}: {error}") from error
         self.train(self.training)
@@ -278,19 +305,19 @@ class VisionEncoder(nn.Module):
             with torch.no_grad():
                 self._try_forward()
         except AttributeError as error:  # MobileNetV2 pads by the stride of a convolution that PEFT has wrapped
-            self.model = self.model.unload()
+            self.model = cast(PreTrainedModel, adapted.unload())
             raise InputError(
-                f"{name} does not run with LoRA on these layers, whose attributes it reads ({error}); train all "
-                "weights, without --use_lora"
+                f"{name} does not run with LoRA on these layers, because it reads their attributes ({error}); train "
+                "all weights, without `use_lora`"
             ) from error
 
     def merge_adapter(self) -> None:
-        """Adds the adapter into the weights, which leaves a plain model."""
-        if self.is_adapter:
-            self.model = self.model.merge_and_unload()
+        """Adds the adapter to the weights; the result is a plain model."""
+        if isinstance(self.model, PeftModel):
+            self.model = cast(PreTrainedModel, self.model.merge_and_unload())
 
     def activation_checkpointing_enable(self, **options: Any) -> None:
-        """Trainer calls this for `--activation_checkpointing`, or `--gradient_checkpointing` in older versions."""
+        """Trainer calls this for `activation_checkpointing`, or `gradient_checkpointing` in older versions."""
         backbone: Any = self.backbone
         try:
             getattr(backbone, "activation_checkpointing_enable", backbone.gradient_checkpointing_enable)(**options)
@@ -303,33 +330,35 @@ class VisionEncoder(nn.Module):
         """Writes the model (or adapter) and its processor as transformers and PEFT do, and the head beside them.
 
         Raises:
-            InputError: there is a transform, which a plain model has no place for.
+            InputError: the encoder has a transform, which cannot be saved in a plain model.
         """
+        directory = Path(directory).expanduser()
         if self.transform is not None:
             raise InputError(
-                "a plain model directory has no place for the transform, without which embeddings would be others: "
+                "a plain model directory cannot hold the transform, and without it the embeddings would change: "
                 "save encoder.transform in a directory of its own, and load both with "
                 "VisionEncoder.from_pretrained(model, transform=transform)"
             )
-        self.model.save_pretrained(directory)
+        self.model.save_pretrained(str(directory))
         self.processor.save_pretrained(directory)
         if self.projection is not None:
-            save_file(self.projection.state_dict(), Path(directory) / PROJECTION_FILE)
+            with whole_file(directory / PROJECTION_FILE) as temporary:
+                save_file(self.projection.state_dict(), temporary)
 
     def load_weights(self, directory: str | Path) -> None:
-        """Loads into this encoder the weights that `save_pretrained` wrote for the same architecture."""
-        directory = Path(directory)
-        if self.is_adapter:
+        """Loads the weights that `save_pretrained` wrote for the same architecture."""
+        directory = Path(directory).expanduser()
+        if isinstance(self.model, PeftModel):
             set_peft_model_state_dict(self.model, load_peft_weights(str(directory), device=str(self.device)))
         else:
-            with quiet_loading():  # a pooler that was left out would be reported missing
+            with quiet_loading():  # it would report a pooler that was left out
                 saved = type(self.model).from_pretrained(directory, dtype=torch.float32)
             self.model.load_state_dict(saved.state_dict())
         if self.projection is not None:
             self.projection.load_state_dict(load_file(directory / PROJECTION_FILE))
 
     def _try_forward(self) -> tuple[dict[str, Tensor], Any]:
-        """Inputs and outputs for one grey noise picture, without dropout or changes to batch statistics."""
+        """Inputs and outputs for one picture of noise, without dropout or changes of batch statistics."""
         noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
         inputs = {k: v.to(self.device) for k, v in self.preprocessor([Image.fromarray(noise)]).items()}
         was_training = self.training

@@ -1,7 +1,8 @@
-"""From a vision model's output to one embedding an image: `pooler`, `cls` or `mean`.
+"""Pools the output of a vision model to one embedding per image: `pooler`, `cls` or `mean`.
 
-`pooler` is the model's own summary (attention head of SigLIP, normalised CLS of CLIP and DINOv2, global average of
-convolutional models), `cls` the first token of the last hidden state, `mean` the average of the patch tokens.
+`pooler` is the output of the model's own pooler (attention head of SigLIP, normalised CLS token of CLIP and DINOv2,
+global average of convolutional models). `cls` is the first token of the last hidden state. `mean` is the average of
+the patch tokens.
 """
 
 from typing import Literal, cast, get_args
@@ -17,11 +18,11 @@ POOLINGS: tuple[str, ...] = get_args(Pooling)
 
 
 def choose_pooling(model: nn.Module, outputs: ModelOutput, inputs: dict[str, Tensor]) -> Pooling:
-    """What is right for the family of the model, read off one forward pass.
+    """The right pooling for the family of the model, found from one forward pass.
 
-    The pooler, if there is one (a pooler without trained weights must have been removed before). Otherwise the CLS
-    token, if there is one and the class knows a pooler at all: ViT and DeiT classifiers are trained through it.
-    Otherwise the patch tokens: I-JEPA has no CLS token and MAE trains none.
+    It is the pooler if the model has one; remove a pooler without trained weights before. Otherwise it is the CLS
+    token if there is one and the class can have a pooler: ViT and DeiT classifiers are trained through the CLS token.
+    Otherwise it is the mean of the patch tokens: I-JEPA has no CLS token, and MAE does not train it.
     """
     if outputs.get("pooler_output") is not None:
         return "pooler"
@@ -29,16 +30,20 @@ def choose_pooling(model: nn.Module, outputs: ModelOutput, inputs: dict[str, Ten
 
 
 def has_learned_pooler(model: nn.Module) -> bool:
-    """Whether there is a pooler with a layer of its own (ViT, DeiT), which many checkpoints have no weights for."""
+    """Whether the model has a pooler with its own layer (ViT, DeiT); many checkpoints have no weights for it."""
     pooler = getattr(model, "pooler", None)
     return pooler is not None and any(isinstance(module, nn.Linear) for module in pooler.modules())
 
 
 def check_pooling(pooling: str, model: nn.Module, outputs: ModelOutput, inputs: dict[str, Tensor]) -> Pooling:
-    """The same pooling; raises InputError if the model's output cannot be pooled that way."""
+    """The same pooling.
+
+    Raises:
+        InputError: the output of the model cannot be pooled in this way.
+    """
     name = type(model).__name__
     if pooling not in POOLINGS:
-        raise InputError(f"pooling must be auto, {', '.join(POOLINGS)}, got {pooling!r}")
+        raise InputError(f"`pooling` must be one of auto, {', '.join(POOLINGS)}, got {pooling!r}")
     if pooling == "pooler" and outputs.get("pooler_output") is None:
         raise InputError(f"{name} has no trained pooler; use pooling 'cls' or 'mean'")
     if pooling == "cls" and count_prefix_tokens(model, outputs, inputs) == 0:
@@ -47,7 +52,7 @@ def check_pooling(pooling: str, model: nn.Module, outputs: ModelOutput, inputs: 
 
 
 def pool(pooling: Pooling, model: nn.Module, outputs: ModelOutput, inputs: dict[str, Tensor]) -> Tensor:
-    """Embeddings (B, d) in float32 from the output of the model for these inputs."""
+    """Embeddings (B, d) in float32, from inputs and the output of the model for them."""
     if pooling == "pooler":
         return outputs["pooler_output"].flatten(1).float()  # (B, C, 1, 1) for ResNet and EfficientNet
     hidden = outputs["last_hidden_state"].float()
@@ -64,11 +69,11 @@ def pool(pooling: Pooling, model: nn.Module, outputs: ModelOutput, inputs: dict[
 
 
 def count_prefix_tokens(model: nn.Module, outputs: ModelOutput, inputs: dict[str, Tensor]) -> int:
-    """Tokens before the patches (class, distillation, registers): what the sequence is longer than the patch grid."""
+    """Number of tokens before the patch tokens (class, distillation, registers): all but the grid of patches."""
     hidden, pixels = outputs["last_hidden_state"], inputs["pixel_values"]
     patch = getattr(model.config, "patch_size", None)
     if hidden.ndim != 3 or pixels.ndim != 4 or patch is None:
         return 0
     height, width = (patch, patch) if isinstance(patch, int) else patch
     grid = (pixels.shape[-2] // height) * (pixels.shape[-1] // width)
-    return max(0, hidden.shape[1] - grid)  # Swin merges patches: fewer tokens than the grid
+    return max(0, hidden.shape[1] - grid)  # Swin merges patches, so it has fewer tokens than the grid

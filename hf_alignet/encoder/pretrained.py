@@ -1,4 +1,4 @@
-"""Checkpoints: the vision model in one, and what it says of its alignment."""
+"""Loads the vision model of a checkpoint, and what the checkpoint records about its alignment."""
 
 import contextlib
 import json
@@ -65,7 +65,7 @@ def load_vision_model(name: str, revision: str | None, trust_remote_code: bool) 
 
 @contextlib.contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Hides a table of missing weights, which we check more strictly, and the bar of a fraction of a second."""
+    """Hides the table of missing weights, because our own check is stricter, and a progress bar that is too short."""
     verbosity, has_bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -78,7 +78,11 @@ def quiet_loading() -> Iterator[None]:
 
 
 def read_alignment(name_or_path: str) -> dict[str, Any]:
-    """What `alignment.json` beside a model says about how it was aligned; empty if it was not."""
+    """The content of `alignment.json` beside a model: how it was aligned. Empty if it was not aligned.
+
+    Raises:
+        InputError: the model is not there.
+    """
     name, revision = split_revision(name_or_path)
     try:
         file = cached_file(name, ALIGNMENT_FILE, revision=revision, _raise_exceptions_for_missing_entries=False)

@@ -1,30 +1,30 @@
-"""AffineTransform: the map from an encoder's features to features whose dot products predict human choices.
+"""AffineTransform: maps features of an encoder to features whose dot products predict human choices.
 
-What `hf_alignet.teacher` fits, saved, shared on the Hub, and applied to the features of any images.
-The convention is that of gLocal (Muttenthaler et al. 2023b): features are rows, and one scalar mean and one scalar
-standard deviation, of the whole matrix of stimulus features, standardise them.
+`hf_alignet.teacher` fits it. It can be saved, shared on the Hub, and applied to the features of any images.
+The convention is that of gLocal (Muttenthaler et al. 2023b): features are rows. One scalar mean and one scalar
+standard deviation, both of the whole matrix of stimulus features, standardise them.
 """
 
-import json
 from pathlib import Path
 from typing import Any, Self, overload
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin
+from huggingface_hub import ModelCard, ModelCardData
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hf_alignet.errors import InputError
 from hf_alignet.hub.rendering import TAGS, card_links, render_card
-from hf_alignet.sources import load_shared, shared_file
+from hf_alignet.sources import SharedModel
+from hf_alignet.storage import whole_file, write_json
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
-BLOCK = 8192  # rows that are transformed at once, so that a memory map is never read whole
+BLOCK = 8192  # rows that are transformed at once: a memory map may be larger than the memory
 
 
-class AffineTransform(nn.Module, ModelHubMixin):
+class AffineTransform(nn.Module, SharedModel):
     """`((x - mean) / std) @ weight + bias` in float32.
 
     Args:
@@ -32,11 +32,11 @@ class AffineTransform(nn.Module, ModelHubMixin):
         bias: (p,).
         mean: scalar that is subtracted from every feature.
         std: positive scalar that every feature is divided by.
-        info: facts of how it was made that JSON can hold, kept in `config.json` and shown on the card. It is shared
-            with the transform: no local path belongs in it.
+        info: facts about the fit that JSON can hold. They are saved in `config.json` and shown on the card. They are
+            shared with the transform, so they must not contain a local path.
 
     Raises:
-        InputError: shapes do not fit, a number is not finite, or `std` is not positive.
+        InputError: the shapes do not fit, a number is not finite, or `std` is not positive.
 
     Example:
         >>> transform = AffineTransform(2 * np.eye(2), np.array([0, 1]), mean=1.0)
@@ -44,6 +44,7 @@ class AffineTransform(nn.Module, ModelHubMixin):
         array([[0., 3.]], dtype=float32)
     """
 
+    kind = "a transform"
     weight: Tensor
     bias: Tensor
     mean: Tensor
@@ -83,16 +84,16 @@ class AffineTransform(nn.Module, ModelHubMixin):
         """Transformed features.
 
         Args:
-            features: (..., p) tensor on the device of the transform, through which gradients pass; or (n, p) array of
-                any float type, such as a memory map, which is read in blocks of rows.
-            out: (n, p) array of any float type, such as a memory map, to write those of an array to.
+            features: (..., p) tensor on the device of the transform, and gradients pass through; or (n, p) array of
+                any float type, which is read in blocks of rows and may be a memory map.
+            out: (n, p) array of any float type that the result is written to, if the features are an array.
 
         Returns:
             The same shape and kind, float32; or `out`.
 
         Raises:
-            InputError: the features have another width (names both), are not finite, or too large for `out` (names
-                the row).
+            InputError: the features have another width (names both widths), are not finite, or are too large for
+                `out` (names the row).
         """
         if features.ndim == 0 or features.shape[-1] != self.dim:
             raise InputError(f"features of shape {tuple(features.shape)} do not fit a transform of width {self.dim}")
@@ -103,7 +104,7 @@ class AffineTransform(nn.Module, ModelHubMixin):
             for start in range(0, len(features), BLOCK):
                 rows = slice(start, start + BLOCK)
                 block = torch.from_numpy(np.array(features[rows], np.float32)).to(self.weight.device)
-                with np.errstate(over="ignore"):  # the next lines say it
+                with np.errstate(over="ignore"):  # the next lines raise an error for it
                     transformed[rows] = self._transform(block, start).cpu().numpy()
                 is_bad = ~np.isfinite(transformed[rows]).all(1)
                 if is_bad.any():
@@ -135,14 +136,13 @@ class AffineTransform(nn.Module, ModelHubMixin):
 
     @classmethod
     def from_npz(cls, path: str | Path) -> Self:
-        """Reads gLocal's `transform.npz`: `weights`, `bias`, `mean`, `std`; without a bias it is 0, as in some of the
-        published files.
+        """Reads gLocal's `transform.npz`: `weights`, `bias`, `mean`, `std`. Without a bias in the file, it is 0.
 
         Raises:
             InputError: the file cannot be read, lacks an array, or holds something else.
         """
         try:
-            file = np.load(path, allow_pickle=False)
+            file = np.load(Path(path).expanduser(), allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise ValueError("it is no .npz file")
             with file:
@@ -159,29 +159,10 @@ class AffineTransform(nn.Module, ModelHubMixin):
     def to_npz(self, path: str | Path) -> None:
         """Writes gLocal's `transform.npz`."""
         arrays = {name: tensor.cpu().numpy() for name, tensor in self.named_buffers()}
-        with open(path, "wb") as file:
+        with whole_file(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, weights=arrays["weight"], bias=arrays["bias"], mean=arrays["mean"], std=arrays["std"])
 
     # ---- the Hub
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Self:
-        """Loads a transform.
-
-        Args:
-            pretrained_model_name_or_path: a directory written by `save_pretrained`, or a Hub id, optionally with
-                `@revision`.
-            **kwargs: `revision`, `token`, `cache_dir`, `force_download` and `local_files_only` of huggingface_hub.
-
-        Raises:
-            InputError: there is no transform.
-        """
-        return load_shared(super().from_pretrained, pretrained_model_name_or_path, "a transform", **kwargs)
-
-    def push_to_hub(self, repo_id: str, *, model_card_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> str:
-        """Uploads `config.json`, `model.safetensors` and a card; arguments are those of `ModelHubMixin`."""
-        card = {"repo_id": repo_id, **(model_card_kwargs or {})}
-        return super().push_to_hub(repo_id, model_card_kwargs=card, **kwargs)
 
     def generate_model_card(
         self, repo_id: str | None = None, table: str | None = None, has_figure: bool = False
@@ -190,7 +171,7 @@ class AffineTransform(nn.Module, ModelHubMixin):
 
         Args:
             repo_id: where the transform will be found.
-            table: Markdown, how well choices are predicted before and after.
+            table: Markdown table: how well the features predict choices before and after the transform.
             has_figure: whether `calibration.png` lies beside the card.
         """
         links = card_links(self.info)
@@ -207,15 +188,13 @@ class AffineTransform(nn.Module, ModelHubMixin):
         )
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        save_file(dict(self.named_buffers()), save_directory / WEIGHTS_FILE)
-        config = {"dim": self.dim, "info": self.info}
-        (save_directory / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
-        # The mixin keeps a card that is there, which may state the facts of another transform
-        (save_directory / "README.md").unlink(missing_ok=True)
+        with whole_file(save_directory / WEIGHTS_FILE) as temporary:
+            save_file(dict(self.named_buffers()), temporary)
+        write_json(save_directory / CONFIG_FILE, {"dim": self.dim, "info": self.info})
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, info: dict[str, Any] | None = None, **download: Any) -> Self:
-        tensors = load_file(shared_file(model_id, WEIGHTS_FILE, **download))
+        tensors = load_file(cls.file(model_id, WEIGHTS_FILE, **download))
         if tensors.keys() != {"weight", "bias", "mean", "std"}:
             raise InputError(f"it holds {', '.join(sorted(tensors)[:4])} …, not weight, bias, mean and std")
         return cls(**tensors, info=info)

@@ -1,13 +1,10 @@
-"""A cache of resized pictures on disk, for runs of several epochs: as fast as the disk, and the same pixels."""
+"""A cache of resized pictures on disk, for runs of several epochs: as fast as the disk, with the same pixels."""
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
-from functools import cached_property
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import PIL
@@ -19,25 +16,24 @@ from PIL import Image
 from torch import Tensor
 
 from hf_alignet import __version__
-from hf_alignet.errors import InputError, RunError
+from hf_alignet.errors import InputError
+from hf_alignet.images.picture_list import Picture
 from hf_alignet.images.preprocessing import Preprocessor
 from hf_alignet.images.reader import ImageReader
-
-PIXELS, DONE = "pixels.npy", "done.npy"
+from hf_alignet.storage import ResumableArray
 
 
 class ImageCache(ImageReader):
-    """Reads resized pictures from a memory map that `prepare` has filled; other rows are decoded, as without a cache.
+    """Reads resized pictures that `prepare` has stored on the disk. It decodes other rows, as `ImageReader` does.
 
-    Each pair of an image dataset and the settings of an image processor gets a folder of its own in the directory, so
-    that several runs can share it. `pixels.npy` there is a sparse file (n, 3, H, W) uint8 that takes disk space for
-    the rows in it alone, 150 kB an image at 224 pixels; `done.npy` has one byte a row, set after its pixels have
-    reached the disk, so that a run that was killed goes on where it stopped, and another run adds the rows it needs.
+    Each pair of an image dataset and the settings of an image processor gets a folder of its own, so several runs can
+    share the directory. `pixels.npy` in it is (n, 3, H, W) uint8. It takes disk space only for the stored rows: 150 kB
+    an image at 224 pixels. A run that was killed continues where it stopped, and another run adds the rows it needs.
 
     Args:
-        directory: of the caches.
-        images: a Dataset with an `image` column.
-        preprocessor: of the encoder that reads.
+        directory: for the folders of all caches.
+        images: a Dataset with an `image` column, or a list of PIL images or paths.
+        preprocessor: of the encoder that gets the inputs.
 
     Raises:
         InputError: the image processor does not make uint8 pixels of one shape, or the directory cannot be written.
@@ -50,13 +46,13 @@ class ImageCache(ImageReader):
 
     activity = "caching images"
 
-    def __init__(self, directory: str | Path, images: Dataset, preprocessor: Preprocessor):
+    def __init__(self, directory: str | Path, images: Dataset | Sequence[Picture], preprocessor: Preprocessor):
         super().__init__(images, preprocessor)
         description = {
-            "images": self.images._fingerprint,
-            "shape": [len(images), *_pixel_shape(preprocessor)],
+            "images": self.fingerprint,
+            "shape": [len(self), *_pixel_shape(preprocessor)],
             "processor": preprocessor.settings(),
-            # Whose decoding and resizing may change from one version to the next
+            # Their decoding and resizing may change from one version to the next
             "versions": {
                 "hf_alignet": __version__,
                 "pillow": PIL.__version__,
@@ -64,20 +60,17 @@ class ImageCache(ImageReader):
             },
         }
         key = hashlib.blake2b(json.dumps(description, sort_keys=True).encode(), digest_size=8).hexdigest()
-        self.directory = Path(directory).expanduser() / key
-        state = PartialState(cpu=not torch.accelerator.is_available())  # else it would not see other CPU processes
+        self.pixels = ResumableArray(Path(directory) / key, "pixels.npy", "cache.json")
+        self.directory = self.pixels.directory
+        state = PartialState(cpu=not torch.accelerator.is_available())  # without it, other CPU processes are not seen
         if state.is_local_main_process:
-            try:
-                _create(self.directory, description)
-            except OSError as error:
-                raise InputError(f"cannot make a cache of images in {directory}: {error}") from error
+            self.pixels.create(description, np.uint8)
         state.wait_for_everyone()
 
     def read(self, rows: list[int]) -> dict[str, Tensor]:
         """As `ImageReader.read`, bit for bit."""
-        pixels, done = self._arrays
-        stacked = torch.from_numpy(np.asarray(pixels[rows]))
-        missing = np.flatnonzero(done[rows] == 0)
+        stacked = torch.from_numpy(np.asarray(self.pixels.values[rows]))
+        missing = np.flatnonzero(self.pixels.done[rows] == 0)
         if len(missing):
             stacked[missing] = super().read([rows[i] for i in missing])["pixel_values"]
         return {"pixel_values": stacked}
@@ -85,49 +78,29 @@ class ImageCache(ImageReader):
     def prepare(
         self, rows: np.ndarray, num_workers: int = 0, progress: bool = True, skip_bad: bool = False
     ) -> dict[int, str]:
-        """Fills the cache with these rows, unless they are in it; otherwise as `ImageReader.prepare`.
+        """Stores the rows that the cache lacks; otherwise as `ImageReader.prepare`.
 
         Raises:
-            InputError: a picture cannot be read, without `skip_bad` (names the row), or the disk has too little space.
-            RunError: the disk got full meanwhile, or cannot be written for another reason.
+            InputError: a picture cannot be read, and `skip_bad` is False (names the row), or the disk has not enough
+                space.
+            RunError: the disk gets full meanwhile, or cannot be written for another reason.
         """
-        pixels, done = self._arrays
-        rows = rows[done[rows] == 0]
-        needed, free = len(rows) * pixels[0].nbytes, shutil.disk_usage(self.directory).free
-        PartialState().wait_for_everyone()  # nobody fills it before all have looked
+        rows = rows[self.pixels.done[rows] == 0]
+        needed, free = len(rows) * self.pixels.values[0].nbytes, shutil.disk_usage(self.directory).free
+        PartialState().wait_for_everyone()  # no process writes before all have looked
         if needed > free:
             raise InputError(
                 f"caching {len(rows)} images takes {needed / 1e9:.1f} GB, and the disk of {self.directory} has "
-                f"{free / 1e9:.1f} GB left; give --cache_images a directory on another, or leave it out"
+                f"{free / 1e9:.1f} GB left; set `cache_images` to a directory on another disk, or leave it out"
             )
-        try:
-            return super().prepare(rows, num_workers, progress, skip_bad)
-        except OSError as error:
-            raise RunError(f"cannot write the cache of images in {self.directory}: {error}") from error
-
-    @cached_property
-    def _arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """The pixels and the flags, mapped into the memory of this process."""
-        pixels, done = (np.load(self.directory / name, mmap_mode="r", allow_pickle=False) for name in (PIXELS, DONE))
-        return pixels, done
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_arrays"}  # not the whole file
+        return super().prepare(rows, num_workers, progress, skip_bad)
 
     def _visit(self, row: int) -> None:
         (pixels,) = self.preprocessor.stack(self._decode([row]))["pixel_values"]
-        file_offset = self._arrays[0].offset + row * pixels.nbytes  # type: ignore[attr-defined]
-        # Not through a memory map, where a full disk would kill the process without a word
-        with open(self.directory / PIXELS, "r+b") as file:
-            file.seek(file_offset)
-            file.write(pixels.numpy().tobytes())
+        self.pixels.write(row, pixels.numpy()[None])
 
     def _finish(self, rows: list[int]) -> None:
-        with open(self.directory / PIXELS, "r+b") as file:
-            os.fsync(file.fileno())
-        done = np.load(self.directory / DONE, mmap_mode="r+", allow_pickle=False)
-        done[rows] = 1
-        done.flush()
+        self.pixels.finish(rows)
 
 
 def _pixel_shape(preprocessor: Preprocessor) -> tuple[int, ...]:
@@ -140,25 +113,6 @@ def _pixel_shape(preprocessor: Preprocessor) -> tuple[int, ...]:
     if len(shapes) != 1:
         raise InputError(
             f"images cannot be cached for {type(preprocessor.processor).__name__}: it does not make uint8 pixels of "
-            "one shape; leave out --cache_images"
+            "one shape; leave out `cache_images`"
         )
     return tuple(shapes.pop())
-
-
-def _create(directory: Path, description: dict[str, Any]) -> None:
-    """An empty cache, complete from the moment that it is there."""
-    if directory.exists():
-        return
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix="tmp-", dir=directory.parent))
-    try:
-        np.lib.format.open_memmap(temporary / PIXELS, "w+", np.uint8, tuple(description["shape"])).flush()
-        np.save(temporary / DONE, np.zeros(description["shape"][0], np.uint8))
-        (temporary / "cache.json").write_text(json.dumps(description, indent=2) + "\n")
-        temporary.chmod(0o755)
-        os.rename(temporary, directory)
-    except OSError:
-        if not directory.exists():  # else another run was faster
-            raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

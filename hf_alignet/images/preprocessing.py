@@ -1,7 +1,7 @@
-"""Pictures become the tensors that a model takes.
+"""Turns pictures into the tensors that a model takes.
 
-The image processor of a checkpoint resizes and crops, so that the pixels are those that the model was trained on.
-Rescaling and normalising happen in torch on the stacked uint8 batch, where they cost almost nothing.
+The image processor of a checkpoint resizes and crops, so the pixels are like those that the model was trained on.
+Rescaling and normalising are done in torch on the stacked uint8 batch, where they cost almost nothing.
 """
 
 import json
@@ -11,21 +11,19 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import AutoImageProcessor, BaseImageProcessor
+from transformers import AutoImageProcessor, BaseImageProcessor, ViTImageProcessorPil
 
 from hf_alignet.errors import InputError
 
 MAX_RESIZED_PIXELS = 178_956_970  # as many as Pillow reads
-
-
 NORMALIZATION = {"do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std"}
 
 
 class Preprocessor:
-    """Pictures to inputs in two steps: `stack` on the CPU (a worker process may do it), `normalize` on the device.
+    """Turns pictures into inputs in two steps: `stack` on the CPU or in a worker process, `normalize` on the device.
 
-    Together they equal `processor(pictures)`. That is checked once on a random picture; a processor that does more
-    than resize, crop, rescale and normalise (NaFlex patches, extra statistics) is called as a whole instead.
+    Together they equal `processor(pictures)`, which is checked once on a random picture. Some processors do more than
+    resize, crop, rescale and normalise (NaFlex patches, extra statistics); `stack` then calls the whole processor.
 
     Args:
         processor: the image processor of the checkpoint.
@@ -35,7 +33,7 @@ class Preprocessor:
         self.processor = processor
         self.stacks_uint8 = True
         settings = processor.to_dict()
-        # To which the shorter edge is resized, however long the other gets; 0 if the size is another one
+        # The length that the shorter edge is resized to, whatever the longer one becomes; 0 for another kind of size
         size = (settings.get("size") if settings.get("do_resize") else None) or {}
         self.shortest_edge = 0 if size.get("longest_edge") else size.get("shortest_edge") or 0
         scale = settings["rescale_factor"] if settings.get("do_rescale") else 1.0
@@ -51,19 +49,19 @@ class Preprocessor:
         return self.normalize(self.stack(pictures))
 
     def stack(self, pictures: list[Image.Image]) -> dict[str, Tensor]:
-        """`{"pixel_values": (B, 3, H, W) uint8}`, or the processor's own output where uint8 would not do."""
+        """`{"pixel_values": (B, 3, H, W) uint8}`, or the whole output of a processor that does more."""
         if self.stacks_uint8:
             return dict(self.processor(pictures, return_tensors="pt", do_rescale=False, do_normalize=False))
         return dict(self.processor(pictures, return_tensors="pt"))
 
     def settings(self) -> dict[str, Any]:
-        """What the output of `stack` depends on, as JSON can hold it: not normalisation, where pixels are uint8."""
+        """What the output of `stack` depends on, as JSON can hold it. It leaves uint8 pixels without normalisation."""
         ignored = NORMALIZATION if self.stacks_uint8 else set()
         settings = {k: v for k, v in self.processor.to_dict().items() if k not in ignored}
         return json.loads(json.dumps({"class": type(self.processor).__name__, **settings}, default=str))
 
     def check_size(self, picture: Image.Image, row: int) -> None:
-        """Refuses a picture so long that resizing its shorter edge would fill the memory.
+        """Refuses a picture that is so long that it would fill the memory when its shorter edge is resized.
 
         Raises:
             InputError: names the row, its size and the limit.
@@ -76,7 +74,7 @@ class Preprocessor:
             )
 
     def normalize(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Float32 inputs on the device they are on; anything but uint8 pixels passes through."""
+        """Float32 inputs on the same device. Inputs other than uint8 pixels come back as they are."""
         pixels = inputs["pixel_values"]
         if pixels.dtype != torch.uint8:
             return inputs
@@ -94,13 +92,15 @@ class Preprocessor:
 
 
 def load_processor(name_or_path: str, **kwargs: Any) -> BaseImageProcessor:
-    """The image processor of a checkpoint, also where its own class needs torchvision and that is not installed."""
+    """The image processor of a checkpoint, also if its own class needs torchvision, which may not be installed.
+
+    Raises:
+        InputError: the checkpoint has no image processor.
+    """
     try:
         return AutoImageProcessor.from_pretrained(name_or_path, **kwargs)
     except ImportError:
-        # DINOv3 has no Pillow class, but the ViT one reads the same configuration (size, mean, std, resample).
-        from transformers import ViTImageProcessorPil
-
+        # DINOv3 has no class for Pillow, but that of ViT reads the same configuration (size, mean, std, resample)
         return ViTImageProcessorPil.from_pretrained(name_or_path, **kwargs)
     except (OSError, ValueError) as error:
         raise InputError(

@@ -1,4 +1,7 @@
-"""Reads rows of an image dataset as inputs of an encoder: training, calibration and evaluation all read through it."""
+"""Reads rows of an image dataset as inputs of an encoder. Training, calibration and evaluation all read through it."""
+
+from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,35 +16,46 @@ from tqdm.auto import tqdm
 from hf_alignet.errors import InputError
 from hf_alignet.images.decoding import read_pictures
 from hf_alignet.images.opening import IMAGE_COLUMN, as_encoded_images
+from hf_alignet.images.picture_list import Picture, PictureList
 from hf_alignet.images.preprocessing import Preprocessor
 
 GROUP = 8  # pictures that are in memory at their full size
-SPAN = 64  # rows that are visited, or not, as one
+SPAN = 64  # rows that one worker visits at a time
 
 
 class ImageReader:
-    """Decodes and resizes the pictures of the rows that are asked for, each time; picklable.
+    """Decodes and resizes pictures each time that their rows are read. It can be pickled.
 
     Args:
-        images: a Dataset with an `image` column.
-        preprocessor: of the encoder that the inputs are for.
+        images: a Dataset with an `image` column, or a list of PIL images or paths of image files.
+        preprocessor: of the encoder that gets the inputs.
 
     Raises:
-        InputError: there is no such column.
+        InputError: there is no such column, or an item of the list is no picture.
     """
 
     activity = "checking images"
 
-    def __init__(self, images: Dataset, preprocessor: Preprocessor):
-        self.fingerprint = images._fingerprint
-        self.images = as_encoded_images(images).select_columns(IMAGE_COLUMN)
+    def __init__(self, images: Dataset | Sequence[Picture], preprocessor: Preprocessor):
+        self.images: Dataset | PictureList
+        if isinstance(images, Dataset):
+            self.fingerprint = images._fingerprint
+            self.images = as_encoded_images(images).select_columns(IMAGE_COLUMN)
+        else:
+            self.images = PictureList(images)
         self.preprocessor = preprocessor
 
     def __len__(self) -> int:
         return len(self.images)
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the images: that of the Dataset, or of the content of a list."""
+        assert isinstance(self.images, PictureList)  # a Dataset has brought its own
+        return self.images.fingerprint
+
     def read(self, rows: list[int]) -> dict[str, Tensor]:
-        """Inputs as `Preprocessor.stack` gives them, most often `pixel_values` (U, 3, H, W) uint8, in order of `rows`.
+        """Inputs as `Preprocessor.stack` gives them, usually `pixel_values` (U, 3, H, W) uint8, in order of `rows`.
 
         Raises:
             InputError: a picture cannot be decoded or is too large (names the row).
@@ -54,21 +68,21 @@ class ImageReader:
     def prepare(
         self, rows: np.ndarray, num_workers: int = 0, progress: bool = True, skip_bad: bool = False
     ) -> dict[int, str]:
-        """Visits rows once, before a run: decodes them, to see whether that is possible.
+        """Decodes rows once before a run, to find pictures that cannot be read.
 
-        Under `accelerate launch` the processes share the work, and each gets the whole answer.
+        Under `accelerate launch` the processes share the work, and each gets the whole result.
 
         Args:
             rows: (m,) distinct row numbers.
-            num_workers: processes that decode; 0 does it in this one.
+            num_workers: number of worker processes that decode; with 0, this process decodes.
             progress: show a bar (on the first process).
-            skip_bad: go on after a picture that cannot be read.
+            skip_bad: continue after a picture that cannot be read.
 
         Returns:
-            Why they cannot be read, by row.
+            For each row that cannot be read, the reason.
 
         Raises:
-            InputError: a picture cannot be read, without `skip_bad` (names the row).
+            InputError: a picture cannot be read, and `skip_bad` is False (names the row).
         """
         state = PartialState(cpu=not torch.accelerator.is_available())  # else it would not see other CPU processes
         spans = [rows[start : start + SPAN] for start in range(0, len(rows), SPAN)]
@@ -84,7 +98,8 @@ class ImageReader:
         return dict(sorted(item for part in gather_object([bad]) for item in part.items()))
 
     def _decode(self, rows: list[int]) -> list[Image.Image]:
-        pictures = read_pictures(self.images, rows)
+        images = self.images
+        pictures = images.read(rows) if isinstance(images, PictureList) else read_pictures(images, rows)
         for picture, row in zip(pictures, rows, strict=True):
             self.preprocessor.check_size(picture, row)
         return pictures
@@ -94,11 +109,11 @@ class ImageReader:
         self._decode([row])
 
     def _finish(self, rows: list[int]) -> None:
-        """What this process does with rows that have been visited."""
+        """What the main process does with rows after `_visit`."""
 
 
 class _Visits(torch.utils.data.Dataset):
-    """Item i visits the i-th span: the rows that could be read, and why the others could not."""
+    """Item i visits the i-th span. It holds the rows that can be read, and for each other row the reason."""
 
     def __init__(self, reader: ImageReader, spans: list[np.ndarray], skip_bad: bool):
         self.reader, self.spans, self.skip_bad = reader, spans, skip_bad
@@ -119,11 +134,11 @@ class _Visits(torch.utils.data.Dataset):
         return good, bad
 
 
-def as_reader(images: Dataset | ImageReader, preprocessor: Preprocessor) -> ImageReader:
-    """A reader of the images for an encoder with this preprocessor; one that is given is checked.
+def as_reader(images: Dataset | ImageReader | Sequence[Picture], preprocessor: Preprocessor) -> ImageReader:
+    """A reader of the images for an encoder with this preprocessor. A reader is checked and comes back.
 
     Raises:
-        InputError: the reader was made for an encoder that wants other pixels.
+        InputError: the images cannot be used, or the reader was made for an encoder that takes other pixels.
     """
     if not isinstance(images, ImageReader):
         return ImageReader(images, preprocessor)
@@ -132,6 +147,6 @@ def as_reader(images: Dataset | ImageReader, preprocessor: Preprocessor) -> Imag
         different = sorted(key for key in ours | theirs if ours.get(key) != theirs.get(key))
         raise InputError(
             f"the images are read for an encoder with another image processor ({', '.join(different)} differ); make "
-            "the reader or cache with the preprocessor of this encoder"
+            "the reader or the cache with the preprocessor of this encoder"
         )
     return images

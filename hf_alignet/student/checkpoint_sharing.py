@@ -24,8 +24,8 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoin
 from hf_alignet.encoder.export import check_sharing
 from hf_alignet.errors import DISK_FULL, InputError, RunError
 from hf_alignet.sources import hub_id, public_name, split_revision
-from hf_alignet.storage import write_json
-from hf_alignet.student.checkpoints import LAST, LEFT_BY_A_CRASH, SHARED, publish, unfinished
+from hf_alignet.storage import publish, unfinished, write_json
+from hf_alignet.student.checkpoints import LAST, LEFT_BY_A_CRASH, SHARED
 from hf_alignet.student.training_arguments import AlignTrainingArguments
 
 LAST_CHECKPOINT = "last-checkpoint"  # Trainer's name for it

@@ -1,58 +1,19 @@
-"""Where a run may write, where it goes on from, and how what it writes is whole or not there.
+"""Where a run may write, and the checkpoint that it continues from."""
 
-A checkpoint is made in a directory of another name, and gets its own name when it is complete and on the disk, so that
-a crash at any moment leaves only whole ones.
-"""
-
-import contextlib
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
-from hf_alignet.errors import InputError, RunError
+from hf_alignet.errors import InputError
+from hf_alignet.storage import UNFINISHED
 
-# In what torch says of it
-FAILED_WRITE = ("PytorchStreamWriter", "inline_container", "iostream")
 LAST = ("last", "true", "True")
-UNFINISHED = ".unfinished"
 SHARED = ".shared"  # on its way to the Hub
 LEFT_BY_A_CRASH = {UNFINISHED, SHARED, "runs"}  # besides checkpoints
-
-
-@contextlib.contextmanager
-def unfinished(directory: Path) -> Iterator[Path]:
-    """A fresh directory inside `directory`, to write in; deleted when an error interrupts.
-
-    Raises:
-        RunError: the disk is full, or cannot be written for another reason.
-    """
-    inside = directory / UNFINISHED
-    try:
-        shutil.rmtree(inside, ignore_errors=True)
-        inside.mkdir(parents=True)
-        yield inside
-    except (OSError, RuntimeError, SafetensorError) as error:
-        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in FAILED_WRITE):
-            raise
-        raise RunError(f"cannot write to {directory}: {error}") from error
-    finally:
-        shutil.rmtree(inside, ignore_errors=True)
-
-
-def publish(made: Path, final: Path) -> None:
-    """Gives a file or directory, which is complete, its final name; what had that name goes."""
-    for file in [made, *made.rglob("*")]:
-        _sync(file)
-    if final.is_dir():
-        os.replace(final, made.parent / "old")  # a directory can only replace an empty one
-    os.replace(made, final)
-    _sync(final.parent)
 
 
 def rotate(output_dir: Path, limit: int | None, best: str | None) -> None:
@@ -84,16 +45,6 @@ class ResumeCallback(TrainerCallback):
         sampler = getattr(sampler, "sampler", None)
         if hasattr(sampler, "set_epoch"):
             sampler.set_epoch(int(state.epoch + 1e-6))
-
-
-def _sync(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():
-        return  # Windows opens no directories
-    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def find_checkpoint(output_dir: str, resume_from_checkpoint: str | None) -> str | None:

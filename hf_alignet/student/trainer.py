@@ -27,10 +27,10 @@ from hf_alignet.hub.transport.provenance import versions
 from hf_alignet.images.reader import ImageReader
 from hf_alignet.similarity import NO_CHOICE
 from hf_alignet.sources import public_name
-from hf_alignet.storage import write_json
+from hf_alignet.storage import UNFINISHED, publish, unfinished, write_json
 from hf_alignet.student.anchoring import Anchor, DecoupledAnchorCallback
 from hf_alignet.student.checkpoint_sharing import SharingTrainer
-from hf_alignet.student.checkpoints import UNFINISHED, ResumeCallback, publish, rotate, unfinished
+from hf_alignet.student.checkpoints import ResumeCallback, rotate
 from hf_alignet.student.collator import InBatchCollator, TripletCollator
 from hf_alignet.student.criterion import Criterion
 from hf_alignet.student.logs import LogTemperature, LogWindow

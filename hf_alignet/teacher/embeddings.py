@@ -1,6 +1,5 @@
 """Embeddings of a teacher: features of all images under its transform, in a file that need not fit into memory."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.encoder.transform import AffineTransform
 from hf_alignet.errors import InputError
 from hf_alignet.images.reader import ImageReader
+from hf_alignet.storage import whole_array
 
 
 class Teacher:
@@ -74,10 +74,6 @@ class Teacher:
             InputError: features are not finite, or too large for the type (names the row).
         """
         if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            temporary = file.with_suffix(".tmp")
-            embeddings = np.lib.format.open_memmap(temporary, "w+", np.dtype(dtype), features.shape)
-            self.transform(features, out=embeddings)
-            embeddings.flush()
-            os.replace(temporary, file)
+            with whole_array(file, features.shape, dtype) as embeddings:
+                self.transform(features, out=embeddings)
         return np.load(file, mmap_mode="r", allow_pickle=False)

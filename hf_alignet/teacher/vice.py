@@ -7,20 +7,18 @@ uncertainty distillation teaches (AligNet, equation 2).
 """
 
 import contextlib
-import inspect
 import json
 import logging
-import math
 import time
 from collections.abc import Iterator
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
 from datasets import Dataset
-from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin
+from huggingface_hub import ModelCard, ModelCardData
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
@@ -29,18 +27,20 @@ from tqdm.auto import tqdm
 from hf_alignet.errors import InputError
 from hf_alignet.hub.rendering import TAGS, card_links, render_card
 from hf_alignet.similarity import choice_log_probabilities, triplet_similarities
-from hf_alignet.sources import load_shared, shared_file
+from hf_alignet.sources import SharedModel
+from hf_alignet.storage import whole_file, write_json
 from hf_alignet.teacher.choice_likelihood import pair_counts
+from hf_alignet.teacher.settings import ViceSettings
 from hf_alignet.teacher.vice_run import ViceRun
 
-WEIGHTS_FILE, CHECKPOINT_FILE = "model.safetensors", "vice.safetensors"
+CONFIG_FILE, WEIGHTS_FILE, CHECKPOINT_FILE = "config.json", "model.safetensors", "vice.safetensors"
 SECONDS_BETWEEN_CHECKPOINTS = 30
-SURE = 1e-6  # standard deviation of a posterior that hardly has one
+SURE = 1e-6  # standard deviation of a posterior that is certain
 
 logger = logging.getLogger(__name__)
 
 
-class Vice(ModelHubMixin):
+class Vice(SharedModel):
     """Embedding of objects from odd-one-out choices, with a posterior over it.
 
     The loss of a step is the cross-entropy of choices under one draw of the posterior, plus (log q - log p) of the
@@ -82,6 +82,8 @@ class Vice(ModelHubMixin):
         >>> bool(vice.choice_probabilities(np.array([[1, 0, 3]]))[0, 0] > 0.6)
         True
     """
+
+    kind = "a VICE"
 
     def __init__(
         self,
@@ -135,14 +137,14 @@ class Vice(ModelHubMixin):
                 checkpoint is of another fit.
             RunError: the fit diverged, or no dimension is left.
         """
-        self.check_parameters()
+        settings = self._checked_settings()
         triplets, counts = pair_counts(judgments)
         named = int(triplets.max()) + 1
         num_objects = named if num_objects is None else num_objects
         if named > num_objects:
             raise InputError(f"the judgments name object {named - 1}, but there are only {num_objects} objects")
-        run = ViceRun(self, triplets, counts, num_objects)
-        file = Path(checkpoint) / CHECKPOINT_FILE if checkpoint is not None else None
+        run = ViceRun(settings, triplets, counts, num_objects)
+        file = Path(checkpoint).expanduser() / CHECKPOINT_FILE if checkpoint is not None else None
         if file is not None and file.exists():
             run.load(file)
         with _one_thread():
@@ -169,33 +171,16 @@ class Vice(ModelHubMixin):
         self.scale_ = run.posterior.log_scale[:, order].exp().numpy()
         self.history_, self.converged_ = run.history, run.has_converged()
 
-    def check_parameters(self) -> None:
-        """Refuses settings that cannot be.
+    def settings(self) -> dict[str, Any]:
+        """The arguments of the constructor, as Python numbers.
 
         Raises:
-            InputError: names the setting, what it must be, and what it is.
+            InputError: a setting is out of range; names the setting, what it must be, and what it is.
         """
-        positive = ("spike", "slab", "learning_rate")
-        counts = {"num_dimensions": 1, "max_epochs": 1, "window": 1, "burn_in": 0, "settle": 0, "random_state": 0}
-        rules: list[tuple[str, Any, str]] = [
-            *((name, lambda x: _is_number(x) and 0 < x < math.inf, "a positive number") for name in positive),
-            *(
-                (name, partial(_is_count, least=least), f"an integer from {least} on")
-                for name, least in counts.items()
-            ),
-            ("min_objects", partial(_is_count, least=-1), "an integer from -1 on"),
-            ("spike_share", lambda x: _is_number(x) and 0 < x < 1, "a number between 0 and 1"),
-            ("batch_size", lambda x: x is None or _is_count(x, 1), "a positive integer, or null"),
-            ("initial_scale", lambda x: x is None or (_is_number(x) and x > 0), "a positive number, or null"),
-        ]
-        for name, is_right, rule in rules:
-            value = getattr(self, name)
-            if not is_right(value):
-                raise InputError(f"the setting {name} of VICE must be {rule}, got {value!r}")
+        return asdict(self._checked_settings())
 
-    def settings(self) -> dict[str, Any]:
-        """The arguments of the constructor."""
-        return {name: getattr(self, name) for name in inspect.signature(Vice).parameters}
+    def _checked_settings(self) -> ViceSettings:
+        return ViceSettings(**{name: getattr(self, name) for name in ViceSettings.names()})
 
     @property
     def embedding_(self) -> np.ndarray:
@@ -206,7 +191,7 @@ class Vice(ModelHubMixin):
         if n_samples < 1:
             raise ValueError(f"n_samples must be at least 1, got {n_samples}")
         loc, scale = torch.from_numpy(self.loc_), torch.from_numpy(self.scale_)
-        generator = torch.Generator().manual_seed(self.random_state)
+        generator = torch.Generator().manual_seed(self._checked_settings().random_state)
         for _ in range(n_samples):
             yield torch.addcmul(loc, scale, torch.randn(loc.shape, generator=generator)).relu_()
 
@@ -282,36 +267,18 @@ class Vice(ModelHubMixin):
         shape = {"num_objects": len(self.loc_), "dim": self.loc_.shape[1]}
         return render_card("vice.md.jinja", data, repo_id=repo_id, **facts, **shape)
 
-    def push_to_hub(self, repo_id: str, *, model_card_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> str:
-        """Uploads `config.json`, `model.safetensors` and a card; arguments are those of `ModelHubMixin`."""
-        card = {"repo_id": repo_id, **(model_card_kwargs or {})}
-        return super().push_to_hub(repo_id, model_card_kwargs=card, **kwargs)
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Self:
-        """Loads what was fitted, from a directory or a Hub id, optionally with `@revision`.
-
-        Args:
-            pretrained_model_name_or_path: where it is.
-            **kwargs: `revision`, `token`, `cache_dir`, `force_download` and `local_files_only` of huggingface_hub.
-
-        Raises:
-            InputError: there is no VICE.
-        """
-        return load_shared(super().from_pretrained, pretrained_model_name_or_path, "a VICE", **kwargs)
-
     def _save_pretrained(self, save_directory: Path) -> None:
         tensors = {"loc": np.ascontiguousarray(self.loc_), "scale": np.ascontiguousarray(self.scale_)}
         facts = {"history": self.history_, "converged": self.converged_, "info": self.info}
         metadata = {name: json.dumps(fact) for name, fact in facts.items()}
-        save_file(tensors, save_directory / WEIGHTS_FILE, metadata)
-        # The mixin keeps a card that is there, which may state the facts of another fit
-        (save_directory / "README.md").unlink(missing_ok=True)
+        with whole_file(save_directory / WEIGHTS_FILE) as temporary:
+            save_file(tensors, temporary, metadata)
+        write_json(save_directory / CONFIG_FILE, self.settings())
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, **options: Any) -> Self:
-        settings = {name: options.pop(name) for name in cls().settings() if name in options}
-        file = shared_file(model_id, WEIGHTS_FILE, **options)
+        settings = {name: options.pop(name) for name in ViceSettings.names() if name in options}
+        file = cls.file(model_id, WEIGHTS_FILE, **options)
         vice = cls(**settings)
         with safe_open(file, framework="np") as opened:
             names = sorted(opened.keys())
@@ -333,11 +300,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_count(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least

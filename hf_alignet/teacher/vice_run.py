@@ -1,10 +1,9 @@
-"""One fit of VICE: all that changes in it, so that it can be put down and taken up again."""
+"""One fit of VICE: everything that changes in it, so that it can stop and continue."""
 
 import hashlib
 import json
-import os
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,43 +12,43 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hf_alignet.errors import InputError, RunError
+from hf_alignet.storage import whole_file
 from hf_alignet.teacher.evidence import AllChoices, Evidence, ShuffledChoices, Slope
 from hf_alignet.teacher.posterior import Posterior, SpikeAndSlab
-
-if TYPE_CHECKING:
-    from hf_alignet.teacher.vice import Vice
+from hf_alignet.teacher.settings import ViceSettings
 
 
 class ViceRun:
     """A fit, epoch by epoch.
 
-    An epoch first searches, with all dimensions, until the number of those worth keeping is stable; then those settle.
+    The first epochs search, with all dimensions, until the number of dimensions to keep is stable. In the other epochs
+    these settle.
 
     Args:
-        vice: the settings.
+        settings: of the fit.
         triplets: (m, 3) distinct triplets of n objects.
         pair_counts: (m, 3) how often each pair was kept together.
         num_objects: n.
     """
 
-    def __init__(self, vice: "Vice", triplets: np.ndarray, pair_counts: np.ndarray, num_objects: int):
-        self.vice = vice
-        self.prior = SpikeAndSlab(vice.spike, vice.slab, vice.spike_share)
-        self.generator = torch.Generator().manual_seed(vice.random_state)
+    def __init__(self, settings: ViceSettings, triplets: np.ndarray, pair_counts: np.ndarray, num_objects: int):
+        self.settings = settings
+        self.prior = SpikeAndSlab(settings.spike, settings.slab, settings.spike_share)
+        self.generator = torch.Generator().manual_seed(settings.random_state)
         self.posterior = Posterior.initial(
-            num_objects, vice.num_dimensions, vice.initial_scale, vice.learning_rate, self.generator
+            num_objects, settings.num_dimensions, settings.initial_scale, settings.learning_rate, self.generator
         )
         self.evidence: Evidence = (
             AllChoices(triplets, pair_counts, num_objects)
-            if vice.batch_size is None
-            else ShuffledChoices(triplets, pair_counts, vice.batch_size)
+            if settings.batch_size is None
+            else ShuffledChoices(triplets, pair_counts, settings.batch_size)
         )
         self.weight = 1 / int(pair_counts.sum())
         self.history: list[int] = []
         self.settled: int | None = None  # epochs of settling done; None while searching
-        settings = repr(sorted(vice.settings().items())).encode()
+        text = repr(sorted(asdict(settings).items())).encode()
         self.fingerprint = hashlib.sha256(
-            b"".join([settings, np.int64(num_objects).tobytes(), triplets.tobytes(), pair_counts.tobytes()])
+            b"".join([text, np.int64(num_objects).tobytes(), triplets.tobytes(), pair_counts.tobytes()])
         ).hexdigest()
 
     @property
@@ -57,27 +56,26 @@ class ViceRun:
         return len(self.history) + (self.settled or 0)
 
     def is_done(self) -> bool:
-        return self.settled is not None and self.settled >= self.vice.settle
+        return self.settled is not None and self.settled >= self.settings.settle
 
     def has_converged(self) -> bool:
-        recent = self.history[-self.vice.window :]
-        return (
-            len(self.history) >= max(self.vice.burn_in, self.vice.window) and recent[-1] > 0 and len(set(recent)) == 1
-        )
+        window = self.settings.window
+        recent = self.history[-window:]
+        return len(self.history) >= max(self.settings.burn_in, window) and recent[-1] > 0 and len(set(recent)) == 1
 
     def next_epoch(self) -> float:
         """Goes through the choices once; returns their mean cross-entropy under the draws of the epoch."""
         if self.settled is not None:
-            self.posterior.learning_rate = self.vice.learning_rate * (1 - self.settled / self.vice.settle)
+            self.posterior.learning_rate = self.settings.learning_rate * (1 - self.settled / self.settings.settle)
         losses = [self._step(slope) for slope in self.evidence.slopes(self.generator)]
         if not np.isfinite(losses).all() or not self.posterior.loc.isfinite().all():
             raise RunError(f"VICE diverged in epoch {self.epochs + 1}; a lower learning rate may help")
         if self.settled is not None:
             self.settled += 1
         else:
-            is_kept = self.posterior.objects_per_dimension() > self.vice.min_objects
+            is_kept = self.posterior.objects_per_dimension() > self.settings.min_objects
             self.history.append(int(is_kept.sum()))
-            if self.has_converged() or len(self.history) == self.vice.max_epochs:
+            if self.has_converged() or len(self.history) == self.settings.max_epochs:
                 self._begin_to_settle(is_kept)
         return float(np.mean(losses))
 
@@ -101,10 +99,8 @@ class ViceRun:
         metadata = {"fingerprint": self.fingerprint, "history": json.dumps(self.history)}
         if self.settled is not None:
             metadata["settled"] = str(self.settled)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = file.with_suffix(".unfinished")
-        save_file(self.posterior.state() | {"generator": self.generator.get_state()}, unfinished, metadata)
-        os.replace(unfinished, file)
+        with whole_file(file) as temporary:
+            save_file(self.posterior.state() | {"generator": self.generator.get_state()}, temporary, metadata)
 
     def load(self, file: Path) -> None:
         try:
@@ -116,6 +112,6 @@ class ViceRun:
         if metadata.get("fingerprint") != self.fingerprint:
             raise InputError(f"{file} is of a fit of other judgments or with other settings; remove it to start anew")
         self.generator.set_state(state.pop("generator"))
-        self.posterior = Posterior.restore(state, self.vice.learning_rate)
+        self.posterior = Posterior.restore(state, self.settings.learning_rate)
         self.history = json.loads(metadata["history"])
         self.settled = int(metadata["settled"]) if "settled" in metadata else None

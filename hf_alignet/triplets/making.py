@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 from datasets import Dataset
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments.index_files import split_of
-from hf_alignet.storage import write_json
+from hf_alignet.storage import whole_file, write_json, write_table
 from hf_alignet.triplets.clusters import Clusters, default_num_clusters, elbow, elbow_curve, fit_clusters
 from hf_alignet.triplets.filters import LabelBounds
 from hf_alignet.triplets.official import read_official
@@ -168,13 +168,13 @@ def make_clusters(
         number = design.num_clusters or default_num_clusters(len(embeddings) if learned is None else len(learned))
         if design.elbow:
             curve = elbow_curve(embeddings, design.seed, learned, progress)
-            curve.to_csv(directory / "elbow.csv", index=False)
+            with whole_file(directory / "elbow.csv") as temporary:
+                curve.to_csv(temporary, index=False)
             number = elbow(curve)
             logger.info("the elbow is at %d clusters", number)
         clusters = fit_clusters(embeddings, number, design.seed, learned, progress)
-        temporary = file.with_suffix(".tmp.npz")
-        np.savez(temporary, assignments=clusters.assignments, centers=clusters.centers, merged=clusters.num_merged)
-        temporary.replace(file)
+        with whole_file(file) as temporary, open(temporary, "wb") as opened:
+            np.savez(opened, assignments=clusters.assignments, centers=clusters.centers, merged=clusters.num_merged)
     with np.load(file, allow_pickle=False) as arrays:
         return Clusters(arrays["assignments"], arrays["centers"], int(arrays["merged"]))
 
@@ -236,7 +236,6 @@ def make_official_splits(files: Sequence[str], images: Dataset, directory: Path,
             )
         triplets = read_official(file, images, strict)
         splits[split] = len(triplets)
-        directory.mkdir(parents=True, exist_ok=True)
         for index, target in enumerate(shard_files(directory, split, len(triplets))):
             part = triplets.with_format("arrow")[index * ROWS_PER_SHARD : (index + 1) * ROWS_PER_SHARD]
             write_shard(part.cast(triplets.features.arrow_schema), target)
@@ -247,8 +246,7 @@ def write_clusters(clusters: Clusters, plan: Plan, num_images: int, file: Path) 
     """The cluster of every image of the dataset, -1 for those that take no part, as a parquet file."""
     column = np.full(num_images, -1, np.int32)
     column[plan.rows] = clusters.assignments
-    file.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame({"cluster": column}).to_parquet(file, index=False)
+    write_table(pa.table({"cluster": column}), file)
 
 
 def keep_settings(file: Path, settings: dict) -> None:
@@ -269,5 +267,4 @@ def keep_settings(file: Path, settings: dict) -> None:
                 f"{file.parent.parent} has an unfinished run with other settings ({', '.join(sorted(different))}); "
                 "give another `output_dir`, or delete it"
             )
-    file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, settings)

@@ -4,7 +4,6 @@ Nothing is unpickled. What is read comes from `numpy.savez` or `numpy.savez_comp
 opens.
 """
 
-import os
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +14,8 @@ from typing import IO
 
 import numpy as np
 
-from hf_alignet.errors import InputError, RunError
+from hf_alignet.errors import InputError
+from hf_alignet.storage import whole_file
 
 BLOCK = 2**19  # rows at a time; a hundred megabytes of file names
 READ_HEADER = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -73,33 +73,28 @@ def open_npz(path: Path) -> Iterator[dict[str, StoredArray]]:
         raise InputError(f"cannot read {path}, which must be an .npz file of arrays: {error}") from error
 
 
-def write_npz(path: Path, num_rows: int, arrays: Mapping[str, tuple[np.dtype, Iterable[np.ndarray]]]) -> None:
+def write_npz(path: str | Path, num_rows: int, arrays: Mapping[str, tuple[np.dtype, Iterable[np.ndarray]]]) -> None:
     """Writes arrays (num_rows, 3), so that readers see the old file or the whole new one.
 
     Args:
-        path: of the file, its folder made if need be.
+        path: of the file. The folder is made if it does not exist.
         num_rows: of each array.
         arrays: by name, the type of each and its blocks of rows.
 
     Raises:
         RunError: the disk is full or cannot be written.
     """
-    temporary = path.with_name(f"{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Compressed, since three of four bytes of a file name are zero; a higher level is slow, and gains little.
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            for name, (dtype, blocks) in arrays.items():
-                header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (num_rows, 3)}
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
-                    np.lib.format.write_array_header_1_0(stream, header)
-                    for block in blocks:
-                        stream.write(block.astype(dtype, copy=False).tobytes())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise RunError(f"cannot write {path}: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    # Compressed, because three of four bytes of a file name are zero; a higher level is slow and gains little
+    with (
+        whole_file(path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+    ):
+        for name, (dtype, blocks) in arrays.items():
+            header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (num_rows, 3)}
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                np.lib.format.write_array_header_1_0(stream, header)
+                for block in blocks:
+                    stream.write(block.astype(dtype, copy=False).tobytes())
 
 
 def _stored(archive: zipfile.ZipFile, name: str) -> StoredArray:

@@ -162,7 +162,7 @@ def write_official(triplets: Dataset, path: str | Path, filenames: Sequence[str]
         names = np.array(rows.names.to_pylist(), dtype=np.str_)
         codes = rows.codes
         arrays[FILENAMES] = names.dtype, (names[codes[i : i + BLOCK]] for i in range(0, len(codes), BLOCK))
-    write_npz(Path(path).expanduser(), len(triplets), arrays)
+    write_npz(path, len(triplets), arrays)
 
 
 def _read(path: Path) -> _Rows:

@@ -6,7 +6,6 @@ with the same bytes as one that was not.
 
 import json
 import logging
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
 from hf_alignet.errors import InputError
+from hf_alignet.storage import write_table
 from hf_alignet.triplets.filters import LabelBounds, take_triplets
 from hf_alignet.triplets.labeling import label_triplets
 from hf_alignet.triplets.sampling import TripletSampler
@@ -122,7 +122,6 @@ def write_shards(
         InputError: there are not so many triplets.
     """
     source.check(number, place)
-    directory.mkdir(parents=True, exist_ok=True)
     files = shard_files(directory, split, number)
     uses = np.zeros(len(source.embeddings), np.int64)
     with tqdm(total=number, desc=f"{split} triplets", unit="triplet", disable=not progress) as bar:
@@ -155,13 +154,9 @@ def _write_shard(file: Path, source: TripletSource, place: int, size: int, uses:
 
 
 def write_shard(table: pa.Table, file: Path) -> None:
-    """Writes a parquet file that is whole, and on disk, before it has its name."""
-    temporary = file.with_suffix(".tmp")
-    # Numbers hardly repeat, so that a dictionary of them would be larger than they are
-    pq.write_table(table, temporary, compression="zstd", use_dictionary=False, row_group_size=ROWS_PER_GROUP)
-    with open(temporary, "rb") as written:
-        os.fsync(written.fileno())
-    os.replace(temporary, file)
+    """Writes triplets as a parquet file, complete or not at all."""
+    # The numbers hardly repeat: a dictionary of them would be larger than they are
+    write_table(table, file, compression="zstd", use_dictionary=False, row_group_size=ROWS_PER_GROUP)
 
 
 def _count_uses(file: Path, source: TripletSource, uses: np.ndarray) -> int:

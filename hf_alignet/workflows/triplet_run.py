@@ -20,9 +20,9 @@ from hf_alignet.errors import InputError
 from hf_alignet.hub.cards.triplets_card import write_triplets_card
 from hf_alignet.hub.transport.provenance import dataset_commit, model_commit, versions
 from hf_alignet.hub.transport.repository import make_repository, share_folder
-from hf_alignet.images import ImageReader, load_images, write_images
+from hf_alignet.images import ImageReader, load_images
 from hf_alignet.sources import load_matrix, public_name
-from hf_alignet.storage import write_json
+from hf_alignet.storage import write_dataset, write_json
 from hf_alignet.teacher import Teacher
 from hf_alignet.triplets import load_triplets
 from hf_alignet.triplets.making import (
@@ -145,7 +145,7 @@ def make_triplets(
             **facts,
         }
     if save_images:
-        write_images(dataset, unfinished / "images", progress)
+        write_dataset(dataset, unfinished / "images", "train", progress)
     info = {
         "images": _name(images),
         "images_commit": dataset_commit(dataset),

@@ -262,7 +262,7 @@ class Stopped(Exception):
     pass
 
 
-STAGES = ["_open_teacher", "make_clusters", "make_splits", "write_clusters", "write_images", "write_json"]
+STAGES = ["_open_teacher", "make_clusters", "make_splits", "write_clusters", "write_dataset", "write_json"]
 
 
 @pytest.mark.usefixtures("_small_shards")

@@ -178,14 +178,15 @@ import os, sys
 import hf_alignet.encoder.embedding as embedding
 from datasets import load_from_disk
 from hf_alignet.encoder import VisionEncoder
-embedding.CHUNK = embedding._DirectoryStore.chunk = 4
-finish, finished = embedding._DirectoryStore.finish, []
-def finish_then_die(self, start):
-    finish(self, start)
-    finished.append(start)
+from hf_alignet.storage import ResumableArray
+embedding.CHUNK = 4
+finish, finished = ResumableArray.finish, []
+def finish_then_die(self, chunks):
+    finish(self, chunks)
+    finished.extend(chunks)
     if len(finished) == int(sys.argv[4]):
         os.kill(os.getpid(), 9)
-embedding._DirectoryStore.finish = finish_then_die
+ResumableArray.finish = finish_then_die
 encoder = VisionEncoder.from_pretrained(sys.argv[1])
 encoder.embed(load_from_disk(sys.argv[2]), save_to=sys.argv[3], batch_size=3, progress=False)
 print("chunks", len(finished))
@@ -262,7 +263,7 @@ def test_remote_code_is_refused_unless_asked(tiny_directory, tmp_path):
     config |= {"model_type": "mine", "auto_map": {"AutoConfig": "code.Config", "AutoModel": "code.Model"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "code.py").write_text("raise SystemExit('remote code ran')")
-    with pytest.raises(InputError, match="--trust_remote_code"):
+    with pytest.raises(InputError, match="add `trust_remote_code=True`"):
         VisionEncoder.from_pretrained(str(tmp_path))
 
 

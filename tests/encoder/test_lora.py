@@ -133,5 +133,5 @@ def test_batch_statistics_stay_those_of_the_base(encoder, images):
 def test_adapter_that_would_not_act_is_refused(encoder):
     model = encoder("siglip")
     wrapped = get_peft_model(model.model, LoraConfig(r=2, target_modules="all-linear"))
-    with pytest.raises(InputError, match=r"adapter inside '.*head.attention' does not act.*exclude_modules"):
+    with pytest.raises(InputError, match=r"adapter in '.*head.attention' has no effect.*exclude_modules"):
         VisionEncoder(wrapped, model.processor)

@@ -27,7 +27,6 @@ from hf_alignet.encoder import AffineTransform
 from hf_alignet.errors import InputError
 from hf_alignet.hub.cards.model_card import write_model_card
 from hf_alignet.hub.cards.triplets_card import write_triplets_card
-from hf_alignet.hub.publish.dataset_shards import write_checksums, write_shards
 from hf_alignet.hub.publish.participants import anonymous
 from hf_alignet.hub.publish.replacing import replaced_files
 from hf_alignet.hub.transport.inspection import check_shareable
@@ -35,6 +34,7 @@ from hf_alignet.images.opening import load_images
 from hf_alignet.judgments import aggregate, image_names, load_judgments, make_judgments
 from hf_alignet.judgments.judgment_dataset import align_columns
 from hf_alignet.judgments.similarity_matrices import mean_over_participants
+from hf_alignet.storage import write_checksums, write_dataset
 from hf_alignet.teacher import Vice
 from hf_alignet.triplets.shards import write_shard
 from hf_alignet.triplets.triplet_dataset import load_triplets, triplet_table
@@ -580,7 +580,7 @@ def test_pictures_in_files_of_their_own_come_with_their_names_alone(pictures, tm
     for file, picture in zip(files, pictures, strict=False):
         picture.save(file)
     dataset = Dataset.from_dict({"image": list(map(str, files))}, Features({"image": ImageFeature()}))
-    write_shards(dataset, tmp_path / "images", "train", progress=False)
+    write_dataset(dataset, tmp_path / "images", "train", progress=False)
     found = pq.read_table(tmp_path / "images")["image"].to_pylist()
     assert found == [{"bytes": file.read_bytes(), "path": file.name} for file in files]
     check_shareable(tmp_path / "images")
@@ -588,9 +588,9 @@ def test_pictures_in_files_of_their_own_come_with_their_names_alone(pictures, tm
 
 def test_shards_have_a_limit_and_are_the_same_each_time(tmp_path, images):
     for run in ("first", "second"):
-        write_shards(images, tmp_path / run / "images", "train", progress=False)
+        write_dataset(images, tmp_path / run / "images", "train", progress=False)
         rows = Dataset.from_dict({"row": np.arange(250_000)})
-        write_shards(rows, tmp_path / run / "rows", "train", progress=False, shard_bytes=900_000)
+        write_dataset(rows, tmp_path / run / "rows", "train", progress=False, shard_bytes=900_000)
         write_checksums(tmp_path / run)
     files = sorted(file.name for file in (tmp_path / "first" / "rows").iterdir())
     assert files == [f"train-{i:05d}-of-00003.parquet" for i in range(3)]
@@ -598,7 +598,7 @@ def test_shards_have_a_limit_and_are_the_same_each_time(tmp_path, images):
     np.testing.assert_array_equal(opened.with_format("numpy")["row"][:], np.arange(250_000))
     assert (tmp_path / "first/SHA256SUMS").read_bytes() == (tmp_path / "second/SHA256SUMS").read_bytes()
     with pytest.raises(InputError, match="has no rows"):
-        write_shards(rows.select([]), tmp_path / "empty", "train")
+        write_dataset(rows.select([]), tmp_path / "empty", "train")
 
 
 @pytest.mark.real_data

@@ -11,9 +11,9 @@ from hf_alignet.encoder.pooling import pool
 from hf_alignet.errors import InputError
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments, StudentArguments, load_student
 
-NO_LORA = {"mobilenet_v2": "MobileNetV2Model does not run with LoRA .* 'stride'.* without --use_lora"}
-MERGED_ONLY = {name: "more than the vision tower.* --merge_lora" for name in ("clip", "siglip", "siglip2")}
-MERGED_ONLY["mae"] = "hides most of every image.* --merge_lora"
+NO_LORA = {"mobilenet_v2": "MobileNetV2Model does not run with LoRA .* 'stride'.* without `use_lora`"}
+MERGED_ONLY = {name: "more than the vision tower.* `merge_lora=True`" for name in ("clip", "siglip", "siglip2")}
+MERGED_ONLY["mae"] = "hides most of every image.* `merge_lora=True`"
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ from transformers import TrainerCallback
 
 from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError, RunError
+from hf_alignet.storage import UNFINISHED
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
-from hf_alignet.student.checkpoints import UNFINISHED, find_checkpoint, publish, rotate, unfinished
+from hf_alignet.student.checkpoints import find_checkpoint, rotate
 
 
 def arguments(directory, **settings) -> AlignTrainingArguments:
@@ -247,27 +248,6 @@ def test_last_is_the_beginning_of_a_run_that_was_killed_before_a_checkpoint(tmp_
     (tmp_path / "model.safetensors").touch()
     with pytest.raises(InputError, match="is not empty, but holds no checkpoint"):
         find_checkpoint(str(tmp_path), "last")
-
-
-def test_what_was_interrupted_is_not_published(tmp_path):
-    with pytest.raises(RunError, match="no space"), unfinished(tmp_path) as inside:
-        (inside / "half").write_text("x")
-        raise OSError("no space left")
-    assert list(tmp_path.iterdir()) == []
-    with pytest.raises(InputError), unfinished(tmp_path):
-        raise InputError("not about the disk")
-
-
-def test_published_directory_replaces_the_old_one(tmp_path):
-    (tmp_path / "checkpoint-1").mkdir()
-    (tmp_path / "checkpoint-1" / "old").touch()
-    with unfinished(tmp_path) as inside:
-        (inside / "made" / "deep").mkdir(parents=True)
-        (inside / "made" / "deep" / "new").touch()
-        publish(inside / "made", tmp_path / "checkpoint-1")
-    assert [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")] == [
-        *("checkpoint-1", "checkpoint-1/deep", "checkpoint-1/deep/new")
-    ]
 
 
 @pytest.mark.parametrize(

@@ -462,7 +462,7 @@ def test_no_card_promises_that_auto_model_opens_an_adapter_that_it_would_not(
     trainer = AlignTrainer(encoder, arguments(tmp_path, max_steps=1), images, triplets)
     trainer.train()
     trainer.save_model()
-    with pytest.raises(InputError, match="to export plain weights, add --merge_lora"):
+    with pytest.raises(InputError, match="to export plain weights, add `merge_lora=True`"):
         trainer.create_model_card()
     card = tmp_path / "out" / "README.md"  # PEFT wrote one
     assert "AutoModel" not in card.read_text()

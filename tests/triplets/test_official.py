@@ -1,6 +1,7 @@
 """The released triplet files: read, put in order, matched with images by name, and written again without loss."""
 
 import logging
+import os
 import zipfile
 
 import numpy as np
@@ -429,7 +430,7 @@ def test_failed_writing_leaves_the_old_file(triplets, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(npz.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(RunError, match="cannot write .*own.npz: .*No space left"):
         write_official(triplets, path)
     assert path.read_bytes() == b"old" and [file.name for file in tmp_path.iterdir()] == ["own.npz"]

@@ -12,6 +12,7 @@ import pytest
 from datasets import load_dataset
 
 from hf_alignet.errors import InputError
+from hf_alignet.storage import UNFINISHED
 from hf_alignet.triplets import FEATURES, TripletSampler, check_triplets, label_triplets, shards
 from hf_alignet.triplets.filters import LabelBounds
 from hf_alignet.triplets.shards import TripletSource, shard_files, write_shards
@@ -152,7 +153,7 @@ def test_goes_on_from_any_shard(missing, make, tmp_path):
     for file in shard_files(tmp_path, "train", 260)[missing:]:
         file.unlink()
     rest = shard_files(tmp_path, "train", 260)[missing]
-    rest.with_suffix(".tmp").write_bytes(b"half of a shard")
+    rest.with_name(f".{rest.name}{UNFINISHED}").write_bytes(b"half of a shard")
     assert write(tmp_path, make(**STRICT), 260) == place
     assert contents(tmp_path) == whole
 

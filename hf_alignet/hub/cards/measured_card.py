@@ -21,6 +21,7 @@ from hf_alignet.hub.cards.model_card import EVAL_RESULTS_FILE
 from hf_alignet.hub.transport.repository import HUB_ERRORS, reason, share_folder
 from hf_alignet.metric import Metric, results_table
 from hf_alignet.sources import hub_id, public_name, split_revision
+from hf_alignet.storage import write_text
 
 CARD = "README.md"
 CARD_FILES = (CARD, ".eval_results/*")
@@ -100,10 +101,8 @@ def update_card(directory: str | Path, metrics: Mapping[str, Metric], judgments:
             for entry in _load_entries(path)
             if (entry["dataset"].get("id"), entry["dataset"].get("task_id")) not in replaced
         ]
-        file = path / EVAL_RESULTS_FILE
-        file.parent.mkdir(exist_ok=True)
         content = [*kept_entries, *eval_result_entries_to_yaml(entries)]
-        file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        write_text(path / EVAL_RESULTS_FILE, yaml.safe_dump(content, sort_keys=False))
 
 
 def show_evaluation(card: ModelCard) -> None:

@@ -14,6 +14,7 @@ from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardDat
 from hf_alignet.hub.rendering import TAGS, render_card
 from hf_alignet.metric import comparison_table
 from hf_alignet.sources import hub_id, split_revision
+from hf_alignet.storage import write_text
 
 NAFLEX = ("siglip2", "siglip2_vision_model")  # embed pictures of any shape, as sequences with padding
 EVAL_RESULTS_FILE = ".eval_results/odd_one_out.yaml"
@@ -66,9 +67,8 @@ def write_model_card(directory: Path, model_name: str, **metadata: Any) -> None:
     dataset = hub_id(alignment.get("triplets"))
     if results_file.exists() and dataset is not None:
         entries = _eval_entries(json.loads(results_file.read_text(encoding="utf-8")), dataset, _revision(alignment))
-        file = directory / EVAL_RESULTS_FILE
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False), encoding="utf-8")
+        content = yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False)
+        write_text(directory / EVAL_RESULTS_FILE, content)
 
 
 def _model_type(directory: Path) -> str | None:

@@ -11,7 +11,6 @@ from datasets.exceptions import DatasetGenerationError
 
 from hf_alignet.cli.arguments.publishing import PublishArguments
 from hf_alignet.errors import InputError
-from hf_alignet.hub.publish.dataset_shards import CHECKSUMS
 from hf_alignet.hub.publish.participants import anonymous
 from hf_alignet.images.opening import as_encoded_images, load_images
 from hf_alignet.judgments import aggregate, image_names, load_judgments, load_levels, load_similarity_matrix
@@ -31,6 +30,7 @@ from hf_alignet.judgments.stimulus_names import NAME
 from hf_alignet.judgments.text_table import read_header
 from hf_alignet.judgments.things import is_things_table
 from hf_alignet.sources import has_config, load_names, load_splits
+from hf_alignet.storage import CHECKSUMS
 
 
 @dataclass

@@ -20,11 +20,10 @@ from hf_alignet.hub.cards.model_card import write_model_card
 from hf_alignet.hub.cards.triplets_card import write_triplets_card
 from hf_alignet.hub.publish.contents import open_contents
 from hf_alignet.hub.publish.dataset_card import write_dataset_card
-from hf_alignet.hub.publish.dataset_shards import write_checksums, write_shards
-from hf_alignet.hub.publish.staging import take_files
 from hf_alignet.hub.transport.license import FIELDS, stated_license
 from hf_alignet.hub.transport.repository import MODEL_FILES
 from hf_alignet.sources import hub_id
+from hf_alignet.storage import take_files, write_checksums, write_dataset
 from hf_alignet.teacher import Vice
 
 TRIPLET_FILES = ["triplets.json", "elbow.*", "clusters/*.parquet", "images/*.parquet", "triplets/*.parquet"]
@@ -75,7 +74,7 @@ def _write_dataset(arguments: PublishArguments, path: Path, folder: Path) -> Non
     contents = open_contents(arguments)
     for config, splits in contents.configs.items():
         for split, data in splits.items():
-            write_shards(data, folder / config, split, not arguments.disable_tqdm)
+            write_dataset(data, folder / config, split, not arguments.disable_tqdm)
     write_checksums(folder)
     write_dataset_card(folder, contents, arguments)
 

@@ -20,6 +20,7 @@ from hf_alignet.teacher.affine.axes import check_varied
 from hf_alignet.teacher.affine.objective import Penalty, distance_to_scaled_identity, squared_norm
 from hf_alignet.teacher.affine.problem import AffineProblem
 from hf_alignet.teacher.affine.selection import AT_CHANCE, mean_cross_entropy, select_regularization, split_objects
+from hf_alignet.teacher.settings import python_numbers
 
 AffineMethod = Literal["hard", "uncertainty_distillation", "global", "glocal"]
 PENALTIES: dict[AffineMethod, Penalty] = {
@@ -138,7 +139,7 @@ class AffineTeacher(BaseEstimator):
         """
         problem = self._problem(features, triplets, probabilities, weights, local_features)
         self.selection_: pd.DataFrame | None = None
-        self.regularization_: float = self.regularization or self._select(problem, observed, progress)
+        self.regularization_ = float(self.regularization or self._select(problem, observed, progress))
         solution = problem.solve(self.regularization_, self.tolerance, self.max_iter)
         if not solution.is_converged:
             warnings.warn(f"the fit has not converged in {self.max_iter} steps; raise max_iter", stacklevel=2)
@@ -229,9 +230,9 @@ class AffineTeacher(BaseEstimator):
                 raise InputError(f"{name} must be {rule}, got {getattr(self, name)}")
 
     def _describe(self, data: AffineData) -> dict[str, Any]:
-        is_used = {name: self.method == "glocal" or "local" not in name for name in self.get_params()}
+        settings = python_numbers(self.get_params())
         return {
-            **{name: value for name, value in self.get_params().items() if is_used[name]},
+            **{name: value for name, value in settings.items() if self.method == "glocal" or "local" not in name},
             "regularization": self.regularization_,
             "num_objects": len(data.features),
             "num_triplets": len(data.triplets),
