@@ -1,0 +1,45 @@
+"""`hf-alignet publish`: a dataset, transform, metric or model goes to the Hub, with its card."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from hf_alignet.cli.arguments.publishing import PublishArguments
+from hf_alignet.cli.command import Command
+from hf_alignet.hub.publish import publish
+
+DESCRIPTION = """Share a dataset, a transform, a metric or a model on the Hub. Others open it without hf_alignet.
+
+    hf-alignet publish dataset choices.csv user/choices --object_names names.txt
+    hf-alignet publish dataset outputs/triplets user/triplets --license cc-by-4.0
+    hf-alignet publish transform outputs/teacher user/teacher
+    hf-alignet publish metric hub_cards/metrics/rsa_spearman user/rsa_spearman
+    hf-alignet publish model outputs/dinov2-small-aligned user/dinov2-small-aligned
+
+A dataset is human judgments in any form that `hf-alignet fit-teacher` reads, the raw results of Levels, a similarity
+matrix, the output of `hf-alignet make-triplets`, or pictures. It becomes parquet files that load_dataset opens, with
+checksums. The names of participants become numbers. Nothing is uploaded that holds a pickle, a local path or an access
+token. If an upload fails, the same command continues: files that the Hub has are not uploaded again.
+"""
+COMMAND = Command("publish", [PublishArguments], DESCRIPTION, words=("kind", "path", "repo_id"))
+NOT_ON_CARD = ("dry_run", "private", "source")  # they do not change the data, and the card shows the source itself
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    COMMAND.run(_publish, argv)
+
+
+def _publish(arguments: PublishArguments) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    settings = asdict(arguments)
+    progress = not settings.pop("disable_tqdm")
+    shown = {name: value for name, value in settings.items() if value not in (None, False) and name not in NOT_ON_CARD}
+    line = COMMAND.line([f"--{name}={value}" for name, value in shown.items()])
+    folder = publish(**settings, progress=progress, command=line)
+    if arguments.dry_run:
+        sizes = {file.relative_to(folder): file.stat().st_size for file in folder.rglob("*") if file.is_file()}
+        print((folder / "README.md").read_text(encoding="utf-8"), "-" * 80, sep="\n")
+        print("\n".join(f"{sizes[name]:>14,}  {name}" for name in sorted(sizes)))
+        print(f"{sum(sizes.values()):>14,}  bytes in {len(sizes)} files, in {folder}")
+    else:
+        print(f"{folder} is shared as {arguments.repo_id}")
