@@ -25,7 +25,10 @@ from hf_alignet.errors import DISK_FULL, InputError, RunError
 from hf_alignet.sources import hub_id, packaged, public_name
 
 # Settings that say where a result goes, not what is made; one of them is a token. Some are beginnings of names.
-NOT_SHOWN = ("config", "accelerate_config", "output_dir", "disable_tqdm", "hub_", "push_to_hub", "i_have_the_right")
+NOT_SHOWN = (
+    *("config", "accelerate_config", "output_dir", "disable_tqdm", "dry_run", "private", "source"),
+    *("hub_", "push_to_hub", "i_have_the_right"),
+)
 PARAMETER = re.compile(r"`([a-z_0-9]+)(?:=([^`]*))?`")
 CONFIG_HELP = "YAML file with any of these settings, or the name of a packaged one, such as %s. Flags win over it."
 LAUNCH_HELP = (

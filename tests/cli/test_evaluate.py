@@ -17,7 +17,6 @@ from huggingface_hub import ModelCard
 from PIL import Image
 
 from hf_alignet.analysis import linear_cka
-from hf_alignet.cli.arguments.publishing import PublishArguments
 from hf_alignet.cli.evaluate import COMMAND, evaluate_command
 from hf_alignet.encoder import AffineTransform
 from hf_alignet.encoder.model import VisionEncoder
@@ -26,7 +25,7 @@ from hf_alignet.evaluation import odd_one_out_accuracy, rsa_score
 from hf_alignet.evaluation.human.noise_ceiling import noise_ceiling
 from hf_alignet.hub.cards.measured_card import update_card
 from hf_alignet.hub.cards.model_card import write_model_card
-from hf_alignet.hub.publish.copies import write_copy
+from hf_alignet.hub.publish import publish
 from hf_alignet.judgments import file_name_order, load_similarity_matrix, make_judgments, split_by_triplet
 from hf_alignet.judgments.rows import ODD, TRIPLET, column
 
@@ -609,9 +608,9 @@ def test_published_levels_and_matrices_measure_as_their_files_do(study, flags, i
     shuffled.save_to_disk(study / "shuffled")
     np.save(study / "shuffled.npy", np.load(study / "my_features.npy")[order])
     for path, name in ((study / "levels", "levels"), (study / "RDM48.csv", "rdm48")):
-        arguments = PublishArguments(kind="dataset", path=str(path), repo_id=f"me/{name}", disable_tqdm=True)
-        (study / "published" / name).mkdir(parents=True)
-        write_copy(arguments, study / "published" / name)
+        copy = publish("dataset", path, f"me/{name}", output_dir=study / "copies", dry_run=True, progress=False)
+        (study / "published").mkdir(exist_ok=True)
+        copy.rename(study / "published" / name)
     stimuli = ["--images", study / "shuffled", "--features", study / "shuffled.npy"]
     kinds = [f"levels:{study / 'levels'}", f"rsa:{study / 'RDM48.csv'}"]
     evaluate(*flags, *stimuli, "--benchmarks", *kinds)

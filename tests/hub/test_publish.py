@@ -22,12 +22,12 @@ from huggingface_hub import DatasetCard, ModelCard
 from huggingface_hub.utils import filter_repo_objects
 from PIL import Image
 
-from hf_alignet.cli.arguments.publishing import PublishArguments
 from hf_alignet.encoder import AffineTransform
 from hf_alignet.errors import InputError
 from hf_alignet.hub.cards.model_card import write_model_card
 from hf_alignet.hub.cards.triplets_card import write_triplets_card
 from hf_alignet.hub.publish.participants import anonymous
+from hf_alignet.hub.publish.publication import Publication
 from hf_alignet.hub.publish.replacing import replaced_files
 from hf_alignet.hub.transport.inspection import check_shareable
 from hf_alignet.images.opening import load_images
@@ -200,7 +200,7 @@ def test_data_of_another_dataset_are_neither_deleted_nor_orphaned(pushed, made, 
     there = ["triplets/train-00000-of-00002.parquet", "old/0.parquet", "train.parquet", "model.safetensors"]
     gone = {}
     for kind in ("dataset", "transform", "model"):
-        arguments = PublishArguments(kind, "x", "me/x")
+        arguments = Publication(kind, "x", "me/x")
         gone[kind] = list(
             filter_repo_objects(there, allow_patterns=replaced_files(tmp_path, arguments) or ["nothing"])
         )
