@@ -21,13 +21,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_alignet.cli.arguments.alignment import DataArguments, StudentArguments
+from hf_alignet.cli.arguments.lora import LoraArguments
+from hf_alignet.cli.arguments.signature import flags_of
 from hf_alignet.cli.command import Command
 from hf_alignet.sources import public_name
 from hf_alignet.student import AlignTrainingArguments
 from hf_alignet.workflows.alignment_run import align, demo_config
 
-SETTINGS = [DataArguments, StudentArguments, AlignTrainingArguments]
+SETTINGS = [
+    flags_of(align, ["args", "lora", "command"], renamed={"model": "model_name_or_path"}),
+    LoraArguments,
+    AlignTrainingArguments,
+]
 
 
 def _default_config(given: Any) -> Path | None:
@@ -37,14 +42,13 @@ def _default_config(given: Any) -> Path | None:
 COMMAND = Command("align", SETTINGS, __doc__, _default_config, launches=True)
 
 
-def align_command(data: DataArguments, student: StudentArguments, args: AlignTrainingArguments, line: str) -> None:
+def align_command(settings: Any, lora: LoraArguments, args: AlignTrainingArguments, line: str) -> None:
     """Aligns the model that the flags describe."""
     logging.basicConfig(level=logging.INFO if args.should_log else logging.ERROR, format="%(message)s")
-    settings = vars(data) | {name: getattr(student, name) for name in ("pooling", "trust_remote_code", "merge_lora")}
-    model = student.model_name_or_path
+    model = settings.model_name_or_path
     if model is not None and args.output_dir == AlignTrainingArguments.output_dir:
         args.output_dir = f"outputs/{public_name(model).split('/')[-1].partition('@')[0]}-aligned"
-    align(model, settings.pop("images"), settings.pop("triplets"), args, lora=student.lora, command=line, **settings)
+    align(**settings.values(), args=args, lora=lora.config(), command=line)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
