@@ -37,7 +37,7 @@ def _load_config(name: str, **options: Any) -> PreTrainedConfig:
 
 
 def _why_not(name: str, error: Exception) -> str:
-    hint = " (or allow its code with `trust_remote_code=True`, if you trust it)" if "remote_code" in str(error) else ""
+    hint = " (or, if you trust its code, add `trust_remote_code=True`)" if "remote_code" in str(error) else ""
     return f"cannot load the model {name!r}{hint}: {in_one_line(error)}"
 
 

@@ -230,7 +230,7 @@ def test_unknown_names_are_listed_with_those_close(own, tmp_path):
     own["odd_one_out"] = 1
     refused(own, tmp_path, r"not among the 5: 'dgo.png' \(close: 'dog.png'.*\), 'zebra'$")
     refused(
-        own, tmp_path, r"such as 'cat.png', .* give --object_names, .* filename or concept; in Python `names`", None
+        own, tmp_path, r"such as 'cat.png', .* give `object_names`, .* filename or concept", None
     )
 
 
