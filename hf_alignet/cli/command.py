@@ -112,6 +112,8 @@ class Command:
         only say where the result goes, are left out.
         """
         parser = self._parser()
+        for action in parser._actions:
+            action.required = False  # such as `path`, which the settings without any flag do not have
         defaults, given = self._flags(parser, sys.argv[1:] if argv is None else argv)
         before, after = (vars(parser.parse_known_args(flags)[0]) for flags in (defaults, [*defaults, *given]))
         processes = PartialState().num_processes if self.launches else 1
