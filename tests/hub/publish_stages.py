@@ -13,22 +13,21 @@ from pathlib import Path
 from typing import Any
 
 
-def run_command(name: str, words: list[str]) -> tuple[int, str, str]:
-    """Status, output and errors of a command line."""
+def run(words: list[str]) -> tuple[int, str, str]:
+    """Status, output and errors of a command line, `hf-alignet` left out."""
     from hf_alignet.cli.main import main
 
-    status = 0
-    out, err = io.StringIO(), io.StringIO()
+    out, err, status = io.StringIO(), io.StringIO(), 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            main([name, *words])
+            main(words)
         except SystemExit as end:
             status = int(str(end.code))
     return status, out.getvalue(), err.getvalue()
 
 
 def push() -> list[tuple[int, str, str]]:
-    return [run_command("publish", words) for words in json.loads(Path("commands.json").read_text())]
+    return [run(["publish", *words]) for words in json.loads(Path("commands.json").read_text())]
 
 
 def pull() -> dict[str, Any]:
@@ -83,11 +82,11 @@ def open_with_package() -> dict[str, Any]:
     metric = evaluate.load("tester/odd_one_out_accuracy")
     matrix = load_similarity_matrix("tester/matrix", None)
     features = ["--images", "tester/choices", "--features", "features.npy", "--disable_tqdm"]
-    benchmarks = ["--benchmarks", "things:tester/choices", "rsa:tester/matrix", "--output_dir", "evaluation"]
+    benchmarks = ["--benchmarks", "mine=choices:tester/choices", "matrix=rsa:tester/matrix"]
     fitting = [*features[2:], "--judgments", "tester/choices", "--method", "hard", "--regularization", "0.1"]
     return {
-        "evaluated": run_command("evaluate", [*features, *benchmarks]),
-        "fitted": run_command("fit_teacher", [*fitting, "--output_dir", "teacher"]),
+        "evaluated": run(["evaluate", *features, *benchmarks, "--output_dir", "evaluation"]),
+        "fitted": run(["fit-teacher", *fitting, "--output_dir", "teacher"]),
         "names": image_names(images),
         "judged": {split: len(data) for split, data in judgments.items()},
         "matrix": [matrix.kind, list(matrix.names), matrix.matrix.tolist()],

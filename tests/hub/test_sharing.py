@@ -46,10 +46,10 @@ for kind in kinds:
     for run in ("first", "second"):
         told[f"{run} {kind}"] = said(lambda: share_folder(directory, f"tester/{kind}", patterns, "dataset", "next"))
 make_repository("by-hand", None, "dataset")
-HfApi().upload_file(path_or_fileobj=b"1", path_in_repo="old.parquet", repo_id="tester/by-hand", repo_type="dataset")
+HfApi().upload_file(path_or_fileobj=b"1", path_in_repo="old.txt", repo_id="tester/by-hand", repo_type="dataset")
 make_repository("by-hand", None, "dataset", "next")
 told["by hand"] = said(
-    lambda: share_folder(directory, "tester/by-hand", patterns, "dataset", "next", replaced=["*.parquet"])
+    lambda: share_folder(directory, "tester/by-hand", patterns, "dataset", "next", replaced=["*.txt"])
 )
 (directory / "model.safetensors").write_bytes(b"other weights")
 make_repository("broken", None)
@@ -114,8 +114,10 @@ def test_trouble_after_a_run_is_one_line_and_a_second_run_continues(shared, stat
     assert kind == "RunError" and "\n" not in message
     assert message.startswith(f"{directory} is complete, but not shared as tester/{status}: ")
     assert TROUBLE[status] in message
-    command = f"hf upload tester/{status} '{directory}' --repo-type dataset --revision next"
-    assert f"Share it by `{command} --include README.md --include 'model*.safetensors'`" in message
+    assert (
+        f"Share it by `hf upload tester/{status} '{directory}' --repo-type dataset --revision next "
+        "--include README.md --include 'model*.safetensors'`"
+    ) in message
     assert told[f"second {status}"] is None
     assert hub.ls("dataset", f"tester/{status}", "next") == ["README.md", "model.safetensors"]
 
@@ -160,7 +162,7 @@ def test_what_is_replaced_goes_after_what_replaces_it(shared):
 def test_the_command_in_a_message_does_the_same(shared):
     """Uploads what matches all patterns, at its place, and deletes what is replaced."""
     hub, told, directory = shared
-    assert hub.ls("dataset", "tester/by-hand", "next") == ["old.parquet"]
+    assert hub.ls("dataset", "tester/by-hand", "next") == ["old.txt"]
     (command,) = re.findall("Share it by `(hf upload .*?)`", told["by hand"][1])
     environment = {**os.environ, **hub.env(directory.parent / "by-hand")}
     words = [str(Path(sys.executable).parent / "hf"), *shlex.split(command)[1:]]

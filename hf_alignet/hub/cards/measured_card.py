@@ -51,7 +51,7 @@ def check_model_directory(directory: str | Path) -> None:
         raise InputError(
             f"{str(directory)!r} is no directory with a model: it has neither config.json nor adapter_config.json"
         )
-    _load_card(path)
+    load_card(path)
     _load_entries(path)
 
 
@@ -64,8 +64,7 @@ def update_card(directory: str | Path, metrics: Mapping[str, Metric], sources: M
         directory: of a model.
         metrics: by name, `dataset/variant/measure` or `dataset/measure`.
         sources: the origin of each dataset, a path or a Hub id, optionally with `@revision`, by the name that the
-            user or the kind of the benchmark gave it. A name that nobody gave, such as that of a file, must not get
-            onto a card: leave it out, and its metrics are refused.
+            user or the kind of the benchmark gave it. Leave out datasets without such a name: they are refused.
 
     Raises:
         InputError: there is no model, its card cannot be read, or a dataset of a metric is not in `sources`.
@@ -75,7 +74,7 @@ def update_card(directory: str | Path, metrics: Mapping[str, Metric], sources: M
         raise InputError(f"a card shows results only under a name that you give: name the data of {unnamed[0]!r}")
     check_model_directory(directory)
     path = Path(directory).expanduser()
-    card = _load_card(path)
+    card = load_card(path)
     data = cast(ModelCardData, card.data)
     origins = {dataset: _origin(source) for dataset, source in sources.items()}
     known = {result.metric_name: result for result in data.eval_results or []}
@@ -102,11 +101,7 @@ def update_card(directory: str | Path, metrics: Mapping[str, Metric], sources: M
 
 
 def show_evaluation(card: ModelCard) -> None:
-    """Writes a table of the later measurements in the model index into the text of a card; it replaces an older table.
-
-    Args:
-        card: of a model. It is changed.
-    """
+    """Shows the later measurements in the model index of a card in a table of its text, which replaces an old one."""
     results = cast(ModelCardData, card.data).eval_results or []
     measured = {
         str(result.metric_name): cast(Metric, {"value": result.metric_value, **result.metric_args})
@@ -133,7 +128,8 @@ def share_card(directory: Path, model: str) -> None:
         share_folder(directory, name, CARD_FILES, revision=revision)
 
 
-def _load_card(directory: Path) -> ModelCard:
+def load_card(directory: Path) -> ModelCard:
+    """The card in a directory, or one with a title alone if there is none. An InputError says if it cannot be read."""
     file = directory / CARD
     if not file.exists():
         return ModelCard(f"---\n{{}}\n---\n\n# {public_name(str(directory))}\n")

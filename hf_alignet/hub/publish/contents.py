@@ -89,17 +89,17 @@ def _judgments(publication: Publication, names: Sequence[str] | None, number: in
 def _levels(place: Path, names: Sequence[str] | None) -> Contents:
     """The study as one split, `test`, since it is for measurements only."""
     found = load_levels(place, names)
-    facts = {"study": "levels", "exclusions": found.exclusions._asdict()}
-    configs, facts = _of_splits(DatasetDict(test=found.judgments), facts)
+    study = {"study": "levels", "exclusions": found.exclusions._asdict()}
+    configs, facts = _of_splits(DatasetDict(test=found.judgments), study)
     return configs | ({STIMULI: _stimuli(found.names)} if names is None else {}), facts
 
 
-def _of_splits(splits: DatasetDict, facts: dict[str, Any]) -> Contents:
+def _of_splits(splits: DatasetDict, study: dict[str, Any]) -> Contents:
     """Choices, and counts of them if triplets repeat; or counts alone if the splits hold counts."""
     if len({ODD in data.column_names for data in splits.values()}) > 1:
         raise InputError(f"some splits hold choices, others counts of them: {', '.join(splits)}; give counts in all")
     splits, was_named = anonymous(align_columns(splits))
-    facts = facts | {"was_named": was_named, "judged": {name: _numbers(data) for name, data in splits.items()}}
+    facts = study | {"was_named": was_named, "judged": {name: _numbers(data) for name, data in splits.items()}}
     if COUNTS in next(iter(splits.values())).column_names:
         return {"aggregated": splits}, facts
     judged = {name: without_catch_trials(data) for name, data in splits.items()}

@@ -12,7 +12,7 @@ from huggingface_hub.utils import filter_repo_objects
 from hf_alignet.encoder import AffineTransform
 from hf_alignet.errors import InputError
 from hf_alignet.hub.cards.dataset_card import write_dataset_card
-from hf_alignet.hub.cards.measured_card import check_model_directory, show_evaluation
+from hf_alignet.hub.cards.measured_card import check_model_directory, load_card, show_evaluation
 from hf_alignet.hub.cards.model_card import CARD, write_model_card
 from hf_alignet.hub.cards.triplets_card import write_triplets_card
 from hf_alignet.hub.publish.contents import open_contents
@@ -38,9 +38,9 @@ def write_copy(publication: Publication, folder: Path, progress: bool = True) ->
     place, kind = publication.place, publication.kind
     if not place.exists():
         raise InputError(f"there is no {publication.path}")
-    if kind != "dataset" and not place.is_dir():
-        raise InputError(f"a {kind} is published from a directory, and {publication.path} is none")
     if kind != "dataset":
+        if not place.is_dir():
+            raise InputError(f"a {kind} is published from a directory, and {publication.path} is none")
         {"transform": _write_transform, "metric": _write_metric, "model": _write_model}[kind](publication, folder)
     elif (place / INFO_FILE).is_file():
         _write_triplets(publication, folder)
@@ -85,9 +85,7 @@ def _write_triplets(publication: Publication, folder: Path) -> None:
     try:
         num_rows = {split: int(number) for split, number in info.pop("num_triplets").items() if int(number)}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"cannot read {place / INFO_FILE} as a file of `hf-alignet make-triplets`: {error}"
-        ) from error
+        raise InputError(f"cannot read {place / INFO_FILE}, of `hf-alignet make-triplets`: {error}") from error
     missing = [split for split in num_rows if not _files(place, [f"triplets/{split}-*-of-*.parquet"])]
     if missing or not num_rows:
         raise InputError(f"{place} has no triplets{f' of the split {missing[0]}' if missing else ''}: make them again")
@@ -167,7 +165,7 @@ def _write_plain_card(folder: Path, repo_id: str, is_adapter: bool) -> None:
 
 def _write_aligned_card(place: Path, folder: Path, repo_id: str) -> None:
     """The card with the new name. Licence, tags, languages and the numbers of later evaluations stay."""
-    before = ModelCard.load(place / CARD).data if (place / CARD).is_file() else ModelCard("---\n{}\n---\n").data
+    before = load_card(place).data
     write_model_card(folder, repo_id, **{field: before.get(field) for field in (*FIELDS, "tags", "language")})
     card = ModelCard.load(folder / CARD)
     known = {result.metric_name for result in card.data.eval_results or []}
