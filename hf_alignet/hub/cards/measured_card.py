@@ -145,10 +145,12 @@ def _load_entries(directory: Path) -> list[dict[str, Any]]:
         entries = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else []
     except (OSError, yaml.YAMLError) as error:
         raise InputError(f"cannot read {file}: {error}") from error
-    are_results = (isinstance(entry, dict) and isinstance(entry.get("dataset"), dict) for entry in entries or [])
-    if not (isinstance(entries, list | None) and all(are_results)):
+    entries = entries or []
+    if not isinstance(entries, list) or not all(
+        isinstance(entry, dict) and isinstance(entry.get("dataset"), dict) for entry in entries
+    ):
         raise InputError(f"{file} is no list of evaluation results")
-    return entries or []
+    return entries
 
 
 def _origin(source: str) -> tuple[str | None, str | None]:
