@@ -177,7 +177,9 @@ class Command:
     def _flags(self, parser: HfArgumentParser, argv: Sequence[str]) -> tuple[list[str], list[str]]:
         """Flags that hold without being given, and flags that are given: first those of a YAML file, as later win."""
         argv = self._with_named_words(list(argv))
-        config = parser.parse_known_args(argv)[0].config
+        finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)  # the file may set what is required
+        finder.add_argument("--config")
+        config = finder.parse_known_args(argv)[0].config
         given = [*(_read_flags(parser, _config_file(config)) if config is not None else []), *argv]
         default = self.default_config(parser.parse_known_args(given)[0])
         return (_read_flags(parser, default) if default is not None else []), given

@@ -474,6 +474,14 @@ def test_the_command_names_its_flags(dry_run, made, capsys):
         assert message in capsys.readouterr().err
 
 
+def test_a_configuration_sets_the_words_of_the_command_too(dry_run, made, capsys):
+    Path("matrix.yaml").write_text(f"kind: dataset\npath: {made['matrix']}\nrepo_id: me/matrix\ndry_run: true\n")
+    main(["--config", "matrix.yaml", "--disable_tqdm", "--matrix_kind", "dissimilarity", "--private"])
+    shown = capsys.readouterr().out
+    assert "hf-alignet publish dataset rdm.npz me/matrix \\\n    --matrix_kind dissimilarity\n```" in shown
+    assert "hf-alignet evaluate --benchmarks rsa:me/matrix" in shown and "fit-teacher" not in shown
+
+
 def test_a_model_that_we_did_not_make_gets_a_card_that_opens_it(dry_run, tiny_directory, tmp_path):
     plain = tmp_path / "plain"
     shutil.copytree(tiny_directory("vit"), plain)

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ from datasets import load_dataset
 from fakehub.checks import card_errors
 from huggingface_hub import DatasetCard
 
-from hf_alignet.cli import align
 from hf_alignet.hub.cards.triplets_card import write_triplets_card
 from hf_alignet.similarity import odd_one_out
 from hf_alignet.storage import write_dataset
@@ -97,7 +97,11 @@ def test_command_has_flags_that_there_are(with_images, made):
     (command,) = blocks(written(made), "bash")
     words = shlex.split(command.replace("\\\n", " ").replace("path/to/this/directory", str(made)))
     assert words[:2] == ["hf-alignet", "align"]
-    parsed = {name: value for part in align.COMMAND.parse(words[2:]) for name, value in vars(part).items()}
+    parsed = {
+        name: value
+        for part in import_module("hf_alignet.cli.align").COMMAND.parse(words[2:])
+        for name, value in vars(part).items()
+    }
     assert parsed["triplets"] == str(made) and parsed["model_name_or_path"] == "facebook/dinov2-small"
     assert parsed["images"] == (str(made) if with_images else "path/to/the/images")
 

@@ -22,8 +22,8 @@ from hf_alignet.hub.transport.repository import MODEL_FILES
 from hf_alignet.sources import hub_id
 from hf_alignet.storage import take_files, write_checksums, write_dataset
 from hf_alignet.teacher import Vice
-from hf_alignet.triplets.triplet_dataset import INFO_FILE, read_info
 
+INFO_FILE = "triplets.json"
 TRIPLET_FILES = [INFO_FILE, "elbow.*", "clusters/*.parquet", "images/*.parquet", "triplets/*.parquet"]
 TRANSFORM_FILES = [CARD, "config.json", "model.safetensors", "results.json", "selection.csv", "calibration.*"]
 UNNAMED = "path/to/this/directory"  # in the card of something that has no name on the Hub yet
@@ -81,8 +81,8 @@ def _write_triplets(publication: Publication, folder: Path) -> None:
         raise InputError(f"{publication.path} is not complete: run `hf-alignet make-triplets` again, which continues")
     if (place / "images").exists():
         publication.check_right_to_images()
-    info = read_info(publication.path)
     try:
+        info = json.loads((place / INFO_FILE).read_text(encoding="utf-8"))
         num_rows = {split: int(number) for split, number in info.pop("num_triplets").items() if int(number)}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"cannot read {place / INFO_FILE}, of `hf-alignet make-triplets`: {error}") from error
