@@ -118,8 +118,8 @@ def evaluate(
         embeddings[name] = _embed(encoder, sets, transform, folder, **options)
         if is_main:
             measured[name] = {b.name: b.measure(embeddings[name][b.stimuli.name]) for b in opened}
-            for benchmark in (b for b, found in measured[name].items() if found.is_constant):
-                notes.append(f"{name} finds all stimuli of {benchmark} equally similar: scored 0")
+            for constant in (label for label, found in measured[name].items() if found.is_constant):
+                notes.append(f"{name} finds all stimuli of {constant} equally similar: scored 0")
                 logger.warning("%s", notes[-1])
     if not is_main:
         return {}

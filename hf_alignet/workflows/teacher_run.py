@@ -149,7 +149,7 @@ def write_teacher(
         local = others.embed(encoder, unfinished / "local_features", **options)
 
     def fit(features: np.ndarray, train: Dataset, checkpoint: Path) -> FittedTeacher:
-        settings = {"regularization": regularization, "vice": vice, "vice_settings": vice_settings}
+        settings: dict[str, Any] = {"regularization": regularization, "vice": vice, "vice_settings": vice_settings}
         settings |= {"concentration": concentration, "local_features": local, "checkpoint": checkpoint}
         return fit_teacher(features, train, method, seed=seed, progress=progress, **settings)
 

@@ -129,7 +129,7 @@ def make_triplets(
         if not state.is_main_process:
             return DatasetDict()
         num_rows = make_official_splits(official, dataset, unfinished / "triplets", strict)
-        info = {"official": ", ".join(Path(file).name for file in official)}
+        info: dict[str, Any] = {"official": ", ".join(Path(file).name for file in official)}
     else:
         source = _open_teacher(teacher, features, transform, pooling, trust_remote_code)
         options = {"batch_size": batch_size, "num_workers": num_workers, "bf16": bf16, "progress": progress}

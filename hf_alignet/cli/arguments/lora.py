@@ -32,7 +32,7 @@ class LoraArguments:
         if not self.use_lora:
             return None
         names = self.lora_target_modules
-        targets = {(AUTO,): None, (ALL_LINEAR,): ALL_LINEAR}.get(tuple(names), names)
+        targets = None if names == [AUTO] else ALL_LINEAR if names == [ALL_LINEAR] else names
         return LoraConfig(
             r=self.lora_r, lora_alpha=self.lora_alpha, lora_dropout=self.lora_dropout, target_modules=targets
         )
