@@ -584,6 +584,7 @@ def test_a_matrix_whose_diagonal_tells_nothing(study, flags, monkeypatch):
     assert results(study / "out")["my_features"]["any/rsa_spearman"]["value"] == pytest.approx(-value)
 
 
+@pytest.mark.slow
 @pytest.mark.multi_process
 def test_two_processes_share_the_embedding(every, study, tiny_directory, monkeypatch):
     model = ("--model_name_or_path", tiny_directory("vit"))

@@ -268,6 +268,7 @@ def test_features_of_any_size_give_numbers(flags, choices, tmp_path, monkeypatch
         assert all(np.isfinite(metric["ci95"]).all() for metric in metrics.values())
 
 
+@pytest.mark.slow
 @pytest.mark.multi_process
 def test_from_pictures_and_a_table_of_names_to_the_hub(images, tiny_directory, tmp_path):
     names = [f"{i:02d}.png" for i in range(len(images))]

@@ -17,6 +17,8 @@ from fakehub import USER, FakeHub
 from fakehub.checks import card_errors
 from PIL import Image
 
+from hf_alignet.cli.align import COMMAND as ALIGN
+from hf_alignet.cli.align import align_command
 from hf_alignet.cli.make_triplets import COMMAND, make_command
 from hf_alignet.encoder import AffineTransform
 from hf_alignet.encoder.model import VisionEncoder
@@ -161,15 +163,11 @@ def test_output_is_what_align_takes(flags, tiny_directory, tmp_path, monkeypatch
     images, triplets = load_images(str(out)), load_triplets(str(out))
     for split, rows in triplets.items():
         check_triplets(rows, len(images), "similarities", split)
-    monkeypatch.syspath_prepend(str(ROOT / "recipes"))
-    import align
-
     argv = [
         *("--model_name_or_path", tiny_directory("dinov2"), "--images", out, "--triplets", out, "--max_steps", 2),
         *("--output_dir", tmp_path / "aligned", "--per_device_train_batch_size", 8, "--save_strategy", "no"),
     ]
-    monkeypatch.setattr(sys, "argv", ["align.py", *map(str, argv)])
-    align.main()
+    ALIGN.call(align_command, list(map(str, argv)))
     results = json.loads((tmp_path / "aligned" / "results.json").read_text())
     assert list(results["aligned"]) == ["out/validation/odd_one_out_accuracy"]
     assert results["aligned"]["out/validation/odd_one_out_accuracy"]["n"] == 40
@@ -471,6 +469,7 @@ def test_flags_and_help(capsys):
 # ---- the Hub
 
 
+@pytest.mark.slow
 @pytest.mark.multi_process
 def test_on_two_processes_and_to_the_hub(flags, photos, tmp_path):
     for row in range(NUM_IMAGES):  # files of their own, whose paths are nobody's business

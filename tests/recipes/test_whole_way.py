@@ -17,7 +17,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 VICE = '{"num_dimensions": 6, "min_objects": 1, "max_epochs": 120, "burn_in": 60, "window": 30, "settle": 20}'
-ACCURACY = "things/test/odd_one_out_accuracy"
+ACCURACY = "study/test/odd_one_out_accuracy"
 
 
 def coloured(number: int, seed: int) -> tuple[Dataset, np.ndarray]:
@@ -58,6 +58,7 @@ def home(tmp_path, tiny_directory) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.multi_process
 @pytest.mark.timeout(600)
 def test_the_whole_way(home):
@@ -108,7 +109,7 @@ def test_the_whole_way(home):
             *("--per_device_train_batch_size", 16, "--push_to_hub", "--hub_model_id", aligned),
         )
         run(
-            *("evaluate.py", "--model_name_or_path", base, aligned, "--benchmarks", f"things:{judgments}"),
+            *("evaluate.py", "--model_name_or_path", base, aligned, "--benchmarks", f"study=choices:{judgments}"),
             *("--images", stimuli, "--output_dir", "out-evaluation", "--update_card", aligned, *quiet),
         )
 

@@ -1,4 +1,4 @@
-"""The recipe as a user starts it: in processes of their own, from the command line."""
+"""The command that aligns: in this process, and, where the Hub or other processes take part, in processes of its own."""
 
 import ast
 import json
@@ -18,11 +18,17 @@ from fakehub import TOKEN, FakeHub
 from huggingface_hub import ModelCard
 from peft import LoraConfig
 
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.cli.align import COMMAND, align_command, main
+from hf_alignet.encoder import VisionEncoder
 
 ROOT = Path(__file__).parents[2]
 RECIPE = str(ROOT / "recipes" / "align.py")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+
+def here(*flags) -> None:
+    """The command in this process; errors stay exceptions."""
+    COMMAND.call(align_command, list(map(str, flags)))
 
 
 def align(*flags, config="cpu.yaml", environment=ENVIRONMENT):
@@ -64,6 +70,7 @@ def train_losses(run) -> list[float]:
     return [float(ast.literal_eval(line.strip())["loss"]) for line in lines]
 
 
+@pytest.mark.slow
 @pytest.mark.multi_process
 def test_two_processes_equal_one(flags, tmp_path):
     out = flags.index("--output_dir") + 1
@@ -89,6 +96,7 @@ def test_two_processes_equal_one(flags, tmp_path):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.multi_process
 def test_in_batch_two_processes_equal_two_accumulated_batches(flags, images, tmp_path):
     np.save(tmp_path / "teacher.npy", np.random.default_rng(0).normal(size=(len(images), 5)))
@@ -212,34 +220,26 @@ def test_adapter_from_the_hub_to_the_hub(flags, data, tiny_directory, triplets, 
         assert {entry["dataset"]["revision"] for entry in entries} == {commit}
         assert settings["base_model_commit"] == hub.api.repository("model", "tester/base").at("main").oid
         words = shlex.split(settings["command"])
-        assert words[:5] == ["accelerate", "launch", "recipes/align.py", "--images", "tester/data"]
+        assert words[:2] == ["hf-alignet", "align"] and words[words.index("--images") + 1] == "tester/data"
         assert "--use_lora" in words and not {"--output_dir", "--push_to_hub", "--hub_model_id"} & set(words)
         assert "before_after.png" in hub.ls("model", "tester/adapter") and "No picture of `tester/data`" in text
 
 
-def test_vectors_of_the_teacher_make_in_batch_triplets(flags, data, images, monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(str(ROOT / "recipes"))
-    import align as recipe
-
+def test_vectors_of_the_teacher_make_in_batch_triplets(flags, data, images, tmp_path):
     np.save(tmp_path / "teacher.npy", np.random.default_rng(0).normal(size=(len(images), 5)))
     for source, expected in (("auto", "batch"), ("separate", "separate")):
         out = tmp_path / source
         extra = ["--teacher_embeddings", tmp_path / "teacher.npy", "--triplet_source", source, "--output_dir", out]
-        monkeypatch.setattr(sys, "argv", [RECIPE, *map(str, [*flags, *extra, "--images_per_cluster", 8])])
-        recipe.main()
+        here(*flags, *extra, "--images_per_cluster", 8)
         assert json.loads((out / "alignment.json").read_text())["triplet_source"] == expected
 
 
-def test_broken_images_are_skipped_with_and_without_a_cache(flags, data, images, monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(str(ROOT / "recipes"))
-    import align as recipe
-
+def test_broken_images_are_skipped_with_and_without_a_cache(flags, data, images, tmp_path):
     break_image(data, images)
     results = []
     for name, extra in (("plain", []), ("cached", ["--cache_images", tmp_path / "cache", "--augment", "false"])):
         extra += ["--on_bad_image", "skip", "--output_dir", tmp_path / name]
-        monkeypatch.setattr(sys, "argv", [RECIPE, *map(str, [*flags, *extra])])
-        recipe.main()
+        here(*flags, *extra)
         results.append(json.loads((tmp_path / name / "results.json").read_text()))
     commands = [result["settings"].pop("command") for result in results]
     assert ["--cache_images cache" in command for command in commands] == [False, True]
@@ -250,17 +250,12 @@ def test_broken_images_are_skipped_with_and_without_a_cache(flags, data, images,
 
 
 @pytest.fixture
-def refusal(monkeypatch, capsys):
-    """Runs the recipe here, expects an exit status, and returns what it says."""
-    monkeypatch.syspath_prepend(str(ROOT / "recipes"))
-    import align as recipe
-
-    from hf_alignet.cli.command import run
+def refusal(capsys):
+    """Runs the command here, expects an exit status, and returns what it says."""
 
     def refused(*flags, status=2) -> str:
-        monkeypatch.setattr(sys, "argv", [RECIPE, *map(str, flags)])
         with pytest.raises(SystemExit) as exit:
-            run(recipe.main)
+            main(list(map(str, flags)))
         assert exit.value.code == status
         return capsys.readouterr().err
 
@@ -368,28 +363,34 @@ def test_adapter_of_an_adapter_is_refused(flags, refusal, tiny_directory, tmp_pa
     assert "is an adapter already" in refusal(*flags, "--use_lora", "--model_name_or_path", tmp_path / "adapter")
 
 
-def test_mistake_leaves_no_traceback(tmp_path):
-    command = [sys.executable, RECIPE, "--images", "x", "--output_dir", str(tmp_path / "out")]
-    run = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
-    assert run.returncode == 2
-    assert run.stderr.strip().startswith("error: give both") and "Traceback" not in run.stderr
+def test_help_is_complete(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    text = capsys.readouterr().out
+    expected = ["config", "images", "triplets", "model_name_or_path", "use_lora", "output_dir", "push_to_hub", "bf16"]
+    assert all(f"--{flag} " in text for flag in expected)
+    assert "    hf-alignet align\n" in text
 
 
-def test_help_is_complete():
-    run = subprocess.run([sys.executable, RECIPE, "--help"], capture_output=True, text=True, env=ENVIRONMENT)
-    assert run.returncode == 0
-    for flag in (
-        "config",
-        "images",
-        "triplets",
-        "model_name_or_path",
-        "use_lora",
-        "output_dir",
-        "push_to_hub",
-        "bf16",
-    ):
-        assert f"--{flag} " in run.stdout
-    assert "accelerate launch recipes/align.py" in run.stdout
+@pytest.mark.slow
+def test_script_and_command_are_the_same(tmp_path):
+    """From a clone and installed: one line, no traceback, the same status."""
+    mistake = ["--images", "x", "--output_dir", str(tmp_path / "out")]
+    for start in ([RECIPE], ["-m", "hf_alignet.cli.main", "align"]):
+        run = subprocess.run(
+            [sys.executable, *start, *mistake], capture_output=True, text=True, env=ENVIRONMENT, cwd=ROOT
+        )
+        assert run.returncode == 2
+        assert run.stderr.strip().startswith("error: give both --images and --triplets")
+        assert "Traceback" not in run.stderr
+
+
+def test_output_of_a_model_of_ones_own_is_called_by_the_model(flags, tiny_directory, tmp_path, monkeypatch):
+    """The default directory of the demo is not that of every model, and the Hub id follows the directory."""
+    monkeypatch.chdir(tmp_path)
+    at = flags.index("--output_dir")
+    here(*flags[:at], *flags[at + 2 :], "--max_steps", 1)
+    assert [path.name for path in (tmp_path / "outputs").iterdir()] == ["dinov2-aligned"]
 
 
 OTHERS = {ROOT / "recipes" / file for file in ("things-clip/config.yaml", "configs/make_triplets.yaml")}
@@ -404,13 +405,7 @@ def test_every_configuration_is_valid(file):
 
         assert load_config_from_file(str(file)).num_processes == settings["num_processes"]
         return
-    sys.path.insert(0, str(ROOT / "recipes"))
-    from align import DataArguments
-
-    from hf_alignet.cli.command import parse
-    from hf_alignet.student import AlignTrainingArguments, StudentArguments
-
-    parsed = parse([DataArguments, StudentArguments, AlignTrainingArguments], "", ["--config", str(file)])
+    parsed = COMMAND.parse(["--config", str(file)])
     values = {name: value for part in parsed for name, value in vars(part).items()}
     for key, value in settings.items():
         assert values[key] == value or float(values[key]) == float(value), key
