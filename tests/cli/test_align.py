@@ -1,4 +1,4 @@
-"""The command that aligns: in this process, and, where the Hub or other processes take part, in processes of its own."""
+"""The command that aligns: in this process, and in processes of its own where the Hub or others take part."""
 
 import ast
 import json
