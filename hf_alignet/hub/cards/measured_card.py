@@ -20,7 +20,7 @@ from hf_alignet.errors import InputError
 from hf_alignet.hub.cards.model_card import EVAL_RESULTS_FILE
 from hf_alignet.hub.transport.repository import HUB_ERRORS, reason, share_folder
 from hf_alignet.metric import Metric, results_table
-from hf_alignet.sources import hub_id, public_name, split_revision
+from hf_alignet.sources import hub_id, local_path, public_name, split_revision
 from hf_alignet.storage import write_text
 
 CARD = "README.md"
@@ -37,8 +37,8 @@ def fetch_card(model: str, directory: Path) -> Path:
     Raises:
         InputError: there is no such model, or its card cannot be added to.
     """
-    path = Path(model).expanduser()
-    if not path.exists():
+    path = local_path(model)
+    if path is None:
         name, revision = split_revision(model)
         shutil.rmtree(directory, ignore_errors=True)  # an older copy may have what is no longer there
         try:
@@ -132,7 +132,7 @@ def share_card(directory: Path, model: str) -> None:
     Raises:
         RunError: it failed; says how to try again.
     """
-    if not Path(model).expanduser().exists():
+    if local_path(model) is None:
         name, revision = split_revision(model)
         share_folder(directory, name, CARD_FILES, revision=revision)
 
@@ -198,4 +198,4 @@ def _entries(name: str, metric: Metric, judgments: Mapping[str, str]) -> list[Ev
 
 def _published(source: str) -> str | None:
     """The Hub id that a source is, None for what is local."""
-    return None if not source or Path(source).expanduser().exists() else hub_id(source)
+    return None if not source or local_path(source) is not None else hub_id(source)
