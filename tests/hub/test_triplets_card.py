@@ -13,8 +13,8 @@ from fakehub.checks import card_errors
 from huggingface_hub import DatasetCard
 
 from hf_alignet.hub.cards.triplets_card import write_triplets_card
-from hf_alignet.images.opening import write_images
 from hf_alignet.similarity import odd_one_out
+from hf_alignet.storage import write_dataset
 from hf_alignet.triplets.shards import write_shard
 from hf_alignet.triplets.triplet_dataset import triplet_table
 
@@ -61,7 +61,7 @@ def write_clusters(directory):
 def made(images, directory) -> Path:
     """A dataset with all of its parts."""
     write_clusters(directory)
-    write_images(images, directory / "images", progress=False)
+    write_dataset(images, directory / "images", "train", progress=False)
     return directory
 
 

@@ -55,14 +55,8 @@ def choices():
 @pytest.mark.parametrize("regularization", [None, 0.1])
 def test_numpy_numbers_are_settings_like_any_other(method, regularization, choices, tmp_path):
     features, triplets, kept_together = choices
-    settings = {
-        "num_folds": 2,
-        "local_weight": 0.5,
-        "local_temperature": 0.5,
-        "local_batch_size": 8,
-        "tolerance": 1e-3,
-    }
-    settings |= {"num_local_batches": 2, "max_iter": 50, "random_state": 1, "regularization": regularization}
+    settings = {"num_folds": 2, "local_weight": 0.5, "local_temperature": 0.5, "local_batch_size": 8, "max_iter": 50}
+    settings |= {"num_local_batches": 2, "tolerance": 1e-3, "random_state": 1, "regularization": regularization}
     kinds = {int: np.int64, float: np.float32, type(None): lambda value: value}
     rounded = {name: kinds[type(value)](value) for name, value in settings.items()}
     plain = {name: value.item() if value is not None else None for name, value in rounded.items()}
