@@ -193,6 +193,18 @@ class SharedModel(ModelHubMixin):
 # ---- files
 
 
+def packaged(folder: str) -> list[Path]:
+    """The files that come with the package in a folder, such as `configs`; in a clone they lie in `recipes`.
+
+    Example:
+        >>> [file.name for file in packaged("configs")]
+        ['demo.yaml', 'make_triplets.yaml']
+    """
+    package = Path(__file__).parent
+    installed = package / "cli" / folder
+    return sorted((installed if installed.is_dir() else package.parent / "recipes" / folder).glob("*.yaml"))
+
+
 def load_matrix(path: str, what: str) -> np.ndarray:
     """The matrix of numbers (n, p) in a `.npy` file, memory-mapped.
 

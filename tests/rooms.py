@@ -1,14 +1,14 @@
 """The rooms of the package and the imports between them, read from the source: run it for a table, as the test does.
 
-    python tests/rooms.py [FOLDER]
+    python tests/rooms.py [CHECKOUT …]
 
-FOLDER is the package in a checkout (default: the one here). The order of the rooms is `ORDER`, from the ground up: a
-module may import from its own room and from the rooms before it. The walks count the files that one follows from a
-start to an end, by the shortest way through the imports.
+The order of the rooms is `ORDER`, from the ground up: a module may import from its own room and from the rooms before
+it. A walk goes from a script to what does the work; its length is the number of files that lie on any way between the
+two through the imports, so of files that one may have to open. With two checkouts the table compares them.
 """
 
 import ast
-from collections import deque
+import sys
 from pathlib import Path
 
 ORDER = (
@@ -17,12 +17,12 @@ ORDER = (
     *("images", "encoder", "judgments", "triplets", "demo", "teacher", "student", "evaluation", "analysis"),
     *("hub.publish", "workflows", "cli"),
 )
-# From where one starts to read, to where one wants to get, in this version of the package
+# From a script in recipes/ to functions and classes, wherever they are defined
 WALKS = {
-    "an image to the loss": ("cli.align", "student.losses"),
-    "a CSV row to the transform": ("cli.fit_teacher", "judgments.own_table"),
-    "a model directory to results.json": ("cli.evaluate", "encoder.pretrained"),
-    "a folder to the Hub": ("cli.publish", "hub.transport.repository"),
+    "an image to the loss": ("align", ("read_pictures", "triplet_kl")),
+    "a CSV row to the transform": ("fit_teacher", ("read_own_table", "AffineTeacher", "AffineTransform")),
+    "a model directory to results.json": ("evaluate", ("VisionEncoder", "rsa_score", "write_json")),
+    "a folder to the Hub": ("publish", ("check_shareable", "share_folder")),
 }
 
 Imports = dict[str, set[str]]
@@ -31,26 +31,19 @@ Imports = dict[str, set[str]]
 def read_imports(package: Path) -> tuple[Imports, list[str]]:
     """What each module imports from the package, without the faces (`__init__`) of rooms; and hidden imports.
 
-    An import from a face is one from the modules that define the names. Hidden are imports in a function, or under
+    An import from a face is one from the module that defines the name. Hidden are imports in a function, or under
     TYPE_CHECKING.
     """
-    files = {_name(file, package): file for file in sorted(package.rglob("*.py"))}
-    trees = {name: ast.parse(file.read_text(encoding="utf-8")) for name, file in files.items()}
-    faces = {name for name, file in files.items() if file.name == "__init__.py"}
-    offered = {face: _imported(trees[face], files) for face in faces}
     imports: Imports = {}
     hidden = []
-    for name in files.keys() - faces:
-        found: set[str] = set()
-        for module, symbol in _imported(trees[name], files).values():
-            while module in faces and symbol in offered[module]:
-                module, symbol = offered[module][symbol]
-            found.add(module)
-        imports[name] = {module for module in found - faces if module != name}
-        top = {id(node) for node in trees[name].body}
+    for file in sorted(package.rglob("*.py")):
+        tree, name = ast.parse(file.read_text(encoding="utf-8")), _name(file, package)
+        if file.name != "__init__.py":
+            imports[name] = _targets(tree, package, name)
+        top = {id(node) for node in tree.body}
         hidden += [
             f"{name}:{node.lineno}"
-            for node in ast.walk(trees[name])
+            for node in ast.walk(tree)
             if isinstance(node, ast.ImportFrom)
             and (node.module or "").startswith(package.name)
             and id(node) not in top
@@ -58,23 +51,38 @@ def read_imports(package: Path) -> tuple[Imports, list[str]]:
     return imports, hidden
 
 
+def _targets(tree: ast.Module, package: Path, name: str) -> set[str]:
+    """The modules of the package that a file takes something from, through the faces of rooms."""
+    found = set()
+    for module, symbol in _imported(tree, package).values():
+        face = package / module.replace(".", "/") / "__init__.py"
+        while face.is_file():
+            offered = _imported(ast.parse(face.read_text(encoding="utf-8")), package)
+            if symbol not in offered:
+                break
+            module, symbol = offered[symbol]
+            face = package / module.replace(".", "/") / "__init__.py"
+        else:
+            found.add(module)
+    return found - {name}
+
+
 def _name(file: Path, package: Path) -> str:
     parts = file.relative_to(package).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def _imported(tree: ast.Module, files: dict[str, Path]) -> dict[str, tuple[str, str]]:
+def _imported(tree: ast.Module, package: Path) -> dict[str, tuple[str, str]]:
     """By the name that it gets here: the module that something is imported from, and its name there."""
-    package = next(iter(files.values())).parents[0]
     found = {}
     for node in ast.walk(tree):
-        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("hf_alignet"):
+        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith(package.name):
             continue
-        module = (node.module or "").removeprefix("hf_alignet").removeprefix(".")
+        module = (node.module or "").removeprefix(package.name).removeprefix(".")
         for alias in node.names:
             inner = f"{module}.{alias.name}".removeprefix(".")
-            found[alias.asname or alias.name] = (inner, "") if inner in files else (module, alias.name)
-    del package
+            is_module = (package / (inner.replace(".", "/") + ".py")).is_file()
+            found[alias.asname or alias.name] = (inner, "") if is_module else (module, alias.name)
     return found
 
 
@@ -115,21 +123,56 @@ def _reachable(imports: Imports, start: str) -> set[str]:
     return found
 
 
-def walk(imports: Imports, start: str, end: str) -> list[str]:
-    """The modules on the shortest way from one to another; empty without one."""
-    before: dict[str, str | None] = {start: None}
-    queue = deque([start])
-    while queue:
-        module = queue.popleft()
-        if module == end:
-            way: list[str] = []
-            step: str | None = end
-            while step is not None:
-                way.append(step)
-                step = before[step]
-            return way[::-1]
-        for other in sorted(imports.get(module, ())):
-            if other not in before:
-                before[other] = module
-                queue.append(other)
-    return []
+def walk(imports: Imports, start: str, ends: list[str]) -> set[str]:
+    """The modules on any way from one module to others, through the imports."""
+    leads = {module: _reachable(imports, module) | {module} for module in imports}
+    return {module for module in leads[start] if any(end in leads[module] for end in ends)}
+
+
+def describe(checkout: Path) -> dict[str, int]:
+    """The numbers of the table."""
+    package = checkout / "hf_alignet"
+    imports, hidden = read_imports(package)
+    found = {
+        "modules": len(imports),
+        "loose modules on the ground floor": sum("." not in module for module in imports),
+        "lines": sum(len(file.read_text(encoding="utf-8").splitlines()) for file in package.rglob("*.py")),
+        "modules of the same name as another": _namesakes(imports),
+        "imports that are hidden": len([place for place in hidden if not place.startswith(":")]),
+        "circles": len(cycles(imports)),
+        "arrows that go up": len(arrows_up(imports)),
+    }
+    defined = _definitions(package)
+    for what, (script, names) in WALKS.items():
+        tree = ast.parse((checkout / "recipes" / f"{script}.py").read_text(encoding="utf-8"))
+        with_script = imports | {script: _targets(tree, package, script)}
+        found[f"files from {what}"] = len(walk(with_script, script, [defined[name] for name in names]))
+    return found
+
+
+def _namesakes(imports: Imports) -> int:
+    names = [module.rpartition(".")[2] for module in imports]
+    return sum(names.count(name) > 1 for name in names)
+
+
+def _definitions(package: Path) -> dict[str, str]:
+    """The module of each function and class at the top of a module."""
+    return {
+        node.name: _name(file, package)
+        for file in sorted(package.rglob("*.py"))
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    }
+
+
+def main() -> None:
+    checkouts = [Path(given) for given in sys.argv[1:]] or [Path(__file__).parents[1]]
+    columns = [describe(checkout) for checkout in checkouts]
+    print("| | " + " | ".join(checkout.resolve().name for checkout in checkouts) + " |")
+    print("| --- |" + " --- |" * len(columns))
+    for name in columns[-1]:
+        print(f"| {name} | " + " | ".join(str(column[name]) for column in columns) + " |")
+
+
+if __name__ == "__main__":
+    main()

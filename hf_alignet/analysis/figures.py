@@ -1,23 +1,21 @@
-"""Figures. One place decides how they look; every function writes one PNG."""
+"""Figures. One place decides how they look; every function returns a matplotlib Figure.
 
-from pathlib import Path
+A notebook shows a figure that is the last value of a cell; `figure.savefig(file)` writes it. The figures are closed
+for pyplot, so that it neither shows them twice nor keeps them in memory.
+"""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt  # noqa: E402
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-from datasets import Dataset  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.offsetbox import AnnotationBbox, OffsetImage  # noqa: E402
-from sklearn.decomposition import PCA  # noqa: E402
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from datasets import Dataset
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from sklearn.decomposition import PCA
 
 from hf_alignet.images.decoding import read_pictures
 from hf_alignet.images.opening import as_encoded_images
-from hf_alignet.metric import Metric  # noqa: E402
+from hf_alignet.metric import Metric
 
 BEFORE, AFTER, CHANCE_LINE = "#9aa5b1", "#2f6f9f", "#555555"
 NUM_PICTURES = 150
@@ -25,7 +23,6 @@ THUMBNAIL = 48
 
 
 def before_after_figure(
-    file: Path,
     base: dict[str, Metric],
     aligned: dict[str, Metric],
     images: Dataset,
@@ -34,13 +31,12 @@ def before_after_figure(
     aligned_embeddings: np.ndarray,
     show_pictures: bool = True,
     seed: int = 0,
-) -> None:
+) -> Figure:
     """Pictures placed by their embeddings before and after alignment, above the accuracies with 95 % intervals.
 
     Places are the first two principal components, so that distance on the page is distance in the embedding.
 
     Args:
-        file: PNG to write.
         base: metrics before.
         aligned: the same metrics after.
         images: the image dataset.
@@ -62,17 +58,16 @@ def before_after_figure(
         places = _principal_places(embeddings, shown)
         _scatter(figure.add_subplot(grid[0, column]), title, places, colours, thumbnails)
     _bars(figure.add_subplot(grid[1, :]), base, aligned)
-    figure.savefig(file, dpi=100)
     plt.close(figure)
+    return figure
 
 
 def curves_figure(
-    file: Path, curves: dict[str, list[np.ndarray]], x_label: str, y_label: str, base: float | None = None
-) -> None:
+    curves: dict[str, list[np.ndarray]], x_label: str, y_label: str, base: float | None = None
+) -> Figure:
     """A line through the mean of the runs of each name, with a dot for every run.
 
     Args:
-        file: PNG to write.
         curves: by name, arrays (k, 2) of x and y, one a run, with the same x.
         x_label: of the x axis.
         y_label: of the y axis.
@@ -85,16 +80,13 @@ def curves_figure(
         axes.scatter(points[..., 0], points[..., 1], color=f"C{index}", s=14)
     if base is not None:
         axes.axhline(base, color=CHANCE_LINE, linestyle=":", label="before training")
-    _finish(figure, axes, file, x_label, y_label)
+    return _finish(figure, axes, x_label, y_label)
 
 
-def trade_off_figure(
-    file: Path, ends: dict[str, np.ndarray], base: tuple[float, float], x_label: str, y_label: str
-) -> None:
+def trade_off_figure(ends: dict[str, np.ndarray], base: tuple[float, float], x_label: str, y_label: str) -> Figure:
     """Where runs end between two measures, from a common start: up and to the right is better.
 
     Args:
-        file: PNG to write.
         ends: by name, (2,) x and y after a run.
         base: x and y before training.
         x_label: of the x axis.
@@ -106,14 +98,13 @@ def trade_off_figure(
         axes.scatter(*end, color=f"C{index % 10}", marker=marker, label=name)
     axes.scatter(*base, color="black", marker="*", s=120, label="before training", zorder=3)
     axes.axvline(base[0], color=CHANCE_LINE, linestyle=":")
-    _finish(figure, axes, file, x_label, y_label)
+    return _finish(figure, axes, x_label, y_label)
 
 
-def calibration_figure(file: Path, tables: dict[str, pd.DataFrame]) -> None:
+def calibration_figure(tables: dict[str, pd.DataFrame]) -> Figure:
     """How often people choose what is predicted with a probability: on the diagonal, probabilities are true.
 
     Args:
-        file: PNG to write.
         tables: by name of the predictor, rows with the columns `predicted` and `observed` (see
             `hf_alignet.evaluation.reliability`).
     """
@@ -122,28 +113,26 @@ def calibration_figure(file: Path, tables: dict[str, pd.DataFrame]) -> None:
     for name, table in tables.items():
         axes.plot(table.predicted, table.observed, marker="o", markersize=4, label=name)
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    _finish(figure, axes, file, "predicted probability", "share of people's choices")
+    return _finish(figure, axes, "predicted probability", "share of people's choices")
 
 
-def elbow_figure(file: Path, curve: pd.DataFrame, chosen: int) -> None:
+def elbow_figure(curve: pd.DataFrame, chosen: int) -> Figure:
     """Mean squared distance to the nearest centre against the number of clusters, and the number that was chosen.
 
     Args:
-        file: PNG to write.
         curve: columns `num_clusters` and `inertia`.
         chosen: number of clusters.
     """
     figure, axes = plt.subplots(figsize=(6.5, 4), layout="constrained")
     axes.plot(curve.num_clusters, curve.inertia, marker="o", markersize=4, color=AFTER, label="k-means")
     axes.axvline(chosen, color=CHANCE_LINE, linestyle=":", label=f"elbow: {chosen}")
-    _finish(figure, axes, file, "number of clusters", "mean squared distance to the centre")
+    return _finish(figure, axes, "number of clusters", "mean squared distance to the centre")
 
 
-def benchmark_figure(file: Path, results: dict[str, dict[str, Metric]], people: dict[str, Metric]) -> None:
+def benchmark_figure(results: dict[str, dict[str, Metric]], people: dict[str, Metric]) -> Figure:
     """Bars with 95 % intervals, one panel a measure, one group a variant, one colour a model.
 
     Args:
-        file: PNG to write.
         results: metrics of one benchmark, called `dataset/variant/measure`, by model.
         people: what is possible, by name of the metric; drawn as dashed lines. Chance is dotted.
     """
@@ -178,16 +167,16 @@ def benchmark_figure(file: Path, results: dict[str, dict[str, Metric]], people: 
         axes.title.set_fontsize("small")
         axes.spines[["top", "right"]].set_visible(False)
     figure.legend(*panels[0][0].get_legend_handles_labels(), frameon=False, fontsize="small", loc="outside lower left")
-    figure.savefig(file, dpi=100)
     plt.close(figure)
+    return figure
 
 
-def _finish(figure: Figure, axes: Axes, file: Path, x_label: str, y_label: str) -> None:
+def _finish(figure: Figure, axes: Axes, x_label: str, y_label: str) -> Figure:
     axes.set(xlabel=x_label, ylabel=y_label)
     axes.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(file, dpi=100)
     plt.close(figure)
+    return figure
 
 
 def _principal_places(embeddings: np.ndarray, shown: np.ndarray) -> np.ndarray:

@@ -1,167 +1,234 @@
-"""Command lines of the recipes: dataclasses as flags, a YAML file as their defaults, and errors without tracebacks."""
+"""Commands: dataclasses as flags, a YAML file as their defaults, and errors without tracebacks.
+
+Functions of the package name their parameters in their messages, `anchor_weight` or `merge_lora=True`. A command shows
+them as the flags that set these parameters, --anchor_weight and --merge_lora.
+"""
 
 import argparse
 import json
 import logging
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from accelerate import PartialState
 from transformers import HfArgumentParser
 
+from hf_alignet.cli.launch import launch, launch_file
 from hf_alignet.errors import DISK_FULL, InputError, RunError
-from hf_alignet.sources import hub_id, public_name
+from hf_alignet.sources import hub_id, packaged, public_name
 
-DefaultConfig = Callable[[Any], Path | None]
-# About where it goes, not about what is made; one of them is a token.
-NOT_TOLD = (
-    *("config", "output_dir", "disable_tqdm"),
-    *("hub_", "push_to_hub", "i_have_the_right"),  # beginnings of names
+# Settings that say where a result goes, not what is made; one of them is a token. Some are beginnings of names.
+NOT_SHOWN = (
+    *("config", "accelerate_config", "output_dir", "disable_tqdm", "dry_run", "private", "source"),
+    *("hub_", "push_to_hub", "i_have_the_right"),
+)
+PARAMETER = re.compile(r"`([a-z_0-9]+)(?:=([^`]*))?`")
+CONFIG_HELP = "YAML file with any of these settings, or the name of a packaged one, such as %s. Flags win over it."
+LAUNCH_HELP = (
+    "Launch configuration of accelerate: a file, or the name of a packaged one (cpu, cpu_2_processes, gpu, "
+    "multi_gpu). Default: the one that `accelerate config` wrote, if it asks for several processes."
 )
 
-USAGE = "%(prog)s [--config settings.yaml] [flags]; --help tells them all"
 
+@dataclass(frozen=True)
+class Command:
+    """One command of `hf-alignet`.
 
-def parse(
-    dataclasses: Sequence[Any],
-    description: str,
-    argv: list[str] | None = None,
-    default_config: DefaultConfig = lambda flags: None,
-    usage: str = USAGE,
-) -> tuple[Any, ...]:
-    """One instance of each dataclass, from flags over `--config file.yaml` over the defaults of the fields.
-
-    YAML entries go through the same parser as flags, so that types and choices are checked, and a key that is no flag
-    is an error; those errors print the usage and exit with status 2.
-
-    Args:
+    Attributes:
+        name: as it is typed after `hf-alignet`.
         dataclasses: their fields become flags.
         description: for `--help`.
-        argv: the arguments, by default those of the process.
-        default_config: given the parsed flags, a YAML file of defaults that hold where those do not say otherwise.
-        usage: the line above the message of an error.
-
-    Raises:
-        InputError: a dataclass refuses its values.
+        default_config: given the parsed flags, a YAML file of defaults, which the user's file and flags override.
+        words: names of the flags that the first words of the command set, such as `path` in `publish model path`.
+        launches: whether several processes can share the work, as accelerate starts them.
     """
-    parser = _parser(dataclasses, description, usage)
-    defaults, given = _flags(parser, argv, default_config)
-    try:
-        *parsed, _, unknown = parser.parse_args_into_dataclasses(
-            [*defaults, *given], return_remaining_strings=True, look_for_args_file=False
-        )
-    except ValueError as error:  # a dataclass refuses its values
-        raise InputError(str(error)) from error
-    if unknown:
-        parser.error(f"unknown flags: {' '.join(unknown)}")
-    return tuple(parsed)
 
+    name: str
+    dataclasses: Sequence[Any]
+    description: str
+    default_config: Callable[[Any], Path | None] = lambda flags: None
+    words: Sequence[str] = field(default=())
+    launches: bool = False
 
-def command(
-    script: str,
-    dataclasses: Sequence[Any],
-    argv: list[str] | None = None,
-    default_config: DefaultConfig = lambda flags: None,
-    launcher: str = "python",
-) -> str:
-    """The command that a recipe was started with, for a card: settings that differ from those without any flag.
+    def run(self, body: Callable[..., None], argv: Sequence[str] | None = None) -> None:
+        """Parses flags and calls `body` with one instance of each dataclass, and the command as others can repeat it.
 
-    Entries of a YAML file become flags, and local paths are reduced to a name. Left out are tokens, and what is only
-    about where the result goes.
+        Wrong input prints one line and exits with status 2. A run that cannot go on, for example on a full disk,
+        exits with status 1. Every process prints its own errors: maybe only one of them read a broken picture.
 
-    Args:
-        script: the recipe, such as `recipes/align.py`.
-        dataclasses: as for `parse`.
-        argv: as for `parse`.
-        default_config: as for `parse`.
-        launcher: `python`, or `accelerate launch`, which is told the number of processes where there are several.
-    """
-    parser = _parser(dataclasses, "", USAGE)
-    defaults, given = _flags(parser, argv, default_config)
-    before, after = (vars(parser.parse_known_args(flags)[0]) for flags in (defaults, [*defaults, *given]))
-    words = [*launcher.split(), script]
-    if launcher == "accelerate launch" and (processes := PartialState().num_processes) > 1:
-        words[2:2] = ["--num_processes", str(processes)]
-    for name, value in after.items():
-        is_local = name == "resume_from_checkpoint" and hub_id(public_name(str(value))) is None
-        if value != before[name] and not name.startswith(NOT_TOLD) and not is_local:
+        Args:
+            body: the work.
+            argv: the arguments, by default those of the process.
+        """
+        argv = list(sys.argv[1:] if argv is None else argv)
+        for library in ("httpx", "httpx2"):  # huggingface_hub uses one of them, and each logs every request
+            logging.getLogger(library).setLevel(logging.WARNING)
+        try:
+            file = launch_file(argv) if self.launches else None
+            if file is not None:
+                launch(file, self._module, argv)
+                return
+            self.call(body, argv)
+        except (InputError, RunError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in DISK_FULL:
+                raise
+            state = PartialState()
+            process = f" (process {state.process_index})" if state.num_processes > 1 else ""
+            # An error of a worker process comes with that process's traceback; the message is its last line
+            message = str(error).strip().rpartition(f"{InputError.__module__}.{InputError.__name__}: ")[2]
+            if isinstance(error, OSError):
+                message = f"cannot write, because the disk (or your share of it) is full: {message}"
+            print(f"\nerror{process}: {message}", file=sys.stderr)  # below a progress bar
+            sys.exit(2 if isinstance(error, InputError) else 1)
+
+    def call(self, body: Callable[..., None], argv: Sequence[str]) -> None:
+        """As `run`, but errors stay exceptions; their messages name flags.
+
+        Raises:
+            InputError: something that the user gave cannot be used.
+            RunError: the run cannot go on.
+        """
+        try:
+            body(*self.parse(argv), self.line(argv))
+        except (InputError, RunError) as error:
+            raise type(error)(self._with_flags(str(error))) from error
+
+    def parse(self, argv: Sequence[str]) -> tuple[Any, ...]:
+        """One instance of each dataclass: flags win over `--config file.yaml`, and the file over the defaults.
+
+        Entries of the file go through the same parser as flags, so types and choices are checked. A key that is no
+        flag is an error. Such errors print the usage and exit with status 2.
+
+        Raises:
+            InputError: a dataclass refuses its values.
+        """
+        parser = self._parser()
+        defaults, given = self._flags(parser, argv)
+        try:
+            *parsed, _, unknown = parser.parse_args_into_dataclasses(
+                [*defaults, *given], return_remaining_strings=True, look_for_args_file=False
+            )
+        except ValueError as error:  # a dataclass refuses its values
+            raise InputError(str(error)) from error
+        if unknown:
+            parser.error(f"unknown flags: {' '.join(unknown)}")
+        return tuple(parsed)
+
+    def line(self, argv: Sequence[str]) -> str:
+        """The command as others can repeat it, for a card: the settings that differ from those without any flag.
+
+        Entries of a YAML file become flags, and of a local path only the last part stays. Tokens, and settings that
+        only say where the result goes, are left out.
+        """
+        parser = self._parser()
+        defaults, given = self._flags(parser, argv)
+        before, after = (vars(parser.parse_known_args(flags)[0]) for flags in (defaults, [*defaults, *given]))
+        # Without the argument it would not see other processes on a CPU
+        processes = PartialState(cpu=not torch.accelerator.is_available()).num_processes if self.launches else 1
+        line = ["hf-alignet", self.name]
+        if processes > 1:
+            line = ["accelerate", "launch", "--num_processes", str(processes), "-m", self._module]
+        line += [_word(after[name]) for name in self.words]
+        for name, value in after.items():
+            is_local = name == "resume_from_checkpoint" and hub_id(public_name(str(value))) is None
+            if value == before[name] or name.startswith(NOT_SHOWN) or name in self.words or is_local:
+                continue
             values = [] if value is True else value if isinstance(value, list) else [value]
-            words += [f"--{name}", *map(_word, values)]
-    return shlex.join(words)
+            line += [f"--{name}", *map(_word, values)]
+        return shlex.join(line)
 
+    def _with_flags(self, message: str) -> str:
+        """A message in which parameters are named as the flags of this command."""
+        flags = {action.dest for action in self._parser()._actions}
+        renamed = {param: flag for kind in self.dataclasses for param, flag in getattr(kind, "renamed", {}).items()}
 
-def run(main: Callable[[], None]) -> None:
-    """Calls a recipe's `main`; wrong input prints one line and exits with status 2, a run that cannot go on, as on a
-    full disk, with 1.
+        def flag(match: re.Match[str]) -> str:
+            name, value = renamed.get(match[1], match[1]), (match[2] or "").strip("\"'")
+            return match[0] if name not in flags else f"--{name}" + (f" {value}" if value not in ("", "True") else "")
 
-    Every process speaks for itself: a picture that cannot be decoded may have been read by one of them alone.
-    """
-    for library in ("httpx", "httpx2"):  # of which huggingface_hub takes the one or the other
-        logging.getLogger(library).setLevel(logging.WARNING)  # else every request would be told
-    try:
-        main()
-    except (InputError, RunError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in DISK_FULL:
-            raise
-        state = PartialState()
-        process = f" (process {state.process_index})" if state.num_processes > 1 else ""
-        # A worker's error arrives with the worker's traceback, whose last line it is
-        message = str(error).strip().rpartition(f"{InputError.__module__}.{InputError.__name__}: ")[2]
-        if isinstance(error, OSError):
-            message = f"cannot write, since the disk (or your share of it) is full: {message}"
-        print(f"\nerror{process}: {message}", file=sys.stderr)  # below a progress bar, not behind it
-        sys.exit(2 if isinstance(error, InputError) else 1)
+        return PARAMETER.sub(flag, message)
+
+    @property
+    def _module(self) -> str:
+        return f"hf_alignet.cli.{self.name.replace('-', '_')}"
+
+    def _parser(self) -> HfArgumentParser:
+        words = "".join(f"{name.upper()} " for name in self.words)
+        parser = HfArgumentParser(
+            self.dataclasses,
+            prog=f"hf-alignet {self.name}",
+            description=self.description,
+            usage=f"%(prog)s {words}[--config settings.yaml] [flags]; --help explains them all",
+            allow_abbrev=False,
+            formatter_class=_HelpFormatter,
+        )
+        parser.add_argument("--config", help=CONFIG_HELP % ", ".join(sorted(f.stem for f in packaged("configs"))))
+        if self.launches:
+            parser.add_argument("--accelerate_config", help=LAUNCH_HELP)
+        return parser
+
+    def _flags(self, parser: HfArgumentParser, argv: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Flags that hold without being given, and flags that are given: first those of a YAML file, as later win."""
+        argv = self._with_named_words(list(argv))
+        finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)  # the file may set what is required
+        finder.add_argument("--config")
+        config = finder.parse_known_args(argv)[0].config
+        given = [*(_read_flags(parser, _config_file(config)) if config is not None else []), *argv]
+        default = self.default_config(parser.parse_known_args(given)[0])
+        return (_read_flags(parser, default) if default is not None else []), given
+
+    def _with_named_words(self, argv: list[str]) -> list[str]:
+        """The first words of the command as flags, so that a configuration can hold them too."""
+        number = next((i for i, word in enumerate(argv) if word.startswith("-")), len(argv))
+        if number > len(self.words):
+            raise InputError(f"the command has one word too many: {argv[len(self.words)]!r}; see --help")
+        named = [f"--{name}={word}" for name, word in zip(self.words, argv[:number], strict=False)]
+        return [*named, *argv[number:]]
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
-    """Commands in the description keep their lines, and a default that says nothing is not shown."""
+    """Commands in the description keep their lines, and an empty default is not shown."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default in (None, []) else super()._get_help_string(action)
 
 
-def _parser(dataclasses: Sequence[Any], description: str, usage: str) -> HfArgumentParser:
-    parser = HfArgumentParser(
-        dataclasses, description=description, usage=usage, allow_abbrev=False, formatter_class=_HelpFormatter
-    )
-    parser.add_argument("--config", help="YAML file with any of these settings; flags given beside it win")
-    return parser
-
-
-def _flags(
-    parser: HfArgumentParser, argv: list[str] | None, default_config: DefaultConfig
-) -> tuple[list[str], list[str]]:
-    """The flags that hold without being given, and those given: in a YAML file, then, as the later ones win, here."""
-    argv = sys.argv[1:] if argv is None else argv
-    config = parser.parse_known_args(argv)[0].config
-    given = [*(_as_flags(parser, Path(config)) if config is not None else []), *argv]
-    default = default_config(parser.parse_known_args(given)[0])
-    return (_as_flags(parser, default) if default is not None else []), given
+def _config_file(name: str) -> Path:
+    """The file of that path, or the packaged configuration of that name."""
+    found = {file.stem: file for file in packaged("configs")}
+    path = Path(name).expanduser()
+    return found[name] if name in found and not path.exists() else path
 
 
 def _word(value: Any) -> str:
-    """A value as it is typed, without what is of this machine."""
+    """A value as it is typed, without anything of this machine."""
     text = str(value)
     if isinstance(value, float):
         return text.removesuffix(".0")
-    if not text.startswith("{"):
+    try:
+        settings = json.loads(text) if text.startswith("{") else None
+    except json.JSONDecodeError:  # the work itself refuses it
+        settings = None
+    if settings is None:
         return public_name(text)
-    settings = json.loads(text)
     return json.dumps({key: public_name(v) if isinstance(v, str) else v for key, v in settings.items()})
 
 
-def _as_flags(parser: HfArgumentParser, file: Path) -> list[str]:
+def _read_flags(parser: HfArgumentParser, file: Path) -> list[str]:
     try:
         settings = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         parser.error(f"cannot read the configuration {file}: {error}")
     if not isinstance(settings, dict):
         parser.error(f"the configuration {file} must be a mapping of flag names to values")
-    known = {action.dest for action in parser._actions} - {"help", "config"}
+    known = {action.dest for action in parser._actions} - {"help", "config", "accelerate_config"}
     unknown = [str(key) for key in settings if key not in known]
     if unknown:
         parser.error(f"unknown keys in {file}: {', '.join(unknown)}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
-from transformers.utils import cached_file
+from transformers.utils import cached_file, find_adapter_config_file
 from transformers.utils import logging as transformers_logging
 
 from hf_alignet.errors import InputError
@@ -17,21 +17,44 @@ from hf_alignet.sources import in_one_line, split_revision
 ALIGNMENT_FILE = "alignment.json"
 
 
+def check_vision_model(name_or_path: str, trust_remote_code: bool = False) -> None:
+    """Refuses what is no model, by its configuration alone, before anything long begins.
+
+    Raises:
+        InputError: nothing is there, it cannot be opened, or it needs code that is not allowed to run.
+    """
+    read_alignment(name_or_path)
+    name, revision = split_revision(name_or_path)
+    if find_adapter_config_file(name, revision=revision) is None:
+        _load_config(name, revision=revision, trust_remote_code=trust_remote_code)
+
+
+def _load_config(name: str, **options: Any) -> PreTrainedConfig:
+    try:
+        return AutoConfig.from_pretrained(name, **options)
+    except (OSError, ValueError) as error:
+        raise InputError(_why_not(name, error)) from error
+
+
+def _why_not(name: str, error: Exception) -> str:
+    hint = " (or, if you trust its code, add `trust_remote_code=True`)" if "remote_code" in str(error) else ""
+    return f"cannot load the model {name!r}{hint}: {in_one_line(error)}"
+
+
 def load_vision_model(name: str, revision: str | None, trust_remote_code: bool) -> tuple[PreTrainedModel, set[str]]:
     """The vision model of a checkpoint in float32, and the names of its parameters that the checkpoint lacks."""
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    config = _load_config(name, **options)
+    config = getattr(config, "vision_config", None) or config
+    if hasattr(config, "mask_ratio"):
+        config.mask_ratio = 0.0  # MAE would hide three quarters of every image
     try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(name, **options)
-        config = getattr(config, "vision_config", None) or config
-        if hasattr(config, "mask_ratio"):
-            config.mask_ratio = 0.0  # MAE would hide three quarters of every image
         with quiet_loading():
             model, info = AutoModel.from_pretrained(
                 name, config=config, dtype=torch.float32, output_loading_info=True, **options
             )
     except (OSError, ValueError) as error:
-        hint = " (or, if you trust its code, add `trust_remote_code=True`)" if "remote_code" in str(error) else ""
-        raise InputError(f"cannot load the model {name!r}{hint}: {in_one_line(error)}") from error
+        raise InputError(_why_not(name, error)) from error
     if model.main_input_name != "pixel_values":
         raise InputError(f"{name!r} is not a vision model: {type(model).__name__} takes {model.main_input_name}")
     missing = set(info["missing_keys"])

@@ -9,7 +9,7 @@ triplets.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -17,15 +17,14 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from hf_alignet.cli.arguments.evaluation import EvaluationArguments, Task
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.human.choices import choice_cross_entropy
 from hf_alignet.evaluation.human.levels import MIN_RATERS, level_metrics, level_scores, select_level
 from hf_alignet.evaluation.human.noise_ceiling import noise_ceiling
-from hf_alignet.evaluation.human.odd_one_out import odd_one_out_accuracy, odd_one_out_choices
+from hf_alignet.evaluation.human.odd_one_out import are_correct, odd_one_out_choices
 from hf_alignet.evaluation.human.rsa import rsa_score
 from hf_alignet.evaluation.human.uncertainty import TIME_CORRELATION, evaluate_uncertainty, is_constant
-from hf_alignet.evaluation.stimulus_sets import StimulusSet
+from hf_alignet.evaluation.statistics.intervals import share_correct
 from hf_alignet.judgments import (
     choice_counts,
     in_shared_sets,
@@ -38,7 +37,10 @@ from hf_alignet.judgments import (
 )
 from hf_alignet.judgments.judgment_dataset import COUNTS, RT, without_catch_trials
 from hf_alignet.judgments.rows import ODD, TRIPLET, column, select_rows
+from hf_alignet.judgments.similarity_matrices import MatrixKind
+from hf_alignet.judgments.stimuli import Stimuli
 from hf_alignet.judgments.stimulus_names import AMBIGUOUS, UNKNOWN, rows_by_name
+from hf_alignet.judgments.things import ObjectOrder
 from hf_alignet.metric import Metric
 from hf_alignet.similarity import (
     PAIRS,
@@ -52,15 +54,32 @@ from hf_alignet.sources import split_revision
 logger = logging.getLogger(__name__)
 
 ACCURACY = "odd_one_out_accuracy"
+NUM_THINGS = 1854  # objects of THINGS
 FITTED_TRIPLETS = 100_000  # rows that a temperature is fitted to; more do not move one number
 FITTED_SHARE = 0.1  # of the triplets of Levels
 FEWEST_REPEATED = 20  # triplets; fewer that several people judged say nothing of how much people agree
 
 
+class Settings(NamedTuple):
+    """What all benchmarks of an evaluation share; see `open_benchmarks`."""
+
+    similarity: SimilarityKind
+    object_order: ObjectOrder | None
+    rsa_kind: MatrixKind | None
+    seed: int
+
+
 class Measured(NamedTuple):
-    """What a benchmark found: metrics by name, and whether the model finds all stimuli equally similar."""
+    """What a benchmark found.
+
+    Attributes:
+        metrics: by name.
+        choices: (m,) positions that the model chooses, -1 where it has no choice, by `dataset/variant`.
+        is_constant: whether the model finds all stimuli equally similar.
+    """
 
     metrics: dict[str, Metric]
+    choices: dict[str, np.ndarray]
     is_constant: bool
 
 
@@ -76,7 +95,7 @@ class Benchmark(Protocol):
     """
 
     name: str
-    stimuli: StimulusSet
+    stimuli: Stimuli
     people: dict[str, Metric]
     labels: dict[str, tuple[np.ndarray, np.ndarray]]
     notes: list[str]
@@ -84,37 +103,66 @@ class Benchmark(Protocol):
     def measure(self, embeddings: np.ndarray) -> Measured: ...
 
 
-def open_benchmarks(arguments: EvaluationArguments, sets: list[StimulusSet]) -> list[Benchmark]:
-    """The benchmarks that the flags name.
+class Task(NamedTuple):
+    """What `[name=]kind:source` names: the kind of a benchmark, where its judgments are, and what results call it."""
+
+    kind: str
+    source: str
+    name: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Task":
+        """Reads `[name=]kind:source`.
+
+        Raises:
+            InputError: there is no such kind, or nothing follows the colon.
+        """
+        label, _, source = text.partition(":")
+        name, _, kind = label.rpartition("=")
+        if kind not in KINDS:
+            raise InputError(
+                f"`benchmarks` has {text!r}, whose kind is unknown; kinds are choices:JUDGMENTS, things:JUDGMENTS, "
+                "levels:FOLDER and rsa:MATRIX"
+            )
+        if not source:
+            raise InputError(f"`benchmarks` has {label!r}; a colon must follow it, and {KINDS[kind][1]}")
+        if "/" in name:
+            raise InputError(f"`benchmarks` has {text!r}: the name {name!r} is a part of metrics' names; leave out /")
+        return cls(kind, source, name or None)
+
+
+def open_benchmarks(
+    tasks: Sequence[Task],
+    stimuli: Sequence[Stimuli],
+    similarity: SimilarityKind = "dot",
+    object_order: ObjectOrder | None = None,
+    rsa_kind: MatrixKind | None = None,
+    seed: int = 42,
+) -> list[Benchmark]:
+    """Opens benchmarks, before anything is embedded.
 
     Args:
-        arguments: of the evaluation.
-        sets: the stimuli of each.
+        tasks: which.
+        stimuli: of each task.
+        similarity: of two embeddings in a triplet.
+        object_order: of the objects in files of THINGS; None goes by the file's name.
+        rsa_kind: what matrices hold; None goes by the diagonal.
+        seed: of all random draws.
 
     Raises:
         InputError: one cannot be opened, does not fit its stimuli, or two would give metrics of the same names.
     """
-    kinds: dict[str, Callable[..., Benchmark]] = {"things": Choices, "levels": Levels, "rsa": Rsa}
+    settings = Settings(similarity, object_order, rsa_kind, seed)
     benchmarks: list[Benchmark] = []
-    for task, stimuli in zip(arguments.tasks, sets, strict=True):
-        opened = kinds[task.kind](task, stimuli, arguments)
+    for task, judged in zip(tasks, stimuli, strict=True):
+        opened = KINDS[task.kind][0](task, judged, settings)
         if opened.name in {other.name for other in benchmarks}:
             raise InputError(
                 f"two benchmarks are called {opened.name!r}; give one another name: "
-                f"--benchmarks another={task.kind}:{task.source}"
+                f"`benchmarks=another={task.kind}:{task.source}`"
             )
         benchmarks.append(opened)
     return benchmarks
-
-
-def benchmark_choices(
-    benchmark: Benchmark, embeddings: np.ndarray, similarity: SimilarityKind
-) -> dict[str, np.ndarray]:
-    """A model's choices (m,), -1 where it has none, by `dataset/variant`; empty for a benchmark without triplets."""
-    return {
-        variant: odd_one_out_choices(_flat_if_constant(embeddings, triplets, similarity)[0], triplets, similarity)
-        for variant, (triplets, _) in benchmark.labels.items()
-    }
 
 
 def _flat_if_constant(
@@ -130,13 +178,18 @@ def _similarities(embeddings: np.ndarray, triplets: np.ndarray, similarity: Simi
     return triplet_similarities(torch.from_numpy(embeddings), torch.from_numpy(triplets).long(), similarity).numpy()
 
 
-class Choices:
+class ChoicesBenchmark:
     """Odd-one-out choices of people, such as those of THINGS."""
 
-    def __init__(self, task: Task, stimuli: StimulusSet, arguments: EvaluationArguments):
+    def __init__(self, task: Task, stimuli: Stimuli, settings: Settings):
+        if task.kind == "things" and len(stimuli) != NUM_THINGS:
+            raise InputError(
+                f"`benchmarks` has things:{task.source}, but there are {len(stimuli)} stimuli; things is for choices "
+                f"about the {NUM_THINGS} objects of THINGS: use `benchmarks=choices:{task.source}`"
+            )
         self.name = task.name or task.kind
-        self.stimuli, self.similarity, self.seed = stimuli, arguments.similarity, arguments.seed
-        splits = load_judgments(task.source, stimuli.names, arguments.object_order, len(stimuli))
+        self.stimuli, self.similarity, self.seed = stimuli, settings.similarity, settings.seed
+        splits = load_judgments(task.source, stimuli.names, settings.object_order, len(stimuli))
         self.notes: list[str] = []
         measured = [split for split in splits if split != "train"] or ["train"]
         if measured == ["train"]:
@@ -176,15 +229,15 @@ class Choices:
         return None
 
     def measure(self, embeddings: np.ndarray) -> Measured:
-        metrics, constants = {}, []
+        metrics, choices, constants = {}, {}, []
         for split, judgments in self.tested.items():
             prefix = f"{self.name}/{split}"
             triplets, odd = self.labels[prefix]
             scored, constant = _flat_if_constant(embeddings, triplets, self.similarity)
             constants.append(constant)
-            metrics[f"{prefix}/{ACCURACY}"] = odd_one_out_accuracy(
-                scored, triplets, odd, self.similarity, "objects", self.seed
-            )
+            choices[prefix] = odd_one_out_choices(scored, triplets, self.similarity)
+            correct = are_correct(choices[prefix], odd)
+            metrics[f"{prefix}/{ACCURACY}"] = share_correct(correct, "objects", triplets, self.seed)
             fitted = self.fitted[split]
             if fitted is not None:
                 found = evaluate_uncertainty(scored, fitted, judgments, self.similarity, self.seed)
@@ -199,7 +252,7 @@ class Choices:
                     for measure, metric in found.metrics.items()
                     if measure not in found.sds or metric["n"] >= FEWEST_REPEATED  # correlations have one
                 }
-        return Measured(metrics, all(constants))
+        return Measured(metrics, choices, all(constants))
 
 
 def _rows_of_choices(judgments: Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -211,12 +264,12 @@ def _rows_of_choices(judgments: Dataset) -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(triplets, counts.sum(1), axis=0), np.repeat(np.tile(np.arange(3), len(counts)), counts.ravel())
 
 
-class Levels:
+class LevelsBenchmark:
     """Coarse, fine and boundary triplets: the answers of the majority, and response times."""
 
-    def __init__(self, task: Task, stimuli: StimulusSet, arguments: EvaluationArguments):
+    def __init__(self, task: Task, stimuli: Stimuli, settings: Settings):
         self.name = task.name or task.kind
-        self.stimuli, self.similarity, self.seed = stimuli, arguments.similarity, arguments.seed
+        self.stimuli, self.similarity, self.seed = stimuli, settings.similarity, settings.seed
         self.notes: list[str] = []
         if stimuli.images is not None and stimuli.names is None:
             raise InputError(f"the pictures of {stimuli.name} have no names: Levels needs a column filename")
@@ -229,7 +282,7 @@ class Levels:
             if len(names) != len(stimuli):
                 raise InputError(
                     f"{task.source} judges {len(names)} pictures, and there are {len(stimuli)} rows of features; they "
-                    "must be in the order of the pictures' names, or give the names by --images or --object_names"
+                    "must be in the order of the pictures' names, or give `images` with names, or `object_names`"
                 )
             counts = ", ".join(f"{name} {number}" for name, number in excluded._asdict().items())
             self.notes.append(f"{self.name}: {counts}")
@@ -247,7 +300,11 @@ class Levels:
         scored, constant = _flat_if_constant(embeddings, every, self.similarity)
         scores = level_scores(scored, self.judgments, self.similarity, seed=self.seed)
         accuracies = {k: m for k, m in level_metrics(scores, self.name).items() if k.endswith(ACCURACY)}
-        return Measured(accuracies | self._hesitation(scored), constant)
+        choices = {
+            variant: odd_one_out_choices(scored, triplets, self.similarity)
+            for variant, (triplets, _) in self.labels.items()
+        }
+        return Measured(accuracies | self._hesitation(scored), choices, constant)
 
     def _timed(self) -> Dataset | None:
         """Answers whose times can be compared, as several people saw the same trials; None if they are too few."""
@@ -277,14 +334,14 @@ class Levels:
         return found
 
 
-class Rsa:
+class RsaBenchmark:
     """Similarities of all pairs, as people judged them."""
 
-    def __init__(self, task: Task, stimuli: StimulusSet, arguments: EvaluationArguments):
+    def __init__(self, task: Task, stimuli: Stimuli, settings: Settings):
         path = Path(split_revision(task.source)[0]).expanduser()
-        self.stimuli, self.seed, self.name = stimuli, arguments.seed, task.name or path.stem.lower()
-        self.human = load_similarity_matrix(task.source, arguments.rsa_kind)
-        if arguments.rsa_kind is None:
+        self.stimuli, self.seed, self.name = stimuli, settings.seed, task.name or path.stem.lower()
+        self.human = load_similarity_matrix(task.source, settings.rsa_kind)
+        if settings.rsa_kind is None:
             logger.info("%s is read as %s", path.name, self.human.kind)
         self.rows = self._rows(path.name)
         self.people: dict[str, Metric] = {}
@@ -294,15 +351,32 @@ class Rsa:
 
     def _rows(self, file: str) -> np.ndarray:
         """The row of each stimulus of the matrix: by name where both sides have names, or else in order."""
-        number, names = len(self.human.names), self.stimuli.names
-        if names is None or list(self.human.names) == [str(row) for row in range(number)]:
-            if number != len(self.stimuli):
-                raise InputError(
-                    f"{file} has {number} stimuli, and {self.stimuli.name} has {len(self.stimuli)}; without names on "
-                    "both sides every stimulus needs one, in the order of the matrix"
-                )
-            return np.arange(number)
+        rows, number = None, len(self.human.names)
+        if self.stimuli.names is not None and self.human.is_named:
+            rows = self._rows_by_name(file, self.stimuli.names)
+        if rows is None and number != len(self.stimuli):
+            raise InputError(
+                f"{file} has {number} stimuli, and {self.stimuli.name} has {len(self.stimuli)}; without names on "
+                "both sides every stimulus needs one, in the order of the matrix"
+            )
+        return np.arange(number) if rows is None else rows
+
+    def _rows_by_name(self, file: str, names: Sequence[str]) -> np.ndarray | None:
+        """By name; None where the matrix has the numbers 0, 1, 2 … in place of names.
+
+        Raises:
+            InputError: a name is unknown or fits several images, or numbers can be names as well as rows.
+        """
         rows = rows_by_name(self.human.names, names)
+        if list(self.human.names) == [str(row) for row in range(len(rows))]:
+            if (rows == UNKNOWN).all():
+                return None
+            differs = np.flatnonzero(rows != np.arange(len(rows)))
+            if len(differs):
+                raise InputError(
+                    f"the stimulus {differs[0]} of {file} can be the image of that name, or that in this row from "
+                    f"0; write names in full, such as {names[0]!r}"
+                )
         for kind, what in ((UNKNOWN, "are not among"), (AMBIGUOUS, "cannot be told by their names among")):
             bad = np.flatnonzero(rows == kind)
             if len(bad):
@@ -315,4 +389,12 @@ class Rsa:
     def measure(self, embeddings: np.ndarray) -> Measured:
         found = rsa_score(np.asarray(embeddings)[self.rows], self.human, seed=self.seed)
         metric = Metric(value=found["value"], n=found["n"], chance=found["chance"], ci95=found["ci95"])
-        return Measured({f"{self.name}/rsa_spearman": metric}, "note" in found)
+        return Measured({f"{self.name}/rsa_spearman": metric}, {}, "note" in found)
+
+
+KINDS: dict[str, tuple[Callable[[Task, Stimuli, Settings], Benchmark], str]] = {
+    "choices": (ChoicesBenchmark, "odd-one-out choices: choices:user/judgments or choices:choices.csv"),
+    "things": (ChoicesBenchmark, "the choices of THINGS: things:triplets_large_final_correctednc_correctedorder.csv"),
+    "levels": (LevelsBenchmark, "the raw results, a table of them, or a dataset of them: levels:folder"),
+    "rsa": (RsaBenchmark, "a similarity matrix (csv, npy, npz, mat or a dataset of it): rsa:rdm48.mat"),
+}

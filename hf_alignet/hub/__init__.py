@@ -1,1 +1,1 @@
-"""The Hub: `transport` and `cards` lie below the rooms that share something, `publish` above them."""
+"""The Hugging Face Hub: `transport` and `cards` serve all rooms that share something, `publish` uses these rooms."""

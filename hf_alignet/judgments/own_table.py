@@ -178,9 +178,8 @@ def _unknown(images: list[pa.ChunkedArray], rows: np.ndarray, names: Sequence[st
     """The message about the names that are not among `names`."""
     if not names:
         return (
-            f"{source} names images, such as {images[0][0].as_py()!r}, but the images have no names: on the command "
-            "line give --object_names, or images with a column filename or concept; in Python `names`, such as "
-            "`image_names(images)`"
+            f"{source} names images, such as {images[0][0].as_py()!r}, but the images have no names: give "
+            "`object_names`, or images with a column filename or concept"
         )
     cells = zip(images, rows.T, strict=True)
     unknown = list(dict.fromkeys(v for values, found in cells for v in values.filter(found < 0).unique().to_pylist()))

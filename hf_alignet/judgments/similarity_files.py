@@ -170,16 +170,16 @@ def _similarity_matrix(
         raise InputError(f"{source} holds {array.dtype} of shape {array.shape}, not a matrix of numbers (n, n)")
     array = array.astype(np.float32)
     matrix = mean_over_participants(array) if array.ndim == 3 else array
-    names = list(map(str, range(len(matrix)) if names is None else names))
+    is_named, names = names is not None, list(map(str, range(len(matrix)) if names is None else names))
     if kind is None:
         check_symmetric(matrix)
         kind = kind_by_diagonal(matrix)
     if kind is None:
         raise InputError(
-            f"the diagonal of {source} does not tell whether it holds similarity or dissimilarity: say so by "
-            "--rsa_kind (recipes/evaluate.py), --matrix_kind (recipes/publish.py), or kind"
+            f"the diagonal of {source} does not tell whether it holds similarity or dissimilarity: give "
+            "`kind` (for the commands evaluate and publish `rsa_kind` and `matrix_kind`)"
         )
-    return SimilarityMatrix(names, matrix, kind, source, array if array.ndim == 3 else None)
+    return SimilarityMatrix(names, matrix, kind, source, array if array.ndim == 3 else None, is_named)
 
 
 def _pictures(folder: Path) -> list[str] | None:

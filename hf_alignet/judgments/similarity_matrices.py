@@ -32,6 +32,7 @@ class SimilarityMatrix:
         kind: `similarity` (larger is more similar) or `dissimilarity`.
         source: where it is from, for messages and cards.
         participants: (p, n, n) float32 of which `matrix` is the mean, where they are known.
+        is_named: whether `names` are names; otherwise they are the numbers of the rows.
 
     Raises:
         InputError: the matrix is not square, symmetric and finite, or the names or participants do not fit it.
@@ -42,6 +43,7 @@ class SimilarityMatrix:
     kind: MatrixKind
     source: str
     participants: np.ndarray | None = None
+    is_named: bool = True
 
     def __post_init__(self) -> None:
         check_kind(self.kind)

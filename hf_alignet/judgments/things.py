@@ -85,7 +85,7 @@ def to_uid_order(
     if unique_ids is None:
         raise InputError(
             f"{source.name} numbers the objects in the order of file names; give the uniqueIDs of the objects "
-            "(--object_names on the command line, `names` in Python), so that they can be renumbered"
+            "(`object_names`), so that they can be renumbered"
         )
     is_outside = np.any(triplets >= len(unique_ids), axis=1)
     refuse(is_outside, triplets, f"triplets of {source.name}", f"is outside the {len(unique_ids)} objects")

@@ -73,7 +73,7 @@ class ClusterSampler(Sampler[int]):
         if images_per_cluster < 1 or batch_size % images_per_cluster:
             raise InputError(
                 f"a batch of {batch_size} images cannot be made of clusters of {images_per_cluster} images each; "
-                "give --per_device_train_batch_size a multiple of --images_per_cluster"
+                "make `per_device_train_batch_size` a multiple of `images_per_cluster`"
             )
         order = np.argsort(clusters, kind="stable")
         members = np.split(order, np.flatnonzero(np.diff(clusters[order])) + 1)

@@ -263,10 +263,10 @@ def report(directory: Path) -> None:
         for name, run in SOURCES.items()
         if run.setting in results
     }
-    curves_figure(directory / "sources.png", curves, "images seen", agreement, base["agreement"])
+    curves_figure(curves, "images seen", agreement, base["agreement"]).savefig(directory / "sources.png")
     places = {name: np.array([means[2], means[0]]) for name, (_, _, means) in ends.items()}
     start = (base["10_shot"], base["agreement"])
-    trade_off_figure(directory / "trade_off.png", places, start, "10-shot accuracy", agreement)
+    trade_off_figure(places, start, "10-shot accuracy", agreement).savefig(directory / "trade_off.png")
 
 
 def main() -> None:

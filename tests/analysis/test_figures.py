@@ -1,62 +1,131 @@
+"""Figures show the numbers that they are given: axes, artists and data, not colours of a picture."""
+
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from datasets import Dataset
+from matplotlib.figure import Figure
+from matplotlib.offsetbox import AnnotationBbox
 from PIL import Image
+from sklearn.decomposition import PCA
 
 from hf_alignet.analysis import (
     before_after_figure,
     benchmark_figure,
     calibration_figure,
     curves_figure,
+    elbow_figure,
     trade_off_figure,
 )
 
+METRIC = {"value": 0.5, "n": 9, "chance": 1 / 3, "ci95": [0.4, 0.6]}
 
-def is_drawn(file) -> bool:
-    with Image.open(file) as picture:
-        return picture.format == "PNG" and len(picture.convert("RGB").getcolors(1 << 20)) > 10
+
+def line(axes, label: str) -> np.ndarray:
+    """(k, 2) points of the line with a label."""
+    (found,) = [line for line in axes.lines if line.get_label() == label]
+    return np.asarray(found.get_xydata())
+
+
+def heights(axes, label: str) -> list[float]:
+    (bars,) = [bars for bars in axes.containers if bars.get_label() == label and hasattr(bars, "errorbar")]
+    return [bar.get_height() for bar in bars]
+
+
+def legend(place) -> list[str]:
+    return [text.get_text() for text in place.get_texts()]
+
+
+@pytest.fixture(autouse=True)
+def _backend_stays():
+    """No figure switches the backend of a notebook, or stays open in pyplot."""
+    before = plt.get_backend()
+    yield
+    assert plt.get_backend() == before and plt.get_fignums() == []
 
 
 @pytest.mark.parametrize("show_pictures", [True, False])
-def test_pictures_are_shown_only_if_they_may_be(show_pictures, tmp_path):
-    metric = {"demo/coarse/odd_one_out_accuracy": {"value": 0.5, "n": 9, "chance": 1 / 3, "ci95": [0.4, 0.6]}}
+def test_pictures_are_shown_only_if_they_may_be(show_pictures):
+    base = {"demo/coarse/odd_one_out_accuracy": METRIC, "demo/fine_new/odd_one_out_accuracy": METRIC | {"value": 0.45}}
+    aligned = {name: metric | {"value": 0.55} for name, metric in base.items()}
     images = Dataset.from_dict({"image": [Image.new("RGB", (8, 8), "magenta")] * 12})
     embeddings = np.random.default_rng(0).normal(size=(2, 12, 4))
-    before_after_figure(
-        tmp_path / "a.png", metric, metric, images, np.arange(12), *embeddings, show_pictures=show_pictures
-    )
-    assert is_drawn(tmp_path / "a.png")
-    with Image.open(tmp_path / "a.png") as figure:
-        colours = {colour for _, colour in figure.convert("RGB").getcolors(1 << 20)}
-    assert ((255, 0, 255) in colours) == show_pictures
+    figure = before_after_figure(base, aligned, images, np.arange(12), *embeddings, show_pictures=show_pictures)
+    before, after, bars = figure.axes
+    assert (before.get_title(), after.get_title()) == ("before alignment", "after alignment")
+    for axes, vectors in ((before, embeddings[0]), (after, embeddings[1])):
+        places = PCA(2, random_state=0).fit_transform(vectors)
+        boxes = [artist for artist in axes.artists if isinstance(artist, AnnotationBbox)]
+        if show_pictures:
+            np.testing.assert_allclose([box.xy for box in boxes], places)
+            assert all((box.offsetbox.get_data() == [255, 0, 255]).all() for box in boxes) and not axes.collections
+        else:
+            assert boxes == []
+            np.testing.assert_allclose(axes.collections[0].get_offsets(), places)
+    assert heights(bars, "before") == [0.5, 0.45] and heights(bars, "after") == [0.55, 0.55]
+    assert [label.get_text() for label in bars.get_xticklabels()] == ["coarse", "fine\nnew"]
+    np.testing.assert_allclose(line(bars, "chance")[:, 1], 1 / 3)
 
 
 def test_curves_of_several_runs(tmp_path):
     x = np.arange(5.0)
     runs = [np.stack([x, x**2 + shift], 1) for shift in (0, 1)]
-    curves_figure(tmp_path / "a.png", {"one": runs, "two": runs[:1]}, "images", "agreement", base=0.5)
-    assert is_drawn(tmp_path / "a.png")
+    figure = curves_figure({"one": runs, "two": runs[:1]}, "images", "agreement", base=0.5)
+    (axes,) = figure.axes
+    np.testing.assert_array_equal(line(axes, "one"), np.stack([x, x**2 + 0.5], 1))  # the mean
+    np.testing.assert_array_equal(line(axes, "two"), runs[0])
+    assert len(axes.collections[0].get_offsets()) == 10  # a dot for every run
+    assert line(axes, "before training")[0, 1] == 0.5
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("images", "agreement")
+    figure.savefig(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.format == "PNG" and picture.size[0] >= 600
 
 
-def test_more_runs_than_colours(tmp_path):
+def test_more_runs_than_colours():
     ends = {f"run {i}": np.array([i / 20, 0.4]) for i in range(12)}
-    trade_off_figure(tmp_path / "a.png", ends, (0.5, 0.3), "accuracy", "agreement")
-    assert is_drawn(tmp_path / "a.png")
+    (axes,) = trade_off_figure(ends, (0.5, 0.3), "accuracy", "agreement").axes
+    places = {dots.get_label(): dots.get_offsets()[0].tolist() for dots in axes.collections}
+    assert places == {name: end.tolist() for name, end in ends.items()} | {"before training": [0.5, 0.3]}
+    looks = {(tuple(dots.get_facecolor()[0]), dots.get_paths()[0].vertices.tobytes()) for dots in axes.collections}
+    assert len(looks) == 13  # no two runs look the same
 
 
-def test_calibration(tmp_path):
+def test_calibration():
     table = pd.DataFrame({"predicted": [0.1, 0.5, 0.9], "observed": [0.2, 0.4, 0.8]})
-    calibration_figure(tmp_path / "a.png", {"base": table, "aligned": table / 2})
-    assert is_drawn(tmp_path / "a.png")
+    (axes,) = calibration_figure({"base": table, "aligned": table / 2}).axes
+    np.testing.assert_array_equal(line(axes, "base"), table.to_numpy())
+    np.testing.assert_array_equal(line(axes, "aligned"), table.to_numpy() / 2)
+    assert axes.get_xlim() == axes.get_ylim() == (0, 1)
+
+
+def test_elbow():
+    curve = pd.DataFrame({"num_clusters": [2, 4, 8], "inertia": [9.0, 4.0, 3.5]})
+    (axes,) = elbow_figure(curve, 4).axes
+    np.testing.assert_array_equal(line(axes, "k-means"), curve.to_numpy())
+    assert line(axes, "elbow: 4")[0, 0] == 4
 
 
 @pytest.mark.filterwarnings("error")
-def test_models_beside_chance_and_people(tmp_path):
-    metric = {"value": 0.5, "n": 9, "chance": 1 / 3, "ci95": [0.4, 0.6]}
-    accuracies = {f"levels/{level}/odd_one_out_accuracy": metric for level in ("coarse", "fine")}
-    more = {"levels/all/response_time_spearman": metric | {"value": -0.2, "ci95": [-0.3, 0.1], "chance": 0.0}}
+def test_models_beside_chance_and_people():
+    accuracies = {f"levels/{level}/odd_one_out_accuracy": METRIC for level in ("coarse", "fine")}
+    more = {"levels/all/response_time_spearman": METRIC | {"value": -0.2, "ci95": [-0.3, 0.1], "chance": 0.0}}
     name = "a/very/long/path/to/a/model/that/is/called/like/another/one"
-    benchmark_figure(tmp_path / "a.png", {"one": accuracies | more, name: accuracies}, accuracies)
-    benchmark_figure(tmp_path / "b.png", {"one": {"rdm48/rsa_spearman": metric}}, {})
-    assert is_drawn(tmp_path / "a.png") and is_drawn(tmp_path / "b.png")
+    people = {accuracy: METRIC | {"value": 0.7} for accuracy in accuracies}
+    figure = benchmark_figure({"one": accuracies | more, name: accuracies}, people)
+    assert isinstance(figure, Figure)
+    first, second = figure.axes
+    assert (first.get_title(), second.get_title()) == ("odd one out accuracy", "response time spearman")
+    assert heights(first, "one") == heights(first, name) == [0.5, 0.5] and heights(second, "one") == [-0.2]
+    assert [label.get_text() for label in first.get_xticklabels()] == ["coarse", "fine"]
+    np.testing.assert_allclose(line(first, "chance")[:, 1], 1 / 3)
+    np.testing.assert_allclose(line(first, "people")[:, 1], 0.7)
+    np.testing.assert_allclose(line(second, "chance")[:, 1], 0)
+    errors = next(bars for bars in second.containers if bars.get_label() == "one").errorbar.lines[2][0]
+    np.testing.assert_allclose(errors.get_segments()[0][:, 1], [-0.3, 0.1])
+    (shown,) = figure.legends
+    assert set(legend(shown)) == {"one", name, "chance", "people"}
+
+    (alone,) = benchmark_figure({"one": {"rdm48/rsa_spearman": METRIC}}, {}).axes
+    assert heights(alone, "one") == [0.5]

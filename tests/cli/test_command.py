@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from hf_alignet.cli.command import command, parse, run
-from hf_alignet.errors import InputError
+from hf_alignet.cli.command import Command
+from hf_alignet.errors import InputError, RunError
 
 
 @dataclass
@@ -23,14 +23,17 @@ class Arguments:
 
     def __post_init__(self):
         if self.rate < 0:
-            raise InputError(f"--rate must be 0 or more, got {self.rate}")
+            raise InputError(f"`rate` must be 0 or more, got {self.rate}")
+
+
+COMMAND = Command("align", [Arguments], "")
 
 
 def parsed(*argv, config=None, tmp_path=None, **options):
     if config is not None:
         (tmp_path / "config.yaml").write_text(config, encoding="latin-1")
         argv = ("--config", str(tmp_path / "config.yaml"), *argv)
-    return parse([Arguments], "", list(argv), **options)[0]
+    return Command("align", [Arguments], "", **options).parse(list(argv))[0]
 
 
 def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path):
@@ -61,7 +64,7 @@ def test_mappings_are_settings_too(tmp_path):
         options: str = "{}"
 
     (tmp_path / "config.yaml").write_text("options: {cycles: 2, name: 'a b'}")
-    options = parse([WithMapping], "", ["--config", str(tmp_path / "config.yaml")])[0].options
+    options = Command("align", [WithMapping], "").parse(["--config", str(tmp_path / "config.yaml")])[0].options
     assert json.loads(options) == {"cycles": 2, "name": "a b"}
 
 
@@ -79,7 +82,7 @@ class Sharing:
 
 
 def told(*argv, **options) -> str:
-    return command("recipes/x.py", [Arguments, Sharing], [str(word) for word in argv], **options)
+    return Command("evaluate", [Arguments, Sharing], "", **options).line([str(word) for word in argv])
 
 
 def test_command_tells_what_was_set_and_nothing_private(tmp_path):
@@ -87,41 +90,44 @@ def test_command_tells_what_was_set_and_nothing_private(tmp_path):
     private = ["--push_to_hub", "--hub_token", "hf_secret", "--output_dir", tmp_path / "out"]
     private += ["--resume_from_checkpoint", tmp_path / "checkpoint-3"]
     line = told("--config", tmp_path / "config.yaml", "--limit", "4", "--names", "b c", "d", *private)
-    assert line == "python recipes/x.py --rate 2 --names 'b c' d --fast --limit 4 --data photos"
-    assert told() == "python recipes/x.py"
-    assert told("--rate", "1", "--steady", "false") == "python recipes/x.py --steady False"
+    assert line == "hf-alignet evaluate --rate 2 --names 'b c' d --fast --limit 4 --data photos"
+    assert told() == "hf-alignet evaluate"
+    assert told("--rate", "1", "--steady", "false") == "hf-alignet evaluate --steady False"
     assert told("--options", '{"a": "/home/me/x", "b": 2}').endswith("""--options '{"a": "x", "b": 2}'""")
     assert told("--data", "user/other@v2.0").endswith("--data user/other@v2.0")
-    assert told("--resume_from_checkpoint", "user/run") == "python recipes/x.py --resume_from_checkpoint user/run"
-    assert told("--resume_from_checkpoint", "last") == "python recipes/x.py"
+    assert told("--resume_from_checkpoint", "user/run") == "hf-alignet evaluate --resume_from_checkpoint user/run"
+    assert told("--resume_from_checkpoint", "last") == "hf-alignet evaluate"
 
 
 @pytest.mark.parametrize("path", ["/home/somebody/photos", "~/photos", "../somebody/photos", "a/b/photos", "./photos"])
 def test_command_reduces_paths_that_are_not_there_yet(path):
-    assert told("--data", path) == "python recipes/x.py --data photos"
+    assert told("--data", path) == "hf-alignet evaluate --data photos"
 
 
 def test_command_starts_from_the_default_configuration(tmp_path):
     (tmp_path / "default.yaml").write_text("limit: 7")
     default = {"default_config": lambda given: tmp_path / "default.yaml"}
-    assert told(**default) == "python recipes/x.py"
-    assert told("--limit", "8", **default) == "python recipes/x.py --limit 8"
+    assert told(**default) == "hf-alignet evaluate"
+    assert told("--limit", "8", **default) == "hf-alignet evaluate --limit 8"
 
 
 def test_command_names_the_number_of_processes(monkeypatch):
     class Processes:
         process_index, num_processes = 0, 2
 
-    assert told(launcher="accelerate launch") == "accelerate launch recipes/x.py"
+        def __init__(self, **settings):
+            pass
+
+    assert told(launches=True) == "hf-alignet evaluate"
     monkeypatch.setattr("hf_alignet.cli.command.PartialState", Processes)
-    assert told(launcher="accelerate launch") == "accelerate launch --num_processes 2 recipes/x.py"
+    assert told(launches=True) == "accelerate launch --num_processes 2 -m hf_alignet.cli.evaluate"
 
 
 def test_command_does_the_same(tmp_path):
     (tmp_path / "config.yaml").write_text("rate: 2\nfast: true\nnames: [b, c]\nlimit: 3\n")
     argv = ["--config", str(tmp_path / "config.yaml"), "--limit", "4"]
-    words = shlex.split(command("recipes/x.py", [Arguments], argv))
-    assert parse([Arguments], "", words[2:]) == parse([Arguments], "", argv)
+    command = Command("align", [Arguments], "")
+    assert command.parse(shlex.split(command.line(argv))[2:]) == command.parse(argv)
 
 
 @pytest.mark.parametrize(
@@ -145,24 +151,24 @@ def test_mistakes_exit_with_status_2(argv, config, message, capsys, tmp_path):
 
 def test_help_keeps_the_lines_of_commands_and_says_no_empty_default(capsys):
     with pytest.raises(SystemExit, match="0"):
-        parse([Sharing], "What it does:\n\n    python a.py\n    python b.py", ["--help"])
+        Command("align", [Sharing], "What it does:\n\n    python a.py\n    python b.py").parse(["--help"])
     text = capsys.readouterr().out
     assert "    python a.py\n    python b.py\n" in text and "(default: None)" not in text
-    assert "(default: user/data)" in text and "--help tells them all" in text.splitlines()[0]
+    assert "(default: user/data)" in text and "--help explains them all" in text.splitlines()[0]
 
 
 def test_refused_value_is_one_line(capsys):
     with pytest.raises(SystemExit, match="2"):
-        run(lambda: parsed("--rate", "-2"))
+        Command("align", [Arguments], "").run(lambda *_: None, ["--rate", "-2"])
     assert capsys.readouterr().err == "\nerror: --rate must be 0 or more, got -2.0\n"
 
 
 def test_wrong_input_is_one_line(capsys):
-    def main():
+    def main(*_):
         raise InputError("row 7 is bad")
 
     with pytest.raises(SystemExit, match="2"):
-        run(main)
+        COMMAND.run(main, [])
     assert capsys.readouterr().err == "\nerror: row 7 is bad\n"
 
 
@@ -174,7 +180,7 @@ def test_worker_and_other_processes_are_heard(capsys, monkeypatch):
     dataset = [0, 1, 2]
     loader = torch.utils.data.DataLoader(dataset, collate_fn=_refuse, num_workers=1)
     with pytest.raises(SystemExit, match="2"):
-        run(lambda: list(loader))
+        COMMAND.run(lambda *_: list(loader), [])
     assert capsys.readouterr().err == "\nerror (process 1): row 0 is bad\n"
 
 
@@ -183,22 +189,96 @@ def _refuse(rows):
 
 
 def test_full_disk_is_one_line(capsys, tmp_path):
-    def main():
+    def main(*_):
         resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
         (tmp_path / "README.md").write_text("more than ten bytes")
 
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         with pytest.raises(SystemExit, match="1"):
-            run(main)
+            COMMAND.run(main, [])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
-    assert capsys.readouterr().err.startswith("\nerror: cannot write, since the disk (or your share of it) is full: ")
+    assert capsys.readouterr().err.startswith(
+        "\nerror: cannot write, because the disk (or your share of it) is full: "
+    )
 
 
 def test_other_errors_keep_their_traceback():
     with pytest.raises(ZeroDivisionError):
-        run(lambda: 1 / 0)
+        COMMAND.run(lambda *_: 1 / 0, [])
     with pytest.raises(FileNotFoundError):
-        run(lambda: open("nowhere"))
+        COMMAND.run(lambda *_: open("nowhere"), [])
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("`rate` must be 0 or more", "--rate must be 0 or more"),
+        ('add `fast=True`, or `names="a"`', "add --fast, or --names a"),
+        ("use `limit=3`", "use --limit 3"),
+        ("`other` and `odd=1` are no flags", "`other` and `odd=1` are no flags"),
+        ("run `hf auth login`", "run `hf auth login`"),
+    ],
+)
+def test_parameters_in_messages_become_flags(message, shown):
+    def body(*_):
+        raise RunError(message)
+
+    with pytest.raises(RunError, match=f"^{re.escape(shown)}$"):
+        COMMAND.call(body, [])
+
+
+def test_first_words_of_a_command_are_settings():
+    command = Command("publish", [Sharing], "", words=("data", "options"))
+    assert command.parse(["user/x", "{}"])[0].data == "user/x"
+    assert command.line(["user/x", "--steady", "false"]) == "hf-alignet publish user/x '{}' --steady False"
+    with pytest.raises(InputError, match="one word too many: 'c'"):
+        command.parse(["a", "b", "c"])
+
+
+def test_a_packaged_configuration_is_found_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    parser = Command("align", [Arguments], "")
+    with pytest.raises(SystemExit):  # demo.yaml is of other settings, so it is found
+        parser.parse(["--config", "demo"])
+    (tmp_path / "demo").write_text("rate: 7")
+    assert parser.parse(["--config", "demo"])[0].rate == 7
+
+
+@pytest.mark.parametrize(
+    ("argv", "default", "environment", "expected"),
+    [
+        ([], None, {}, None),
+        ([], "num_processes: 1", {}, None),
+        ([], "num_processes: 2", {}, "default_config.yaml"),
+        ([], "num_processes: 2", {"LOCAL_RANK": "0"}, None),
+        ([], "num_processes: 2", {"ACCELERATE_MIXED_PRECISION": "no"}, None),
+        (["--accelerate_config", "cpu"], None, {}, "cpu.yaml"),
+        (["--accelerate_config=cpu_2_processes"], None, {}, "cpu_2_processes.yaml"),
+        (["--accelerate_config", "cpu"], None, {"LOCAL_RANK": "1"}, None),
+    ],
+)
+def test_a_command_starts_itself_again_where_a_launch_configuration_asks_for_it(
+    argv, default, environment, expected, tmp_path, monkeypatch
+):
+    for name in ("LOCAL_RANK", "ACCELERATE_MIXED_PRECISION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("hf_alignet.cli.launch.default_config_file", str(tmp_path / "default_config.yaml"))
+    if default is not None:
+        (tmp_path / "default_config.yaml").write_text(default)
+    started = []
+    monkeypatch.setattr("hf_alignet.cli.command.launch", lambda file, *rest: started.append((file.name, *rest)))
+    worked = []
+    Command("align", [Arguments], "", launches=True).run(lambda *_: worked.append(1), argv)
+    assert started == ([(expected, "hf_alignet.cli.align", argv)] if expected else [])
+    assert len(worked) == (expected is None)
+
+
+def test_a_launch_configuration_that_cannot_be_read_is_one_line(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        Command("align", [Arguments], "", launches=True).run(lambda *_: None, ["--accelerate_config", "nowhere.yaml"])
+    assert "cannot read the launch configuration nowhere.yaml" in capsys.readouterr().err

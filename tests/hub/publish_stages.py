@@ -6,36 +6,28 @@ an error, then with it.
 """
 
 import contextlib
-import importlib.util
 import io
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
-RECIPES = Path(__file__).parents[2] / "recipes"
 
+def run(words: list[str]) -> tuple[int, str, str]:
+    """Status, output and errors of a command line, `hf-alignet` left out."""
+    from hf_alignet.cli.main import main
 
-def run_recipe(name: str, words: list[str]) -> tuple[int, str, str]:
-    """Status, output and errors of a command line."""
-    from hf_alignet.cli.command import run
-
-    spec = importlib.util.spec_from_file_location(f"recipe_{name}", RECIPES / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    recipe = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(recipe)
-    sys.argv, status = [f"{name}.py", *words], 0
-    out, err = io.StringIO(), io.StringIO()
+    out, err, status = io.StringIO(), io.StringIO(), 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            run(recipe.main)
+            main(words)
         except SystemExit as end:
             status = int(str(end.code))
     return status, out.getvalue(), err.getvalue()
 
 
 def push() -> list[tuple[int, str, str]]:
-    return [run_recipe("publish", words) for words in json.loads(Path("commands.json").read_text())]
+    return [run(["publish", *words]) for words in json.loads(Path("commands.json").read_text())]
 
 
 def pull() -> dict[str, Any]:
@@ -90,11 +82,11 @@ def open_with_package() -> dict[str, Any]:
     metric = evaluate.load("tester/odd_one_out_accuracy")
     matrix = load_similarity_matrix("tester/matrix", None)
     features = ["--images", "tester/choices", "--features", "features.npy", "--disable_tqdm"]
-    benchmarks = ["--benchmarks", "things:tester/choices", "rsa:tester/matrix", "--output_dir", "evaluation"]
+    benchmarks = ["--benchmarks", "mine=choices:tester/choices", "matrix=rsa:tester/matrix"]
     fitting = [*features[2:], "--judgments", "tester/choices", "--method", "hard", "--regularization", "0.1"]
     return {
-        "evaluated": run_recipe("evaluate", [*features, *benchmarks]),
-        "fitted": run_recipe("fit_teacher", [*fitting, "--output_dir", "teacher"]),
+        "evaluated": run(["evaluate", *features, *benchmarks, "--output_dir", "evaluation"]),
+        "fitted": run(["fit-teacher", *fitting, "--output_dir", "teacher"]),
         "names": image_names(images),
         "judged": {split: len(data) for split, data in judgments.items()},
         "matrix": [matrix.kind, list(matrix.names), matrix.matrix.tolist()],

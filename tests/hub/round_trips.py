@@ -93,7 +93,7 @@ def push(folder: Path) -> dict[str, np.ndarray]:
             save_strategy="no",
             disable_tqdm=True,
         )
-        trainer = AlignTrainer(encoder, args, images, triplets)
+        trainer = AlignTrainer(encoder, args, images=images, train_dataset=triplets)
         trainer.train()
         return trainer
 
@@ -137,7 +137,7 @@ def push(folder: Path) -> dict[str, np.ndarray]:
     wide.push_to_hub("tester/narrow")
     choices = make_judgments(rows[:8], np.arange(8) % 3)
     vice = Vice(num_dimensions=3, min_objects=-1, max_epochs=2, settle=1).fit(choices, progress=False)
-    vice.info = {"judgments": "tester/choices", "command": "python recipes/fit_teacher.py --judgments tester/choices"}
+    vice.info = {"judgments": "tester/choices", "command": "hf-alignet fit-teacher --judgments tester/choices"}
     vice.push_to_hub(VICE, private=True)
     found["vice"] = vice.loc_
     images.push_to_hub("tester/data", "images")

@@ -1,6 +1,7 @@
 import json
 import re
 import shlex
+from functools import partial
 
 import pytest
 import torch
@@ -9,12 +10,16 @@ from datasets import Dataset
 from fakehub.checks import card_errors, eval_results_errors
 from huggingface_hub import ModelCard
 
+from hf_alignet.encoder import AffineTransform
 from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.errors import InputError
+from hf_alignet.hub.cards.measured_card import update_card
 from hf_alignet.hub.cards.model_card import write_model_card
 from hf_alignet.hub.rendering import terms_of
 from hf_alignet.hub.transport.license import stated_license
 from hf_alignet.similarity import prepare_embeddings
 from hf_alignet.sources import public_name
+from hf_alignet.teacher import Vice
 
 METRIC = {"value": 0.5, "n": 100, "chance": 1 / 3, "ci95": [0.4, 0.6]}
 RESULTS = {"base": {"things/test/odd_one_out_accuracy": METRIC | {"value": 0.4}}}
@@ -111,7 +116,7 @@ def assert_snippet_gives_our_embedding(family, pooling, similarity, tiny_directo
             {"teacher": "user/vit", "teacher_transform": "none"},
             "**Teacher:** `user/vit`. It learned nothing from people",
         ),
-        ({"official": "alignet_train.npz"}, "**Teacher:** that of the triplets that Google DeepMind released.\n"),
+        ({"official": "alignet_train.npz"}, "**Teacher:** the one of the triplets that Google DeepMind released.\n"),
     ],
 )
 def test_teacher_is_named_where_it_is_known(facts, expected, tmp_path):
@@ -120,12 +125,42 @@ def test_teacher_is_named_where_it_is_known(facts, expected, tmp_path):
 
 
 def test_command_and_versions(tmp_path):
-    line = "accelerate launch recipes/align.py --images user/images --bf16"
+    line = "accelerate launch --num_processes 2 -m hf_alignet.cli.align --images user/images --bf16"
     text = written(tmp_path, {"command": line, "versions": {"torch": "2.9", "python": "3.11"}, "a|b": "c|d"})
     (block,) = re.findall(r"```bash\n(.*?)```", text, re.S)
     assert shlex.split(block.replace("\\\n", "")) == line.split()
     assert "Made with torch 2.9, python 3.11." in text and "| c\\|d |" in text
     assert "| versions" not in text and "| command" not in text
+
+
+def test_tags_are_added_to_ours_and_unknown_keywords_are_refused(tmp_path):
+    ours = ModelCard(written(tmp_path, {})).data.tags
+    write_model_card(tmp_path, "user/aligned", license="mit", tags=["birds", ours[0]], language="en")
+    data = ModelCard.load(tmp_path / "README.md").data
+    assert (data.tags, data.license, data.language) == ([*ours, "birds"], "mit", "en")
+    write_model_card(tmp_path, "user/aligned", tags="birds")
+    assert ModelCard.load(tmp_path / "README.md").data.tags == [*ours, "birds"]
+    vice = Vice()
+    for call in (partial(write_model_card, tmp_path, "x"), AffineTransform.identity(2).generate_model_card,
+                 partial(AffineTransform.identity(2).push_to_hub, "user/x"),
+                 vice.generate_model_card, partial(vice.push_to_hub, "user/x")):  # fmt: skip
+        with pytest.raises(TypeError, match="licence"):
+            call(licence="mit")
+
+
+def test_a_card_gets_numbers_only_under_names_that_were_given(tmp_path):
+    before = written(tmp_path, {})
+    (tmp_path / "config.json").write_text("{}")
+    metrics = {"mine/test/odd_one_out_accuracy": METRIC, "choices/test/odd_one_out_accuracy": METRIC}
+    with pytest.raises(InputError, match="only under a name that you give: name the data of 'choices'"):
+        update_card(tmp_path, metrics, {"mine": "user/choices"})
+    assert (tmp_path / "README.md").read_text() == before and not (tmp_path / ".eval_results").exists()
+    update_card(tmp_path, dict(list(metrics.items())[:1]), {"mine": "user/choices@v1"})
+    added = ModelCard.load(tmp_path / "README.md").data.eval_results[-1]
+    assert (added.dataset_name, added.dataset_type, added.dataset_revision) == ("mine", "user/choices", "v1")
+    (entry,) = yaml.safe_load((tmp_path / ".eval_results" / "odd_one_out.yaml").read_text())
+    assert entry["dataset"] == {"id": "user/choices", "task_id": "test", "revision": "v1"}
+    assert "By `hf-alignet evaluate`" in (tmp_path / "README.md").read_text()
 
 
 def test_commits_are_the_revisions(tmp_path):
@@ -166,7 +201,8 @@ def test_stated_license(front, expected, tmp_path, caplog):
 
 def test_pictures_and_their_terms(tmp_path):
     text = written(tmp_path, {"images": "ILSVRC/imagenet-1k", "triplets": "user/triplets", "pictures_shown": False})
-    assert "No picture of `ILSVRC/imagenet-1k`" in text and "non-commercial research" in text and "THINGS" not in text
+    assert "trained with `ILSVRC/imagenet-1k`. No picture of that dataset is in this repository." in text
+    assert "non-commercial research" in text and "THINGS" not in text
     (tmp_path / "before_after.png").touch()
     assert "No picture of" in written(tmp_path, {"images": "photos", "pictures_shown": False})
     text = written(tmp_path, {"images": "emoji", "pictures_shown": True})

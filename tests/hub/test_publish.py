@@ -1,13 +1,14 @@
 """Publishing: from a folder to the Hub in one process, and back in another that lacks our package, bit for bit."""
 
-import importlib.util
 import json
 import os
 import pickle
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +17,20 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, load_dataset
 from datasets import Image as ImageFeature
-from fakehub import TOKEN, USER, FakeHub
+from fakehub import USER, FakeHub
 from fakehub.checks import card_errors
 from huggingface_hub import DatasetCard, ModelCard
 from huggingface_hub.utils import filter_repo_objects
 from PIL import Image
 
-from hf_alignet.cli.arguments.publishing import PublishArguments
+from hf_alignet.cli.publish import main
 from hf_alignet.encoder import AffineTransform
-from hf_alignet.errors import InputError
+from hf_alignet.errors import InputError, RunError
 from hf_alignet.hub.cards.model_card import write_model_card
 from hf_alignet.hub.cards.triplets_card import write_triplets_card
+from hf_alignet.hub.publish import publish
 from hf_alignet.hub.publish.participants import anonymous
+from hf_alignet.hub.publish.publication import Publication
 from hf_alignet.hub.publish.replacing import replaced_files
 from hf_alignet.hub.transport.inspection import check_shareable
 from hf_alignet.images.opening import load_images
@@ -187,23 +190,21 @@ def test_every_command_ends_well_but_the_one_that_the_hub_refuses(pushed, made, 
     assert [status for status, _, _ in pushed] == [0] * 8 + [1, 0, 2], pushed
     said = pushed[8][2][pushed[8][2].index("\nerror: ") + 1 :].strip()
     assert "\n" not in said and "it needs the permission to write" in said and "(403 " in said
-    assert "Share it by `python" in said and f"dataset {made['choices']} {USER}/choices" in said
+    assert f"Share it by `hf upload {USER}/choices outputs/published/datasets--tester--choices --repo-type" in said
     uploads = [request for request in hub.requests if request.method == "PUT" and "/_lfs/" in request.path]
     assert len(uploads) == len({request.path for request in uploads})  # nothing twice
-    assert f"shared as the dataset {USER}/choices" in pushed[9][1]
+    assert f"is shared as {USER}/choices\n" in pushed[9][1]
 
 
 def test_data_of_another_dataset_are_neither_deleted_nor_orphaned(pushed, made, hub, tmp_path):
-    assert f"{USER}/choices holds aggregated, images, judgments, stimulus_names, of which" in pushed[10][2]
+    assert f"{USER}/choices holds other data, aggregated, images, judgments, stimulus_names, which" in pushed[10][2]
     assert "Configuration `judgments`" in hub.read("dataset", f"{USER}/choices", "README.md").decode()
     (tmp_path / "triplets").mkdir()
     there = ["triplets/train-00000-of-00002.parquet", "old/0.parquet", "train.parquet", "model.safetensors"]
     gone = {}
     for kind in ("dataset", "transform", "model"):
-        arguments = PublishArguments(kind, "x", "me/x")
-        gone[kind] = list(
-            filter_repo_objects(there, allow_patterns=replaced_files(tmp_path, arguments) or ["nothing"])
-        )
+        patterns = replaced_files(tmp_path, Publication(kind, "x", "me/x"))
+        gone[kind] = list(filter_repo_objects(there, allow_patterns=patterns or ["nothing"]))
     assert gone == {"dataset": there[:1], "transform": [], "model": there[3:]}
 
 
@@ -248,12 +249,12 @@ def test_the_package_opens_what_was_published(pulled, made):
     assert pulled["metric"]["odd_one_out_accuracy"] == 0.5
 
 
-def test_recipes_take_it_by_its_name(pulled, folder):
+def test_commands_take_it_by_its_name(pulled, folder):
     assert pulled["evaluated"][0] == 0 and pulled["fitted"][0] == 0, (pulled["evaluated"], pulled["fitted"])
     (results,) = (
         m for name, m in json.loads((folder / "evaluation" / "results.json").read_text()).items() if name == "features"
     )
-    assert {"things/test/odd_one_out_accuracy", "matrix/rsa_spearman"} <= set(results)
+    assert {"mine/test/odd_one_out_accuracy", "matrix/rsa_spearman"} <= set(results)
     assert AffineTransform.from_pretrained(folder / "teacher").info["judgments"] == f"{USER}/choices"
 
 
@@ -272,9 +273,15 @@ def test_cards_state_facts_under_the_new_name(pushed, hub):
         assert "path/to/this" not in text and "\n\n\n" not in text and "None" not in text, text
     text = hub.read("dataset", f"{USER}/choices", "README.md").decode()
     assert "| split | choices | triplets | participants | checks of attention |" in text
-    assert "in place of the name or id" in text and "Our own raters, 2025." in text
+    assert "instead of the name or id" in text and "Our own raters, 2025." in text
+    (*_, made) = re.findall(r"```bash\n(.*?)```", text, re.S)
+    words = ["hf-alignet", "publish", "dataset", "choices", f"{USER}/choices", "--license", "cc0-1.0", "--images"]
+    assert shlex.split(made.replace("\\\n", " ")) == [*words, "images"]
+    assert f"hf-alignet evaluate --benchmarks choices:{USER}/choices" in text
+    assert f"hf-alignet fit-teacher --judgments {USER}/choices" in text
     assert DatasetCard(text).data.license == "cc0-1.0"
     text = hub.read("dataset", f"{USER}/levels", "README.md").decode()
+    assert f"hf-alignet evaluate --benchmarks levels:{USER}/levels" in text and "fit-teacher" not in text
     assert "| missed | 2 |" in text and "Not stated." in text and "ImageNet" in text and "muttenthaler2025" in text
     assert ModelCard(hub.read("model", f"{USER}/teacher", "README.md").decode()).data.license == "mit"
     space = hub.read("space", f"{USER}/odd_one_out_accuracy", "app.py").decode()
@@ -293,122 +300,117 @@ def test_a_model_is_shared_without_what_its_run_left(pushed, pulled, hub):
 
 # ---- in this process, which has no network
 
+RIGHT = {"i_have_the_right_to_share_images": True}
+
 
 @pytest.fixture
-def publish(monkeypatch, tmp_path):
-    spec = importlib.util.spec_from_file_location("publish", ROOT / "recipes" / "publish.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def dry_run(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["publish.py", *map(str, words), "--disable_tqdm"])
-        module.main()
-        return tmp_path / "outputs" / "published"
-
-    return run
+    return partial(publish, dry_run=True, progress=False)
 
 
-def test_dry_run_shows_everything_and_its_snippet_runs(publish, made, capsys):
-    words = ["dataset", made["choices"], "me/choices", "--images", made["images"], "--dry_run"]
-    made_here = publish(*words, "--i_have_the_right_to_share_images") / "datasets--me--choices"
+def test_dry_run_shows_everything_and_its_snippet_runs(dry_run, made, capsys):
+    images = str(made["images"])
+    words = ["dataset", str(made["choices"]), "me/choices", "--images", images, *map("--{}".format, RIGHT)]
+    main([*words, "--dry_run", "--disable_tqdm", "--source", "Seen at https://example.com/a/b/c."])
+    made_here = Path("outputs/published/datasets--me--choices")
     shown = capsys.readouterr().out
     assert (made_here / "README.md").read_text() in shown
     for file in made_here.rglob("*.parquet"):
         assert re.search(rf"{file.stat().st_size:,}  {file.relative_to(made_here)}\n", shown)
+    assert "hf-alignet publish dataset choices me/choices \\\n    --images images\n```" in shown  # how to do the same
     (snippet,) = re.findall(r"```python\n(.*?)```", shown, re.S)
     scope: dict = {}
     exec(snippet.replace("me/choices", str(made_here)), scope)
     assert scope["images"][0]["image"].size == (8, 9) and len(scope["judgments"]["test"]) == 15
     before = {file: file.read_bytes() for file in made_here.rglob("*") if file.is_file()}
-    publish(*words, "--i_have_the_right_to_share_images")
+    command = "hf-alignet publish dataset choices me/choices --images images"
+    terms = {"source": "Seen at https://example.com/a/b/c.", "command": command}
+    assert dry_run("dataset", made["choices"], "me/choices", images=images, **RIGHT, **terms) == made_here
     assert before == {file: file.read_bytes() for file in made_here.rglob("*") if file.is_file()}
-    again = ["dataset", made_here, "me/again", "--dry_run", "--i_have_the_right_to_share_images"]
-    publish(*again)  # numbers of participants stay
-    again = load_dataset(str(made_here.with_name("datasets--me--again")), "judgments")
+    again = dry_run("dataset", made_here, "me/again", **RIGHT)  # numbers of participants stay
+    assert "```bash" not in (again / "README.md").read_text().split("How it was made")[1]  # no command is known
+    again = load_dataset(str(again), "judgments")
     assert again["train"]["participant"][:] == scope["judgments"]["train"]["participant"][:]
 
 
-def test_judgments_with_pictures_are_read_against_pictures_in_another_order(publish, made):
-    words = ["dataset", made["choices"], "me/choices", "--images", made["images"], "--dry_run"]
-    directory = publish(*words, "--i_have_the_right_to_share_images") / "datasets--me--choices"
+def test_judgments_with_pictures_are_read_against_pictures_in_another_order(dry_run, made):
+    directory = dry_run("dataset", made["choices"], "me/choices", images=str(made["images"]), **RIGHT)
     names = image_names(load_images(str(made["images"])))
     shuffled = [names[row] for row in (3, 1, 5, 0, 2, 4)]
     found = load_judgments(str(directory), shuffled)["train"]["triplet"][:]
     expected = load_judgments(str(made["choices"]), names)["train"]["triplet"][:]
     assert [[shuffled[i] for i in row] for row in found] == [[names[i] for i in row] for row in expected]
     card = (directory / "README.md").read_text(encoding="utf-8")
-    assert "in another order" in card and "Configuration `images`, 6 pictures" in card
+    assert "that have another order" in card and "Configuration `images`, 6 pictures" in card
 
 
-def test_judgments_without_pictures_say_which_row_is_which(publish, made, tmp_path):
+def test_judgments_without_pictures_say_which_row_is_which(dry_run, made, tmp_path):
     (tmp_path / "names.txt").write_text("\n".join(f"{i}.png" for i in range(N)))
-    words = ["dataset", made["choices"], "me/choices", "--object_names", "names.txt", "--dry_run"]
-    directory = publish(*words) / "datasets--me--choices"
+    directory = dry_run("dataset", made["choices"], "me/choices", object_names="names.txt")
     assert load_dataset(str(directory), "stimulus_names", split="train")["name"][:] == [f"{i}.png" for i in range(N)]
     assert not (directory / "images").exists() and "No pictures are here" in (directory / "README.md").read_text()
-    again = publish("dataset", directory, "me/again", "--dry_run") / "datasets--me--again"
+    again = dry_run("dataset", directory, "me/again")
     assert (again / "SHA256SUMS").read_bytes() == (directory / "SHA256SUMS").read_bytes()
 
 
-def test_the_table_of_things_is_known_by_its_columns(publish, tmp_path):
+def test_the_table_of_things_is_known_by_its_columns(dry_run, tmp_path):
     lines = ["image1\timage2\timage3\tchoice\tRT\tnoise_ceiling\tsubject_id"]
     rows = [(1, 2, 3, 3, 900, 0, "A2XYZ"), (4, 2, 3, 1, 1500, 0, "A1ABC"), (1, 2, 3, 2, 800, 1, "A2XYZ")]
     lines += ["\t".join(map(str, row)) for row in rows]
     (tmp_path / "triplets_large_final_correctednc_correctedorder.csv").write_text("\n".join(lines))
-    directory = publish("dataset", "triplets_large_final_correctednc_correctedorder.csv", "me/things", "--dry_run")
-    found = load_dataset(str(directory / "datasets--me--things"), "judgments")
+    directory = dry_run("dataset", "triplets_large_final_correctednc_correctedorder.csv", "me/things")
+    found = load_dataset(str(directory), "judgments")
     assert found["train"][:] | {"rt": None} == {
         "triplet": [[0, 1, 2], [3, 1, 2]], "odd": [2, 0], "participant": ["0", "1"], "rt": None,
     }  # fmt: skip
     assert found["test1"]["participant"][:] == ["0"]
-    text = (directory / "datasets--me--things" / "README.md").read_text()
+    text = (directory / "README.md").read_text()
+    assert "hf-alignet evaluate --benchmarks things:me/things --images path/to/the/images" in text
     assert "things-initiative.org" in text and "hebart2023things" in text and "aggregated" not in text
     assert "| train | 2 | 2 | 2 |\n| test1 | 1 | 1 | 1 |" in text
 
 
-def test_every_split_of_pictures_is_published(publish, images, tmp_path):
+def test_every_split_of_pictures_is_published(dry_run, images, tmp_path):
     first, second = images.select(range(3)), images.select(range(3, 5))
     DatasetDict(train=first, test=second).save_to_disk(tmp_path / "pictures")
-    words = ["dataset", "pictures", "me/pictures", "--dry_run", "--i_have_the_right_to_share_images"]
-    directory = publish(*words) / "datasets--me--pictures"
+    directory = dry_run("dataset", "pictures", "me/pictures", **RIGHT)
     found = load_dataset(str(directory))
     assert {split: len(data) for split, data in found.items()} == {"train": 3, "test": 2}
     assert "Configuration `images`, 5 pictures" in (directory / "README.md").read_text(encoding="utf-8")
 
 
-def test_a_published_copy_is_published_whole_or_not_at_all(publish, made, tmp_path):
-    right = "--i_have_the_right_to_share_images"
-    published = publish("dataset", made["choices"], "me/choices", "--images", made["images"], "--dry_run", right)
-    publish("dataset", made["matrix"], "me/matrix", "--dry_run")
-    sums = {}
-    for name in ("choices", "matrix"):
-        copy = published / f"datasets--me--{name}"
-        sums[name] = (copy / "SHA256SUMS").read_text()
-        with pytest.raises(InputError, match="would be lost: publish from what it was made from"):
-            publish("dataset", copy, f"me/{name}", "--dry_run", right)
-        assert (copy / "SHA256SUMS").read_text() == sums[name]
-        publish("dataset", copy, f"me/{name}-again", "--dry_run", right)
-        again = published / f"datasets--me--{name}-again"
-        assert (again / "SHA256SUMS").read_text() == sums[name]
-        with pytest.raises(InputError, match=r"--matrix_kind may not fit|has its|--i_have_the_right"):
-            publish("dataset", copy, "me/other", "--dry_run", *(["--matrix_kind", "similarity"] * (name == "matrix")))
-    card = (published / "datasets--me--matrix-again" / "README.md").read_text(encoding="utf-8")
+def test_a_published_copy_is_published_whole_or_not_at_all(dry_run, made, tmp_path):
+    copies = {
+        "choices": dry_run("dataset", made["choices"], "me/choices", images=str(made["images"]), **RIGHT),
+        "matrix": dry_run("dataset", made["matrix"], "me/matrix"),
+    }
+    again, other = {}, {"choices": {}, "matrix": {"matrix_kind": "similarity"}}
+    for name, copy in copies.items():
+        sums = (copy / "SHA256SUMS").read_text()
+        with pytest.raises(InputError, match="would be lost"):
+            dry_run("dataset", copy, f"me/{name}", **RIGHT)
+        assert (copy / "SHA256SUMS").read_text() == sums
+        again[name] = dry_run("dataset", copy, f"me/{name}-again", **RIGHT)
+        assert (again[name] / "SHA256SUMS").read_text() == sums
+        with pytest.raises(InputError, match="`matrix_kind` does not belong to a copy|add `i_have_the_right_to_share"):
+            dry_run("dataset", copy, "me/other", **other[name])
+    card = (again["matrix"] / "README.md").read_text(encoding="utf-8")
     assert "by 2 participants in all" in card
-    assert subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=published / "datasets--me--choices-again",
-                          capture_output=True).returncode == 0  # fmt: skip
+    check = subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=again["choices"], capture_output=True)
+    assert check.returncode == 0
 
 
-def test_counts_of_choices_are_published_as_they_are(publish, tmp_path):
+def test_counts_of_choices_are_published_as_they_are(dry_run, tmp_path):
     counts = aggregate(make_judgments(np.array([[0, 1, 2], [2, 1, 0]]), np.array([0, 0])))
     choices = make_judgments(np.array([[0, 1, 2]]), np.array([1]), participant=["7"])
     DatasetDict(train=counts).save_to_disk(tmp_path / "counts")
-    directory = publish("dataset", "counts", "me/counts", "--dry_run") / "datasets--me--counts"
+    directory = dry_run("dataset", "counts", "me/counts")
     assert [file.name for file in directory.iterdir() if file.is_dir()] == ["aggregated"]
     assert load_judgments(str(directory))["train"].to_list() == [{"triplet": [0, 1, 2], "counts": [1, 0, 1]}]
     DatasetDict(train=counts, test=choices).save_to_disk(tmp_path / "mixed")
     with pytest.raises(InputError, match="some splits hold choices, others counts of them: train, test"):
-        publish("dataset", "mixed", "me/mixed", "--dry_run")
+        dry_run("dataset", "mixed", "me/mixed")
 
 
 def test_numbers_that_a_platform_gave_are_replaced_too():
@@ -431,36 +433,60 @@ def test_splits_get_the_same_columns_and_unknown_people_stay_unknown():
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("words", "settings", "message"),
     [
-        (["dataset", "{choices}", "me/x", "--images", "{images}"], "THINGS and ImageNet"),
-        (["dataset", "{images}", "me/x"], "--i_have_the_right_to_share_images"),
-        (["dataset", "nowhere", "me/x"], "there is no nowhere"),
-        (["dataset", "{teacher}", "me/x"], "a similarity matrix: "),
-        (["dataset", "{triplets}", "me/x", "--images", "{images}", "--i_have_the_right_to_share_images"], "--images"),
-        (["transform", "{aligned}", "me/x"], "holds neither"),
-        (["metric", "{aligned}", "me/x"], "is no metric"),
-        (["metric", str(ROOT / "hub_cards/metrics/rsa_spearman"), "me/x"], "must be called me/rsa_spearman"),
-        (["model", "{teacher}/config.json", "me/x"], "is published from a directory"),
-        (["model", "{choices}", "me/x"], "is no directory with a model"),
-        (["model", "{teacher}", "me/x"], "is published by `publish.py transform`"),
-        (["model", "{aligned}", "aligned"], "must be user/name"),
-        (["model", "{aligned}", "me/x", "--license", "My licence"], "no identifier of a licence"),
-        (["model", "{aligned}", "me/x", "--source", "us"], "--source is for datasets"),
-        (["model", "{aligned}", "me/x", "main"], "a word too many: main"),
+        ("dataset {choices} me/x", {"images": "{images}"}, "THINGS and ImageNet"),
+        ("dataset {images} me/x", {}, "add `i_have_the_right_to_share_images=True`"),
+        ("dataset {choices} me/x", {"images": "{images}", "object_names": "names.txt"}, "not both"),
+        ("dataset nowhere me/x", {}, "there is no nowhere"),
+        ("dataset {teacher} me/x", {}, "a similarity matrix: "),
+        ("dataset {triplets} me/x", {"images": "{images}", **RIGHT}, "`images` does not belong to triplets"),
+        ("dataset {choices} me/x", {"object_order": "size"}, "order must be one of uid, file_name, got 'size'"),
+        ("transform {aligned} me/x", {}, "holds neither"),
+        ("metric {aligned} me/x", {}, "is no metric"),
+        (f"metric {ROOT / 'hub_cards/metrics/rsa_spearman'} me/x", {}, "must be called me/rsa_spearman"),
+        ("model {teacher}/config.json me/x", {}, "is published from a directory"),
+        ("model {choices} me/x", {}, "is no directory with a model"),
+        ("model {teacher} me/x", {}, 'is published with `kind="transform"`'),
+        ("model {aligned} aligned", {}, "`repo_id` must be user/name, got 'aligned'"),
+        ("model {aligned} me/x/y", {}, "me/x/y"),
+        ("model {aligned} me/x", {"license": "My licence"}, "`license` must be an identifier"),
+        ("model {aligned} me/x", {"source": "us"}, "`source` does not belong to a model"),
+        ("models {aligned} me/x", {}, "`kind` must be one of dataset, transform, metric, model, got 'models'"),
     ],
 )
-def test_what_cannot_be_published_is_refused(words, message, publish, made):
+def test_what_cannot_be_published_is_refused(words, settings, message, dry_run, made):
+    settings = {k: v.format(**made) if isinstance(v, str) else v for k, v in settings.items()}
     with pytest.raises(InputError, match=re.escape(message)):
-        publish(*(word.format(**made) for word in words), "--dry_run")
+        dry_run(*(word.format(**made) for word in words.split()), **settings)
     assert not list(Path("outputs/published").glob("*"))
 
 
-def test_a_model_that_we_did_not_make_gets_a_card_that_opens_it(publish, tiny_directory, tmp_path):
+def test_the_command_names_its_flags(dry_run, made, capsys):
+    for words, message in (
+        (["dataset", made["images"], "me/x"], "add --i_have_the_right_to_share_images if you may share them"),
+        (["model", made["teacher"], "me/x"], "A transform or VICE is published with --kind transform"),
+        (["model", made["aligned"], "me/x", "--source", "us"], "--source does not belong to a model: leave it out"),
+        (["model", made["aligned"], "me/x", "main"], "one word too many: 'main'"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            main([*map(str, words), "--dry_run"])
+        assert message in capsys.readouterr().err
+
+
+def test_a_configuration_sets_the_words_of_the_command_too(dry_run, made, capsys):
+    Path("matrix.yaml").write_text(f"kind: dataset\npath: {made['matrix']}\nrepo_id: me/matrix\ndry_run: true\n")
+    main(["--config", "matrix.yaml", "--disable_tqdm", "--matrix_kind", "dissimilarity", "--private"])
+    shown = capsys.readouterr().out
+    assert "hf-alignet publish dataset rdm.npz me/matrix \\\n    --matrix_kind dissimilarity\n```" in shown
+    assert "hf-alignet evaluate --benchmarks rsa:me/matrix" in shown and "fit-teacher" not in shown
+
+
+def test_a_model_that_we_did_not_make_gets_a_card_that_opens_it(dry_run, tiny_directory, tmp_path):
     plain = tmp_path / "plain"
     shutil.copytree(tiny_directory("vit"), plain)
     (plain / "README.md").unlink(missing_ok=True)
-    card = publish("model", plain, "me/vit", "--license", "mit", "--dry_run") / "models--me--vit" / "README.md"
+    card = dry_run("model", plain, "me/vit", license="mit") / "README.md"
     data, text = ModelCard.load(card).data, card.read_text(encoding="utf-8")
     assert data.license == "mit" and data.library_name == "transformers" and card_errors(text) == []
     (snippet,) = re.findall(r"```python\n(.*?)```", text, re.S)
@@ -470,24 +496,24 @@ def test_a_model_that_we_did_not_make_gets_a_card_that_opens_it(publish, tiny_di
     (plain / "README.md").write_text(
         '---\n# terms\nlicense: mit\n---\n# My ViT — größer\n\n"My ViT — größer"', "utf-8"
     )
-    publish("model", plain, "me/vit", "--dry_run")
+    dry_run("model", plain, "me/vit")
     assert card.read_text(encoding="utf-8").endswith('# me/vit\n\n"me/vit"')
 
 
-def test_another_licence_comes_without_the_name_of_the_old_one(publish, made, tmp_path):
+def test_another_licence_comes_without_the_name_of_the_old_one(dry_run, made, tmp_path):
     model = tmp_path / "model"
     shutil.copytree(made["aligned"], model)
     alignment = json.loads((model / "alignment.json").read_text())
     own = {"license": "other", "license_name": "own-terms", "license_link": "https://example.com/terms"}
     (model / "alignment.json").write_text(json.dumps(alignment | {"base_model": "me/b", "base_model_license": own}))
     write_model_card(model, "model")
-    for words, expected in (([], own), (["--license", "mit"], {"license": "mit"})):
-        card = publish("model", model, "me/model", "--dry_run", *words) / "models--me--model" / "README.md"
+    for license, expected in ((None, own), ("mit", {"license": "mit"})):
+        card = dry_run("model", model, "me/model", license=license) / "README.md"
         data = ModelCard.load(card).data.to_dict()
         assert {name: data[name] for name in own if name in data} == expected
 
 
-def test_triplets_keep_the_licence_of_their_card_and_leave_out_empty_splits(publish, made, tmp_path):
+def test_triplets_keep_the_licence_of_their_card_and_leave_out_empty_splits(dry_run, made, tmp_path):
     source = tmp_path / "triplets"
     shutil.copytree(made["triplets"], source)
     info = json.loads((source / "triplets.json").read_text())
@@ -495,8 +521,8 @@ def test_triplets_keep_the_licence_of_their_card_and_leave_out_empty_splits(publ
     card = DatasetCard.load(source / "README.md")
     card.data["license"] = "cc-by-4.0"
     card.save(source / "README.md")
-    for words, expected in (([], "cc-by-4.0"), (["--license", "cc0-1.0"], "cc0-1.0")):
-        directory = publish("dataset", source, "me/triplets", "--dry_run", *words) / "datasets--me--triplets"
+    for license, expected in ((None, "cc-by-4.0"), ("cc0-1.0", "cc0-1.0")):
+        directory = dry_run("dataset", source, "me/triplets", license=license)
         assert DatasetCard.load(directory / "README.md").data.license == expected
     assert {split: len(data) for split, data in load_dataset(str(directory), "triplets").items()} == {"train": 30}
     for text, message in (
@@ -507,62 +533,16 @@ def test_triplets_keep_the_licence_of_their_card_and_leave_out_empty_splits(publ
     ):
         (source / "triplets.json").write_text(text)
         with pytest.raises(InputError, match=message):
-            publish("dataset", source, "me/triplets", "--dry_run")
+            dry_run("dataset", source, "me/triplets")
 
 
-def test_the_hub_out_of_reach_is_one_line(publish, made):
-    from hf_alignet.errors import RunError
-
-    with pytest.raises(RunError, match="is complete: the same command tries again"):
-        publish("transform", made["teacher"], "me/teacher")
-
-
-@pytest.mark.parametrize(
-    "case", ["name", "content", "inside", "objects", "token", "any token", "path", "compressed path"]
-)
-def test_pickles_tokens_and_local_paths_stay_here(case, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    directory = tmp_path / "made"
-    directory.mkdir()
-    (directory / "fine.npz").write_bytes(b"")
-    np.savez(directory / "fine.npz", numbers=np.arange(3))
-    check_shareable(directory)
-    file = directory / "file.parquet"
-    if case == "name":
-        (directory / "weights.pt").write_text("text")
-    elif case == "content":
-        file.write_bytes(pickle.dumps([1], 4))
-    elif case == "inside":
-        np.savez(directory / "file.npz", values=np.array([None]))
-    elif case == "objects":
-        np.save(directory / "file.npy", np.array([None]))
-    elif case == "token":
-        (directory / "notes.txt").write_bytes(b"x" * (4_194_304 - 5) + TOKEN.encode())  # over the end of a chunk
-    elif case == "any token":
-        (directory / "notes.txt").write_bytes(b"x" * (4_194_304 - 5) + b"hf_" + b"aB3" * 11 + b"c\n")
-    elif case == "path":
-        (directory / "config.json").write_text(json.dumps({"path": str(Path.home() / "data")}))
-    else:
-        rows = [{"image": {"path": f"from {tmp_path}/made/{i}.png"}, "lists": [["b"]]} for i in range(999)]
-        pq.write_table(pa.Table.from_pylist(rows), file, compression="zstd")
-    with pytest.raises(InputError, match="is a pickle|your access token|an access token of the Hub|the local path"):
-        check_shareable(directory, [str(directory / "x")])
-
-
-@pytest.mark.parametrize("path", ["/mnt/corpus/0.png", "C:\\corpus\\0.png", "~/0.png", "file://corpus/0.png"])
-def test_paths_of_any_machine_stay_there(path, tmp_path):
-    names = ["0.png", "a/0.png", "/m/01yrx", "either/or", "https://example.com/0.png"]
-    for column in (names, [[name] for name in names], pa.array(names).dictionary_encode()):
-        pq.write_table(pa.table({"name": column}), tmp_path / "names.parquet")
-        check_shareable(tmp_path)
-    for column in ([*names, path], [[*names, path]], pa.array([path]).dictionary_encode()):
-        pq.write_table(pa.table({"name": column}), tmp_path / "names.parquet")
-        with pytest.raises(InputError, match=f"holds the path {re.escape(repr(path))}.*by their names alone"):
-            check_shareable(tmp_path)
+def test_the_hub_out_of_reach_is_one_line(dry_run, made):
+    with pytest.raises(RunError, match="is complete: do the same again to share it$"):
+        dry_run("transform", made["teacher"], "me/teacher", dry_run=False)
 
 
 def test_a_home_at_the_top_is_no_secret_and_folders_of_all_sources_are(
-    tmp_path, tmp_path_factory, monkeypatch, publish, made
+    tmp_path, tmp_path_factory, monkeypatch, dry_run, made
 ):
     monkeypatch.setenv("HOME", "/")
     (tmp_path / "made").mkdir()
@@ -570,9 +550,9 @@ def test_a_home_at_the_top_is_no_secret_and_folders_of_all_sources_are(
     check_shareable(tmp_path / "made")
     secret = tmp_path_factory.mktemp("raters")  # not below the working directory
     (secret / "names.txt").write_text("\n".join(f"{i}.png" for i in range(N)))
-    words = ["dataset", made["choices"], "me/choices", "--object_names", secret / "names.txt", "--dry_run"]
+    names = str(secret / "names.txt")
     with pytest.raises(InputError, match=f"the local path {secret}"):
-        publish(*words, "--source", f"See {secret}/names.txt")
+        dry_run("dataset", made["choices"], "me/choices", object_names=names, source=f"See {names}")
 
 
 def test_pictures_in_files_of_their_own_come_with_their_names_alone(pictures, tmp_path):
@@ -602,9 +582,9 @@ def test_shards_have_a_limit_and_are_the_same_each_time(tmp_path, images):
 
 
 @pytest.mark.real_data
-def test_choices_about_things(publish, data_directory):
+def test_choices_about_things(dry_run, data_directory):
     source = data_directory / "things" / "things_human_triplets.npz"
-    directory = publish("dataset", source, "me/things", "--dry_run") / "datasets--me--things"
+    directory = dry_run("dataset", source, "me/things")
     found = load_dataset(str(directory), "judgments")
     expected = load_judgments(str(source))
     for split, data in expected.items():

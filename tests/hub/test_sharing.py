@@ -3,8 +3,11 @@
 import hashlib
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from fakehub import TOKEN, FakeHub
@@ -14,16 +17,17 @@ from hf_alignet.hub.transport.repository import make_repository
 
 TROUBLE = {
     401: "log in by `hf auth login`, or set HF_TOKEN (401 Unauthorized",
-    403: "your token may not do that: to share, it needs the permission to write, and what is before the / must be",
+    403: "your token does not allow that: it needs the permission to write, and the part before the / must be your",
     404: "there is no such user, organisation, repository or revision, or you may not see it (404 Not Found",
-    409: "something else has changed or is changing it: try again in a minute (409 Conflict",
-    429: "you have asked the Hub for more than it allows in a time: try again in some minutes (429 Too Many Requests",
+    409: "another process changed the repository at the same time: try again in a minute (409 Conflict",
+    429: "you have asked the Hub for more than it allows: try again in some minutes (429 Too Many Requests",
     500: "the Hub is in trouble: try again in some minutes (500 Internal Server Error",
     None: "the connection to the Hub is broken: try again (",
 }
 CLIENT = """
 import json, sys
 from pathlib import Path
+from huggingface_hub import HfApi
 from hf_alignet.hub.transport.repository import make_repository, share_folder
 
 def said(share):
@@ -41,6 +45,12 @@ for kind in kinds:
     assert make_repository(f"tester/{kind}", True, "dataset", "next") == f"tester/{kind}"
     for run in ("first", "second"):
         told[f"{run} {kind}"] = said(lambda: share_folder(directory, f"tester/{kind}", patterns, "dataset", "next"))
+make_repository("by-hand", None, "dataset")
+HfApi().upload_file(path_or_fileobj=b"1", path_in_repo="old.txt", repo_id="tester/by-hand", repo_type="dataset")
+make_repository("by-hand", None, "dataset", "next")
+told["by hand"] = said(
+    lambda: share_folder(directory, "tester/by-hand", patterns, "dataset", "next", replaced=["*.txt"])
+)
 (directory / "model.safetensors").write_bytes(b"other weights")
 make_repository("broken", None)
 for run in ("first", "second"):
@@ -79,6 +89,7 @@ def shared(tmp_path_factory):
             hub.fail_next("POST", f"/api/datasets/tester/{status}/commit/next", status)
         for status in (None, 403):
             hub.fail_next("PUT", hashlib.sha256(b"other weights").hexdigest(), status)
+        hub.fail_next("POST", "/api/datasets/tester/by-hand/commit/next", 500)
         environment = {**os.environ, **hub.env(directory.parent / "cache")}
         command = [sys.executable, "-W", "ignore", "-c", CLIENT, str(directory), " ".join(map(str, TROUBLE))]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
@@ -92,7 +103,7 @@ def test_trouble_before_a_run_is_one_line(shared, status):
     kind, message = shared[1][f"make {status}"]
     assert kind == "InputError" and "\n" not in message
     # A Hub that says that the repository is there names it, which this one does not
-    expected = "the Hub's answer makes no sense: try again" if status == 409 else TROUBLE[status]
+    expected = "the answer is not one of the Hub: try again" if status == 409 else TROUBLE[status]
     assert message.startswith(f"cannot share under 'tester/{status}': ") and expected in message
 
 
@@ -104,8 +115,8 @@ def test_trouble_after_a_run_is_one_line_and_a_second_run_continues(shared, stat
     assert message.startswith(f"{directory} is complete, but not shared as tester/{status}: ")
     assert TROUBLE[status] in message
     assert (
-        f"Share it by `hf upload tester/{status} '{directory}' --repo-type dataset --revision next --include "
-        "README.md 'model*.safetensors'`"
+        f"Share it by `hf upload tester/{status} '{directory}' --repo-type dataset --revision next "
+        "--include README.md --include 'model*.safetensors'`"
     ) in message
     assert told[f"second {status}"] is None
     assert hub.ls("dataset", f"tester/{status}", "next") == ["README.md", "model.safetensors"]
@@ -146,6 +157,18 @@ def test_what_is_replaced_goes_after_what_replaces_it(shared):
     assert [sorted(commit.files) for commit in commits[:3]] == [
         sorted(["README.md", *files]) for files in (new, [*old, *new], old)
     ]
+
+
+def test_the_command_in_a_message_does_the_same(shared):
+    """Uploads what matches all patterns, at its place, and deletes what is replaced."""
+    hub, told, directory = shared
+    assert hub.ls("dataset", "tester/by-hand", "next") == ["old.txt"]
+    (command,) = re.findall("Share it by `(hf upload .*?)`", told["by hand"][1])
+    environment = {**os.environ, **hub.env(directory.parent / "by-hand")}
+    words = [str(Path(sys.executable).parent / "hf"), *shlex.split(command)[1:]]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert hub.ls("dataset", "tester/by-hand", "next") == ["README.md", "model.safetensors"]
 
 
 def test_nothing_is_shared_offline():

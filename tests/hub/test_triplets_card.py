@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,6 @@ from hf_alignet.storage import write_dataset
 from hf_alignet.triplets.shards import write_shard
 from hf_alignet.triplets.triplet_dataset import triplet_table
 
-ROOT = Path(__file__).parents[2]
 INFO = {
     "images": "my-photos",
     "num_images": 24,
@@ -91,21 +91,19 @@ def test_usage_snippet_names_the_images_where_others_find_them(made):
 
 
 @pytest.mark.parametrize("with_images", [True, False])
-def test_command_has_flags_that_there_are(with_images, made, monkeypatch):
+def test_command_has_flags_that_there_are(with_images, made):
     if not with_images:
         (made / "images").rename(made / "pictures")
-    monkeypatch.syspath_prepend(str(ROOT / "recipes"))
-    from align import DataArguments
-
-    from hf_alignet.cli.command import parse
-    from hf_alignet.student import AlignTrainingArguments, StudentArguments
-
     (command,) = blocks(written(made), "bash")
     words = shlex.split(command.replace("\\\n", " ").replace("path/to/this/directory", str(made)))
-    assert words[:3] == ["accelerate", "launch", "recipes/align.py"]
-    data, student, _ = parse([DataArguments, StudentArguments, AlignTrainingArguments], "", words[3:])
-    assert data.triplets == str(made) and student.model_name_or_path == "facebook/dinov2-small"
-    assert data.images == (str(made) if with_images else "path/to/the/images")
+    assert words[:2] == ["hf-alignet", "align"]
+    parsed = {
+        name: value
+        for part in import_module("hf_alignet.cli.align").COMMAND.parse(words[2:])
+        for name, value in vars(part).items()
+    }
+    assert parsed["triplets"] == str(made) and parsed["model_name_or_path"] == "facebook/dinov2-small"
+    assert parsed["images"] == (str(made) if with_images else "path/to/the/images")
 
 
 def test_metadata_opens_every_part(made):
@@ -160,8 +158,8 @@ def test_only_what_is_there_is_named(directory):
         ({}, ["| sampling | cluster_boundary |", "No image of a validation triplet"], ["min_margin", "UnAligNet"]),
         ({"transform": None}, ["**The teacher learned nothing from people**", "UnAligNet"], ["| transform |"]),
         ({"hold_out": "classes"}, ["No class of an image in a validation triplet"], ["No image of"]),
-        ({"hold_out": "nothing"}, ["of the same images as training triplets"], ["No image of", "No class of"]),
-        ({"hold_out": None}, [], ["No image of", "No class of", "of the same images as training"]),
+        ({"hold_out": "nothing"}, ["show the same images as training triplets"], ["No image of", "No class of"]),
+        ({"hold_out": None}, [], ["No image of", "No class of", "the same images as training"]),
         ({"min_margin": 0.0}, ["| min_margin | 0.0 |"], []),
     ],
 )
@@ -173,7 +171,7 @@ def test_facts(info, expected, unexpected, directory):
 def test_released_triplets_are_named_as_such(directory):
     info = {"images": "ILSVRC/imagenet-1k", "num_images": 24, "official": "alignet_train.npz, alignet_valid.npz"}
     text = written(directory, info)
-    assert "Google DeepMind released under CC BY 4.0" in text and "`filenames` and `indices`" in text
+    assert "Google DeepMind released the triplets under CC BY 4.0" in text and "`filenames` and `indices`" in text
     assert "UnAligNet" not in text and "alignet_valid.npz" in text
     data = DatasetCard(text).data
     assert data.source_datasets == ["ILSVRC/imagenet-1k"] and data.license == "cc-by-4.0"

@@ -229,9 +229,7 @@ def test_unknown_names_are_listed_with_those_close(own, tmp_path):
     own.loc[2, "image_3"] = "zebra"
     own["odd_one_out"] = 1
     refused(own, tmp_path, r"not among the 5: 'dgo.png' \(close: 'dog.png'.*\), 'zebra'$")
-    refused(
-        own, tmp_path, r"such as 'cat.png', .* give --object_names, .* filename or concept; in Python `names`", None
-    )
+    refused(own, tmp_path, r"such as 'cat.png', .* give `object_names`, .* filename or concept", None)
 
 
 def test_name_of_several_images_is_refused(own, tmp_path):

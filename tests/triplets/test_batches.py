@@ -49,8 +49,8 @@ def test_every_cluster_is_drawn_as_often():
     ("batch", "per_cluster", "message"),
     [
         (2, 1, "smaller than a triplet"),
-        (12, 5, "a multiple of --images_per_cluster"),
-        (12, 0, "a multiple of --images_per_cluster"),
+        (12, 5, "a multiple of `images_per_cluster`"),
+        (12, 0, "a multiple of `images_per_cluster`"),
         (30, 5, "5 clusters have 5 images or more, and a batch of 30 needs 6"),
     ],
 )

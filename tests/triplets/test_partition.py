@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value, load_dataset
 
-from hf_alignet.cli.arguments.triplets import LabelingArguments, SamplingArguments
 from hf_alignet.errors import InputError
-from hf_alignet.triplets.making import Plan, keep_settings, make_clusters, make_splits, write_clusters
+from hf_alignet.triplets.making import Plan, TripletDesign, keep_settings, make_clusters, make_splits, write_clusters
 from hf_alignet.triplets.partition import class_numbers, hold_out_classes, hold_out_images, read_labels
 from hf_alignet.triplets.triplet_dataset import column
 
@@ -42,9 +41,9 @@ def make(images, embeddings, tmp_path):
     """Triplets (m, 3) by split, and the plan that they were drawn by."""
 
     def made(images=images, rows=np.arange(NUM_IMAGES), **settings):  # noqa: B008
-        arguments = SamplingArguments(disable_tqdm=True, num_triplets=400, num_validation_triplets=60, **settings)
+        arguments = TripletDesign(num_triplets=400, num_validation_triplets=60, **settings)
         plan = Plan.of(arguments, images, rows)
-        clusters = make_clusters(arguments, embeddings[rows], plan, tmp_path)
+        clusters = make_clusters(arguments, embeddings[rows], plan, tmp_path, progress=False)
         splits = make_splits(arguments, embeddings[rows], plan, clusters, tmp_path / "triplets")
         assert splits == {"train": 400, "validation": 60}
         files = {split: sorted(map(str, (tmp_path / "triplets").glob(f"{split}-*"))) for split in splits}
@@ -106,34 +105,34 @@ def test_clusters_are_learned_from_training_images(make, images, embeddings, lab
 
 
 def test_clusters_that_are_there_are_taken(images, embeddings, tmp_path):
-    arguments = SamplingArguments(disable_tqdm=True, num_clusters=4)
+    arguments = TripletDesign(num_clusters=4)
     plan = Plan.of(arguments, images, np.arange(NUM_IMAGES))
-    made = make_clusters(arguments, embeddings, plan, tmp_path)
-    again = make_clusters(arguments, embeddings[::-1], plan, tmp_path)
+    made = make_clusters(arguments, embeddings, plan, tmp_path, progress=False)
+    again = make_clusters(arguments, embeddings[::-1], plan, tmp_path, progress=False)
     np.testing.assert_array_equal(again.assignments, made.assignments)
     assert [file.name for file in tmp_path.iterdir()] == ["clusters.npz"]
 
 
 def test_number_of_clusters_by_elbow_keeps_the_curve(images, embeddings, tmp_path):
-    arguments = SamplingArguments(disable_tqdm=True, elbow=True, num_validation_triplets=0)
+    arguments = TripletDesign(elbow=True, num_validation_triplets=0)
     plan = Plan.of(arguments, images, np.arange(NUM_IMAGES))
-    found = make_clusters(arguments, embeddings, plan, tmp_path)
+    found = make_clusters(arguments, embeddings, plan, tmp_path, progress=False)
     curve = (tmp_path / "elbow.csv").read_text().splitlines()
     assert curve[0] == "num_clusters,inertia" and str(len(found.centers)) in [row.split(",")[0] for row in curve]
 
 
 def test_clusters_of_all_images(tmp_path, images, embeddings):
-    arguments = SamplingArguments(disable_tqdm=True, num_clusters=6)
+    arguments = TripletDesign(num_clusters=6)
     rows = np.arange(5, 100)
     plan = Plan.of(arguments, images, rows)
-    clusters = make_clusters(arguments, embeddings[rows], plan, tmp_path)
+    clusters = make_clusters(arguments, embeddings[rows], plan, tmp_path, progress=False)
     write_clusters(clusters, plan, NUM_IMAGES, tmp_path / "clusters" / "train.parquet")
     written = load_dataset("parquet", data_files=str(tmp_path / "clusters" / "train.parquet"))["train"]["cluster"][:]
     assert written == [-1] * 5 + clusters.assignments.tolist() + [-1] * 20
 
 
 def test_no_validation(images, embeddings, tmp_path):
-    arguments = SamplingArguments(disable_tqdm=True, num_validation_triplets=0, num_triplets=50, sampling="random")
+    arguments = TripletDesign(num_validation_triplets=0, num_triplets=50, sampling="random")
     plan = Plan.of(arguments, images.remove_columns("label"), np.arange(NUM_IMAGES))  # no class is needed
     assert plan.is_held_out is None
     assert make_splits(arguments, embeddings, plan, None, tmp_path) == {"train": 50}
@@ -184,11 +183,11 @@ def test_classes_that_are_no_integers_are_refused(labels, feature):
 @pytest.mark.parametrize("settings", [{"sampling": "within_class"}, {"hold_out": "classes"}])
 def test_classes_that_are_not_there(settings, images):
     with pytest.raises(InputError, match="read from a column 'label', which the images lack; there are name"):
-        Plan.of(SamplingArguments(**settings), images.remove_columns("label"), np.arange(NUM_IMAGES))
+        Plan.of(TripletDesign(**settings), images.remove_columns("label"), np.arange(NUM_IMAGES))
 
 
 def test_unknown_class_is_named(images):
-    arguments = SamplingArguments(hold_out="classes", held_out_classes=["cat", "unicorn"])
+    arguments = TripletDesign(hold_out="classes", held_out_classes=["cat", "unicorn"])
     with pytest.raises(InputError, match=r"no class 'unicorn' in the images; there are cat, dog, cow"):
         Plan.of(arguments, images, np.arange(NUM_IMAGES))
 
@@ -250,7 +249,7 @@ def test_split_that_cannot_be_made_is_named_before_the_other_is(settings, messag
 
 def test_settings_are_kept_and_others_refused(tmp_path):
     file = tmp_path / "out" / "unfinished" / "settings.json"
-    settings = vars(LabelingArguments(images="a", teacher="b")) | vars(SamplingArguments(min_margin=0.1))
+    settings = {"images": "a", "teacher": "b"} | vars(TripletDesign(min_margin=0.1))
     keep_settings(file, settings | {"seed": 7})
     keep_settings(file, settings)  # nothing was made with the others
     (file.parent / "embeddings").mkdir()

@@ -126,7 +126,7 @@ def draw_folds(splits: DatasetDict, num_objects: int, number: int, seed: int) ->
     if not (any(is_inside) and all(is_outside)):
         raise InputError(
             f"there are too few judgments for {number} folds of the objects: a triplet counts only if all of its "
-            "objects are on one side; give another number of --object_folds, or leave it out"
+            "objects are on one side; change `object_folds`, or leave it out"
         )
     return folds
 

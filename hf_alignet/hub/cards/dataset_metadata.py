@@ -1,9 +1,8 @@
-"""What a dataset's card tells `load_dataset` and the Hub's viewer: where its parts are, their columns and sizes."""
+"""The metadata of a dataset's card: `load_dataset` and the Hub's viewer read the parts, columns and sizes from it."""
 
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 from datasets import DatasetInfo, Features
@@ -15,19 +14,26 @@ from hf_alignet.hub.rendering import TAGS
 
 SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M", 10_000_000: "1M<n<10M"}
 LARGER = "10M<n<100M"
-TAIL = 65_536  # bytes, with the last rows of a file and the statistics of all
+TAIL = 65_536  # bytes at the end of a file, which hold its last rows and its statistics
 
 
 def dataset_metadata(
-    directory: Path, splits: Mapping[str, Sequence[str]], tags: Sequence[str], **metadata: Any
+    directory: Path,
+    splits: Mapping[str, Sequence[str]],
+    tags: Sequence[str],
+    license: str | None = None,
+    task_categories: list[str] | None = None,
+    source_datasets: list[str] | None = None,
 ) -> DatasetCardData:
     """The metadata of the card of parquet files `{config}/{split}-00000-of-00002.parquet`.
 
     Args:
         directory: of the dataset.
-        splits: the splits of each configuration, of which the first is the default one.
-        tags: beside those of the package.
-        **metadata: more fields.
+        splits: the splits of each configuration. The first configuration is the default.
+        tags: added to those of the package.
+        license: as the Hub calls it, like the categories.
+        task_categories: that the dataset is for.
+        source_datasets: Hub ids of the datasets that it was made from.
     """
     configs, infos = [], {}
     for number, (config, names) in enumerate(splits.items()):
@@ -37,7 +43,7 @@ def dataset_metadata(
                 "config_name": config,
                 **({"default": True} if number == 0 else {}),
                 "description": _digest(directory / config),
-                # With their number, so that files of an earlier upload are not taken for some of these
+                # With the number of shards, so that files of an earlier upload are not read too
                 "data_files": [
                     {"split": split, "path": f"{config}/{split}-*-{shards[0].name.split('-', 2)[2]}"}
                     for split, shards in files.items()
@@ -50,14 +56,16 @@ def dataset_metadata(
         configs=configs,
         tags=list(dict.fromkeys([*TAGS, *tags])),
         size_categories=size_category(rows),
-        **metadata,
+        license=license,
+        task_categories=task_categories,
+        source_datasets=source_datasets,
     )
     DatasetInfosDict(infos).to_dataset_card_data(data)
     return data
 
 
 def size_category(rows: int) -> str:
-    """What the Hub calls datasets of so many rows.
+    """The name on the Hub for datasets with this number of rows.
 
     Example:
         >>> [size_category(rows) for rows in (999, 1_000, 50_000_000)]
@@ -82,8 +90,10 @@ def _info(files: Mapping[str, Sequence[Path]]) -> DatasetInfo:
 
 
 def _digest(folder: Path) -> str:
-    """A short word that changes with the files. `datasets` remembers a local directory by its name and metadata alone,
-    so that without it one that was made again would still open as it was before.
+    """A short text that changes with the files.
+
+    `datasets` caches a local directory by its name and metadata. Without this text in the metadata, a directory that
+    was made again would open as it was before.
     """
     digest = blake2b(digest_size=8)
     for file in sorted(folder.iterdir()):

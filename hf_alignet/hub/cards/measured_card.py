@@ -1,4 +1,4 @@
-"""Numbers that were measured later, into the card of a model that is there: what else it says stays as it is."""
+"""Adds numbers that were measured later to the card of a model. The rest of the card stays as it is."""
 
 import re
 import shutil
@@ -7,40 +7,30 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
-from huggingface_hub import (
-    EvalResult,
-    EvalResultEntry,
-    ModelCard,
-    ModelCardData,
-    eval_result_entries_to_yaml,
-    snapshot_download,
-)
+from huggingface_hub import ModelCard, ModelCardData, snapshot_download
 
 from hf_alignet.errors import InputError
-from hf_alignet.hub.cards.model_card import EVAL_RESULTS_FILE
+from hf_alignet.hub.cards.model_card import ACCURACY, CARD, EVAL_RESULTS_FILE, eval_entry, eval_result, write_entries
 from hf_alignet.hub.transport.repository import HUB_ERRORS, reason, share_folder
 from hf_alignet.metric import Metric, results_table
 from hf_alignet.sources import hub_id, local_path, public_name, split_revision
-from hf_alignet.storage import write_text
 
-CARD = "README.md"
 CARD_FILES = (CARD, ".eval_results/*")
 BEGIN, END = "<!-- evaluation -->", "<!-- /evaluation -->"
 SHOWN = re.compile(f"\n{BEGIN}.*?{END}\n", re.S)
 NEXT_SECTION = "\n## How it was made\n"
-TYPES = {"odd_one_out_accuracy": "accuracy", "rsa_spearman": "spearmanr", "response_time_spearman": "spearmanr"}
 
 
 def fetch_card(model: str, directory: Path) -> Path:
-    """Where the card of a model lies: its own directory, or a copy, in `directory`, of the card on the Hub.
+    """The folder with the card of a model: its own directory, or a copy in `directory` of the card on the Hub.
 
     Raises:
-        InputError: there is no such model, or its card cannot be added to.
+        InputError: there is no such model, or its card cannot be read.
     """
     path = local_path(model)
     if path is None:
         name, revision = split_revision(model)
-        shutil.rmtree(directory, ignore_errors=True)  # an older copy may have what is no longer there
+        shutil.rmtree(directory, ignore_errors=True)  # an older copy may have files that the Hub has no more
         try:
             patterns = [*CARD_FILES, "config.json", "adapter_config.json"]
             path = Path(snapshot_download(name, revision=revision, allow_patterns=patterns, local_dir=directory))
@@ -51,7 +41,7 @@ def fetch_card(model: str, directory: Path) -> Path:
 
 
 def check_model_directory(directory: str | Path) -> None:
-    """Refuses what is no model in a directory, and a card that cannot be added to, before anything long begins.
+    """Refuses a directory without a model or with a card that cannot be read, before anything long begins.
 
     Raises:
         InputError: says what is wrong.
@@ -61,29 +51,34 @@ def check_model_directory(directory: str | Path) -> None:
         raise InputError(
             f"{str(directory)!r} is no directory with a model: it has neither config.json nor adapter_config.json"
         )
-    _load_card(path)
+    load_card(path)
     _load_entries(path)
 
 
-def update_card(directory: str | Path, metrics: Mapping[str, Metric], judgments: Mapping[str, str]) -> None:
-    """Adds metrics to `README.md`, in a table and the model index, and, of judgments on the Hub, to `.eval_results`.
+def update_card(directory: str | Path, metrics: Mapping[str, Metric], sources: Mapping[str, str]) -> None:
+    """Adds metrics to `README.md`: in a table, and in the model index. `.eval_results` gets those of Hub datasets.
 
-    A metric of the same name gets its new value; everything else is kept. A directory without a card gets one.
+    A metric of the same name gets its new value. A directory without a card gets one.
 
     Args:
         directory: of a model.
-        metrics: by name `dataset/variant/measure`.
-        judgments: where those of each dataset are from: a path or a Hub id, optionally with `@revision`.
+        metrics: by name, `dataset/variant/measure` or `dataset/measure`.
+        sources: the origin of each dataset, a path or a Hub id, optionally with `@revision`, by the name that the
+            user or the kind of the benchmark gave it. Leave out datasets without such a name: they are refused.
 
     Raises:
-        InputError: there is no model, or its card cannot be read.
+        InputError: there is no model, its card cannot be read, or a dataset of a metric is not in `sources`.
     """
+    unnamed = sorted({name.split("/")[0] for name in metrics} - sources.keys())
+    if unnamed:
+        raise InputError(f"a card shows results only under a name that you give: name the data of {unnamed[0]!r}")
     check_model_directory(directory)
     path = Path(directory).expanduser()
-    card = _load_card(path)
+    card = load_card(path)
     data = cast(ModelCardData, card.data)
+    origins = {dataset: _origin(source) for dataset, source in sources.items()}
     known = {result.metric_name: result for result in data.eval_results or []}
-    new = {name: _eval_result(name, metric, judgments) for name, metric in metrics.items()}
+    new = {name: eval_result(name, metric, *origins[name.split("/")[0]]) for name, metric in metrics.items()}
     for name, result in new.items():
         if name in known and known[name].metric_args:  # such as the value before alignment
             result.metric_args = {**(known[name].metric_args or {}), **(result.metric_args or {})}
@@ -93,24 +88,20 @@ def update_card(directory: str | Path, metrics: Mapping[str, Metric], judgments:
     show_evaluation(card)
     card.save(path / CARD)
 
-    entries = [entry for name, metric in metrics.items() for entry in _entries(name, metric, judgments)]
+    entries = []
+    for name, metric in metrics.items():
+        dataset, *_, measure = name.split("/")
+        published, revision = origins[dataset]
+        if measure == ACCURACY and published is not None:  # a leaderboard has one number for a task
+            entries.append(eval_entry(name, metric, published, revision))
     if entries:
         replaced = {(entry.dataset_id, entry.task_id) for entry in entries}
-        kept_entries = [
-            entry
-            for entry in _load_entries(path)
-            if (entry["dataset"].get("id"), entry["dataset"].get("task_id")) not in replaced
-        ]
-        content = [*kept_entries, *eval_result_entries_to_yaml(entries)]
-        write_text(path / EVAL_RESULTS_FILE, yaml.safe_dump(content, sort_keys=False))
+        old = [e for e in _load_entries(path) if (e["dataset"].get("id"), e["dataset"].get("task_id")) not in replaced]
+        write_entries(path, entries, old)
 
 
 def show_evaluation(card: ModelCard) -> None:
-    """Shows what the model index has beside the metrics of the training in a table of the card, in place of an older.
-
-    Args:
-        card: of a model, which is changed.
-    """
+    """Shows the later measurements in the model index of a card in a table of its text, which replaces an old one."""
     results = cast(ModelCardData, card.data).eval_results or []
     measured = {
         str(result.metric_name): cast(Metric, {"value": result.metric_value, **result.metric_args})
@@ -120,24 +111,25 @@ def show_evaluation(card: ModelCard) -> None:
     text = SHOWN.sub("", card.text).rstrip("\n") + "\n"
     if measured:
         table = results_table({"value": measured})
-        section = f"{BEGIN}\n## Evaluation\n\nWith 95 % intervals, by `recipes/evaluate.py`.\n\n{table}\n{END}\n"
+        section = f"{BEGIN}\n## Evaluation\n\nBy `hf-alignet evaluate`, with 95 % intervals.\n\n{table}\n{END}\n"
         before = text.find(NEXT_SECTION)
         text = f"{text}\n{section}" if before < 0 else f"{text[:before]}\n{section}{text[before:]}"
     card.text = text
 
 
 def share_card(directory: Path, model: str) -> None:
-    """Uploads a card that `fetch_card` copied from the Hub; one that lies in the model's own directory stays there.
+    """Uploads a card that `fetch_card` copied from the Hub. A card in a local directory of a model stays there.
 
     Raises:
-        RunError: it failed; says how to try again.
+        RunError: the upload failed; says how to try again.
     """
     if local_path(model) is None:
         name, revision = split_revision(model)
         share_folder(directory, name, CARD_FILES, revision=revision)
 
 
-def _load_card(directory: Path) -> ModelCard:
+def load_card(directory: Path) -> ModelCard:
+    """The card in a directory, or one with a title alone if there is none. An InputError says if it cannot be read."""
     file = directory / CARD
     if not file.exists():
         return ModelCard(f"---\n{{}}\n---\n\n# {public_name(str(directory))}\n")
@@ -161,41 +153,7 @@ def _load_entries(directory: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def _eval_result(name: str, metric: Metric, judgments: Mapping[str, str]) -> EvalResult:
-    dataset, *variant, measure = name.split("/")
-    source, revision = split_revision(judgments.get(dataset, ""))
-    return EvalResult(
-        task_type="image-feature-extraction",
-        task_name="odd-one-out" if variant else "representational similarity",
-        dataset_type=_published(source) or dataset,
-        dataset_name=dataset,
-        dataset_split="/".join(variant) or None,
-        dataset_revision=revision if _published(source) else None,
-        metric_type=TYPES.get(measure, measure),
-        metric_name=name,
-        metric_value=metric["value"],
-        metric_args={"n": metric["n"], "chance": metric["chance"], "ci95": metric["ci95"]},
-    )
-
-
-def _entries(name: str, metric: Metric, judgments: Mapping[str, str]) -> list[EvalResultEntry]:
-    """Accuracies alone: a leaderboard has one number a task."""
-    dataset, *variant, measure = name.split("/")
-    source, revision = split_revision(judgments.get(dataset, ""))
-    published = _published(source)
-    if measure != "odd_one_out_accuracy" or published is None:
-        return []
-    return [
-        EvalResultEntry(
-            dataset_id=published,
-            dataset_revision=revision,
-            task_id="/".join(variant),
-            value=metric["value"],
-            notes=f"odd-one-out accuracy; n = {metric['n']}, chance = {metric['chance']:.3f}",
-        )
-    ]
-
-
-def _published(source: str) -> str | None:
-    """The Hub id that a source is, None for what is local."""
-    return None if not source or local_path(source) is not None else hub_id(source)
+def _origin(source: str) -> tuple[str | None, str | None]:
+    """The id and the revision of a dataset on the Hub; (None, None) for a local one."""
+    name, revision = split_revision(source)
+    return (None, None) if local_path(source) is not None else (hub_id(name), revision)

@@ -1,119 +1,128 @@
 """Model cards: facts about an alignment run, as Markdown with metadata that the Hub reads.
 
-Everything comes from what the trainer and the recipe wrote down. Local paths never get here: `public_name` has reduced
-them to a name. What is not known is left out.
+All facts come from the files that the run wrote, which name local data without their paths. Unknown facts are left
+out.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, eval_result_entries_to_yaml
+from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
 
 from hf_alignet.hub.rendering import TAGS, render_card
-from hf_alignet.metric import comparison_table
+from hf_alignet.metric import Metric, comparison_table
 from hf_alignet.sources import hub_id, split_revision
 from hf_alignet.storage import write_text
 
+CARD = "README.md"
 NAFLEX = ("siglip2", "siglip2_vision_model")  # embed pictures of any shape, as sequences with padding
 EVAL_RESULTS_FILE = ".eval_results/odd_one_out.yaml"
+ACCURACY = "odd_one_out_accuracy"
+TYPES = {ACCURACY: "accuracy", "rsa_spearman": "spearmanr", "response_time_spearman": "spearmanr"}
 
 
-def model_card(directory: Path, model_name: str, **metadata: Any) -> ModelCard:
-    """The card of the aligned model in a directory, from its `alignment.json` and `results.json`.
+def write_model_card(
+    directory: Path,
+    name: str,
+    license: str | None = None,
+    tags: str | Sequence[str] | None = None,
+    language: str | list[str] | None = None,
+    license_name: str | None = None,
+    license_link: str | None = None,
+) -> None:
+    """Writes `README.md` from `alignment.json` and, if it exists, `results.json`.
+
+    If the triplets are a dataset on the Hub, it also writes the accuracies to `.eval_results`.
 
     Args:
         directory: output of a run.
-        model_name: title, and name in the model index.
-        **metadata: more fields for the metadata, such as `license`, by default that of the base model if it is known.
+        name: title, and name in the model index.
+        license: of the model, as the Hub calls it. Default: the licence of the base model, if it is known.
+        tags: added to those of the package.
+        language: codes of languages, for the metadata.
+        license_name: of a licence that the Hub calls `other`.
+        license_link: where the text of such a licence is.
     """
     alignment = json.loads((directory / "alignment.json").read_text(encoding="utf-8"))
-    results_file = directory / "results.json"
-    results = (
-        json.loads(results_file.read_text(encoding="utf-8")) if results_file.exists() else {"base": {}, "aligned": {}}
-    )
-    data_ids = [hub_id(alignment.get(role)) for role in ("triplets", "images")]
-    given = {name: value for name, value in metadata.items() if value is not None}
+    results = _read_json(directory / "results.json")
+    base, aligned = results.get("base", {}), results.get("aligned", {})
+    triplets = hub_id(alignment.get("triplets"))
+    # The commit if it is known, else the revision that the user gave
+    revision = alignment.get("triplets_commit") or split_revision(alignment.get("triplets") or "")[1]
+    before = {metric: base[metric]["value"] if metric in base else None for metric in aligned}
+    fields = {"license": license, "license_name": license_name, "license_link": license_link}
+    given = {field: value for field, value in fields.items() if value is not None}
     stated = alignment.get("base_model_license") or {}
     is_adapter = (directory / "adapter_config.json").exists()
     data = ModelCardData(
-        model_name=model_name,
+        model_name=name,
         library_name="peft" if is_adapter else "transformers",
         pipeline_tag="image-feature-extraction",
         base_model=hub_id(alignment.get("base_model")),
-        datasets=list(dict.fromkeys(i for i in data_ids if i)) or None,
-        tags=TAGS,
-        eval_results=_eval_results(alignment, results) or None,
-        **(stated | given if given.get("license") in (None, stated.get("license")) else given),
+        datasets=list(dict.fromkeys(i for i in (triplets, hub_id(alignment.get("images"))) if i)) or None,
+        tags=list(dict.fromkeys([*TAGS, *([tags] if isinstance(tags, str) else tags or [])])),
+        language=language,
+        eval_results=[eval_result(m, value, triplets, revision, before[m]) for m, value in aligned.items()] or None,
+        **(stated | given if license in (None, stated.get("license")) else given),
     )
-    return render_card(
+    card = render_card(
         "model.md.jinja",
         data,
-        model_name=model_name,
+        model_name=name,
         is_adapter=is_adapter,
-        has_padding=_model_type(directory) in NAFLEX,
+        has_padding=_read_json(directory / "config.json").get("model_type") in NAFLEX,
         alignment=alignment,
-        table=comparison_table(results["base"], results["aligned"]) if results["base"] else None,
+        table=comparison_table(base, aligned) if base else None,
         has_figure=(directory / "before_after.png").exists(),
+    )
+    card.save(directory / CARD)
+    if results and triplets is not None:
+        write_entries(directory, [eval_entry(m, value, triplets, revision, before[m]) for m, value in aligned.items()])
+
+
+def eval_result(
+    name: str, metric: Metric, dataset_id: str | None, revision: str | None, before: float | None = None
+) -> EvalResult:
+    """An entry of the model index. `dataset_id` and `revision` are those of judgments on the Hub, or None."""
+    dataset, *variant, measure = name.split("/")
+    change = {} if before is None else {"before": before}
+    return EvalResult(
+        task_type="image-feature-extraction",
+        task_name="odd-one-out" if variant else "representational similarity",
+        dataset_type=dataset_id or dataset,
+        dataset_name=dataset,
+        dataset_split="/".join(variant) or None,
+        dataset_revision=revision if dataset_id else None,
+        metric_type=TYPES.get(measure, measure),
+        metric_name=name,
+        metric_value=metric["value"],
+        metric_args={"n": metric["n"], "chance": metric["chance"], "ci95": metric["ci95"]} | change,
     )
 
 
-def write_model_card(directory: Path, model_name: str, **metadata: Any) -> None:
-    """Writes `README.md` and, where the triplets are a dataset on the Hub, `.eval_results`, into the directory."""
-    model_card(directory, model_name, **metadata).save(directory / "README.md")
-    alignment = json.loads((directory / "alignment.json").read_text(encoding="utf-8"))
-    results_file = directory / "results.json"
-    dataset = hub_id(alignment.get("triplets"))
-    if results_file.exists() and dataset is not None:
-        entries = _eval_entries(json.loads(results_file.read_text(encoding="utf-8")), dataset, _revision(alignment))
-        content = yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False)
-        write_text(directory / EVAL_RESULTS_FILE, content)
+def eval_entry(
+    name: str, metric: Metric, dataset_id: str, revision: str | None, before: float | None = None
+) -> EvalResultEntry:
+    """An entry of `.eval_results`, for an accuracy on judgments of the Hub."""
+    return EvalResultEntry(
+        dataset_id=dataset_id,
+        dataset_revision=revision,
+        task_id="/".join(name.split("/")[1:-1]),
+        value=metric["value"],
+        notes=f"odd-one-out accuracy; n = {metric['n']}, chance = {metric['chance']:.3f}"
+        + ("" if before is None else f", before alignment {before:.4f}"),
+    )
 
 
-def _model_type(directory: Path) -> str | None:
-    file = directory / "config.json"
-    return json.loads(file.read_text(encoding="utf-8")).get("model_type") if file.exists() else None
+def write_entries(directory: Path, entries: list[EvalResultEntry], kept: Sequence[dict[str, Any]] = ()) -> None:
+    """Writes entries of `.eval_results` after those that are kept."""
+    content = [*kept, *eval_result_entries_to_yaml(entries)]
+    write_text(directory / EVAL_RESULTS_FILE, yaml.safe_dump(content, sort_keys=False))
 
 
-def _eval_results(alignment: dict[str, Any], results: dict[str, Any]) -> list[EvalResult]:
-    source = alignment.get("triplets")
-    return [
-        EvalResult(
-            task_type="image-feature-extraction",
-            task_name="odd-one-out",
-            dataset_type=hub_id(source) or metric.split("/")[0],
-            dataset_name=metric.split("/")[0],
-            dataset_split=metric.split("/")[1],
-            dataset_revision=_revision(alignment) if hub_id(source) else None,
-            metric_type="accuracy",
-            metric_name=metric,
-            metric_value=after["value"],
-            metric_args={
-                "n": after["n"],
-                "chance": after["chance"],
-                "ci95": after["ci95"],
-                **({"before": results["base"][metric]["value"]} if metric in results["base"] else {}),
-            },
-        )
-        for metric, after in results["aligned"].items()
-    ]
-
-
-def _revision(alignment: dict[str, Any]) -> str | None:
-    """Of the triplets: the commit if it is known, else what was asked for."""
-    return alignment.get("triplets_commit") or split_revision(alignment.get("triplets") or "")[1]
-
-
-def _eval_entries(results: dict[str, Any], dataset: str, revision: str | None) -> list[EvalResultEntry]:
-    return [
-        EvalResultEntry(
-            dataset_id=dataset,
-            dataset_revision=revision,
-            task_id=metric.split("/")[1],
-            value=after["value"],
-            notes=f"odd-one-out accuracy; n = {after['n']}, chance = {after['chance']:.3f}"
-            + (f", before alignment {results['base'][metric]['value']:.4f}" if metric in results["base"] else ""),
-        )
-        for metric, after in results["aligned"].items()
-    ]
+def _read_json(file: Path) -> dict[str, Any]:
+    """The content of a JSON file; nothing if it does not exist."""
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}

@@ -1,4 +1,4 @@
-"""The card of a triplet dataset, whose metadata tells `load_dataset` and the Hub's viewer where its parts are."""
+"""The card of a triplet dataset. Its metadata tells `load_dataset` and the Hub's viewer where the parts are."""
 
 from pathlib import Path
 from typing import Any
@@ -11,22 +11,23 @@ from hf_alignet.sources import hub_id
 def write_triplets_card(
     directory: Path, info: dict[str, Any], num_rows: dict[str, int], repo_id: str | None = None
 ) -> None:
-    """Writes `README.md` beside the folders `triplets`, and `clusters` and `images` if they are there.
+    """Writes `README.md` beside the folder `triplets`, and the folders `clusters` and `images` if they exist.
 
     Args:
         directory: of the dataset.
-        info: facts of how it was made; no local path belongs in it.
-        num_rows: triplets by split.
-        repo_id: where the dataset will be found on the Hub.
+        info: facts of how the dataset was made, without any local path.
+        num_rows: number of triplets of each split.
+        repo_id: where the dataset will be on the Hub.
     """
     folders = [name for name in ("triplets", "clusters", "images") if (directory / name).is_dir()]
+    images_id = hub_id(info.get("images"))
     data = dataset_metadata(
         directory,
         {name: list(num_rows) if name == "triplets" else ["train"] for name in folders},
         ["triplets"],
         task_categories=["image-feature-extraction"],
         license="cc-by-4.0" if info.get("official") else None,
-        source_datasets=[source] if (source := hub_id(info.get("images"))) else None,
+        source_datasets=[images_id] if images_id else None,
     )
     card = render_card(
         "triplets.md.jinja",
@@ -35,7 +36,7 @@ def write_triplets_card(
         num_rows=num_rows,
         repo_id=repo_id,
         folders=folders,
-        images_id=hub_id(info.get("images")),
+        images_id=images_id,
         has_elbow=(directory / "elbow.png").exists(),
     )
     card.save(directory / "README.md")

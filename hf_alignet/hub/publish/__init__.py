@@ -1,1 +1,5 @@
-"""Publishing: a copy of what was made, inspected, with its card, on the Hub."""
+"""Publishing: a copy of a dataset, transform, metric or model goes to the Hub, inspected and with a card."""
+
+from hf_alignet.hub.publish.upload import publish
+
+__all__ = ["publish"]

@@ -1,60 +1,57 @@
-"""Copies for the Hub of what the package made: datasets, transforms, metrics and models, under the name they get."""
+"""Copies for the Hub of datasets, transforms, metrics and models, with cards that show the name on the Hub."""
 
 import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 from huggingface_hub.utils import filter_repo_objects
 
-from hf_alignet.cli.arguments.publishing import PublishArguments, PublishedKind
 from hf_alignet.encoder import AffineTransform
-from hf_alignet.encoder.export import check_sharing
-from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError
-from hf_alignet.hub.cards.measured_card import CARD, check_model_directory, show_evaluation
-from hf_alignet.hub.cards.model_card import write_model_card
+from hf_alignet.hub.cards.dataset_card import write_dataset_card
+from hf_alignet.hub.cards.measured_card import check_model_directory, load_card, show_evaluation
+from hf_alignet.hub.cards.model_card import CARD, write_model_card
 from hf_alignet.hub.cards.triplets_card import write_triplets_card
 from hf_alignet.hub.publish.contents import open_contents
-from hf_alignet.hub.publish.dataset_card import write_dataset_card
+from hf_alignet.hub.publish.publication import Publication
 from hf_alignet.hub.transport.license import FIELDS, stated_license
 from hf_alignet.hub.transport.repository import MODEL_FILES
 from hf_alignet.sources import hub_id
 from hf_alignet.storage import take_files, write_checksums, write_dataset
 from hf_alignet.teacher import Vice
 
-TRIPLET_FILES = ["triplets.json", "elbow.*", "clusters/*.parquet", "images/*.parquet", "triplets/*.parquet"]
+INFO_FILE = "triplets.json"
+TRIPLET_FILES = [INFO_FILE, "elbow.*", "clusters/*.parquet", "images/*.parquet", "triplets/*.parquet"]
 TRANSFORM_FILES = [CARD, "config.json", "model.safetensors", "results.json", "selection.csv", "calibration.*"]
-UNNAMED = "path/to/this/directory"  # in the card of what has no name on the Hub yet
+UNNAMED = "path/to/this/directory"  # in the card of something that has no name on the Hub yet
 
 
-def write_copy(arguments: PublishArguments, folder: Path) -> None:
-    """Writes what is uploaded into an empty folder, its card last.
+def write_copy(publication: Publication, folder: Path, progress: bool = True) -> None:
+    """Writes all files of the upload into an empty folder, the card last.
 
     Raises:
-        InputError: the path does not hold what it should (says what was looked for).
+        InputError: the path does not hold what is published (says what is missing).
     """
-    path = Path(arguments.path).expanduser()
-    if not path.exists():
-        raise InputError(f"there is no {arguments.path}")
-    if arguments.kind != "dataset" and not path.is_dir():
-        raise InputError(f"a {arguments.kind} is published from a directory, and {arguments.path} is none")
-    writers: dict[PublishedKind, Callable[[PublishArguments, Path, Path], None]] = {
-        "dataset": _write_dataset,
-        "transform": _write_transform,
-        "metric": _write_metric,
-        "model": _write_model,
-    }
-    writers[arguments.kind](arguments, path, folder)
-    if arguments.license is not None:
-        _state_license(folder / CARD, {"license": arguments.license})
+    place, kind = publication.place, publication.kind
+    if not place.exists():
+        raise InputError(f"there is no {publication.path}")
+    if kind != "dataset":
+        if not place.is_dir():
+            raise InputError(f"a {kind} is published from a directory, and {publication.path} is none")
+        {"transform": _write_transform, "metric": _write_metric, "model": _write_model}[kind](publication, folder)
+    elif (place / INFO_FILE).is_file():
+        _write_triplets(publication, folder)
+    else:
+        _write_dataset(publication, folder, progress)
+    if publication.license is not None:
+        _state_license(folder / CARD, {"license": publication.license})
 
 
 def _state_license(file: Path, stated: Mapping[str, Any]) -> None:
-    """Of another licence before, the name and the link go too."""
+    """States a licence in a card. The name and the link of another licence are deleted."""
     card = ModelCard.load(file, ignore_metadata_errors=False)
     if card.data.get("license") != stated["license"]:
         for field in FIELDS:
@@ -64,123 +61,112 @@ def _state_license(file: Path, stated: Mapping[str, Any]) -> None:
     card.save(file)
 
 
-def _write_dataset(arguments: PublishArguments, path: Path, folder: Path) -> None:
-    if (path / "triplets.json").is_file():
-        _write_triplets(arguments, path, folder)
-        return
-    stated = stated_license(arguments.path, ask_hub=False).get("license")
-    if arguments.license is None and isinstance(stated, str):  # of a copy that was published before
-        arguments = replace(arguments, license=stated)
-    contents = open_contents(arguments)
-    for config, splits in contents.configs.items():
+def _write_dataset(publication: Publication, folder: Path, progress: bool) -> None:
+    stated = stated_license(publication.path, ask_hub=False).get("license")  # of a copy that was published before
+    license = publication.license or (stated if isinstance(stated, str) else None)
+    configs, facts = open_contents(publication)
+    for config, splits in configs.items():
         for split, data in splits.items():
-            write_dataset(data, folder / config, split, not arguments.disable_tqdm)
+            write_dataset(data, folder / config, split, progress)
     write_checksums(folder)
-    write_dataset_card(folder, contents, arguments)
+    terms = (license, publication.source, publication.command)
+    write_dataset_card(folder, configs, facts, publication.repo_id, *terms)
 
 
-def _write_triplets(arguments: PublishArguments, path: Path, folder: Path) -> None:
-    """What `recipes/make_triplets.py` wrote, as it is, with the card of its new name."""
-    for name in ("images", "object_names", "object_order", "matrix_kind", "source"):
-        if getattr(arguments, name) is not None:
-            raise InputError(f"{arguments.path} holds triplets, to which --{name} does not belong")
-    if (path / "unfinished").exists():
-        raise InputError(f"{arguments.path} is not complete: run recipes/make_triplets.py again, and it goes on")
-    if (path / "images").exists():
-        arguments.check_right_to_images()
-    info, num_rows = _read_triplets_info(path)
-    take_files(path, _files(path, TRIPLET_FILES), folder)
+def _write_triplets(publication: Publication, folder: Path) -> None:
+    """The files that `hf-alignet make-triplets` wrote, with a card that shows the new name."""
+    place = publication.place
+    publication.refuse(("images", "object_names", "object_order", "matrix_kind", "source"), "triplets")
+    if (place / "unfinished").exists():
+        raise InputError(f"{publication.path} is not complete: run `hf-alignet make-triplets` again, which continues")
+    if (place / "images").exists():
+        publication.check_right_to_images()
+    try:
+        info = json.loads((place / INFO_FILE).read_text(encoding="utf-8"))
+        num_rows = {split: int(number) for split, number in info.pop("num_triplets").items() if int(number)}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"cannot read {place / INFO_FILE}, of `hf-alignet make-triplets`: {error}") from error
+    missing = [split for split in num_rows if not _files(place, [f"triplets/{split}-*-of-*.parquet"])]
+    if missing or not num_rows:
+        raise InputError(f"{place} has no triplets{f' of the split {missing[0]}' if missing else ''}: make them again")
+    take_files(place, _files(place, TRIPLET_FILES), folder)
     write_checksums(folder)
-    write_triplets_card(folder, info, num_rows, arguments.repo_id)
-    if stated := stated_license(str(path), ask_hub=False):
+    write_triplets_card(folder, info, num_rows, publication.repo_id)
+    if stated := stated_license(str(place), ask_hub=False):
         _state_license(folder / CARD, stated)
 
 
-def _read_triplets_info(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """What a triplet dataset says of itself, and the number of triplets in each of its splits that has some."""
-    file = path / "triplets.json"
-    try:
-        info = json.loads(file.read_text(encoding="utf-8"))
-        num_rows = {str(split): int(number) for split, number in info.pop("num_triplets").items() if int(number)}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"cannot read {file}, which must be as recipes/make_triplets.py writes it: {error}"
-        ) from error
-    missing = [split for split in num_rows if not _files(path, [f"triplets/{split}-*-of-*.parquet"])]
-    if missing or not num_rows:
-        raise InputError(f"{path} has no triplets{f' of the split {missing[0]}' if missing else ''}: make them again")
-    return info, num_rows
-
-
-def _write_transform(arguments: PublishArguments, path: Path, folder: Path) -> None:
+def _write_transform(publication: Publication, folder: Path) -> None:
+    place = publication.place
     made: AffineTransform | Vice
     try:
-        made = AffineTransform.from_pretrained(path)
+        made = AffineTransform.from_pretrained(place)
     except InputError as no_transform:
         try:
-            made = Vice.from_pretrained(path)
+            made = Vice.from_pretrained(place)
         except InputError as no_vice:
-            raise InputError(f"{arguments.path} holds neither: {no_transform}; {no_vice}") from no_vice
-    take_files(path, _files(path, TRANSFORM_FILES), folder)
+            raise InputError(f"{publication.path} holds neither: {no_transform}; {no_vice}") from no_vice
+    take_files(place, _files(place, TRANSFORM_FILES), folder)
     if (folder / CARD).exists():
-        _rename_card(folder / CARD, arguments.repo_id)
+        _rename_card(folder / CARD, publication.repo_id)
     else:
-        made.generate_model_card(repo_id=arguments.repo_id).save(folder / CARD)
+        made.generate_model_card(repo_id=publication.repo_id).save(folder / CARD)
 
 
-def _write_metric(arguments: PublishArguments, path: Path, folder: Path) -> None:
-    """A Space, of which `evaluate.load` takes the script that has its name."""
-    name = path.resolve().name
+def _write_metric(publication: Publication, folder: Path) -> None:
+    """A Space. `evaluate.load` opens the script in it that has the name of the Space."""
+    place, (user, new_name) = publication.place, publication.repo_id.split("/")
+    name = place.resolve().name
     needed = [CARD, "app.py", "requirements.txt", f"{name}.py"]
-    missing = [file for file in needed if not (path / file).is_file()]
+    missing = [file for file in needed if not (place / file).is_file()]
     if missing:
-        raise InputError(f"{arguments.path} is no metric, such as those in hub_cards/metrics: no {', '.join(missing)}")
-    if arguments.repo_id.split("/")[1] != name:
+        raise InputError(f"{publication.path} is no metric like those in hub_cards/metrics: no {', '.join(missing)}")
+    if new_name != name:
         raise InputError(
-            f"the metric must be called {arguments.repo_id.split('/')[0]}/{name}: evaluate.load looks for the script "
-            "by the name of the Space"
+            f"the metric must be called {user}/{name}: `evaluate.load` opens the script with the name of the Space"
         )
-    take_files(path, needed, folder)
+    take_files(place, needed, folder)
     for file in (folder / CARD, folder / "app.py"):
-        text = file.read_text(encoding="utf-8").replace(f'load("{name}")', f'load("{arguments.repo_id}")')
+        text = file.read_text(encoding="utf-8").replace(f'load("{name}")', f'load("{publication.repo_id}")')
         file.write_text(text, encoding="utf-8")
 
 
-def _write_model(arguments: PublishArguments, path: Path, folder: Path) -> None:
-    check_model_directory(path)
-    if not ((path / "adapter_config.json").is_file() or "model_type" in _read_config(path)):
+def _write_model(publication: Publication, folder: Path) -> None:
+    place, repo_id = publication.place, publication.repo_id
+    check_model_directory(place)
+    is_adapter = (place / "adapter_config.json").is_file()
+    if not (is_adapter or "model_type" in _read_config(place / "config.json")):
         raise InputError(
-            f"{path} holds no model of transformers: its config.json names no model_type; a transform or VICE is "
-            "published by `publish.py transform`"
+            f"{place} holds no model of transformers: its config.json names no model_type. A transform or VICE is "
+            'published with `kind="transform"`'
         )
-    files = _files(path, MODEL_FILES)
+    files = _files(place, MODEL_FILES)
     if not any(name.endswith(".safetensors") for name in files):
-        raise InputError(f"{arguments.path} has no weights in safetensors; other formats are not uploaded")
-    if (path / "adapter_config.json").is_file() and not arguments.dry_run:
-        check_sharing(VisionEncoder.from_pretrained(str(path)))
-    take_files(path, files, folder)
+        raise InputError(f"{publication.path} has no weights in safetensors, and other formats are not uploaded")
+    take_files(place, files, folder)
     if (folder / "alignment.json").is_file():
-        _render_model_card(path, folder, arguments.repo_id)
+        _write_aligned_card(place, folder, repo_id)
     elif (folder / CARD).is_file():
-        _rename_card(folder / CARD, arguments.repo_id)
+        _rename_card(folder / CARD, repo_id)
     else:
-        _plain_model_card(folder, arguments.repo_id).save(folder / CARD)
+        _write_plain_card(folder, repo_id, is_adapter)
 
 
-def _plain_model_card(folder: Path, repo_id: str) -> ModelCard:
-    """Of a model of which nothing is known but how it is opened."""
-    library, base, adapter = "transformers", None, folder / "adapter_config.json"
-    if adapter.is_file():
-        library, base = "peft", hub_id(json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path"))
+def _write_plain_card(folder: Path, repo_id: str, is_adapter: bool) -> None:
+    """The card of a model about which nothing is known except how it is opened."""
+    library, base = "transformers", None
+    if is_adapter:
+        library, base = "peft", hub_id(_read_config(folder / "adapter_config.json").get("base_model_name_or_path"))
     data = ModelCardData(library_name=library, base_model=base, pipeline_tag="image-feature-extraction")
     code = f'from transformers import AutoModel\n\nmodel = AutoModel.from_pretrained("{repo_id}")'
-    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n# {repo_id}\n\n```python\n{code}\n```\n")
+    card = ModelCard(f"---\n{data.to_yaml()}\n---\n\n# {repo_id}\n\n```python\n{code}\n```\n")
+    card.save(folder / CARD)
 
 
-def _render_model_card(path: Path, folder: Path, repo_id: str) -> None:
-    """The card with the new name; the licence and what `evaluate.py --update_card` added stay."""
-    before = ModelCard.load(path / CARD).data if (path / CARD).is_file() else ModelCard("---\n{}\n---\n").data
-    write_model_card(folder, repo_id, **{field: before.get(field) for field in FIELDS})
+def _write_aligned_card(place: Path, folder: Path, repo_id: str) -> None:
+    """The card with the new name. Licence, tags, languages and the numbers of later evaluations stay."""
+    before = load_card(place).data
+    write_model_card(folder, repo_id, **{field: before.get(field) for field in (*FIELDS, "tags", "language")})
     card = ModelCard.load(folder / CARD)
     known = {result.metric_name for result in card.data.eval_results or []}
     added = [result for result in before.get("eval_results") or [] if result.metric_name not in known]
@@ -188,13 +174,13 @@ def _render_model_card(path: Path, folder: Path, repo_id: str) -> None:
         card.data["eval_results"] = [*(card.data.get("eval_results") or []), *added]
         show_evaluation(card)
         card.save(folder / CARD)
-    take_files(path, _files(path, [".eval_results/*"]), folder)  # with those that were added
+    take_files(place, _files(place, [".eval_results/*"]), folder)  # with those of later evaluations
 
 
 def _rename_card(file: Path, repo_id: str) -> None:
-    """The same card under another name: in its title and in the code."""
+    """Puts another name into the title and the code of a card."""
     text = file.read_text(encoding="utf-8")
-    title = re.search(r"^# (.+)$", ModelCard.load(file).text, re.M)  # no comment of the metadata
+    title = re.search(r"^# (.+)$", ModelCard.load(file).text, re.M)  # not a comment in the metadata
     if title is not None:
         text = text.replace(title[0], f"# {repo_id}", 1).replace(f'"{title[1]}"', f'"{repo_id}"')
     file.write_text(text.replace(f'"{UNNAMED}"', f'"{repo_id}"'), encoding="utf-8")
@@ -204,14 +190,14 @@ def _rename_card(file: Path, repo_id: str) -> None:
         card.save(file)
 
 
-def _files(path: Path, patterns: list[str]) -> list[str]:
-    """The files that match, by their names inside the folder."""
-    every = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+def _files(place: Path, patterns: list[str]) -> list[str]:
+    """The paths of the files that match patterns, inside the directory."""
+    every = sorted(file.relative_to(place).as_posix() for file in place.rglob("*") if file.is_file())
     return list(filter_repo_objects(every, allow_patterns=patterns))
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def _read_config(file: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads((path / "config.json").read_text(encoding="utf-8")))
+        return dict(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"cannot read {path / 'config.json'}: {error}") from error
+        raise InputError(f"cannot read {file}: {error}") from error

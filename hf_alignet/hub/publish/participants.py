@@ -1,4 +1,4 @@
-"""Participants without the names that a platform knows them by: a worker's id there leads to a person."""
+"""Participants without the names that a platform gave them: with the id of a worker one can find the person."""
 
 import numpy as np
 import pyarrow as pa
@@ -9,14 +9,14 @@ from hf_alignet.judgments.rows import arrow_column
 
 
 def anonymous(splits: DatasetDict) -> tuple[DatasetDict, bool]:
-    """The same judgments, with numbers in place of participants' names, the same in all splits.
+    """The same judgments, with numbers instead of the names of participants, the same number in all splits.
 
     Args:
         splits: of judgments, with the same columns.
 
     Returns:
-        The splits as they are, where n participants are numbered from 0 to n - 1 already; else with such numbers in
-        the order in which participants come. And whether they were replaced.
+        The splits, and whether names were replaced. n participants whose names are the numbers from 0 to n - 1 keep
+        them. Otherwise participants get these numbers in their order of appearance.
     """
     if PARTICIPANT not in next(iter(splits.values())).column_names:
         return splits, False

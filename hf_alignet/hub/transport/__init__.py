@@ -1,1 +1,1 @@
-"""To and from the Hub: repositories and uploads, what an upload may hold, where things come from."""
+"""Transfers to and from the Hub: repositories, uploads, inspection before an upload, licences and commits."""

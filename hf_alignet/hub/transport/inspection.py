@@ -1,4 +1,4 @@
-"""Looks at files before they are uploaded: no pickle, which could run any program, and nothing of this machine."""
+"""Inspects files before an upload: no pickles, which could run any program, no local paths, and no access tokens."""
 
 import io
 import json
@@ -16,29 +16,29 @@ from huggingface_hub import get_token
 from hf_alignet.errors import InputError
 
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
-PICKLE_PROTOCOLS = range(2, 6)  # earlier ones have no marker
+PICKLE_PROTOCOLS = range(2, 6)  # earlier protocols have no marker
 CHUNK = 4_194_304
 NPY_MAGIC, NPY_HEADER = b"\x93NUMPY", 128
 TOKEN, TOKEN_LENGTH = re.compile(rb"hf_[A-Za-z0-9]{34}"), 37
-# Of any machine; a first folder of one letter is none, but part of an identifier such as /m/01yrx
+# An absolute path of any machine. A first folder of one letter is part of an identifier, such as /m/01yrx
 ABSOLUTE = r"^(/[^/]{2,}/|[A-Za-z]:\\|~/|file://)"
 
 
 def check_shareable(directory: Path, sources: Sequence[str] = ()) -> None:
-    """Refuses a directory of which a file may not be uploaded.
+    """Refuses a directory with a file that must not be uploaded.
 
     Args:
-        directory: with everything that will be.
-        sources: local paths that it was made from, of which no folder may be named in it.
+        directory: with all files of the upload, and no others.
+        sources: local paths that the directory was made from. No file may name their folders.
 
     Raises:
         InputError: a file is a pickle, or holds the home directory, the folder of a source, an absolute path as a
             value of a table, or an access token (names the file).
     """
     folders = [Path.cwd(), directory, *(Path(source).expanduser().parent for source in sources)]
-    # One at the top, such as /data, may be part of an address
+    # A folder at the top, such as /data, may be part of an address
     places = [place for folder in folders if len((place := folder.resolve()).parts) > 2]
-    if len(Path.home().parts) > 1:  # in containers it may be /
+    if len(Path.home().parts) > 1:  # in containers the home directory may be /
         places.append(Path.home())
     secrets = {f"{place}/".encode(): f"the local path {place}" for place in places}
     if token := get_token():
@@ -48,25 +48,26 @@ def check_shareable(directory: Path, sources: Sequence[str] = ()) -> None:
         with open(file, "rb") as opened:
             if file.name.lower().endswith(PICKLE_SUFFIXES) or _is_pickle(opened):
                 raise InputError(
-                    f"{name} is a pickle, which could run any program where it is opened: it is not uploaded; save "
-                    "it as safetensors, parquet or JSON"
+                    f"{name} is a pickle, which could run any program when somebody opens it, and is not uploaded: "
+                    "save its content as safetensors, parquet or JSON"
                 )
-        found = _absolute_path(file) if file.suffix == ".parquet" else None
-        if found is not None:
-            raise InputError(
-                f"{name} holds the path {found!r}: it is not uploaded; call pictures and other files by their names "
-                "alone, or by paths inside a folder"
-            )
+        for texts in _columns(file):
+            paths = texts.filter(pc.match_substring_regex(texts, ABSOLUTE))
+            if len(paths):
+                raise InputError(
+                    f"{name} holds the path {str(paths[0])!r} and is not uploaded: call pictures and other files by "
+                    "their names alone, or by paths inside a folder"
+                )
         for text in _texts(file, max([TOKEN_LENGTH, *map(len, secrets)])):
             for secret, what in secrets.items():
                 if secret in text:
-                    raise InputError(f"{name} holds {what}: it is not uploaded; take that out")
+                    raise InputError(f"{name} holds {what} and is not uploaded: delete that from it")
             if TOKEN.search(text):
-                raise InputError(f"{name} holds an access token of the Hub: it is not uploaded; take that out")
+                raise InputError(f"{name} holds an access token of the Hub and is not uploaded: delete that from it")
 
 
 def _is_pickle(file: IO[bytes]) -> bool:
-    """By its content: a pickle, an array of objects, or an archive with one of them, as torch and NumPy write."""
+    """Whether it is a pickle, an array of objects, or an archive that holds one of them, as torch and NumPy write."""
     head = file.read(NPY_HEADER)
     if head[:1] == b"\x80" and len(head) > 1 and head[1] in PICKLE_PROTOCOLS:
         file.seek(0)
@@ -81,7 +82,7 @@ def _is_pickle(file: IO[bytes]) -> bool:
 
 
 def _is_safetensors(file: IO[bytes]) -> bool:
-    """Its first 8 bytes are the length of its header, which can begin as a pickle does."""
+    """Whether it is a safetensors file: it begins with the length of its header, which can look like a pickle."""
     length = int.from_bytes(file.read(8), "little")
     try:
         return isinstance(json.loads(file.read(min(length, 100_000_000))), dict)
@@ -90,28 +91,20 @@ def _is_safetensors(file: IO[bytes]) -> bool:
 
 
 def _texts(file: Path, overlap: int) -> Iterator[bytes]:
-    """The bytes of a file in chunks that overlap; of parquet, which compresses, also its texts."""
+    """The bytes of a file in chunks that overlap; of a parquet file, which is compressed, also the texts."""
     with open(file, "rb") as opened:
         last = b""
         while chunk := opened.read(CHUNK):
             yield last + chunk
             last = chunk[-overlap:]
-    if file.suffix == ".parquet":
-        for texts in _columns(file):
-            yield "\n".join(texts.to_pylist()).encode()
-
-
-def _absolute_path(file: Path) -> str | None:
-    """The first value of a table that is a path of some machine."""
     for texts in _columns(file):
-        found = texts.filter(pc.match_substring_regex(texts, ABSOLUTE))
-        if len(found):
-            return str(found[0])
-    return None
+        yield "\n".join(texts.to_pylist()).encode()
 
 
 def _columns(file: Path) -> Iterator[Any]:
-    """The distinct texts of each column of a parquet file, in parts."""
+    """The distinct texts of each column of a parquet file, in parts; of other files nothing."""
+    if file.suffix != ".parquet":
+        return
     with pq.ParquetFile(file) as parquet:
         leaves = [parquet.schema.column(i) for i in range(len(parquet.schema))]
         paths = [leaf.path for leaf in leaves if leaf.logical_type.type == "STRING"]

@@ -1,4 +1,4 @@
-"""The licence that the card of a model states."""
+"""Reads the licence from a card."""
 
 import logging
 from pathlib import Path
@@ -15,10 +15,10 @@ logger = logging.getLogger(__name__)
 
 
 def stated_license(path_or_id: str, ask_hub: bool) -> dict[str, str | list[str]]:
-    """What the metadata of a model's card says of its licence; empty if it says nothing, or cannot be read.
+    """The licence in the metadata of a card: those of `FIELDS` that it has, or nothing.
 
     Args:
-        path_or_id: a directory, or a Hub id, optionally with `@revision`.
+        path_or_id: a directory, or the Hub id of a model, optionally with `@revision`.
         ask_hub: download the card if it is not in the cache.
     """
     directory, (name, revision) = local_path(path_or_id), split_revision(path_or_id)
@@ -32,12 +32,12 @@ def stated_license(path_or_id: str, ask_hub: bool) -> dict[str, str | list[str]]
             file = Path(cached if isinstance(cached, str) else hf_hub_download(name, "README.md", revision=revision))
         data = ModelCard.load(file).data.to_dict() if file.exists() else {}
     except (HfHubHTTPError, OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
-        logger.warning("the card of %s cannot be read, so the licence is left out: %s", path_or_id, error)
+        logger.warning("cannot read the card of %s, so the licence is left out: %s", path_or_id, error)
         return {}
     stated = {field: data[field] for field in FIELDS if data.get(field)}
     if "license" not in stated:
         return {}
     link = str(stated.get("license_link", ""))
-    if link and not link.startswith("http"):  # a file beside that card
+    if link and not link.startswith("http"):  # a file in that repository
         del stated["license_link"]
     return stated

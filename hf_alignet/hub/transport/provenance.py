@@ -1,4 +1,4 @@
-"""What a thing was made with, as far as the environment tells: versions, and commits of what came from the Hub."""
+"""Facts about the making of a result: versions of packages, and commits of models and datasets from the Hub."""
 
 import platform
 import re
@@ -16,13 +16,13 @@ COMMIT = re.compile("[0-9a-f]{40}")
 
 
 def versions() -> dict[str, str]:
-    """Of Python, this package and those that do its work."""
+    """The versions of Python, of this package and of the packages that it works with."""
     packages = {package: version(package) for package in PACKAGES}
     return {"hf_alignet": __version__, **packages, "python": platform.python_version()}
 
 
 def model_commit(path_or_id: str) -> str | None:
-    """The commit of a model or adapter on the Hub that was loaded here; None for a local one."""
+    """The commit of a model or adapter that was loaded from the Hub; None for a local one."""
     name, revision = split_revision(path_or_id)
     if local_path(path_or_id) is not None or hub_id(name) is None:
         return None
@@ -31,11 +31,11 @@ def model_commit(path_or_id: str) -> str | None:
 
 
 def dataset_commit(dataset: Dataset) -> str | None:
-    """The commit of a dataset on the Hub that was loaded here; None for a local one."""
+    """The commit of a dataset that was loaded from the Hub; None for a local one."""
     return _commit(dataset.cache_files[0]["filename"]) if dataset.cache_files else None
 
 
 def _commit(file: str) -> str | None:
-    """Caches have a folder a commit."""
+    """The commit of a file in a cache, which has a folder for each commit."""
     folder = Path(file).parent.name
     return folder if COMMIT.fullmatch(folder) else None

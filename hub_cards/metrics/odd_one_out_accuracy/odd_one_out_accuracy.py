@@ -1,4 +1,4 @@
-"""Odd-one-out accuracy: the share of triplets of which a model picks the same odd one out as people."""
+"""Odd-one-out accuracy: the share of triplets in which a model picks the same odd one out as people."""
 
 import datasets
 import evaluate
@@ -10,8 +10,9 @@ from hf_alignet.evaluation.statistics.intervals import share_correct
 from hf_alignet.similarity import odd_one_out
 
 _DESCRIPTION = """\
-The share of image triplets of which a model picks the same odd one out as people: the image that is not in its most
-similar pair. Chance is 1/3. Two pairs that are equally similar are no choice, so that a collapsed model scores 0.
+The share of image triplets in which a model picks the same odd one out as people: the image that is not in its most
+similar pair. Chance is 1/3. If two pairs are equally similar, the model has made no choice, so a collapsed model
+scores 0.
 """
 
 _INPUTS = """

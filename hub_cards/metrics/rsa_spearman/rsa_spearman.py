@@ -1,4 +1,4 @@
-"""Representational similarity analysis: does a model find the same pairs of images similar as people do?"""
+"""Representational similarity analysis: do a model and people find the same pairs of images similar?"""
 
 import datasets
 import evaluate
@@ -7,8 +7,8 @@ import numpy as np
 from hf_alignet.evaluation import Rsm, correlate_rsms
 
 _DESCRIPTION = """\
-Spearman's rank correlation of the upper triangles of two matrices: the similarities of a model's embeddings, and those
-that people judged (Kriegeskorte et al. 2008). Pairs that were not judged (NaN) are left out and counted.
+Spearman's rank correlation of the upper triangles of two matrices: the similarities of a model's embeddings, and the
+similarities that people judged (Kriegeskorte et al. 2008). Pairs that were not judged (NaN) are left out and counted.
 """
 
 _INPUTS = """

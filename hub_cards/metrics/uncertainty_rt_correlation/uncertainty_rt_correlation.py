@@ -1,4 +1,4 @@
-"""Does a model hesitate where people do: its entropy over a triplet against their response time."""
+"""Uncertainty and response time: is a model uncertain about the same triplets as people?"""
 
 import datasets
 import evaluate
@@ -9,15 +9,15 @@ from hf_alignet.evaluation import spearman
 from hf_alignet.similarity import choice_log_probabilities, entropy
 
 _DESCRIPTION = """\
-Spearman's rank correlation, over image triplets, of the entropy of a model's odd-one-out choice with the mean log
-response time of people: 1 if the model is unsure of exactly those triplets that people take long for, 0 by chance.
+Spearman's rank correlation, over image triplets, of the entropy of a model's odd-one-out choice with people's mean log
+response time. It is 1 if the model is most uncertain about the triplets that take people longest. Chance is 0.
 """
 
 _INPUTS = """
 Args:
     predictions: for each triplet of images 0, 1 and 2 the model's similarities of the pairs 01, 02 and 12.
     references: the mean over people of the logarithm of their response time.
-    temperature: similarities are divided by it before the softmax; fit it to other triplets, by likelihood.
+    temperature: similarities are divided by it before the softmax; fit it by likelihood to other triplets.
 
 Returns:
     uncertainty_rt_correlation, sd (over 1,000 bootstraps of triplets), n (triplets), ci95. A model that finds all

@@ -1,6 +1,5 @@
 """The recipe that says how human models are: on features, and with tiny models, in this process."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -18,33 +17,28 @@ from huggingface_hub import ModelCard
 from PIL import Image
 
 from hf_alignet.analysis import linear_cka
-from hf_alignet.cli.arguments.publishing import PublishArguments
+from hf_alignet.cli.evaluate import COMMAND, evaluate_command
 from hf_alignet.encoder import AffineTransform
 from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation import odd_one_out_accuracy, rsa_score
-from hf_alignet.evaluation import stimulus_sets as sets_module
 from hf_alignet.evaluation.human.noise_ceiling import noise_ceiling
 from hf_alignet.hub.cards.measured_card import update_card
 from hf_alignet.hub.cards.model_card import write_model_card
-from hf_alignet.hub.publish.copies import write_copy
+from hf_alignet.hub.publish import publish
 from hf_alignet.judgments import file_name_order, load_similarity_matrix, make_judgments, split_by_triplet
 from hf_alignet.judgments.rows import ODD, TRIPLET, column
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "evaluate.py"
 NUMBER = 24
-ACCURACY = "things/test/odd_one_out_accuracy"
+ACCURACY = "study/test/odd_one_out_accuracy"
 CLASSES = ("n02085620", "n02123045", "n02958343", "n03000001")
 NAMES = [f"{CLASSES[i % 4]}_{i}.JPEG" for i in range(NUMBER)]
 
 
-def evaluate(monkeypatch, *flags) -> None:
-    """The recipe's `main` in this process."""
-    spec = importlib.util.spec_from_file_location("evaluate_recipe", RECIPE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(sys, "argv", [str(RECIPE), *map(str, flags)])
-    module.main()
+def evaluate(*flags) -> None:
+    """The command in this process; errors stay exceptions."""
+    COMMAND.call(evaluate_command, list(map(str, flags)))
 
 
 def results(directory) -> dict:
@@ -103,14 +97,14 @@ def flags(study) -> list:
 
 @pytest.fixture
 def every(study, flags) -> list:
-    kinds = [f"things:{study / 'judgments'}", f"levels:{study / 'levels'}", f"rsa:{study / 'RDM48.csv'}"]
+    kinds = [f"study=choices:{study / 'judgments'}", f"levels:{study / 'levels'}", f"rsa:{study / 'RDM48.csv'}"]
     return [*flags, "--benchmarks", *kinds, "--images", study / "stimuli"]
 
 
 @pytest.fixture
 def things(study, flags) -> list:
     """Features on judgments alone."""
-    benchmark = ("--benchmarks", f"things:{study / 'judgments'}")
+    benchmark = ("--benchmarks", f"study=choices:{study / 'judgments'}")
     return [*flags, *benchmark, "--features", study / "my_features.npy"]
 
 
@@ -127,10 +121,10 @@ def check_contract(found: dict) -> None:
 
 
 def test_everything_about_features(every, study, features, monkeypatch):
-    evaluate(monkeypatch, *every, "--features", study / "my_features.npy")
+    evaluate(*every, "--features", study / "my_features.npy")
     out = study / "out"
     assert {file.name for file in out.iterdir()} == {
-        *("results.json", "results.md", "things.png", "levels.png", "rdm48.png")
+        *("results.json", "results.md", "study.png", "levels.png", "rdm48.png")
     }
     found = results(out)
     check_contract(found)
@@ -139,8 +133,8 @@ def test_everything_about_features(every, study, features, monkeypatch):
     levels = {f"levels/{level}/odd_one_out_accuracy" for level in ("coarse", "fine", "boundary")} & set(mine)
     assert {"levels/coarse/odd_one_out_accuracy", "levels/boundary/odd_one_out_accuracy"} <= levels
     measures = ("choice_cross_entropy", "expected_calibration_error", "human_model_kl")
-    assert {ACCURACY, "rdm48/rsa_spearman", *(f"things/test/{measure}" for measure in measures)} <= set(mine)
-    for measure in ("things/test/response_time_spearman", "things/test/human_entropy_spearman"):
+    assert {ACCURACY, "rdm48/rsa_spearman", *(f"study/test/{measure}" for measure in measures)} <= set(mine)
+    for measure in ("study/test/response_time_spearman", "study/test/human_entropy_spearman"):
         assert mine[measure]["value"] > 0.2
     assert mine["levels/all/response_time_spearman"]["value"] > 0.2
     assert set(people) == {ACCURACY, *levels}
@@ -149,11 +143,11 @@ def test_everything_about_features(every, study, features, monkeypatch):
     rows = column(test, TRIPLET), column(test, ODD)
     assert mine[ACCURACY] == odd_one_out_accuracy(features, *rows, interval="objects", seed=3)
     assert people[ACCURACY] == noise_ceiling(test, 3)
-    assert mine["things/test/choice_cross_entropy"]["value"] < mine["things/test/choice_cross_entropy"]["chance"]
+    assert mine["study/test/choice_cross_entropy"]["value"] < mine["study/test/choice_cross_entropy"]["chance"]
     score = rsa_score(features, load_similarity_matrix(study / "RDM48.csv", "dissimilarity"), seed=3)
     assert mine["rdm48/rsa_spearman"]["value"] == score["value"] > 0.3
     assert score["masked"] == 1 and "rdm48: 1 pairs were not judged" in (out / "results.md").read_text()
-    with Image.open(out / "things.png") as picture:
+    with Image.open(out / "study.png") as picture:
         assert picture.format == "PNG"
     table = (out / "results.md").read_text()
     assert "| metric" in table and " my_features " in table and " people " in table and f"| {ACCURACY}" in table
@@ -162,21 +156,21 @@ def test_everything_about_features(every, study, features, monkeypatch):
 def test_features_for_each_benchmark_and_their_name(study, flags, features, monkeypatch):
     np.save(study / "few.npy", features[:6])
     np.save(study / "six.npy", 1 - np.corrcoef(features[:6]))
-    kinds = (f"things:{study / 'judgments'}", f"rsa:{study / 'six.npy'}")
+    kinds = (f"study=choices:{study / 'judgments'}", f"rsa:{study / 'six.npy'}")
     given = ("--features", study / "my_features.npy", study / "few.npy")
     names = ("--model_name_or_path", "user/encoder", "--rsa_kind", "dissimilarity")
-    evaluate(monkeypatch, *flags, "--benchmarks", *kinds, *given, *names)
+    evaluate(*flags, "--benchmarks", *kinds, *given, *names)
     found = results(study / "out")["user/encoder"]
     assert found["six/rsa_spearman"]["value"] == pytest.approx(1) and found["six/rsa_spearman"]["n"] == 15
     assert found[ACCURACY]["value"] > 0.4
 
 
 def test_the_transform_is_applied(things, study, features, monkeypatch):
-    evaluate(monkeypatch, *things)
+    evaluate(*things)
     before = results(study / "out")["my_features"][ACCURACY]
     weight = np.diag([3.0, 0, 0, 0, 0])
     AffineTransform(weight, np.zeros(5)).save_pretrained(study / "transform")
-    evaluate(monkeypatch, *things, "--transform", study / "transform")
+    evaluate(*things, "--transform", study / "transform")
     after = results(study / "out")["my_features"][ACCURACY]
     test = DatasetDict.load_from_disk(study / "judgments")["test"]
     rows = column(test, TRIPLET), column(test, ODD)
@@ -185,7 +179,7 @@ def test_the_transform_is_applied(things, study, features, monkeypatch):
 
 
 def test_similarity_matters(things, study, features, monkeypatch):
-    evaluate(monkeypatch, *things, "--similarity", "cosine")
+    evaluate(*things, "--similarity", "cosine")
     test = DatasetDict.load_from_disk(study / "judgments")["test"]
     rows = column(test, TRIPLET), column(test, ODD)
     value = odd_one_out_accuracy(features, *rows, "cosine")["value"]
@@ -198,7 +192,7 @@ def test_rows_of_a_matrix_are_found_by_name(study, flags, features, monkeypatch)
     table.index = table.columns = [Path(name).stem for name in table.columns]  # as in the pictures, but for the suffix
     table.to_csv(study / "some.csv")
     given = ("--features", study / "my_features.npy", "--images", study / "stimuli")
-    evaluate(monkeypatch, *flags, "--benchmarks", f"rsa:{study / 'some.csv'}", *given)
+    evaluate(*flags, "--benchmarks", f"rsa:{study / 'some.csv'}", *given)
     score = rsa_score(features[order], load_similarity_matrix(study / "some.csv", None), seed=3)
     assert results(study / "out")["my_features"]["some/rsa_spearman"]["value"] == score["value"]
 
@@ -211,7 +205,7 @@ def test_a_name_that_could_be_several_pictures(study, flags, monkeypatch):
     table.to_csv(study / "some.csv")
     given = ("--features", study / "my_features.npy", "--object_names", study / "names.txt")
     with pytest.raises(InputError, match=r"1 stimuli of some.csv cannot be told by their names among .*: 0.jpg"):
-        evaluate(monkeypatch, *flags, "--benchmarks", f"rsa:{study / 'some.csv'}", *given)
+        evaluate(*flags, "--benchmarks", f"rsa:{study / 'some.csv'}", *given)
 
 
 def test_names_that_stand_in_a_file(study, flags, features, monkeypatch):
@@ -225,8 +219,8 @@ def test_names_that_stand_in_a_file(study, flags, features, monkeypatch):
     triplets = np.stack([np.random.default_rng(i).permutation(NUMBER)[:3] for i in range(60)])
     np.savetxt(study / "test.txt", triplets, "%d")
     given = ("--features", study / "my_features.npy", "--object_names", study / "names.txt")
-    tasks = (f"rsa:{study / 'turned.csv'}", f"mine=things:{study / 'test.txt'}")
-    evaluate(monkeypatch, *flags, "--benchmarks", *tasks, *given, "--object_order", "file_name")
+    tasks = (f"rsa:{study / 'turned.csv'}", f"mine=choices:{study / 'test.txt'}")
+    evaluate(*flags, "--benchmarks", *tasks, *given, "--object_order", "file_name")
     found = results(study / "out")["my_features"]
     score = rsa_score(features, load_similarity_matrix(study / "RDM48.csv", None), seed=3)
     assert found["turned/rsa_spearman"]["value"] == pytest.approx(score["value"], abs=1e-6)
@@ -237,15 +231,15 @@ def test_names_that_stand_in_a_file(study, flags, features, monkeypatch):
 
     (study / "names.txt").write_text("one\ntwo\n")
     with pytest.raises(InputError, match="there are 2 names, but 24 stimuli in my_features.npy"):
-        evaluate(monkeypatch, *flags, "--benchmarks", tasks[0], *given)
+        evaluate(*flags, "--benchmarks", tasks[0], *given)
 
 
 def test_benchmarks_of_one_kind_need_names(study, flags, monkeypatch):
-    source = f"things:{study / 'judgments'}"
+    source = f"study=choices:{study / 'judgments'}"
     given = ("--features", study / "my_features.npy")
-    with pytest.raises(InputError, match="two benchmarks are called 'things'; give one another name"):
-        evaluate(monkeypatch, *flags, "--benchmarks", source, source, *given)
-    evaluate(monkeypatch, *flags, "--benchmarks", source, f"again={source}", *given)
+    with pytest.raises(InputError, match="two benchmarks are called 'study'; give one another name"):
+        evaluate(*flags, "--benchmarks", source, source, *given)
+    evaluate(*flags, "--benchmarks", source, f"again={source.partition('=')[2]}", *given)
     found = results(study / "out")["my_features"]
     assert found["again/test/odd_one_out_accuracy"] == found[ACCURACY]
     assert (study / "out" / "again.png").exists()
@@ -255,18 +249,18 @@ def test_counts_and_judgments_of_one_split(study, flags, features, monkeypatch):
     judgments = people_choose(features, 1, 200)
     judgments.remove_columns(["participant", "rt"]).save_to_disk(study / "alone")
     given = ("--features", study / "my_features.npy")
-    evaluate(monkeypatch, *flags, "--benchmarks", f"things:{study / 'alone'}", *given)
+    evaluate(*flags, "--benchmarks", f"study=choices:{study / 'alone'}", *given)
     found = results(study / "out")
-    assert set(found) == {"my_features"} and set(found["my_features"]) == {"things/train/odd_one_out_accuracy"}
+    assert set(found) == {"my_features"} and set(found["my_features"]) == {"study/train/odd_one_out_accuracy"}
     assert "no split but train" in (study / "out" / "results.md").read_text()
 
     counts = np.eye(3, dtype=np.int32)[column(judgments, ODD)] * 2
     judgments.remove_columns(["odd", "participant", "rt"]).add_column("counts", counts.tolist()).save_to_disk(
         study / "counted"
     )
-    evaluate(monkeypatch, *flags, "--benchmarks", f"things:{study / 'counted'}", *given)
-    counted = results(study / "out")["my_features"]["things/train/odd_one_out_accuracy"]
-    single = found["my_features"]["things/train/odd_one_out_accuracy"]
+    evaluate(*flags, "--benchmarks", f"study=choices:{study / 'counted'}", *given)
+    counted = results(study / "out")["my_features"]["study/train/odd_one_out_accuracy"]
+    single = found["my_features"]["study/train/odd_one_out_accuracy"]
     assert counted["value"] == single["value"] and counted["n"] == 2 * single["n"]
 
 
@@ -279,10 +273,10 @@ def test_a_few_repeated_triplets_say_nothing_of_people(study, flags, features, m
         kept = [tuple(sorted(row)) not in shared for row in column(splits["train"], TRIPLET).tolist()]
         splits["train"] = splits["train"].select(np.flatnonzero(kept))
         splits.save_to_disk(study / f"few{repeated}")
-        given = ("--benchmarks", f"things:{study / f'few{repeated}'}", "--features", study / "my_features.npy")
-        evaluate(monkeypatch, *flags, *given)
+        given = ("--benchmarks", f"study=choices:{study / f'few{repeated}'}", "--features", study / "my_features.npy")
+        evaluate(*flags, *given)
         found = results(study / "out")
-        assert ("people" in found) == is_said == ("things/test/human_entropy_spearman" in found["my_features"])
+        assert ("people" in found) == is_said == ("study/test/human_entropy_spearman" in found["my_features"])
         text = (study / "out" / "results.md").read_text()
         assert ("5 triplets were judged by several people: too few" in text) != is_said
 
@@ -291,7 +285,7 @@ def test_triplets_in_both_splits_are_not_fitted_to(study, flags, features, monke
     judgments = people_choose(features, 2, 100)
     DatasetDict(train=judgments, test=judgments.select(range(50))).save_to_disk(study / "both")
     given = ("--features", study / "my_features.npy")
-    evaluate(monkeypatch, *flags, "--benchmarks", f"things:{study / 'both'}", *given)
+    evaluate(*flags, "--benchmarks", f"study=choices:{study / 'both'}", *given)
     assert set(results(study / "out")["my_features"]) == {ACCURACY}
     assert "25 triplets of test are also in train" in (study / "out" / "results.md").read_text()
 
@@ -299,28 +293,28 @@ def test_triplets_in_both_splits_are_not_fitted_to(study, flags, features, monke
 @pytest.mark.parametrize("scale", [1.0, 1e3])
 def test_a_constant_model_scores_zero_and_is_named(every, study, scale, monkeypatch, caplog):
     np.save(study / "flat.npy", np.tile(scale * np.array([0.1, 0.7, -0.3], np.float32), (NUMBER, 1)))
-    evaluate(monkeypatch, *every, "--features", study / "flat.npy")
+    evaluate(*every, "--features", study / "flat.npy")
     found = results(study / "out")["flat"]
     for name, metric in found.items():
         if name.endswith(("odd_one_out_accuracy", "spearman")):
             assert metric["value"] == 0
-    entropy = found["things/test/choice_cross_entropy"]
+    entropy = found["study/test/choice_cross_entropy"]
     assert entropy["value"] == pytest.approx(np.log(3))
     text = (study / "out" / "results.md").read_text()
-    for benchmark in ("things", "levels", "rdm48"):
+    for benchmark in ("study", "levels", "rdm48"):
         note = f"flat finds all stimuli of {benchmark} equally similar: scored 0"
         assert note in text and note in caplog.text
 
 
 def test_settings_in_a_file(study, features, monkeypatch):
     settings = {
-        "benchmarks": [f"things:{study / 'judgments'}", f"rsa:{study / 'RDM48.csv'}"],
+        "benchmarks": [f"study=choices:{study / 'judgments'}", f"rsa:{study / 'RDM48.csv'}"],
         "features": str(study / "my_features.npy"),
         "output_dir": str(study / "out"),
         "rsa_kind": "dissimilarity",
     }
     (study / "config.yaml").write_text(yaml.safe_dump(settings))
-    evaluate(monkeypatch, "--config", study / "config.yaml")
+    evaluate("--config", study / "config.yaml")
     assert {ACCURACY, "rdm48/rsa_spearman"} <= set(results(study / "out")["my_features"])
 
 
@@ -337,7 +331,7 @@ def counted_embedding(monkeypatch) -> list:
 
 def test_each_set_is_embedded_once_and_kept(every, study, tiny_directory, counted_embedding, monkeypatch):
     model = ("--model_name_or_path", tiny_directory("vit"), "--batch_size", 100)
-    load = sets_module.VisionEncoder.from_pretrained
+    load = VisionEncoder.from_pretrained
     after_loading = []
 
     def loaded(*arguments, **options):
@@ -345,8 +339,8 @@ def test_each_set_is_embedded_once_and_kept(every, study, tiny_directory, counte
         after_loading.append(len(counted_embedding))
         return encoder
 
-    monkeypatch.setattr(sets_module.VisionEncoder, "from_pretrained", loaded)
-    evaluate(monkeypatch, *every, *model)
+    monkeypatch.setattr(VisionEncoder, "from_pretrained", loaded)
+    evaluate(*every, *model)
     assert len(counted_embedding) - after_loading[-1] == 1  # one batch for three benchmarks
     first = results(study / "out")
     assert set(first) == {"vit", "people"}
@@ -354,16 +348,16 @@ def test_each_set_is_embedded_once_and_kept(every, study, tiny_directory, counte
     kept = np.load(study / "out" / "embeddings" / "vit" / "stimuli" / "embeddings.npy")
     assert kept.shape[0] == NUMBER
 
-    evaluate(monkeypatch, *every, *model)
+    evaluate(*every, *model)
     assert len(counted_embedding) == after_loading[-1]
     assert results(study / "out") == first
     with pytest.raises(InputError, match="holds embeddings of something else"):
-        evaluate(monkeypatch, *every, *model, "--bf16", "true")
+        evaluate(*every, *model, "--bf16", "true")
 
 
 def test_a_model_that_is_not_there_is_said_first(every, tiny_directory, monkeypatch, counted_embedding):
     with pytest.raises(InputError, match="cannot (find|load) the model 'user/nowhere'"):
-        evaluate(monkeypatch, *every, "--model_name_or_path", tiny_directory("vit"), "user/nowhere")
+        evaluate(*every, "--model_name_or_path", tiny_directory("vit"), "user/nowhere")
     assert counted_embedding == []
 
 
@@ -371,17 +365,17 @@ def test_several_models_are_compared(every, study, tiny_directory, monkeypatch):
     copy = study / "other" / "vit"
     shutil.copytree(tiny_directory("vit"), copy)
     models = [str(tiny_directory("vit")), str(tiny_directory("dinov2")), str(copy)]
-    evaluate(monkeypatch, *every, "--model_name_or_path", *models)
+    evaluate(*every, "--model_name_or_path", *models)
     out = study / "out"
     found = results(out)
     assert list(found) == [models[0], "dinov2", models[2], "people"]  # two are called vit
     assert found[models[0]] == found[models[2]]
     agreement = pd.read_csv(out / "agreement.csv").set_index(["benchmark", "model", "other"])
-    same = agreement.loc[("things/test", models[0], models[2])]
+    same = agreement.loc[("study/test", models[0], models[2])]
     assert (same.agreement, same.gained, same.lost, same.p_value) == (1, 0, 0, 1)
-    assert agreement.loc[("things/test", models[0], "dinov2")].p_value <= 1
-    assert pd.isna(agreement.loc[("things/test", "dinov2", models[2])].p_value)
-    assert set(agreement.index.get_level_values(0)) == {"things/test"} | {
+    assert agreement.loc[("study/test", models[0], "dinov2")].p_value <= 1
+    assert pd.isna(agreement.loc[("study/test", "dinov2", models[2])].p_value)
+    assert set(agreement.index.get_level_values(0)) == {"study/test"} | {
         name.removesuffix("/odd_one_out_accuracy") for name in found["people"] if name.startswith("levels")
     }
     similarity = pd.read_csv(out / "model_similarity.csv").set_index(["stimuli", "model", "other"]).cka
@@ -412,7 +406,7 @@ def test_numbers_are_added_to_a_card(every, study, aligned, monkeypatch):
     before = (aligned / "README.md").read_text()
     entries = yaml.safe_load((aligned / ".eval_results" / "odd_one_out.yaml").read_text())
     flags = (*every, "--model_name_or_path", aligned, "--update_card", aligned)
-    evaluate(monkeypatch, *flags)
+    evaluate(*flags)
     text = (aligned / "README.md").read_text()
     assert card_errors(text) == [] and str(study) not in text
     table = text[
@@ -431,16 +425,16 @@ def test_numbers_are_added_to_a_card(every, study, aligned, monkeypatch):
     assert card.data.model_name == "user/aligned" and card.data.library_name == "transformers"
     assert yaml.safe_load((aligned / ".eval_results" / "odd_one_out.yaml").read_text()) == entries
 
-    evaluate(monkeypatch, *flags)
+    evaluate(*flags)
     assert (aligned / "README.md").read_text() == text
 
 
 def test_judgments_of_the_hub_are_named(aligned):
     metric = {"value": 0.625, "n": 8, "chance": 1 / 3, "ci95": [0.3, 0.9]}
-    new = {ACCURACY: metric, "things/test/choice_cross_entropy": metric}
+    new = {ACCURACY: metric, "study/test/choice_cross_entropy": metric}
     for value in (0.625, 0.75):
         metric["value"] = value
-        update_card(aligned, new, {"things": "user/judgments@v1"})
+        update_card(aligned, new, {"study": "user/judgments@v1"})
     text = (aligned / ".eval_results" / "odd_one_out.yaml").read_text()
     assert eval_results_errors(".eval_results/odd_one_out.yaml", text) == []
     *kept, entry = yaml.safe_load(text)
@@ -475,7 +469,7 @@ def test_a_model_without_a_card_gets_one(tiny_directory, tmp_path):
 def test_a_card_that_cannot_be_read_is_left_alone(aligned, every, file, content, monkeypatch, counted_embedding):
     (aligned / file).write_text(content)
     with pytest.raises(InputError, match=r"cannot read|is no list of evaluation results"):
-        evaluate(monkeypatch, *every, "--model_name_or_path", aligned, "--update_card", aligned)
+        evaluate(*every, "--model_name_or_path", aligned, "--update_card", aligned)
     assert (aligned / file).read_text() == content and counted_embedding == []
 
 
@@ -485,64 +479,69 @@ def test_a_card_that_cannot_be_read_is_left_alone(aligned, every, file, content,
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (("--benchmarks", "things"), "--benchmarks things must be followed by a colon and human odd-one-out choices"),
-        (("--benchmarks", "levels:"), "--benchmarks levels must be followed by a colon and the folder"),
-        (("--benchmarks", "rsa"), "--benchmarks rsa must be followed by a colon and a similarity matrix"),
-        (("--benchmarks", "thing:x"), "'thing:x' is unknown; they are things:JUDGMENTS"),
-        (("--benchmarks", "things:nowhere"), "nowhere"),
+        (("--benchmarks", "choices"), "--benchmarks has 'choices'; a colon must follow it, and odd-one-out choices"),
+        (("--benchmarks", "levels:"), "--benchmarks has 'levels'; a colon must follow it, and the raw results"),
+        (("--benchmarks", "rsa"), "--benchmarks has 'rsa'; a colon must follow it, and a similarity matrix"),
+        (
+            ("--benchmarks", "thing:x"),
+            "'thing:x', whose kind is unknown; kinds are choices:JUDGMENTS, things:JUDGMENTS",
+        ),
+        (("--benchmarks", "choices:nowhere"), "nowhere"),
         (("--benchmarks", "levels:nowhere"), "nowhere"),
         (("--benchmarks", "rsa:nowhere.csv"), "nowhere"),
         (("--features", "nowhere.npy"), "cannot read features nowhere.npy"),
         (("--features", "a.npy", "b.npy"), "there are 2 --features for 1 benchmarks"),
         (("--images", "a", "b", "c"), "there are 3 --images for 1 benchmarks"),
         (("--model_name_or_path", "a", "b"), "--features are of one model"),
-        (("--model_name_or_path", "people"), "no model can be called 'people'"),
+        (("--model_name_or_path", "people"), "no model can have the name 'people'"),
         (("--pooling", "cls"), "--features are taken as they are"),
-        (("--batch_size", "0"), "--batch_size must be at least 1"),
         (("--transform", "nowhere"), "cannot load a transform from 'nowhere'"),
-        (("--benchmarks", "a/b=things:x"), "the name 'a/b' would be part of a metric's; leave out the /"),
+        (("--benchmarks", "a/b=choices:x"), "the name 'a/b' is a part of metrics' names; leave out /"),
         (("--object_names", "nowhere.txt"), "cannot read the names nowhere.txt"),
-        (("--update_card", "user/model"), "no directory with a model, nor one on the Hub"),
+        (("--update_card", "user/model"), "--update_card user/model is none of the models"),
         (("--update_card", "x", "--transform", "y"), "leave out --transform"),
         (("--output_dir", __file__), "cannot write to where results should go"),
     ],
 )
 def test_wrong_settings_are_named(things, changes, message, monkeypatch):
     with pytest.raises(InputError, match=message):
-        evaluate(monkeypatch, *things, *changes)
+        evaluate(*things, *changes)
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ((), "give --benchmarks"),
-        (("--benchmarks", "things:x"), "give --model_name_or_path"),
-        (("--benchmarks", "things:x", "--model_name_or_path", "a"), "models need --images"),
-        (("--benchmarks", "things:x", "--model_name_or_path", "a", "a", "--images", "x"), "names 'a' twice"),
+        (("--benchmarks", "choices:x"), "give --model_name_or_path, the models to evaluate, or --features"),
+        (
+            ("--benchmarks", "choices:x", "--model_name_or_path", "a"),
+            "give --images, the pictures that people judged, or --features",
+        ),
+        (("--benchmarks", "choices:x", "--model_name_or_path", "a", "a", "--images", "x"), "names 'a' twice"),
     ],
 )
 def test_what_is_missing_is_named(given, message, monkeypatch):
     with pytest.raises(InputError, match=message):
-        evaluate(monkeypatch, *given)
+        evaluate(*given)
 
 
 def test_stimuli_that_do_not_fit(every, things, study, features, images, monkeypatch):
     np.save(study / "few.npy", features[:20])
     with pytest.raises(InputError, match="points outside the 20 images"):
-        evaluate(monkeypatch, *things, "--features", study / "few.npy")
+        evaluate(*things, "--features", study / "few.npy")
     with pytest.raises(InputError, match="20 rows of features, but 24 images"):
-        evaluate(monkeypatch, *things, "--features", study / "few.npy", "--images", study / "stimuli")
+        evaluate(*things, "--features", study / "few.npy", "--images", study / "stimuli")
     np.save(study / "two.npy", features[:2])
     with pytest.raises(InputError, match="two.npy has 2 stimuli; at least 3 are needed"):
-        evaluate(monkeypatch, *things, "--features", study / "two.npy")
+        evaluate(*things, "--features", study / "two.npy")
     bad = features.copy()
     bad[7, 0] = np.nan
     np.save(study / "bad.npy", bad)
     with pytest.raises(InputError, match="row 7 of the embeddings of bad.npy is not finite"):
-        evaluate(monkeypatch, *things, "--features", study / "bad.npy")
+        evaluate(*things, "--features", study / "bad.npy")
     AffineTransform.identity(7).save_pretrained(study / "wide")
-    with pytest.raises(InputError, match="the transform is of 7 features, but the teacher gives 5"):
-        evaluate(monkeypatch, *things, "--transform", study / "wide")
+    with pytest.raises(InputError, match="do not fit a transform of width 7"):
+        evaluate(*things, "--transform", study / "wide")
 
     few = ("--features", study / "few.npy")
     for benchmark, message in (
@@ -550,7 +549,7 @@ def test_stimuli_that_do_not_fit(every, things, study, features, images, monkeyp
         (f"rsa:{study / 'RDM48.csv'}", "RDM48.csv has 24 stimuli, and few.npy has 20"),
     ):
         with pytest.raises(InputError, match=message):
-            evaluate(monkeypatch, "--output_dir", study / "out", *few, "--benchmarks", benchmark)
+            evaluate("--output_dir", study / "out", *few, "--benchmarks", benchmark)
 
 
 def test_judgments_of_other_pictures(every, study, images, tiny_directory, monkeypatch, counted_embedding):
@@ -560,16 +559,16 @@ def test_judgments_of_other_pictures(every, study, images, tiny_directory, monke
     model = ("--output_dir", study / "out", "--model_name_or_path", tiny_directory("vit"))
     rsa, levels = f"rsa:{study / 'RDM48.csv'}", f"levels:{study / 'levels'}"
     with pytest.raises(InputError, match="24 stimuli of RDM48.csv are not among the 24 images of others: n0"):
-        evaluate(monkeypatch, *model, "--benchmarks", rsa, "--images", study / "others")
+        evaluate(*model, "--benchmarks", rsa, "--images", study / "others")
     with pytest.raises(InputError, match="n02085620_0.JPEG"):
-        evaluate(monkeypatch, *model, "--benchmarks", levels, "--images", study / "others")
+        evaluate(*model, "--benchmarks", levels, "--images", study / "others")
     with pytest.raises(InputError, match="have no names: Levels needs a column filename"):
-        evaluate(monkeypatch, *model, "--benchmarks", levels, "--images", study / "nameless")
+        evaluate(*model, "--benchmarks", levels, "--images", study / "nameless")
     with pytest.raises(InputError, match="two benchmarks are called 'rdm48'"):
-        evaluate(monkeypatch, *model, "--benchmarks", rsa, rsa, "--images", study / "stimuli")
+        evaluate(*model, "--benchmarks", rsa, rsa, "--images", study / "stimuli")
     with pytest.raises(InputError, match="is none of the models that are evaluated"):
         card = ("--update_card", tiny_directory("dinov2"))
-        evaluate(monkeypatch, *model, "--benchmarks", rsa, "--images", study / "stimuli", *card)
+        evaluate(*model, "--benchmarks", rsa, "--images", study / "stimuli", *card)
     assert counted_embedding == []
 
 
@@ -578,17 +577,17 @@ def test_a_matrix_whose_diagonal_tells_nothing(study, flags, monkeypatch):
     np.save(study / "any.npy", matrix + matrix.T)
     given = (*flags, "--benchmarks", f"rsa:{study / 'any.npy'}", "--features", study / "my_features.npy")
     with pytest.raises(InputError, match="does not tell whether it holds similarity or dissimilarity"):
-        evaluate(monkeypatch, *given)
-    evaluate(monkeypatch, *given, "--rsa_kind", "similarity")
+        evaluate(*given)
+    evaluate(*given, "--rsa_kind", "similarity")
     value = results(study / "out")["my_features"]["any/rsa_spearman"]["value"]
-    evaluate(monkeypatch, *given, "--rsa_kind", "dissimilarity")
+    evaluate(*given, "--rsa_kind", "dissimilarity")
     assert results(study / "out")["my_features"]["any/rsa_spearman"]["value"] == pytest.approx(-value)
 
 
 @pytest.mark.multi_process
 def test_two_processes_share_the_embedding(every, study, tiny_directory, monkeypatch):
     model = ("--model_name_or_path", tiny_directory("vit"))
-    evaluate(monkeypatch, *every, *model)
+    evaluate(*every, *model)
     config = RECIPE.parent / "accelerate" / "cpu_2_processes.yaml"
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", config, RECIPE]
     flags = [*every, *model, "--output_dir", study / "two"]
@@ -609,16 +608,16 @@ def test_published_levels_and_matrices_measure_as_their_files_do(study, flags, i
     shuffled.save_to_disk(study / "shuffled")
     np.save(study / "shuffled.npy", np.load(study / "my_features.npy")[order])
     for path, name in ((study / "levels", "levels"), (study / "RDM48.csv", "rdm48")):
-        arguments = PublishArguments(kind="dataset", path=str(path), repo_id=f"me/{name}", disable_tqdm=True)
-        (study / "published" / name).mkdir(parents=True)
-        write_copy(arguments, study / "published" / name)
+        copy = publish("dataset", path, f"me/{name}", output_dir=study / "copies", dry_run=True, progress=False)
+        (study / "published").mkdir(exist_ok=True)
+        copy.rename(study / "published" / name)
     stimuli = ["--images", study / "shuffled", "--features", study / "shuffled.npy"]
     kinds = [f"levels:{study / 'levels'}", f"rsa:{study / 'RDM48.csv'}"]
-    evaluate(monkeypatch, *flags, *stimuli, "--benchmarks", *kinds)
+    evaluate(*flags, *stimuli, "--benchmarks", *kinds)
     expected = results(study / "out")
     kinds = [f"levels:{study / 'published' / 'levels'}", f"rsa:{study / 'published' / 'rdm48'}"]
-    evaluate(monkeypatch, *flags, *stimuli, "--benchmarks", *kinds)
+    evaluate(*flags, *stimuli, "--benchmarks", *kinds)
     assert results(study / "out") == expected
     images.add_column("filename", [*NAMES[:-1], "n1_1.JPEG"]).save_to_disk(study / "others")
     with pytest.raises(InputError, match=f"1 stimuli that .* judges are not among the 24 images: '{NAMES[-1]}'"):
-        evaluate(monkeypatch, *flags, "--images", study / "others", *stimuli[2:], "--benchmarks", kinds[0])
+        evaluate(*flags, "--images", study / "others", *stimuli[2:], "--benchmarks", kinds[0])

@@ -1,6 +1,5 @@
 """The recipe that makes triplets: in this process, and once as a user starts it, on two processes up to the Hub."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -18,8 +17,7 @@ from fakehub import USER, FakeHub
 from fakehub.checks import card_errors
 from PIL import Image
 
-from hf_alignet.cli.arguments.triplets import LabelingArguments, SamplingArguments
-from hf_alignet.cli.command import parse
+from hf_alignet.cli.make_triplets import COMMAND, make_command
 from hf_alignet.encoder import AffineTransform
 from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError, RunError
@@ -27,27 +25,21 @@ from hf_alignet.hub.transport import repository as sharing
 from hf_alignet.images.decoding import read_pictures
 from hf_alignet.images.opening import load_images
 from hf_alignet.triplets import check_triplets, load_triplets, making, shards
+from hf_alignet.triplets.making import TripletDesign
 from hf_alignet.triplets.triplet_dataset import column
+from hf_alignet.workflows import triplet_run
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes" / "make_triplets.py"
 NUM_IMAGES, NUM_CLASSES = 60, 6
 
 
-def recipe():
-    spec = importlib.util.spec_from_file_location("make_triplets", RECIPE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def make(monkeypatch, *flags, **replaced) -> None:
-    """The recipe's `main` in this process, with some of the functions that it uses replaced."""
-    module = recipe()
-    for name, function in replaced.items():
-        monkeypatch.setattr(module, name, function)
-    monkeypatch.setattr(sys, "argv", [str(RECIPE), *map(str, flags)])
-    module.main()
+    """The command in this process, with some of the functions that it uses replaced; errors stay exceptions."""
+    with monkeypatch.context() as patched:
+        for name, function in replaced.items():
+            patched.setattr(triplet_run, name, function)
+        COMMAND.call(make_command, list(map(str, flags)))
 
 
 @pytest.fixture(scope="module")
@@ -270,7 +262,7 @@ class Stopped(Exception):
     pass
 
 
-STAGES = ["open_teacher", "make_clusters", "make_splits", "write_clusters", "write_dataset", "write_json"]
+STAGES = ["_open_teacher", "make_clusters", "make_splits", "write_clusters", "write_dataset", "write_json"]
 
 
 @pytest.mark.usefixtures("_small_shards")
@@ -279,7 +271,7 @@ def test_stopped_anywhere_it_ends_the_same(cheap, tmp_path, monkeypatch):
     make(monkeypatch, *cheap)
     (tmp_path / "out").rename(tmp_path / "whole")
     for stage in [*STAGES, "write_triplets_card"]:
-        function = getattr(recipe(), stage)
+        function = getattr(triplet_run, stage)
 
         def stopped(*arguments, function=function):
             function(*arguments)
@@ -417,63 +409,61 @@ def test_features_that_do_not_fit(cheap, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("flags", "message"),
     [
-        ({}, "give --images"),
-        ({"images": "a"}, "give either --teacher, .*, or their --features"),
-        ({"images": "a", "teacher": "b", "features": "c"}, "give either --teacher"),
-        ({"images": "a", "official": ["c"], "teacher": "b"}, "leave out --teacher, --features and --transform"),
-        ({"images": "a", "official": ["c"], "features": "b"}, "leave out --teacher, --features and --transform"),
-        ({"images": "a", "official": ["c"], "transform": "b"}, "leave out --teacher, --features and --transform"),
-        ({"images": "a", "teacher": "b", "strict": True}, "--strict is of --official files"),
-        ({"images": "a", "features": "b", "on_bad_image": "skip"}, "--features are there already"),
-        ({"images": "a", "features": "b", "pooling": "cls"}, "--features are there already"),
+        ("--images a", "give either --teacher, .*, or their --features"),
+        ("--images a --teacher b --features c", "give either --teacher"),
+        ("--images a --official c --teacher b", "leave out --teacher, --features and --transform"),
+        ("--images a --official c --features b", "leave out --teacher, --features and --transform"),
+        ("--images a --official c --transform b", "leave out --teacher, --features and --transform"),
+        ("--images a --teacher b --strict", "--strict is of --official files"),
+        ("--images a --features b --on_bad_image skip", "--features are there already"),
+        ("--images a --features b --pooling cls", "--features are there already"),
+        ("--images a --features b --num_triplets 0", "--num_triplets must be at least 1, got 0"),
+        ("--images a --features b --sampling random --elbow", "--sampling random has no clusters"),
+        ("--images a --features b --push_to_hub", "--push_to_hub needs --hub_dataset_id user/name"),
+        (
+            "--images a --features b --push_to_hub --hub_dataset_id a/b --save_images",
+            "if you may, add --i_have_the_right_to_share_images; if not",
+        ),
     ],
 )
-def test_wrong_settings_of_labeling(settings, message):
+def test_wrong_settings_are_named_as_flags(flags, message, monkeypatch):
     with pytest.raises(InputError, match=message):
-        LabelingArguments(**settings)
+        make(monkeypatch, *flags.split())
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"num_triplets": 0}, "--num_triplets must be positive"),
-        ({"num_validation_triplets": -1}, "--num_validation_triplets not negative"),
-        ({"max_per_image": 0}, "--max_per_image must be positive, got 0"),
-        ({"held_out_share": 0.0}, r"--held_out_share must be in \(0, 1\), got 0.0"),
-        ({"held_out_share": 1.0}, r"--held_out_share must be in \(0, 1\), got 1.0"),
-        ({"held_out_classes": ["cat"]}, "--held_out_classes needs --hold_out classes"),
-        ({"sampling": "random", "elbow": True}, "--sampling random has no clusters"),
-        ({"sampling": "within_class", "num_clusters": 5}, "--sampling within_class has no clusters"),
-        ({"elbow": True, "num_clusters": 5}, "give either --num_clusters, or --elbow"),
+        ({"num_triplets": 0}, "`num_triplets` must be at least 1, got 0"),
+        ({"num_validation_triplets": -1}, "`num_validation_triplets` must be at least 0, got -1"),
+        ({"max_per_image": 0}, "`max_per_image` must be at least 1, got 0"),
+        ({"held_out_share": 0.0}, r"`held_out_share` must be in \(0, 1\), got 0.0"),
+        ({"held_out_share": 1.0}, r"`held_out_share` must be in \(0, 1\), got 1.0"),
+        ({"held_out_classes": ["cat"]}, "`held_out_classes` needs `hold_out=classes`"),
+        ({"sampling": "random", "elbow": True}, "`sampling=random` has no clusters"),
+        ({"sampling": "within_class", "num_clusters": 5}, "`sampling=within_class` has no clusters"),
+        ({"elbow": True, "num_clusters": 5}, "give either `num_clusters`, or `elbow=True`"),
         ({"min_margin": 2.0}, "a bound on the margin"),
         ({"min_entropy": 1.0, "max_entropy": 0.5}, "no entropy is at least 1.0 and at most 0.5"),
-        ({"push_to_hub": True}, "--push_to_hub needs --hub_dataset_id"),
-        ({"push_to_hub": True, "hub_dataset_id": "a/b", "save_images": True}, "--i_have_the_right_to_share_images"),
+        ({"sampling": "clusters"}, "`sampling` must be one of cluster_boundary, .*, got 'clusters'"),
     ],
 )
 def test_wrong_settings_of_sampling(settings, message):
     with pytest.raises(InputError, match=message):
-        SamplingArguments(**settings)
-
-
-def test_right_settings_pass():
-    rights = {"push_to_hub": True, "hub_dataset_id": "a/b", "save_images": True}
-    SamplingArguments(**rights, i_have_the_right_to_share_images=True)
-    SamplingArguments(push_to_hub=True, hub_dataset_id="a/b", hold_out="classes", held_out_classes=["cat"])
-    LabelingArguments(images="a", official=["b", "c"], strict=True)
+        TripletDesign(**settings)
 
 
 def test_flags_and_help(capsys):
     argv = ["--images", "a", "--official", "b", "c", "--held_out_classes", "x", "y", "--hold_out", "classes"]
-    labeling, sampling = parse([LabelingArguments, SamplingArguments], "", argv)
+    labeling, sampling = COMMAND.parse(argv)
     assert labeling.official == ["b", "c"] and sampling.held_out_classes == ["x", "y"]
     for wrong in (["--sampling", "clusters"], ["--hold_out", "all"], ["--num_triplet", "5"]):
         with pytest.raises(SystemExit):
-            parse([LabelingArguments, SamplingArguments], "", [*argv, *wrong])
+            COMMAND.parse([*argv, *wrong])
     with pytest.raises(SystemExit):
-        parse([LabelingArguments, SamplingArguments], recipe().__doc__, ["--help"])
+        COMMAND.parse(["--help"])
     text = capsys.readouterr().out
     assert all(f"--{name} " in text for name in vars(labeling) | vars(sampling))
 
@@ -535,10 +525,10 @@ def test_repository_is_made_before_anything_long_begins(cheap, tmp_path, monkeyp
     monkeypatch.setattr(sharing.HfApi, "create_repo", refuse)
     push = ("--push_to_hub", "true", "--hub_dataset_id", "user/triplets")
     with pytest.raises(InputError, match="cannot share under 'user/triplets': offline"):
-        make(monkeypatch, *cheap, *push, open_teacher=lambda _: pytest.fail("opens the teacher"))
+        make(monkeypatch, *cheap, *push, _open_teacher=lambda *_: pytest.fail("opens the teacher"))
 
 
 def test_the_papers_configuration_is_valid():
     file = ROOT / "recipes" / "configs" / "make_triplets.yaml"
-    labeling, sampling = parse([LabelingArguments, SamplingArguments], "", ["--config", str(file)])
+    labeling, sampling = COMMAND.parse(["--config", str(file)])
     assert (sampling.num_clusters, sampling.num_triplets, labeling.bf16) == (500, 10_000_000, True)

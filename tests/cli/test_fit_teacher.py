@@ -1,6 +1,5 @@
 """The recipe that fits a teacher: in this process, and once as a user starts it, up to the Hub."""
 
-import importlib.util
 import json
 import os
 import re
@@ -16,8 +15,7 @@ from fakehub import USER, FakeHub
 from fakehub.checks import card_errors
 from huggingface_hub import ModelCard, RepoUrl
 
-from hf_alignet.cli.arguments.teacher import StimulusArguments, TeacherArguments
-from hf_alignet.cli.command import parse
+from hf_alignet.cli.fit_teacher import COMMAND, fit_command
 from hf_alignet.encoder import AffineTransform
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.hub.transport import repository as sharing
@@ -26,6 +24,7 @@ from hf_alignet.teacher import Vice
 from hf_alignet.teacher import vice as vice_module
 from hf_alignet.teacher.fitting import posterior_mean
 from hf_alignet.teacher.vice_run import ViceRun
+from hf_alignet.workflows import teacher_run
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes" / "fit_teacher.py"
@@ -35,14 +34,11 @@ NUM_OBJECTS = 30
 
 
 def fit(monkeypatch, *flags, **replaced) -> None:
-    """The recipe's `main` in this process, with some of the functions that it uses replaced."""
-    spec = importlib.util.spec_from_file_location("fit_teacher", RECIPE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    for name, function in replaced.items():
-        monkeypatch.setattr(module, name, function)
-    monkeypatch.setattr(sys, "argv", [str(RECIPE), *map(str, flags)])
-    module.main()
+    """The command in this process, with some of the functions that it uses replaced; errors stay exceptions."""
+    with monkeypatch.context() as patched:
+        for name, function in replaced.items():
+            patched.setattr(teacher_run, name, function)
+        COMMAND.call(fit_command, list(map(str, flags)))
 
 
 @pytest.fixture(scope="module")
@@ -177,8 +173,8 @@ def test_without_a_held_out_split_some_triplets_are(flags, choices, tmp_path, mo
 def test_configuration_of_things_clip():
     config = ROOT / "recipes" / "things-clip" / "config.yaml"
     argv = ["--config", str(config), "--judgments", "a", "--features", "b"]
-    stimuli, arguments = parse([StimulusArguments, TeacherArguments], "", argv)
-    assert (stimuli.dataset_name, arguments.method) == ("things", "uncertainty_distillation")
+    (arguments,) = COMMAND.parse(argv)
+    assert (arguments.dataset_name, arguments.method) == ("things", "uncertainty_distillation")
 
 
 @pytest.mark.parametrize(
@@ -189,11 +185,11 @@ def test_configuration_of_things_clip():
         (("--vice", "user/nobody"), "cannot load a VICE from 'user/nobody'"),
         (("--vice_settings", '{"num_dimensions": "100"}'), "must be an integer from 1 on, got '100'"),
         (("--vice_settings", '{"spike": 0}'), "spike of VICE must be a positive number, got 0"),
-        (("--vice_settings", VICE, "--method", "hard"), "there is none to fit"),
+        (("--vice_settings", VICE, "--method", "hard"), "hard takes no --vice_settings"),
         (("--pooling", "cls"), "--features are taken as they are"),
         (("--regularization", "-1"), "regularization must be positive"),
-        (("--images", "some/images"), "give either --images with --model_name_or_path, or --features"),
-        (("--vice_settings", '{"slap": 1}'), "with some of num_dimensions, spike, slab"),
+        (("--images", "some/images"), "give --images with --model_name_or_path, or --features, not both"),
+        (("--vice_settings", '{"slap": 1}'), "has no slap; settings are num_dimensions, spike, slab"),
         (("--concentration", "0"), "must be positive and finite, got 0"),
         (("--concentration", "1", "--method", "hard"), "hard takes no --concentration"),
         (("--vice_settings", "{"), "is no JSON"),

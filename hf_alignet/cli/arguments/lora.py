@@ -1,0 +1,38 @@
+"""Flags of a LoRA adapter."""
+
+from dataclasses import dataclass, field
+
+from peft import LoraConfig
+
+from hf_alignet.encoder.lora import ALL_LINEAR
+
+AUTO = "auto"
+
+
+@dataclass
+class LoraArguments:
+    """A small adapter in place of all weights."""
+
+    use_lora: bool = field(
+        default=False, metadata={"help": "Train a LoRA adapter on the frozen model, not all weights."}
+    )
+    lora_r: int = field(default=16, metadata={"help": "Rank of the adapter."})
+    lora_alpha: int = field(default=32, metadata={"help": "The adapter's change is scaled by lora_alpha / lora_r."})
+    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout before the adapter, in [0, 1)."})
+    lora_target_modules: list[str] = field(
+        default_factory=lambda: [AUTO],
+        metadata={
+            "help": "Names of the layers to adapt, or ends of names. auto: every linear layer that the embedding "
+            "uses, and every plain convolution of a model made of convolutions. all-linear: linear layers only."
+        },
+    )
+
+    def config(self) -> LoraConfig | None:
+        """The adapter; None if all weights are trained."""
+        if not self.use_lora:
+            return None
+        names = self.lora_target_modules
+        targets = {(AUTO,): None, (ALL_LINEAR,): ALL_LINEAR}.get(tuple(names), names)
+        return LoraConfig(
+            r=self.lora_r, lora_alpha=self.lora_alpha, lora_dropout=self.lora_dropout, target_modules=targets
+        )

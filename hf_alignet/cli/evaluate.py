@@ -1,0 +1,49 @@
+"""How human is a model? Odd-one-out choices, levels of abstraction, uncertainty and judged similarities.
+
+One model on the choices of your own raters about your own pictures:
+
+    hf-alignet evaluate --model_name_or_path facebook/dinov2-base --benchmarks choices:choices.csv
+        --images user/stimuli
+
+Several models on several benchmarks, each with stimuli of its own:
+
+    hf-alignet evaluate --model_name_or_path facebook/dinov2-base outputs/dinov2-base-aligned
+        --benchmarks things:user/things-judgments levels:levels/raw rsa:rdm48.mat
+        --images user/things-images user/levels-images user/things48
+
+Features that were made elsewhere, under a transform:
+
+    hf-alignet evaluate --features clip_things.npy --transform outputs/clip-teacher --benchmarks things:triplets
+
+Writes results.json {model: {metric: {value, n, chance, ci95}}}, where the model `people` is the noise ceiling, the
+same as a table in results.md, a figure a benchmark, and for several models agreement.csv and model_similarity.csv.
+The embeddings stay in output_dir/embeddings, from where a later run takes them.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from hf_alignet.cli.arguments.signature import flags_of
+from hf_alignet.cli.command import Command
+from hf_alignet.workflows import evaluate
+
+SETTINGS = [
+    flags_of(evaluate, renamed={"models": "model_name_or_path"}, defaults={"output_dir": "outputs/evaluation"})
+]
+COMMAND = Command("evaluate", SETTINGS, __doc__, launches=True)
+
+
+def evaluate_command(arguments: Any, _line: str) -> None:
+    """Evaluates the models that the flags name."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    evaluate(**arguments.values())
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the command."""
+    COMMAND.run(evaluate_command, argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""Fit a teacher: an affine transform of a model's features that predicts which of three images people find odd.
+
+Your own raters' choices about your own pictures, by uncertainty distillation through VICE:
+
+    hf-alignet fit-teacher --judgments choices.csv --images user/stimuli
+        --model_name_or_path google/siglip-so400m-patch14-384 --output_dir outputs/siglip-teacher
+
+The choices of THINGS, and features that were made elsewhere:
+
+    hf-alignet fit-teacher --judgments triplets_large_final_correctednc_correctedorder.csv
+        --features clip_things.npy --model_name_or_path openai/clip-vit-base-patch32
+
+Writes the transform (AffineTransform.from_pretrained(output_dir)), the VICE that was fitted in vice/, results.json,
+the table of the regularizations that were tried, a calibration plot and a card. A run that was stopped goes on where
+it was.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from hf_alignet.cli.arguments.signature import flags_of
+from hf_alignet.cli.command import Command
+from hf_alignet.workflows import write_teacher
+
+COMMAND = Command("fit-teacher", [flags_of(write_teacher, ["command"])], __doc__)
+
+
+def fit_command(arguments: Any, line: str) -> None:
+    """Fits and measures the teacher that the flags describe."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    write_teacher(**arguments.values(), command=line)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the command."""
+    COMMAND.run(fit_command, argv)
+
+
+if __name__ == "__main__":
+    main()

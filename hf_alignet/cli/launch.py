@@ -1,0 +1,61 @@
+"""Starts a command again in several processes, where a launch configuration of accelerate asks for them."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from accelerate.commands.config.config_args import default_config_file
+from accelerate.commands.launch import launch_command, launch_command_parser
+
+from hf_alignet.errors import InputError
+from hf_alignet.sources import packaged
+
+FLAG = "--accelerate_config"
+LAUNCHED = ("LOCAL_RANK", "ACCELERATE_MIXED_PRECISION")  # set in processes that torchrun or accelerate started
+
+
+def launch_file(argv: Sequence[str]) -> Path | None:
+    """The launch configuration by which this command must start again; None if this process does the work itself.
+
+    Args:
+        argv: the arguments. `--accelerate_config` names a file or a packaged configuration; without it the file that
+            `accelerate config` wrote counts.
+
+    Raises:
+        InputError: the configuration cannot be read.
+    """
+    if any(name in os.environ for name in LAUNCHED):
+        return None
+    given = _value(argv)
+    file = _named_file(given) if given is not None else Path(default_config_file)
+    if given is None and not file.is_file():
+        return None
+    try:
+        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+        processes = int(settings.get("num_processes") or 1)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, ValueError, TypeError) as error:
+        raise InputError(f"cannot read the launch configuration {file}: {error}") from error
+    return file if given is not None or processes > 1 else None
+
+
+def launch(file: Path, module: str, argv: Sequence[str]) -> None:
+    """Runs a module of the package in the processes of a launch configuration, and waits for them."""
+    parser = launch_command_parser()
+    launch_command(parser.parse_args(["--config_file", str(file), "--module", module, *argv]))
+
+
+def _value(argv: Sequence[str]) -> str | None:
+    """What follows the flag."""
+    for position, word in enumerate(argv):
+        if word == FLAG and position + 1 < len(argv):
+            return argv[position + 1]
+        if word.startswith(f"{FLAG}="):
+            return word.partition("=")[2]
+    return None
+
+
+def _named_file(name: str) -> Path:
+    found = {file.stem: file for file in packaged("accelerate")}
+    path = Path(name).expanduser()
+    return found[name] if name in found and not path.exists() else path

@@ -1,0 +1,39 @@
+"""The command `hf-alignet`: finds the module of the command that follows, and runs it.
+
+    hf-alignet demo            align the small encoder of the package, and measure it before and after
+    hf-alignet fit-teacher     people's choices -> a teacher
+    hf-alignet make-triplets   images and a teacher -> labelled triplets
+    hf-alignet align           images and triplets -> an aligned model, measured before and after
+    hf-alignet evaluate        how human a model is, and how useful
+    hf-alignet publish         a dataset, transform, metric or model -> the Hub, with its card
+
+`hf-alignet COMMAND --help` explains the settings of a command.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from hf_alignet import __version__
+
+COMMANDS = ("align", "demo", "evaluate", "fit-teacher", "make-triplets", "publish")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs one command. Without a command it prints the help, and exits with status 2."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    name = argv[0] if argv else ""
+    if name in ("-h", "--help", ""):
+        print(__doc__)
+        sys.exit(0 if name else 2)
+    if name == "--version":
+        print(__version__)
+        return
+    if name not in COMMANDS:
+        print(f"\nerror: there is no command {name!r}; the commands are {', '.join(COMMANDS)}", file=sys.stderr)
+        sys.exit(2)
+    import_module(f"hf_alignet.cli.{name.replace('-', '_')}").main(argv[1:])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Make an AligNet of any images: triplets of them, labelled by a teacher that knows what people find similar.
+
+    hf-alignet make-triplets --images my-images --teacher facebook/dinov2-base --transform outputs/teacher
+        --num_triplets 1000000 --output_dir outputs/triplets
+
+The images are embedded and transformed, clustered by k-means, and triplets are drawn with two images of one cluster
+and the third of another; see --sampling for others. Several processes share the embedding: --accelerate_config.
+
+The triplets that were released with the paper, matched to images by file name:
+
+    hf-alignet make-triplets --official alignet_train.npz alignet_valid.npz --images ILSVRC/imagenet-1k
+
+Writes parquet shards of the splits train and validation, the clusters, triplets.json and a card. All of it opens with
+load_dataset(output_dir, "triplets"), and `hf-alignet align --triplets output_dir` trains on it. A run that was stopped
+goes on where it was.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from hf_alignet.cli.arguments.signature import flags_of
+from hf_alignet.cli.command import Command
+from hf_alignet.triplets.making import TripletDesign
+from hf_alignet.workflows import make_triplets
+
+SETTINGS = [flags_of(make_triplets, ["command"]), flags_of(TripletDesign)]
+COMMAND = Command("make-triplets", SETTINGS, __doc__, launches=True)
+
+
+def make_command(arguments: Any, design: Any, line: str) -> None:
+    """Makes the triplets that the flags describe."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    make_triplets(**arguments.values(), **design.values(), command=line)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the command."""
+    COMMAND.run(make_command, argv)
+
+
+if __name__ == "__main__":
+    main()

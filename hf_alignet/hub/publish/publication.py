@@ -1,0 +1,80 @@
+"""What is published, where, and under which terms."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
+from hf_alignet.errors import InputError
+from hf_alignet.judgments.similarity_matrices import MatrixKind
+from hf_alignet.judgments.things import ObjectOrder
+
+PublishedKind = Literal["dataset", "transform", "metric", "model"]
+LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+
+
+@dataclass(frozen=True)
+class Publication:
+    """The settings of `publish` that go together. An InputError says which of them is not possible."""
+
+    kind: PublishedKind
+    path: str
+    repo_id: str
+    license: str | None = None
+    revision: str | None = None
+    images: str | None = None
+    i_have_the_right_to_share_images: bool = False
+    object_names: str | None = None
+    object_order: ObjectOrder | None = None
+    matrix_kind: MatrixKind | None = None
+    source: str | None = None
+    command: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(PublishedKind):
+            raise InputError(f"`kind` must be one of {', '.join(get_args(PublishedKind))}, got {self.kind!r}")
+        try:
+            validate_repo_id(self.repo_id)
+        except HFValidationError as error:
+            raise InputError(str(error)) from error
+        if "/" not in self.repo_id:
+            raise InputError(f"`repo_id` must be user/name, got {self.repo_id!r}")
+        if self.license is not None and not LICENSE.fullmatch(self.license):
+            raise InputError(f"`license` must be an identifier, such as cc-by-4.0 or mit, got {self.license!r}")
+        if self.kind != "dataset":
+            self.refuse(("source", "images", "object_names", "object_order", "matrix_kind"), f"a {self.kind}")
+        if self.images is not None:
+            if self.object_names is not None:
+                raise InputError("give `images` or `object_names`, not both: pictures have names of their own")
+            self.check_right_to_images()
+
+    @property
+    def place(self) -> Path:
+        return Path(self.path).expanduser()
+
+    @property
+    def sources(self) -> list[str]:
+        """The paths or Hub ids that it is made from."""
+        return [given for given in (self.path, self.images, self.object_names) if given is not None]
+
+    @property
+    def repo_type(self) -> Literal["dataset", "model", "space"]:
+        return "dataset" if self.kind == "dataset" else "space" if self.kind == "metric" else "model"
+
+    def refuse(self, names: tuple[str, ...], what: str) -> None:
+        """Raises an InputError if a setting of these names was given, since it does not belong to `what`."""
+        for name in names:
+            if getattr(self, name) is not None:
+                raise InputError(f"`{name}` does not belong to {what}: leave it out")
+
+    def check_right_to_images(self) -> None:
+        """Raises an InputError if nobody says that pictures may be shared."""
+        if not self.i_have_the_right_to_share_images:
+            raise InputError(
+                "pictures would be uploaded: add `i_have_the_right_to_share_images=True` if you may share them. The "
+                "photographs of THINGS and ImageNet may be used for research, but not be passed on: publish their "
+                "judgments or triplets without `images`, and give `object_names` to say which row is which"
+            )

@@ -1,0 +1,92 @@
+"""Publishing: a copy in a folder, with its card, is inspected and uploaded."""
+
+from pathlib import Path
+
+from hf_alignet.encoder.export import check_sharing
+from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.errors import InputError, RunError
+from hf_alignet.hub.publish.copies import write_copy
+from hf_alignet.hub.publish.publication import Publication, PublishedKind
+from hf_alignet.hub.publish.replacing import check_nothing_lost, replaced_files
+from hf_alignet.hub.transport.inspection import check_shareable
+from hf_alignet.hub.transport.repository import make_repository, share_folder
+from hf_alignet.judgments.similarity_matrices import MatrixKind
+from hf_alignet.judgments.things import ObjectOrder
+from hf_alignet.storage import whole_directory
+
+
+def publish(
+    kind: PublishedKind,
+    path: str | Path,
+    repo_id: str,
+    *,
+    license: str | None = None,
+    private: bool = False,
+    revision: str | None = None,
+    images: str | None = None,
+    i_have_the_right_to_share_images: bool = False,
+    object_names: str | None = None,
+    object_order: ObjectOrder | None = None,
+    matrix_kind: MatrixKind | None = None,
+    source: str | None = None,
+    output_dir: str | Path = "outputs/published",
+    dry_run: bool = False,
+    progress: bool = True,
+    command: str | None = None,
+) -> Path:
+    """Shares a dataset, a transform, a metric or a model on the Hub, with a card. Others open it without hf_alignet.
+
+    A dataset is human judgments in any form that `load_judgments` opens, the raw results of Levels, a similarity
+    matrix, labelled triplets, or pictures. It becomes parquet files that `load_dataset` opens, with checksums. The
+    names of participants become numbers. Nothing is uploaded that holds a pickle, a local path or an access token.
+
+    Args:
+        kind: `dataset`, `transform` (also VICE), `metric` or `model`.
+        path: local file or directory. It stays as it is.
+        repo_id: name on the Hub, user/name. The repository is made if it does not exist.
+        license: of what is published, as the Hub calls it, such as `cc-by-4.0`.
+        private: make a new repository private. A repository that exists and is public is refused.
+        revision: branch, made if it does not exist; None for the main branch.
+        images: of judgments and matrices, a path or Hub id of the pictures that people judged, published beside them.
+        i_have_the_right_to_share_images: say that the pictures may be shared. Otherwise no picture is uploaded.
+        object_names: of judgments, a text file with the name of one picture in each line, instead of `images`.
+        object_order: how files of THINGS number the objects, `uid` or `file_name`. Default: by the name of the file.
+        matrix_kind: `similarity` or `dissimilarity`. Default: by the diagonal of the matrix.
+        source: of a dataset, a sentence for the card about the origin of the data.
+        output_dir: directory for the copy that is uploaded. The copy stays.
+        dry_run: only make the copy, without the network.
+        progress: show bars.
+        command: the command line that does the same, for the card of a dataset.
+
+    Returns:
+        The folder of the copy. Its `README.md` is the card.
+
+    Raises:
+        InputError: a setting is not possible, or the path does not hold what it should or must not be shared.
+        RunError: the copy is complete, but the Hub did not take it. The same call tries again.
+    """
+    publication = Publication(
+        *(kind, str(path), repo_id, license, revision, images, i_have_the_right_to_share_images),
+        *(object_names, object_order, matrix_kind, source, command),
+    )
+    folder = Path(output_dir).expanduser() / f"{publication.repo_type}s--{repo_id.replace('/', '--')}"
+    for given in publication.sources:
+        if Path(given).expanduser().resolve().is_relative_to(folder.resolve()):
+            raise InputError(
+                f"{given} is where the copy for the Hub is made, and would be lost: publish from what it was "
+                "made from, or give another `output_dir`"
+            )
+    with whole_directory(folder) as unfinished:
+        write_copy(publication, unfinished, progress)
+        check_shareable(unfinished, publication.sources)
+    if dry_run:
+        return folder
+    if (folder / "adapter_config.json").is_file():
+        check_sharing(VisionEncoder.from_pretrained(str(publication.place)))
+    try:
+        make_repository(repo_id, private or None, publication.repo_type, revision)
+    except InputError as error:
+        raise RunError(f"{error}. {folder} is complete: do the same again to share it") from error
+    check_nothing_lost(folder, publication)
+    share_folder(folder, repo_id, ["*"], publication.repo_type, revision, replaced_files(folder, publication))
+    return folder

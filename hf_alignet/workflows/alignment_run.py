@@ -1,0 +1,224 @@
+"""From an encoder, images and triplets to an aligned model in a directory: trained, measured before and after."""
+
+import logging
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import yaml
+from accelerate import PartialState
+from datasets import Dataset, DatasetDict
+from peft import LoraConfig, PeftModel
+from transformers import PreTrainedModel, set_seed
+
+from hf_alignet.analysis import before_after_figure
+from hf_alignet.demo import ENCODER_DIRECTORY, demo_images, demo_triplets
+from hf_alignet.encoder import VisionEncoder, check_sharing
+from hf_alignet.encoder.pooling import PoolingChoice
+from hf_alignet.errors import InputError
+from hf_alignet.evaluation import evaluate_splits
+from hf_alignet.hub.transport.license import stated_license
+from hf_alignet.hub.transport.provenance import dataset_commit, model_commit
+from hf_alignet.images.opening import load_images
+from hf_alignet.metric import Metric, comparison_table
+from hf_alignet.sources import packaged, public_name, split_revision
+from hf_alignet.student import AlignTrainer, AlignTrainingArguments
+from hf_alignet.student.checkpoint_sharing import fetch_checkpoint, make_model_repository
+from hf_alignet.student.checkpoints import find_checkpoint
+from hf_alignet.student.preparation import as_encoder, load_student
+from hf_alignet.student.training_data import describe_teacher, open_images, training_data, without_images
+from hf_alignet.triplets import load_triplets
+
+DEMO = "hf_alignet demo"
+HELD_OUT_SHARE = 0.05
+
+Model = str | PreTrainedModel | PeftModel | VisionEncoder
+logger = logging.getLogger(__name__)
+
+
+def demo_config() -> Path:
+    """The settings of the demo."""
+    return next(file for file in packaged("configs") if file.stem == "demo")
+
+
+def align(
+    model: Model | None = None,
+    images: str | Dataset | None = None,
+    triplets: str | DatasetDict | Dataset | None = None,
+    args: AlignTrainingArguments | None = None,
+    *,
+    pooling: PoolingChoice = "auto",
+    trust_remote_code: bool = False,
+    lora: LoraConfig | None = None,
+    merge_lora: bool = False,
+    teacher_embeddings: str | np.ndarray | None = None,
+    class_vectors: str | None = None,
+    triplet_source: Literal["auto", "batch", "separate"] = "auto",
+    cache_images: str | None = None,
+    on_bad_image: Literal["error", "skip"] = "error",
+    i_have_the_right_to_share_images: bool = False,
+    command: str | None = None,
+) -> dict[str, dict[str, Metric]]:
+    """Fine-tunes a vision encoder on labelled triplets, and measures it before and after on triplets held out.
+
+    The aligned model is in `args.output_dir`, with results.json, a figure and a card. Without images and triplets it
+    is the demo: emoji, simulated raters and, without a model, a small encoder that comes with the package.
+
+    Args:
+        model: a path, Hub id (optionally with `@revision`), model of transformers or peft, or a `VisionEncoder`.
+        images: the image dataset, or its path or Hub id.
+        triplets: splits of triplets of the images, or their path or Hub id; all but `train` are held out. If there is
+            no other split, 5 % of `train` are held out.
+        args: settings of the training; those of the demo where there are no images.
+        pooling: `auto`, `cls`, `mean` or `pooler`, of a model that is named by path or Hub id.
+        trust_remote_code: allow code from the model's repository to run.
+        lora: train this adapter on the frozen model, not all weights.
+        merge_lora: export plain weights with the adapter merged in.
+        teacher_embeddings: (n, p) or a `.npy` file, the teacher's vector of every image. With it, training labels all
+            triplets in each batch of the images that the train split names.
+        class_vectors: the same as a `.npy` file with a vector for every class of the images' column `label`.
+        triplet_source: `batch`, all triplets in a batch of images; `separate`, those of the train split; `auto`,
+            `batch` where there are vectors of the teacher.
+        cache_images: directory in which resized pictures are kept for all epochs and runs.
+        on_bad_image: `error` stops at a picture that cannot be decoded; `skip` leaves out triplets that name one.
+        i_have_the_right_to_share_images: show small pictures in the figure, which is shared with the model.
+        command: that made it, for the card.
+
+    Returns:
+        `{"base": metrics, "aligned": metrics}`, odd-one-out accuracy by `dataset/split/odd_one_out_accuracy`.
+
+    Raises:
+        InputError: settings, a model or data that cannot work.
+        RunError: training cannot go on.
+
+    Example:
+        >>> align("facebook/dinov2-small", "my-images", "outputs/triplets")["aligned"]  # doctest: +SKIP
+    """
+    if (images is None) != (triplets is None):
+        raise InputError("give both `images` and `triplets`, which are rows of the images, or neither for the demo")
+    if images is not None and model is None:
+        raise InputError("give `model` with your images: the small encoder of the demo knows only emoji")
+    args = args or (AlignTrainingArguments() if images is not None else _demo_arguments())
+    checkpoint = find_checkpoint(args.output_dir, fetch_checkpoint(args.output_dir, args.resume_from_checkpoint))
+    PartialState().wait_for_everyone()  # no process writes there before all have looked
+    set_seed(args.seed)
+
+    encoder = _student(model, pooling, trust_remote_code, lora, merge_lora)
+    if args.push_to_hub and not merge_lora:
+        check_sharing(encoder)
+    if args.push_to_hub and args.should_save:
+        make_model_repository(args)  # before anything long
+    dataset, splits = _open_data(images, triplets, args.seed)
+    vectors = {"teacher_embeddings": teacher_embeddings, "class_vectors": class_vectors}
+    vectors |= {"triplet_source": triplet_source}
+    workers = {"num_workers": args.dataloader_num_workers, "progress": not args.disable_tqdm}
+    reader, bad = open_images(dataset, splits, encoder.preprocessor, cache_images, on_bad_image, **workers)
+    train = training_data(dataset, splits["train"], bad, **vectors, seed=args.seed)
+    num_triplets = sum(splits.num_rows.values())
+    splits = without_images(splits, bad)
+    held_out = {split: rows for split, rows in splits.items() if split != "train"}
+    evaluated = held_out if args.eval_strategy != "no" else None  # during training; before and after, always
+    trainer = AlignTrainer(encoder, args, train_dataset=train, eval_dataset=evaluated, images=reader)
+    trainer.provenance = _describe(encoder, model, images, triplets, lora, args.push_to_hub) | {
+        **describe_teacher(triplets if images is None or isinstance(triplets, str) else "", **vectors),
+        "pictures_shown": images is None or i_have_the_right_to_share_images,
+        "command": command,
+        "images_commit": dataset_commit(dataset),
+        "triplets_commit": dataset_commit(splits["train"]),
+        "num_images": len(dataset),
+        "num_train_triplets": len(splits["train"]),
+        "num_skipped_images": len(bad),
+        "num_skipped_triplets": num_triplets - sum(splits.num_rows.values()),
+    }
+    name = _short_name(triplets)
+
+    def measure() -> tuple[dict[str, Metric], np.ndarray, np.ndarray]:
+        return evaluate_splits(encoder, reader, held_out, name, args.similarity, **trainer.embed_options())
+
+    base, rows, base_embeddings = measure()
+    trainer.train(resume_from_checkpoint=checkpoint)
+    if merge_lora:
+        encoder.merge_adapter()
+    aligned, _, aligned_embeddings = measure()
+    trainer.save_results(base, aligned)
+    if args.should_save:
+        shown = trainer.provenance["pictures_shown"]
+        embeddings = (base_embeddings, aligned_embeddings)
+        figure = before_after_figure(base, aligned, dataset, rows, *embeddings, show_pictures=shown)
+        figure.savefig(Path(args.output_dir) / "before_after.png")
+        trainer.create_model_card()
+        logger.info("\n%s\n\nThe aligned model is in %s", comparison_table(base, aligned), args.output_dir)
+    try:
+        if args.push_to_hub:
+            trainer.push_to_hub()
+    finally:
+        trainer.end()
+    return {"base": base, "aligned": aligned}
+
+
+def _demo_arguments() -> AlignTrainingArguments:
+    return AlignTrainingArguments(**yaml.safe_load(demo_config().read_text(encoding="utf-8")))
+
+
+def _student(
+    model: Model | None, pooling: str, trust_remote_code: bool, lora: LoraConfig | None, merge_lora: bool
+) -> VisionEncoder:
+    if model is None or isinstance(model, str):
+        return load_student(model or str(ENCODER_DIRECTORY), pooling, trust_remote_code, lora, merge_lora)
+    encoder = as_encoder(model)
+    if lora is not None:
+        encoder.add_lora(lora)
+    return encoder
+
+
+def _open_data(
+    images: str | Dataset | None, triplets: str | DatasetDict | Dataset | None, seed: int
+) -> tuple[Dataset, DatasetDict]:
+    """Images, and triplets by split, one of them `train`."""
+    if images is None or triplets is None:
+        dataset = demo_images()
+        return dataset, demo_triplets(dataset)
+    dataset = load_images(images) if isinstance(images, str) else images
+    splits = load_triplets(triplets) if isinstance(triplets, str) else triplets
+    if isinstance(splits, Dataset):
+        splits = DatasetDict(train=splits)
+    if "train" not in splits:
+        raise InputError(f"{_short_name(triplets)!r} has no split train; it has {', '.join(splits)}")
+    if len(splits) == 1:
+        logger.warning("no held-out split: measuring on %.0f %% of the triplets, of images seen", 100 * HELD_OUT_SHARE)
+        split = splits["train"].train_test_split(HELD_OUT_SHARE, seed=seed)
+        splits = DatasetDict(train=split["train"], validation=split["test"])
+    return dataset, splits
+
+
+def _short_name(triplets: object) -> str:
+    """What metrics call the triplets."""
+    if triplets is None:
+        return "demo"
+    return split_revision(public_name(triplets))[0].split("/")[-1] if isinstance(triplets, str) else "triplets"
+
+
+def _describe(
+    encoder: VisionEncoder,
+    model: Model | None,
+    images: object,
+    triplets: object,
+    lora: LoraConfig | None,
+    ask_hub: bool,
+) -> dict[str, Any]:
+    """Facts about where a run starts, for the card."""
+    base = model if isinstance(model, str) else str(encoder.backbone.name_or_path)
+    return {
+        "base_model": f"{DEMO} encoder" if model is None else public_name(base),
+        "base_model_commit": model_commit(base),
+        "base_model_license": stated_license(base, ask_hub=ask_hub) or None,
+        "images": _public(images),
+        "triplets": _public(triplets),
+        **({"lora_r": lora.r, "lora_alpha": lora.lora_alpha} if lora is not None else {}),
+    }
+
+
+def _public(data: object) -> str:
+    if data is None:
+        return DEMO
+    return public_name(data) if isinstance(data, str) else "data in memory"

@@ -1,0 +1,286 @@
+"""How human are models? Benchmarks of several models: results as JSON and Markdown, figures, comparisons, a card."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from accelerate import PartialState
+from datasets import Dataset
+
+from hf_alignet.analysis import benchmark_figure, model_similarities
+from hf_alignet.encoder import AffineTransform, VisionEncoder
+from hf_alignet.encoder.pooling import PoolingChoice
+from hf_alignet.encoder.pretrained import check_vision_model
+from hf_alignet.errors import InputError
+from hf_alignet.evaluation.benchmarks import Benchmark, Measured, Task, open_benchmarks
+from hf_alignet.evaluation.human.agreement import agreement_table
+from hf_alignet.hub.cards import measured_card
+from hf_alignet.judgments.similarity_matrices import MatrixKind
+from hf_alignet.judgments.stimuli import Stimuli
+from hf_alignet.judgments.things import ObjectOrder
+from hf_alignet.metric import Metric, results_table
+from hf_alignet.similarity import SimilarityKind
+from hf_alignet.sources import public_name
+from hf_alignet.storage import write_json
+
+PEOPLE = "people"
+
+Results = dict[str, dict[str, Metric]]
+Given = str | Dataset | np.ndarray
+logger = logging.getLogger(__name__)
+
+
+def evaluate(
+    models: str | VisionEncoder | Sequence[str] | Mapping[str, str | VisionEncoder] = (),
+    benchmarks: str | Sequence[str] = (),
+    images: str | Dataset | Sequence[str | Dataset] = (),
+    *,
+    features: str | np.ndarray | Sequence[str | np.ndarray] = (),
+    object_names: str | Sequence[str] = (),
+    transform: str | AffineTransform | None = None,
+    similarity: SimilarityKind = "dot",
+    pooling: PoolingChoice = "auto",
+    trust_remote_code: bool = False,
+    object_order: ObjectOrder | None = None,
+    rsa_kind: MatrixKind | None = None,
+    output_dir: str | Path | None = None,
+    update_card: str | None = None,
+    batch_size: int = 64,
+    num_workers: int = 0,
+    bf16: bool = False,
+    seed: int = 42,
+    progress: bool = True,
+) -> Results:
+    """Measures one or several models on benchmarks of human similarity.
+
+    Args:
+        models: a path, Hub id (optionally with `@revision`) or `VisionEncoder`, several paths or ids, or models by the
+            name that results give them. With `features`, the name of the model that they are from.
+        benchmarks: `[name=]kind:source` each, such as `choices:choices.csv`, `levels:folder`, `rsa:rdm48.npy`.
+        images: the stimuli: a dataset or its path or Hub id, one for all benchmarks or one for each.
+        features: in place of images: (n, p) or the path of a `.npy` file, one for all benchmarks or one for each.
+        object_names: text files, one name of a stimulus a line; one for all benchmarks or one for each.
+        transform: an `AffineTransform`, or its path or Hub id, that all embeddings go through.
+        similarity: of two embeddings in a triplet: `dot`, `cosine` or `pearson`. RSA takes Pearson's correlation.
+        pooling: `auto`, `cls`, `mean` or `pooler`.
+        trust_remote_code: allow code from a model's repository to run.
+        object_order: of the objects in files of THINGS, `uid` or `file_name`; None goes by the file's name.
+        rsa_kind: `similarity` or `dissimilarity`; None goes by the diagonal of the matrix.
+        output_dir: for results.json, results.md, figures, comparisons of models, and embeddings, which a later run
+            takes from there; None writes nothing.
+        update_card: path or Hub id of an evaluated model, to whose card the numbers are added.
+        batch_size: images a forward pass.
+        num_workers: processes that decode pictures; 0 does it in the main one.
+        bf16: run models under bfloat16 autocast.
+        seed: of all random draws, such as bootstraps.
+        progress: show bars.
+
+    Returns:
+        Metrics by model and by `dataset/variant/measure`. The model `people` is the noise ceiling, where people
+        judged the same more than once. On processes other than the main one it is empty.
+
+    Raises:
+        InputError: a model, benchmark or stimulus cannot be opened, or they do not fit each other.
+
+    Example:
+        >>> evaluate("facebook/dinov2-small", "rsa:rdm48.npy", "my-images")["dinov2-small"]  # doctest: +SKIP
+    """
+    tasks = [Task.parse(text) for text in ([benchmarks] if isinstance(benchmarks, str) else benchmarks)]
+    if not tasks:
+        raise InputError("give `benchmarks`, such as choices:JUDGMENTS, levels:FOLDER or rsa:MATRIX")
+    if _listed(features) and pooling != "auto":
+        raise InputError("`pooling` is of a model that embeds images; `features` are taken as they are")
+    named = _named(models, _listed(features))
+    carded = _carded_model(update_card, named, tasks, transform)
+    sets = _open_stimuli(_listed(images), _listed(features), _listed(object_names), len(tasks))
+    opened = open_benchmarks(tasks, sets, similarity, object_order, rsa_kind, seed)
+    if isinstance(transform, str):
+        transform = AffineTransform.from_pretrained(transform)
+    for model in named.values():
+        if isinstance(model, str):
+            check_vision_model(model, trust_remote_code)  # before another model works for hours
+    is_main = PartialState(cpu=not torch.accelerator.is_available()).is_main_process
+    directory = _make_directory(output_dir)
+    card = (
+        measured_card.fetch_card(str(update_card), (directory or Path(".")) / "card") if is_main and carded else None
+    )
+    notes = [note for benchmark in opened for note in benchmark.notes]
+    measured: dict[str, dict[str, Measured]] = {}
+    embeddings: dict[str, dict[str, np.ndarray]] = {}
+    options = {"batch_size": batch_size, "num_workers": num_workers, "bf16": bf16, "progress": progress}
+    for name, model in named.items():
+        encoder = VisionEncoder.from_pretrained(model, pooling, trust_remote_code) if isinstance(model, str) else model
+        folder = directory / "embeddings" / _as_folder(name) if directory is not None else None
+        embeddings[name] = _embed(encoder, sets, transform, folder, **options)
+        if is_main:
+            measured[name] = {b.name: b.measure(embeddings[name][b.stimuli.name]) for b in opened}
+            for benchmark in (b for b, found in measured[name].items() if found.is_constant):
+                notes.append(f"{name} finds all stimuli of {benchmark} equally similar: scored 0")
+                logger.warning("%s", notes[-1])
+    if not is_main:
+        return {}
+    results: Results = {
+        name: {metric: value for found in of_model.values() for metric, value in found.metrics.items()}
+        for name, of_model in measured.items()
+    }
+    if people := {name: metric for benchmark in opened for name, metric in benchmark.people.items()}:
+        results[PEOPLE] = people
+    if directory is not None:
+        _write(directory, results, notes)
+        for benchmark in opened:
+            shown = {model: of_model[benchmark.name].metrics for model, of_model in measured.items()}
+            benchmark_figure(shown, people).savefig(directory / f"{benchmark.name}.png")
+        if len(named) > 1:
+            _write_comparisons(directory, opened, measured, embeddings)
+    if card is not None and carded is not None:
+        measured_card.update_card(
+            card, results[carded], {b.name: task.source for b, task in zip(opened, tasks, strict=True)}
+        )
+        measured_card.share_card(card, str(update_card))
+    return results
+
+
+def _listed(given: Any) -> list[Any]:
+    """One thing, or several, as a list."""
+    return list(given) if isinstance(given, list | tuple) else [given]
+
+
+def _named(models: Any, features: list[Any]) -> dict[str, str | VisionEncoder | None]:
+    """By the name that results give it: the path, Hub id or encoder of each model; None for features.
+
+    A local model has the name of its folder, or, where two folders have the same name, the path that was given.
+    """
+    if isinstance(models, Mapping):
+        named = dict(models)
+    elif isinstance(models, VisionEncoder):
+        named = {public_name(str(models.backbone.name_or_path)) or "model": models}
+    else:
+        given = [name for name in _listed(models) if name]
+        twice = [name for name in given if given.count(name) > 1]
+        if twice:
+            raise InputError(f"`models` names {twice[0]!r} twice")
+        names = [public_name(path) for path in given]
+        named = {path if names.count(name) > 1 else name: path for name, path in zip(names, given, strict=True)}
+    if features:
+        if len(named) > 1:
+            raise InputError("`features` are of one model: give one name in `models`, or none")
+        stem = Path(features[0]).stem if isinstance(features[0], str) else "features"
+        named = dict.fromkeys(named or [stem])
+    if not named:
+        raise InputError("give `models`, the models to evaluate, or `features` of one")
+    if PEOPLE in named:
+        raise InputError(f"no model can have the name {PEOPLE!r}: results use it for the noise ceiling")
+    return named
+
+
+def _carded_model(card: str | None, models: Mapping[str, Any], tasks: Sequence[Task], transform: object) -> str | None:
+    """The name of the model whose card gets numbers; None if no card does."""
+    if card is None:
+        return None
+    if transform is not None:
+        raise InputError("`update_card` is for the numbers of a model as it is shared: leave out `transform`")
+    unnamed = next((task for task in tasks if task.kind == "choices" and task.name is None), None)
+    if unnamed is not None:
+        raise InputError(
+            f"the card needs a name for the choices of {unnamed.source!r}: `benchmarks=NAME=choices:{unnamed.source}`"
+        )
+    for name, model in models.items():
+        if isinstance(model, str) and _place(model) == _place(card):
+            return name
+    raise InputError(f"`update_card={card}` is none of the models that are evaluated")
+
+
+def _place(model: str) -> str:
+    path = Path(model).expanduser()
+    return str(path.resolve()) if path.exists() else model
+
+
+def _open_stimuli(images: list[Any], features: list[Any], names: list[Any], number: int) -> list[Stimuli]:
+    """The stimuli of each benchmark; benchmarks with the same sources get the same object."""
+    for parameter, given in (("images", images), ("features", features), ("object_names", names)):
+        if len(given) not in (0, 1, number):
+            raise InputError(
+                f"there are {len(given)} `{parameter}` for {number} benchmarks: give one for all, or one for each in "
+                "their order"
+            )
+    each = [given * number if len(given) == 1 else given or [None] * number for given in (images, features, names)]
+    found: dict[tuple[object, ...], Stimuli] = {}
+    for source in zip(*each, strict=True):
+        key = _key(source)
+        if key not in found:
+            opened = Stimuli.open(*source)
+            if opened.name in {stimuli.name for stimuli in found.values()}:
+                opened.name += f"-{len(found) + 1}"
+            found[key] = opened
+    return [found[_key(source)] for source in zip(*each, strict=True)]
+
+
+def _key(source: tuple[Any, ...]) -> tuple[object, ...]:
+    return tuple(part if isinstance(part, str) else id(part) for part in source)
+
+
+def _make_directory(output_dir: str | Path | None) -> Path | None:
+    if output_dir is None:
+        return None
+    directory = Path(output_dir).expanduser()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write to where results should go: {error}") from error
+    return directory
+
+
+def _embed(
+    encoder: VisionEncoder | None,
+    sets: Sequence[Stimuli],
+    transform: AffineTransform | None,
+    directory: Path | None,
+    **options: Any,
+) -> dict[str, np.ndarray]:
+    """Embeddings (n, d) of every set by its name, each set once; the directory keeps what the encoder gives."""
+    if encoder is not None:
+        encoder.eval()
+    found = {}
+    for stimuli in dict.fromkeys(sets):
+        folder = directory / _as_folder(stimuli.name) if directory is not None else None
+        embeddings = stimuli.embed(encoder, folder, **options)
+        found[stimuli.name] = embeddings if transform is None else transform(embeddings)
+    return found
+
+
+def _as_folder(name: str) -> str:
+    return name.strip("/.").replace("/", "--") or "model"
+
+
+def _write(directory: Path, results: Results, notes: Sequence[str]) -> None:
+    lines = [results_table(results), "", "Intervals are of 95 %."]
+    lines += ["", *(f"- {note}" for note in notes)] if notes else []
+    (directory / "results.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_json(directory / "results.json", results)
+    logger.info("\n%s\n\nThe results are in %s", "\n".join(lines), directory)
+
+
+def _write_comparisons(
+    directory: Path,
+    benchmarks: Sequence[Benchmark],
+    measured: Mapping[str, Mapping[str, Measured]],
+    embeddings: Mapping[str, Mapping[str, np.ndarray]],
+) -> None:
+    """How alike several models choose and represent, each pair in one row."""
+    agreements = [
+        agreement_table({model: found[b.name].choices for model, found in measured.items()}, b.labels)
+        for b in benchmarks
+    ]
+    if any(len(table) for table in agreements):
+        pd.concat(agreements).to_csv(directory / "agreement.csv", index=False)
+    similarities = []
+    for stimuli in dict.fromkeys(benchmark.stimuli.name for benchmark in benchmarks):
+        table = model_similarities({model: sets[stimuli] for model, sets in embeddings.items()})
+        above = np.triu(np.ones(table.shape, bool), 1)
+        pairs = table.where(above).rename_axis("model").reset_index().melt("model", var_name="other", value_name="cka")
+        similarities.append(pairs.dropna().assign(stimuli=stimuli)[["stimuli", "model", "other", "cka"]])
+    pd.concat(similarities).to_csv(directory / "model_similarity.csv", index=False)

@@ -1,0 +1,256 @@
+"""From choices and stimuli to a teacher in a directory: fitted, measured on choices held out, with a card."""
+
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from datasets import Dataset, DatasetDict
+
+from hf_alignet.analysis import calibration_figure
+from hf_alignet.encoder import VisionEncoder
+from hf_alignet.encoder.pooling import PoolingChoice
+from hf_alignet.errors import InputError
+from hf_alignet.evaluation.human.teacher_predictions import (
+    Predictions,
+    base_temperature,
+    draw_folds,
+    predict_new_objects,
+    predictors,
+)
+from hf_alignet.hub.transport.provenance import model_commit, versions
+from hf_alignet.hub.transport.repository import make_repository, share_folder
+from hf_alignet.images.opening import load_images
+from hf_alignet.judgments import load_judgments, shared_triplets, split_by_triplet
+from hf_alignet.judgments.stimuli import Stimuli
+from hf_alignet.judgments.things import ObjectOrder
+from hf_alignet.metric import Metric, comparison_table
+from hf_alignet.sources import load_matrix, public_name, split_revision
+from hf_alignet.storage import write_json
+from hf_alignet.teacher import FittedTeacher, fit_teacher, pair_counts
+from hf_alignet.teacher.fitting import Method, check_method
+
+OF_VICE = ["judgments", "stimuli", "num_train_judgments", "command", "versions"]  # VICE knows of no model
+HELD_OUT_SHARE = 0.1
+SHARED = ["README.md", "config.json", "model.safetensors", "results.json", "selection.csv", "calibration.*"]
+
+Results = dict[str, dict[str, Metric]]
+logger = logging.getLogger(__name__)
+
+
+def write_teacher(
+    judgments: str,
+    output_dir: str | Path = "outputs/teacher",
+    *,
+    images: str | None = None,
+    features: str | None = None,
+    model_name_or_path: str | None = None,
+    pooling: PoolingChoice = "auto",
+    trust_remote_code: bool = False,
+    object_names: str | None = None,
+    object_order: ObjectOrder | None = None,
+    dataset_name: str | None = None,
+    method: Method = "uncertainty_distillation",
+    regularization: float | None = None,
+    vice: str | None = None,
+    vice_settings: Mapping[str, Any] | None = None,
+    concentration: float | None = None,
+    local_images: str | None = None,
+    local_features: str | None = None,
+    object_folds: int = 0,
+    batch_size: int = 64,
+    num_workers: int = 0,
+    bf16: bool = False,
+    seed: int = 42,
+    push_to_hub: bool = False,
+    hub_model_id: str | None = None,
+    hub_private_repo: bool = False,
+    command: str | None = None,
+    progress: bool = True,
+) -> Results:
+    """Fits a teacher to the split `train` of judgments, and measures it on the other splits.
+
+    A run that was stopped goes on where it was. Written are the transform, the VICE that was fitted in vice/,
+    results.json, the table of the regularizations that were tried, a calibration plot and a card.
+
+    Args:
+        judgments: path or Hub id of the choices, see `load_judgments`.
+        output_dir: for all that is made.
+        images: path or Hub id of the stimuli, in the order of the judgments' rows; needs `model_name_or_path`.
+        features: in place of images: the path of a `.npy` file (n, p).
+        model_name_or_path: the model that embeds the images, or whose features are given.
+        pooling: which output of the model is the embedding.
+        trust_remote_code: allow code from the model's repository to run.
+        object_names: path of a text file with one name of a stimulus a line, by which judgments name them.
+        object_order: of the objects in files of THINGS; None goes by the file's name.
+        dataset_name: what metrics call the judgments; None takes the name of their file or repository.
+        method: see `fit_teacher`, as for the next parameters.
+        regularization: weight of the penalty; None chooses it.
+        vice: path or Hub id of a VICE to distil from; None fits one.
+        vice_settings: of that fit.
+        concentration: of the Dirichlet prior around VICE's probabilities.
+        local_images: dataset of other images whose neighbourhoods `glocal` keeps.
+        local_features: in place of local_images: the path of a `.npy` file.
+        object_folds: also fit without each of so many folds of the objects, and measure on those; 0 does not.
+        batch_size: images a forward pass.
+        num_workers: processes that decode pictures; 0 does it in the main one.
+        bf16: run the model under bfloat16 autocast.
+        seed: of all random draws.
+        push_to_hub: share the transform, and a VICE that was fitted, on the Hub.
+        hub_model_id: user/name to share under; a VICE goes to user/name-vice.
+        hub_private_repo: make these repositories private.
+        command: that made it, for the card.
+        progress: show bars.
+
+    Returns:
+        Metrics of `base`, `aligned` and `vice` by `dataset/split/measure`.
+
+    Raises:
+        InputError: settings or data that cannot work.
+    """
+    if object_folds == 1 or object_folds < 0:
+        raise InputError(f"`object_folds` must be 0, or at least 2, got {object_folds}")
+    if vice is not None and object_folds:
+        raise InputError("`object_folds` fits VICE anew in every fold: leave out `vice`")
+    if images is not None and features is not None:
+        raise InputError("give `images` with `model_name_or_path`, or `features`, not both")
+    if images is not None and model_name_or_path is None:
+        raise InputError("`images` need `model_name_or_path`: the model that embeds them")
+    if features is not None and pooling != "auto":
+        raise InputError("`pooling` is of a model that embeds images; `features` are taken as they are")
+    if None not in (local_images, local_features):
+        raise InputError("give either `local_images` or `local_features`")
+    if local_images is not None and model_name_or_path is None:
+        raise InputError("`local_images` need `model_name_or_path`: the model that the features are from")
+    check_method(method, vice, vice_settings, concentration, local_images or local_features)
+    if push_to_hub and hub_model_id is None:
+        raise InputError("`push_to_hub` needs `hub_model_id=user/name`")
+    directory = Path(output_dir).expanduser()
+    unfinished = _make_room(directory)
+    shared = _repositories(
+        hub_model_id if push_to_hub else None, method == "uncertainty_distillation" and vice is None
+    )
+    for repository in shared:
+        make_repository(repository, hub_private_repo)
+
+    stimuli = Stimuli.open(images, features, object_names)
+    splits = _load_splits(judgments, stimuli, object_order, seed)
+    folds = draw_folds(splits, len(stimuli), object_folds, seed) if object_folds else None
+    encoder, options = None, {"progress": progress, "batch_size": batch_size, "num_workers": num_workers, "bf16": bf16}
+    if images is not None or local_images is not None:
+        encoder = VisionEncoder.from_pretrained(str(model_name_or_path), pooling, trust_remote_code).eval()
+    embedded = stimuli.embed(encoder, unfinished / "features", **options)
+    local = np.array(load_matrix(local_features, "local features"), np.float32) if local_features else None
+    if local_images is not None:
+        others = Stimuli("local images", load_images(local_images))
+        local = others.embed(encoder, unfinished / "local_features", **options)
+
+    def fit(features: np.ndarray, train: Dataset, checkpoint: Path) -> FittedTeacher:
+        settings = {"regularization": regularization, "vice": vice, "vice_settings": vice_settings}
+        settings |= {"concentration": concentration, "local_features": local, "checkpoint": checkpoint}
+        return fit_teacher(features, train, method, seed=seed, progress=progress, **settings)
+
+    teacher = fit(embedded, splits["train"], unfinished)
+    source = public_name(judgments)
+    name = dataset_name or split_revision(source)[0].split("/")[-1].partition(".")[0]
+    found = predictors(embedded, teacher, base_temperature(embedded, splits["train"]))
+    measured = {f"{name}/{split}": Predictions.of(found, splits[split]) for split in splits if split != "train"}
+    if folds is not None:
+        measured[f"{name}/new_objects"] = predict_new_objects(
+            embedded, splits, folds, lambda x, train, fold: fit(x, train, unfinished / f"fold{fold}")
+        )
+    provenance = {
+        "base_model": public_name(model_name_or_path) if model_name_or_path else None,
+        "base_model_commit": model_commit(str(model_name_or_path)) if images else None,
+        "pooling": encoder.pooling if encoder is not None and images is not None else None,
+        "judgments": source,
+        "stimuli": public_name(str(images or features)),
+        "num_train_judgments": int(pair_counts(splits["train"])[1].sum()),
+        "vice": public_name(vice) if vice else None,
+        "vice_converged": teacher.vice.converged_ if teacher.vice is not None else None,
+        "concentration": concentration,
+        "command": command,
+        "versions": versions(),
+    }
+    results = _save(directory, teacher, measured, provenance, shared)
+    shutil.rmtree(unfinished)
+    for repository, folder in zip(shared, (directory, directory / "vice"), strict=False):
+        share_folder(folder, repository, SHARED)
+    return results
+
+
+def _make_room(directory: Path) -> Path:
+    """The folder for what is not finished yet."""
+    unfinished = directory / "unfinished"
+    if (directory / "results.json").exists():
+        raise InputError(
+            f"{directory} holds a finished teacher: remove it, give another `output_dir`, or share it by "
+            f"hf-alignet publish transform {directory} user/name"
+        )
+    try:
+        unfinished.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write to where the teacher should go: {error}") from error
+    return unfinished
+
+
+def _repositories(name: str | None, has_vice: bool) -> list[str]:
+    """Where the transform goes, and the VICE if one is fitted."""
+    if name is None:
+        return []
+    return [name, f"{name}-vice"] if has_vice else [name]
+
+
+def _load_splits(judgments: str, stimuli: Stimuli, order: ObjectOrder | None, seed: int) -> DatasetDict:
+    """Judgments of the stimuli, with at least one split beside `train`."""
+    splits = load_judgments(judgments, stimuli.names, order, len(stimuli))
+    if "train" not in splits:
+        raise InputError(f"{judgments!r} has no split train; it has {', '.join(splits)}")
+    if len(splits) == 1:
+        logger.warning("no held-out split: measuring on %.0f %% of the triplets", 100 * HELD_OUT_SHARE)
+        return split_by_triplet(splits["train"], HELD_OUT_SHARE, seed)
+    for name in splits.keys() - {"train"}:
+        if shared := shared_triplets(splits["train"], splits[name]):
+            logger.warning("%d triplets of the split %s are also in train, so they are not held out", shared, name)
+    return splits
+
+
+def _save(
+    directory: Path,
+    teacher: FittedTeacher,
+    measured: Mapping[str, Predictions],
+    provenance: dict[str, Any],
+    names: Sequence[str],
+) -> Results:
+    """Writes everything but a VICE that was given; `results.json` last, as the sign that all is there.
+
+    Args:
+        directory: where.
+        teacher: what was fitted.
+        measured: predictions by prefix of the names of their metrics.
+        provenance: facts of where it comes from, for the card.
+        names: of the transform, and of VICE, on the Hub, if they are shared.
+    """
+    results: Results = {}
+    for prefix, predictions in measured.items():
+        for predictor, metrics in predictions.measure(prefix).items():
+            results.setdefault(predictor, {}).update(metrics)
+    table = comparison_table(results["base"], results["aligned"])
+    if teacher.selection is not None:
+        teacher.selection.to_csv(directory / "selection.csv", index=False)
+    reliability = next(iter(measured.values())).reliability()
+    pd.concat(reliability, names=["predictor"]).droplevel(1).to_csv(directory / "calibration.csv")
+    calibration_figure(reliability).savefig(directory / "calibration.png")
+    teacher.transform.info.update(provenance)
+    card = {"repo_id": names[0] if names else None, "table": table, "has_figure": True}
+    teacher.transform.save_pretrained(directory, model_card_kwargs=card)
+    if teacher.vice is not None and provenance["vice"] is None:
+        teacher.vice.info = {name: provenance[name] for name in OF_VICE}
+        card = {"repo_id": names[1] if len(names) > 1 else None}
+        teacher.vice.save_pretrained(directory / "vice", model_card_kwargs=card)
+    write_json(directory / "results.json", {**results, "settings": teacher.transform.info})
+    logger.info("\n%s\n\nThe teacher is in %s", table, directory)
+    return results

@@ -1,0 +1,273 @@
+"""From images and a teacher to a triplet dataset in a directory: embedded, clustered, drawn, labelled, with a card."""
+
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from accelerate import PartialState
+from datasets import Dataset, DatasetDict
+
+from hf_alignet.analysis import elbow_figure
+from hf_alignet.encoder import AffineTransform, VisionEncoder
+from hf_alignet.encoder.pooling import PoolingChoice
+from hf_alignet.errors import InputError
+from hf_alignet.hub.cards.triplets_card import write_triplets_card
+from hf_alignet.hub.transport.provenance import dataset_commit, model_commit, versions
+from hf_alignet.hub.transport.repository import make_repository, share_folder
+from hf_alignet.images import ImageReader, load_images
+from hf_alignet.sources import load_matrix, public_name
+from hf_alignet.storage import write_dataset, write_json
+from hf_alignet.teacher import Teacher
+from hf_alignet.triplets import load_triplets
+from hf_alignet.triplets.making import (
+    Plan,
+    TripletDesign,
+    keep_settings,
+    make_clusters,
+    make_official_splits,
+    make_splits,
+    write_clusters,
+)
+from hf_alignet.triplets.triplet_dataset import INFO_FILE
+
+PARTS = ["clusters", "images", "elbow.csv", "elbow.png", "triplets"]
+SHARDS = ["clusters/*", "images/*", "triplets/*"]
+SHARED = ["README.md", INFO_FILE, "elbow.*", *SHARDS]
+STATED = ("sampling", "weight_equally", "min_margin", "max_margin", "min_entropy", "max_entropy", "max_per_image")
+
+logger = logging.getLogger(__name__)
+
+
+def make_triplets(
+    images: str | Dataset,
+    teacher: str | VisionEncoder | None = None,
+    *,
+    transform: str | AffineTransform | None = None,
+    features: str | None = None,
+    official: Sequence[str] = (),
+    output_dir: str | Path = "outputs/triplets",
+    pooling: PoolingChoice = "auto",
+    trust_remote_code: bool = False,
+    on_bad_image: Literal["error", "skip"] = "error",
+    dtype: Literal["float32", "float16"] = "float32",
+    batch_size: int = 64,
+    num_workers: int = 0,
+    bf16: bool = False,
+    strict: bool = False,
+    save_images: bool = False,
+    push_to_hub: bool = False,
+    hub_dataset_id: str | None = None,
+    hub_private_repo: bool = False,
+    i_have_the_right_to_share_images: bool = False,
+    command: str | None = None,
+    progress: bool = True,
+    **design: Any,
+) -> DatasetDict:
+    """Draws triplets of images and labels them by a teacher; a run that was stopped goes on where it was.
+
+    Under `accelerate launch` the processes share the embedding.
+
+    Args:
+        images: the image dataset, or its path or Hub id; classes are its column `label`.
+        teacher: the model that embeds them, or its path or Hub id.
+        transform: of its embeddings, or its path or Hub id, which makes them human-like. None labels by the teacher's
+            own similarities: the paper's control.
+        features: in place of a teacher: the path of a `.npy` file, one row an image.
+        official: in place of a teacher: released AligNet files, whose triplets are matched to images by file name.
+        output_dir: for all that is made.
+        pooling: which output of the teacher is the embedding.
+        trust_remote_code: allow code from the teacher's repository to run.
+        on_bad_image: `error` stops at a picture that cannot be decoded; `skip` leaves it out of all triplets.
+        dtype: of the teacher's embeddings on disk.
+        batch_size: images a forward pass.
+        num_workers: processes that decode pictures.
+        bf16: run the teacher under bfloat16 autocast.
+        strict: refuse official rows that contradict their documented order, instead of mending them.
+        save_images: also write the images, as the configuration `images`.
+        push_to_hub: share the triplets on the Hub.
+        hub_dataset_id: user/name to share under.
+        hub_private_repo: make the repository private.
+        i_have_the_right_to_share_images: needed to share with `save_images`.
+        command: that made them, for the card.
+        progress: show bars.
+        **design: which triplets, and how many: see `TripletDesign`.
+
+    Returns:
+        The splits `train` and `validation`. Other processes than the main one get no splits.
+
+    Raises:
+        InputError: settings or data that cannot work.
+
+    Example:
+        >>> make_triplets("my-images", "facebook/dinov2-base", transform="outputs/teacher")  # doctest: +SKIP
+    """
+    if push_to_hub and hub_dataset_id is None:
+        raise InputError("`push_to_hub` needs `hub_dataset_id=user/name`")
+    hub_dataset_id = hub_dataset_id if push_to_hub else None
+    drawn = TripletDesign(**design)
+    settings: dict[str, Any] = {"transform": transform, "features": features, "official": list(official)}
+    settings |= {"pooling": pooling, "on_bad_image": on_bad_image, "dtype": dtype, "bf16": bf16, "strict": strict}
+    _check(teacher, settings, save_images, hub_dataset_id, i_have_the_right_to_share_images)
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    directory = Path(output_dir).expanduser()
+    unfinished = directory / "unfinished"
+    dataset = load_images(images) if isinstance(images, str) else images
+    if state.is_main_process:
+        noted = settings | {"images": _name(images), "teacher": _name(teacher), "transform": _name(transform)}
+        _make_room(directory, noted | asdict(drawn) | {"images_fingerprint": dataset._fingerprint})
+        if hub_dataset_id is not None:
+            make_repository(hub_dataset_id, hub_private_repo, "dataset")
+    state.wait_for_everyone()
+
+    if official:
+        if not state.is_main_process:
+            return DatasetDict()
+        num_rows = make_official_splits(official, dataset, unfinished / "triplets", strict)
+        info = {"official": ", ".join(Path(file).name for file in official)}
+    else:
+        source = _open_teacher(teacher, features, transform, pooling, trust_remote_code)
+        options = {"batch_size": batch_size, "num_workers": num_workers, "bf16": bf16, "progress": progress}
+        made = _label(source, dataset, drawn, unfinished, on_bad_image, dtype, options)
+        if made is None:
+            return DatasetDict()
+        num_rows, facts = made
+        info = {
+            "teacher": _name(teacher) or public_name(str(features)),
+            "teacher_commit": model_commit(teacher) if isinstance(teacher, str) else None,
+            "transform": _name(transform),
+            "temperature": 1.0,
+            **facts,
+        }
+    if save_images:
+        write_dataset(dataset, unfinished / "images", "train", progress)
+    info = {
+        "images": _name(images),
+        "images_commit": dataset_commit(dataset),
+        "num_images": len(dataset),
+        "images_fingerprint": dataset._fingerprint,
+        **info,
+        "command": command,
+        "versions": versions(),
+    }
+    _finish(directory, info, num_rows, hub_dataset_id)
+    if hub_dataset_id is not None:
+        share_folder(directory, hub_dataset_id, SHARED, "dataset", replaced=SHARDS)
+    return load_triplets(str(directory))
+
+
+def _name(given: object) -> str | None:
+    """What may be said in public of what was given."""
+    if isinstance(given, str):
+        return public_name(given)
+    if isinstance(given, VisionEncoder):
+        return public_name(str(given.backbone.name_or_path)) or "a model in memory"
+    return None if given is None else "data in memory"
+
+
+def _check(
+    teacher: object, settings: dict[str, Any], save_images: bool, hub_dataset_id: str | None, may_share: bool
+) -> None:
+    """Refuses settings that exclude each other."""
+    features = settings["features"]
+    if settings["official"]:
+        if (teacher, features, settings["transform"]) != (None, None, None):
+            raise InputError("`official` triplets have labels: leave out `teacher`, `features` and `transform`")
+    elif (teacher is None) == (features is None):
+        raise InputError("give either `teacher`, the model that embeds the images, or their `features`")
+    if settings["strict"] and not settings["official"]:
+        raise InputError("`strict` is of `official` files")
+    if features is not None and (settings["on_bad_image"] == "skip" or settings["pooling"] != "auto"):
+        raise InputError("`on_bad_image` and `pooling` are of a teacher that embeds; `features` are there already")
+    if hub_dataset_id is not None and save_images and not may_share:
+        raise InputError(
+            "`save_images` would share the pictures: if you may, add `i_have_the_right_to_share_images=True`; if not, "
+            "leave out `save_images`, as triplets need only the rows"
+        )
+
+
+def _make_room(directory: Path, settings: dict[str, Any]) -> None:
+    """A place for what is not finished yet; parts of a run that was stopped while it finished go back there."""
+    unfinished = directory / "unfinished"
+    parts = [part for part in PARTS if (directory / part).exists()]
+    if (directory / "README.md").exists() or (parts and not unfinished.exists()):
+        raise InputError(f"{directory} holds triplets already: remove it, or give another `output_dir`")
+    keep_settings(unfinished / "settings.json", settings)
+    for part in parts:
+        (directory / part).replace(unfinished / part)
+
+
+def _open_teacher(
+    teacher: str | VisionEncoder | None,
+    features: str | None,
+    transform: str | AffineTransform | None,
+    pooling: str,
+    trust_remote_code: bool,
+) -> Teacher:
+    if isinstance(transform, str):
+        transform = AffineTransform.from_pretrained(transform)
+    if features is not None:
+        return Teacher(features=load_matrix(features, "features"), transform=transform)
+    if isinstance(teacher, str):
+        teacher = VisionEncoder.from_pretrained(teacher, pooling, trust_remote_code)
+    return Teacher(teacher, transform=transform)
+
+
+def _label(
+    teacher: Teacher,
+    images: Dataset,
+    design: TripletDesign,
+    unfinished: Path,
+    on_bad_image: str,
+    dtype: str,
+    options: dict[str, Any],
+) -> tuple[dict[str, int], dict[str, Any]] | None:
+    """Triplets by split, and facts about them, by the main process; others only share the embedding."""
+    rows = np.arange(len(images))
+    if teacher.encoder is not None and on_bad_image == "skip":
+        reader = ImageReader(images, teacher.encoder.preprocessor)
+        bad = reader.prepare(rows, options["num_workers"], options["progress"], skip_bad=True)
+        rows = np.setdiff1d(rows, list(bad))
+        if bad:
+            first = next(iter(bad.values()))
+            logger.warning("left out %d images that cannot be read; the first: %s", len(bad), first)
+    plan = Plan.of(design, images, rows)  # before embedding takes its time
+    features = teacher.embed(images, unfinished / "features", rows=rows, **options)
+    if not PartialState().is_main_process:
+        return None
+    embeddings = teacher.write_embeddings(features, unfinished / "embeddings.npy", dtype)
+    clusters = make_clusters(design, embeddings, plan, unfinished, options["progress"])
+    num_rows = make_splits(design, embeddings, plan, clusters, unfinished / "triplets", options["progress"])
+    if clusters is not None:
+        write_clusters(clusters, plan, len(images), unfinished / "clusters" / "train-00000-of-00001.parquet")
+    return num_rows, {
+        **{name: getattr(design, name) for name in STATED},
+        "num_clusters": len(clusters.centers) if clusters is not None else None,
+        "num_merged_clusters": clusters.num_merged if clusters is not None else None,
+        "hold_out": design.hold_out if "validation" in num_rows else None,
+        "num_held_out_images": int(plan.is_held_out.sum()) if plan.is_held_out is not None else None,
+        "num_skipped_images": len(images) - len(rows),
+        "dtype": dtype,
+        "seed": design.seed,
+    }
+
+
+def _finish(directory: Path, info: dict[str, Any], num_rows: dict[str, int], repo_id: str | None) -> None:
+    """Moves what was made to its place; the card last, as the sign that all is there."""
+    unfinished = directory / "unfinished"
+    if (unfinished / "elbow.csv").exists():
+        figure = elbow_figure(pd.read_csv(unfinished / "elbow.csv"), info["num_clusters"])
+        figure.savefig(unfinished / "elbow.png")
+    for part in PARTS:
+        if (unfinished / part).exists():
+            (unfinished / part).replace(directory / part)
+    write_json(directory / INFO_FILE, info | {"num_triplets": num_rows})
+    write_triplets_card(directory, info, num_rows, repo_id)
+    shutil.rmtree(unfinished)
+    made = ", ".join(f"{number} {split}" for split, number in num_rows.items())
+    logger.info("%s triplets are in %s", made, directory)
