@@ -108,10 +108,10 @@ class ViceRun:
                 metadata = opened.metadata() or {}
             state = load_file(file)
         except SafetensorError as error:
-            raise InputError(f"{file} cannot be read; delete it to start again: {error}") from error
+            raise InputError(f"{file} cannot be read; delete it to start anew: {error}") from error
         if metadata.get("fingerprint") != self.fingerprint:
             raise InputError(
-                f"{file} is from a fit of other judgments or with other settings; delete it to start again"
+                f"{file} is from a fit of other judgments or with other settings; delete it to start anew"
             )
         self.generator.set_state(state.pop("generator"))
         self.posterior = Posterior.restore(state, self.settings.learning_rate)

@@ -296,7 +296,7 @@ def test_what_is_no_vice(tmp_path):
 
 def test_an_unreadable_checkpoint_is_named(tmp_path):
     (tmp_path / "vice.safetensors").write_bytes(b"cut off")
-    with pytest.raises(InputError, match="cannot be read; delete it to start again"):
+    with pytest.raises(InputError, match="cannot be read; delete it to start anew"):
         Vice(**QUICK).fit(planted(num_choices=100)[1], checkpoint=tmp_path, progress=False)
 
 
