@@ -3,11 +3,13 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+LOWEST := .venv-lowest
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
-.PHONY: help setup demo test check bench
+.PHONY: help setup demo test test-slow test-lowest check bench rooms
 
 help:  ## Show this help
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(INSTALLED)  ## Make the virtual environment .venv with pinned dependencies and the package
 
@@ -19,15 +21,27 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: setup  ## Align the embedded encoder and print a table of odd-one-out accuracy before and after
 	rm -rf outputs/demo-aligned
-	$(BIN)/accelerate launch --config_file recipes/accelerate/cpu.yaml recipes/align.py
+	$(BIN)/hf-alignet demo
 
-test: setup  ## Run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+test: setup  ## Run the default tests
+	$(TESTS)
+
+test-slow: setup  ## Run the end-to-end tests, which take minutes each
+	$(TESTS) -m slow
+
+test-lowest: pyproject.toml constraints-lowest.txt  ## Run the tests with the lowest versions that pyproject.toml allows
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --constraint constraints-lowest.txt torch
+	$(LOWEST)/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable ".[dev]"
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 --dist loadgroup -m "not slow and not multi_process and not real_data"
 
 check: setup  ## Lint, formatting and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+rooms: setup  ## Print the rooms of the package, and the imports that go the wrong way
+	$(BIN)/python tests/rooms.py
 
 bench: setup  ## Run the benchmarks, one JSON line a result
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/encoder.py

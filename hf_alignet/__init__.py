@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hf_alignet.encoder import AffineTransform, VisionEncoder
+    from hf_alignet.hub.publish import publish
     from hf_alignet.images import load_images
     from hf_alignet.judgments import load_judgments, load_similarity_matrix
     from hf_alignet.student import AlignTrainer, AlignTrainingArguments
     from hf_alignet.teacher import AffineTeacher, Vice, fit_teacher
     from hf_alignet.triplets import label_triplets, load_triplets
+    from hf_alignet.workflows import align, evaluate, make_triplets
 
 __version__ = "0.2.0"
 
@@ -23,12 +25,16 @@ _ROOMS = {
     "AlignTrainingArguments": "student",
     "Vice": "teacher",
     "VisionEncoder": "encoder",
+    "align": "workflows",
+    "evaluate": "workflows",
     "fit_teacher": "teacher",
     "label_triplets": "triplets",
     "load_images": "images",
     "load_judgments": "judgments",
     "load_similarity_matrix": "judgments",
     "load_triplets": "triplets",
+    "make_triplets": "workflows",
+    "publish": "hub.publish",
 }
 
 __all__ = [
@@ -38,12 +44,16 @@ __all__ = [
     "AlignTrainingArguments",
     "Vice",
     "VisionEncoder",
+    "align",
+    "evaluate",
     "fit_teacher",
     "label_triplets",
     "load_images",
     "load_judgments",
     "load_similarity_matrix",
     "load_triplets",
+    "make_triplets",
+    "publish",
 ]
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 from datasets import Dataset, DatasetDict
 
 from hf_alignet.demo.raters import SimulatedRaters
-from hf_alignet.triplets.triplet_dataset import make_triplets
+from hf_alignet.triplets.triplet_dataset import triplets_from_arrays
 
 T = TypeVar("T")
 Draw = Callable[[dict[str, np.ndarray], np.random.Generator], list[int] | None]
@@ -45,11 +45,11 @@ def demo_triplets(images: Dataset, seed: int = 0) -> DatasetDict:
     raters = SimulatedRaters(images, seed)
     hierarchy = _hierarchy(table[~is_new & (table["style"] != HELD_OUT_STYLE)])
     train = np.concatenate([_block(hierarchy, rng) for _ in range(NUM_BLOCKS)])
-    splits = {"train": make_triplets(train, raters.similarities(train))}
+    splits = {"train": triplets_from_arrays(train, raters.similarities(train))}
     for suffix, tested in (("", table[~is_new]), ("_new_concepts", table[is_new])):
         for level, draw in (("coarse", _coarse), ("fine", _fine), ("boundary", _boundary)):
             triplets = np.array(_many(draw, tested, rng))
-            splits[level + suffix] = make_triplets(triplets, raters.similarities(triplets, noisy=False))
+            splits[level + suffix] = triplets_from_arrays(triplets, raters.similarities(triplets, noisy=False))
     return DatasetDict(splits)
 
 

@@ -19,7 +19,7 @@ from hf_alignet.similarity import triplet_similarities
 from hf_alignet.sources import load_matrix
 from hf_alignet.triplets.clusters import default_num_clusters, fit_clusters
 from hf_alignet.triplets.partition import read_labels
-from hf_alignet.triplets.triplet_dataset import make_triplets
+from hf_alignet.triplets.triplet_dataset import triplets_from_arrays
 
 VECTORS = "the teacher's vectors"
 
@@ -131,7 +131,7 @@ def sample_in_batch(
         drawn = triplets_of_batch(torch.from_numpy(dataset.vectors[batch]), number, rng)
         rows.append(dataset.rows[batch[drawn[0].numpy()]])
         similarities.append(drawn[1].numpy())
-    return make_triplets(np.concatenate(rows), np.concatenate(similarities))
+    return triplets_from_arrays(np.concatenate(rows), np.concatenate(similarities))
 
 
 def triplets_at(ranks: np.ndarray) -> np.ndarray:

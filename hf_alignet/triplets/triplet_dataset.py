@@ -32,7 +32,7 @@ FEATURES = Features(
 logger = logging.getLogger(__name__)
 
 
-def make_triplets(triplets: np.ndarray, similarities: np.ndarray) -> Dataset:
+def triplets_from_arrays(triplets: np.ndarray, similarities: np.ndarray) -> Dataset:
     """The Dataset of n triplets and the teacher's similarities of their pairs, the odd ones out worked out.
 
     Args:

@@ -34,7 +34,7 @@ from hf_alignet.similarity import triplet_similarities
 from hf_alignet.storage import write_json
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
 from hf_alignet.student.temperature import match_entropy
-from hf_alignet.triplets import TeacherVectors, load_triplets, make_triplets
+from hf_alignet.triplets import TeacherVectors, load_triplets, triplets_from_arrays
 from hf_alignet.triplets.batches import class_vectors
 from hf_alignet.triplets.triplet_dataset import TRIPLET, column
 
@@ -166,7 +166,7 @@ def training_data(photographs: Photographs, run: Run) -> Dataset | TeacherVector
     draw = class_boundary if run.source == "boundary" else three_classes
     triplets = draw(labels, run.steps * IMAGES_PER_STEP // 3, np.random.default_rng(run.seed))
     similarities = triplet_similarities(torch.from_numpy(vectors), torch.from_numpy(triplets))
-    return make_triplets(photographs.train[triplets], similarities.numpy())
+    return triplets_from_arrays(photographs.train[triplets], similarities.numpy())
 
 
 class Measure(TrainerCallback):

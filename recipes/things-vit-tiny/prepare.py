@@ -18,7 +18,7 @@ import torch
 from datasets import Dataset, DatasetDict, Image
 
 from hf_alignet.similarity import triplet_similarities
-from hf_alignet.triplets import make_triplets
+from hf_alignet.triplets import triplets_from_arrays
 
 NUM_UNSEEN_CLASSES = 30
 HELD_OUT_PER_CLASS = 20  # pictures of each class that are only measured on
@@ -60,7 +60,9 @@ def held_out(table: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
 
 
 def with_labels(triplets: np.ndarray, vice: np.ndarray) -> Dataset:
-    return make_triplets(triplets, triplet_similarities(torch.from_numpy(vice), torch.from_numpy(triplets)).numpy())
+    return triplets_from_arrays(
+        triplets, triplet_similarities(torch.from_numpy(vice), torch.from_numpy(triplets)).numpy()
+    )
 
 
 def main() -> None:

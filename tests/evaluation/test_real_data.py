@@ -9,7 +9,7 @@ from datasets import Dataset
 from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.evaluation import evaluate_splits
 from hf_alignet.similarity import triplet_similarities
-from hf_alignet.triplets import make_triplets
+from hf_alignet.triplets import triplets_from_arrays
 
 
 @pytest.mark.real_data
@@ -24,7 +24,7 @@ def test_pretrained_vit_agrees_with_people_above_chance(data_directory):
     similarities = triplet_similarities(torch.from_numpy(vice), torch.from_numpy(drawn)).numpy()
     encoder = VisionEncoder.from_pretrained(str(data_directory / "models" / "vit-tiny-patch16-224"))
     assert encoder.pooling == "cls"  # the checkpoint has no pooler
-    splits = {"photographs": make_triplets(np.array(rows)[drawn], similarities)}
+    splits = {"photographs": triplets_from_arrays(np.array(rows)[drawn], similarities)}
     metrics, _, embeddings = evaluate_splits(encoder, images, splits, "things", progress=False)
     assert 0.40 < metrics["things/photographs/odd_one_out_accuracy"]["value"] < 0.55
     assert embeddings.shape == (len(rows), 192)

@@ -66,7 +66,7 @@ def push(folder: Path) -> dict[str, np.ndarray]:
     from hf_alignet.judgments import make_judgments
     from hf_alignet.student import AlignTrainer, AlignTrainingArguments
     from hf_alignet.teacher import Vice
-    from hf_alignet.triplets import make_triplets
+    from hf_alignet.triplets import triplets_from_arrays
 
     api, rng = HfApi(), np.random.default_rng(0)
     for family in ("vit", "vit_classifier", "dinov2_with_registers", "clip", "siglip"):
@@ -80,7 +80,7 @@ def push(folder: Path) -> dict[str, np.ndarray]:
 
     images = Dataset.from_dict({"image": [Image.fromarray(picture) for picture in pixels]})
     rows = np.stack([rng.permutation(12)[:3] for _ in range(16)])
-    triplets = make_triplets(rows, rng.normal(size=(16, 3)))
+    triplets = triplets_from_arrays(rows, rng.normal(size=(16, 3)))
 
     def trained(name: str, encoder: VisionEncoder) -> AlignTrainer:
         args = AlignTrainingArguments(

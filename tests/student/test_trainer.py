@@ -17,7 +17,7 @@ from hf_alignet.errors import InputError, RunError
 from hf_alignet.similarity import choice_log_probabilities, odd_one_out, triplet_similarities
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments, triplet_kl
 from hf_alignet.student.losses import triplet_hard, triplet_jsd
-from hf_alignet.triplets import TeacherVectors, make_triplets
+from hf_alignet.triplets import TeacherVectors, triplets_from_arrays
 
 # Its name from transformers 5.23 on, and before
 CHECKPOINTING = next(
@@ -400,7 +400,7 @@ def test_in_batch_loss_is_that_of_all_its_triplets(loss_type, encoder, images, t
     embeddings = encoder.embed(images, progress=False)[teacher.rows[batch]]
     triplets = list(itertools.combinations(range(6), 3))
     rows = teacher.rows[batch][np.array(triplets)]
-    labelled = make_triplets(
+    labelled = triplets_from_arrays(
         rows, triplet_similarities(torch.from_numpy(teacher.vectors[batch]), torch.tensor(triplets))
     )
     student = triplet_similarities(torch.from_numpy(embeddings), torch.tensor(triplets))

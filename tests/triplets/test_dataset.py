@@ -5,7 +5,7 @@ import pytest
 from datasets import Dataset
 
 from hf_alignet.errors import InputError
-from hf_alignet.triplets import FEATURES, check_triplets, load_triplets, make_triplets
+from hf_alignet.triplets import FEATURES, check_triplets, load_triplets, triplets_from_arrays
 from hf_alignet.triplets.triplet_dataset import column
 
 ROWS = np.array([[0, 1, 2], [3, 1, 0], [2, 4, 3], [4, 0, 1]])
@@ -13,7 +13,7 @@ SIMILARITIES = np.array([[3, 1, 2], [1, 3, 2], [1, 2, 3], [2, 2, 1]], dtype=np.f
 
 
 def test_make_triplets_works_out_the_odd_one():
-    dataset = make_triplets(ROWS, SIMILARITIES)
+    dataset = triplets_from_arrays(ROWS, SIMILARITIES)
     assert dataset.features == FEATURES
     assert dataset["odd"][:] == [2, 1, 0, -1]  # a tie for the most similar pair leaves no odd one out
     reference = Dataset.from_dict(
@@ -25,11 +25,11 @@ def test_make_triplets_works_out_the_odd_one():
 @pytest.mark.parametrize("shape", [(4, 2), (3, 3), (12,)])
 def test_make_triplets_refuses_other_shapes(shape):
     with pytest.raises(ValueError, match="shape"):
-        make_triplets(ROWS, np.zeros(shape))
+        triplets_from_arrays(ROWS, np.zeros(shape))
 
 
 def test_round_trip_through_disk(tmp_path):
-    dataset = make_triplets(ROWS, SIMILARITIES)
+    dataset = triplets_from_arrays(ROWS, SIMILARITIES)
     dataset.save_to_disk(tmp_path / "folder")
     dataset.to_parquet(tmp_path / "triplets.parquet")
     for path in (tmp_path / "folder", tmp_path / "triplets.parquet"):
@@ -51,14 +51,14 @@ def test_round_trip_through_disk(tmp_path):
     ],
 )
 def test_bad_row_is_named(change, required, message):
-    rows = make_triplets(ROWS[:3], SIMILARITIES[:3]).to_list()
+    rows = triplets_from_arrays(ROWS[:3], SIMILARITIES[:3]).to_list()
     rows[2] |= change
     with pytest.raises(InputError, match=message):
         check_triplets(Dataset.from_list(rows, features=FEATURES), 5, required)
 
 
 def test_missing_column_lists_those_there():
-    dataset = make_triplets(ROWS, SIMILARITIES).remove_columns("similarities")
+    dataset = triplets_from_arrays(ROWS, SIMILARITIES).remove_columns("similarities")
     with pytest.raises(InputError, match=r"lack the column 'similarities'; there are triplet, odd"):
         check_triplets(dataset, 5, "similarities")
 
@@ -69,7 +69,7 @@ def test_shards_of_a_folder_are_all_there_and_those_of_today(tmp_path):
 
     def write(rows: np.ndarray) -> None:
         for index, part in enumerate(np.array_split(rows, 2)):
-            dataset = make_triplets(part, np.zeros(part.shape))
+            dataset = triplets_from_arrays(part, np.zeros(part.shape))
             dataset.to_parquet(folder / f"train-0000{index}-of-00002.parquet")
 
     for rows in (np.arange(12).reshape(4, 3), np.arange(30).reshape(10, 3)):
