@@ -1,4 +1,4 @@
-"""Embeddings of a teacher: features of all images under its transform, in a file that need not fit into memory."""
+"""Embeddings of a teacher: its features after its transform, in a file that may be larger than the memory."""
 
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,15 @@ from hf_alignet.storage import whole_array
 
 
 class Teacher:
-    """A model, or features that it gave, and the transform that makes them human-like.
+    """A model, or features from a model, and the transform that makes the features human-like.
 
     Args:
-        encoder: embeds the images; None where there are features.
-        features: (n, p) of the images.
-        transform: of features; None to leave them as they are.
+        encoder: embeds the images; None if there are features.
+        features: (n, p) of the images; None if there is an encoder.
+        transform: of the features; None leaves them as they are.
 
     Raises:
-        InputError: the transform is of another width than the features (names both).
+        InputError: the transform has another width than the features (names both).
     """
 
     def __init__(
@@ -41,15 +41,15 @@ class Teacher:
         self.transform = transform or AffineTransform.identity(dim)
 
     def embed(self, images: Dataset | ImageReader, directory: Path, **options: Any) -> np.ndarray:
-        """Features (m, p) of images, before the transform; the processes of a launch share the work.
+        """Features (m, p) of images, before the transform; under `accelerate launch` the processes share the work.
 
         Args:
-            images: not looked at where there are features.
-            directory: keeps the features of these images, and those of an earlier run that stopped.
+            images: the images; only their number is used if the teacher has features.
+            directory: for the features. A run that was stopped continues there.
             **options: of `hf_alignet.encoder.embedding.embed_dataset`.
 
         Raises:
-            InputError: an image cannot be decoded, or there is not one row of features for each.
+            InputError: an image cannot be decoded, or the numbers of features and images differ.
         """
         if self.encoder is not None:
             self.encoder.to(torch.accelerator.current_accelerator() or "cpu")
@@ -60,18 +60,19 @@ class Teacher:
         return self.features
 
     def write_embeddings(self, features: np.ndarray, file: Path, dtype: str = "float32") -> np.ndarray:
-        """The teacher's embeddings: features under the transform.
+        """The embeddings of the teacher: the transformed features.
 
         Args:
             features: (m, p), may be a memory map.
-            file: `.npy` to write them to; one that is there is taken for them.
-            dtype: of the numbers in it; they are computed in float32.
+            file: a `.npy` file for the embeddings. If it exists, it is taken from an earlier run and not written.
+            dtype: type of the numbers in the file; they are computed in float32.
 
         Returns:
             (m, p) read-only memory map.
 
         Raises:
-            InputError: features are not finite, or too large for the type (names the row).
+            InputError: a feature is not finite, or too large for the type (names the row).
+            RunError: the disk is full, or cannot be written for another reason.
         """
         if not file.exists():
             with whole_array(file, features.shape, dtype) as embeddings:

@@ -1,9 +1,9 @@
 """VICE: a sparse, non-negative embedding of objects with its uncertainty, inferred from odd-one-out choices.
 
 Variational Interpretable Concept Embeddings (Muttenthaler et al., NeurIPS 2022, arXiv 2205.00756). Every entry of the
-embedding has a Gaussian posterior; of three objects people keep together the pair with the highest dot product, by a
-softmax. Averaged over the posterior, the choice probabilities say how people as a whole would divide, which is what
-uncertainty distillation teaches (AligNet, equation 2).
+embedding has a Gaussian posterior. The probability that people keep a pair of a triplet together is a softmax over the
+dot products of the pairs. Averaged over the posterior, these choice probabilities estimate the shares of people who
+make each choice. Uncertainty distillation learns from them (AligNet, equation 2).
 """
 
 import contextlib
@@ -43,37 +43,37 @@ logger = logging.getLogger(__name__)
 class Vice(SharedModel):
     """Embedding of objects from odd-one-out choices, with a posterior over it.
 
-    The loss of a step is the cross-entropy of choices under one draw of the posterior, plus (log q - log p) of the
-    draw over the number of choices; Adam takes the step. By default a step uses all choices, through the matrix of
-    similarities, and a large learning rate: some hundreds of steps then do what takes small batches some hundreds of
-    thousands. After the number of dimensions has become stable, those that are not significantly positive for more
-    than `min_objects` objects are dropped, and the others settle without them while the learning rate falls to zero.
+    The loss of a step is the cross-entropy of choices under one draw from the posterior, plus (log q - log p) of the
+    draw divided by the number of choices. Adam minimises it. By default a step uses all choices, through the matrix of
+    similarities, with a large learning rate. Some hundreds of such steps replace some hundred thousand steps on small
+    batches. When the number of dimensions is stable, a dimension is dropped unless more than `min_objects` objects are
+    significantly positive in it. The others then settle, while the learning rate falls to zero.
 
     The original schedule is `Vice(batch_size=128, learning_rate=1e-3, initial_scale=None, burn_in=500, window=500,
     settle=0)`.
 
     Args:
-        num_dimensions: d to begin with, more than will be left.
-        spike: standard deviation of the prior of entries that are as good as zero.
+        num_dimensions: d at the start; more than will be kept.
+        spike: standard deviation of the prior of entries that are nearly zero.
         slab: standard deviation of the prior of the other entries.
-        spike_share: prior probability of an entry to be as good as zero.
-        min_objects: a dimension is kept if more objects than that are positive in it (false discovery rate 5 %).
-        batch_size: choices a step; None takes all of them.
+        spike_share: prior probability that an entry is nearly zero.
+        min_objects: a dimension is kept if more objects than this are positive in it (false discovery rate 5 %).
+        batch_size: number of choices in a step; None takes all choices.
         learning_rate: of Adam.
-        initial_scale: standard deviation of every entry at the start; None is exp(-1 / SD of the initial means).
-        max_epochs: passes through the choices at most, settling not counted.
-        burn_in: epochs before convergence is looked for.
-        window: epochs during which the number of dimensions must not change.
-        settle: epochs after dimensions are dropped.
-        random_state: seed of everything drawn. The fit is the same with any number of threads, since it uses one.
+        initial_scale: standard deviation of every entry at the start; None takes exp(-1 / SD of the initial means).
+        max_epochs: largest number of passes through the choices, without the epochs of settling.
+        burn_in: number of epochs before the test of convergence starts.
+        window: number of epochs in which the number of dimensions must not change.
+        settle: number of epochs after dimensions are dropped.
+        random_state: seed of all random draws. The fit is the same with any number of threads, because it uses one.
 
     Attributes:
-        loc_: (n, k) float32, means of the posterior, dimensions by their sum over objects, the largest first.
-        scale_: (n, k) float32, standard deviations.
-        history_: number of dimensions kept after each epoch before settling.
-        converged_: whether that number had become stable.
-        info: facts of where it comes from that JSON can hold, saved with it and shown on the card, such as `judgments`
-            and `stimuli`. It is shared: no local path belongs in it.
+        loc_: (n, k) float32, means of the posterior. Dimensions are sorted by their sum over objects, largest first.
+        scale_: (n, k) float32, standard deviations of the posterior.
+        history_: number of dimensions to keep after each epoch before settling.
+        converged_: whether this number was stable.
+        info: facts about the origin that JSON can hold, such as `judgments` and `stimuli`. They are saved and shown on
+            the card. They are shared, so they must not contain a local path.
 
     Example:
         >>> from hf_alignet.judgments import make_judgments
@@ -126,16 +126,16 @@ class Vice(SharedModel):
         """Infers the posterior.
 
         Args:
-            judgments: human choices, one row a choice or counts per triplet (see `hf_alignet.judgments`).
-            num_objects: n; by default one more than the highest row that a triplet names.
-            checkpoint: a directory where the state is kept every half minute, and from which a fit of the same
-                judgments with the same settings continues as if nothing had happened.
+            judgments: human choices, one row per choice or counts per triplet (see `hf_alignet.judgments`).
+            num_objects: n; by default one more than the highest row in the triplets.
+            checkpoint: a directory where the state is saved every half minute. A fit of the same judgments with the
+                same settings continues from it, with the same result as a fit without a stop.
             progress: show a bar with the cross-entropy and the number of dimensions.
 
         Raises:
-            InputError: a setting is out of range, there are no choices, or objects that are not there, or the
-                checkpoint is of another fit.
-            RunError: the fit diverged, or no dimension is left.
+            InputError: a setting is out of range, there are no choices, a choice has an object beyond `num_objects`,
+                or the checkpoint is from another fit.
+            RunError: the fit diverged, no dimension is left, or the checkpoint cannot be written.
         """
         settings = self._checked_settings()
         triplets, counts = pair_counts(judgments)
@@ -196,17 +196,17 @@ class Vice(SharedModel):
             yield torch.addcmul(loc, scale, torch.randn(loc.shape, generator=generator)).relu_()
 
     def choice_probabilities(self, triplets: np.ndarray, n_samples: int = 50) -> np.ndarray:
-        """How likely people are to keep each pair of a triplet together, averaged over draws of the posterior.
+        """Probability that people keep each pair of a triplet together, averaged over draws from the posterior.
 
         Args:
-            triplets: (m, 3) object rows.
-            n_samples: draws, R of AligNet's equation 2; the same ones for every call.
+            triplets: (m, 3) rows of objects.
+            n_samples: number of draws, R in equation 2 of AligNet; every call uses the same draws.
 
         Returns:
             (m, 3) float32 in pair order.
 
         Raises:
-            InputError: a triplet names an object that is not there.
+            InputError: a triplet has the row of an object that does not exist.
         """
         rows = torch.as_tensor(np.asarray(triplets, np.int64))
         if len(rows) and not 0 <= rows.min() <= rows.max() < len(self.loc_):
@@ -217,11 +217,11 @@ class Vice(SharedModel):
         return (total / n_samples).numpy()
 
     def similarity_matrix(self, objects: np.ndarray, n_samples: int = 50) -> np.ndarray:
-        """How often people would keep each pair of some objects together, over all third objects among them.
+        """How often people would keep each pair of some objects together, averaged over the other objects as third.
 
         Args:
-            objects: (k,) distinct object rows, at least 3; the work grows with k^3.
-            n_samples: draws of the posterior.
+            objects: (k,) distinct rows of objects, at least 3; the work grows with k^3.
+            n_samples: number of draws from the posterior.
 
         Returns:
             (k, k) float32, symmetric, with ones on the diagonal.
@@ -239,13 +239,13 @@ class Vice(SharedModel):
 
     @classmethod
     def from_embedding(cls, embedding: np.ndarray) -> Self:
-        """A VICE that is sure of an embedding, such as the published one, which comes without variances.
+        """A VICE with the means of an embedding and hardly any variance, such as the published one, which has none.
 
         Args:
             embedding: (n, k), not negative.
 
         Raises:
-            InputError: it is no such table.
+            InputError: the embedding is no such table.
         """
         if embedding.ndim != 2 or not np.isfinite(embedding).all() or embedding.min(initial=0) < 0:
             raise InputError(f"an embedding is a table (n, k) of finite numbers from 0, got {embedding.shape}")
@@ -259,7 +259,7 @@ class Vice(SharedModel):
         """The card from `hub_cards/vice.md.jinja`.
 
         Args:
-            repo_id: where the embedding will be found.
+            repo_id: name of the repository on the Hub.
         """
         datasets = card_links(self.info)["datasets"]
         data = ModelCardData(library_name="hf_alignet", tags=[*TAGS, "vice"], datasets=datasets)
@@ -293,7 +293,7 @@ class Vice(SharedModel):
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """The last digits of a product of matrices depend on the number of threads, and a fit makes 0.0002 of them."""
+    """The last digits of matrix products depend on the number of threads; over a fit they grow to 0.0002."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -64,7 +64,7 @@ class ViceRun:
         return len(self.history) >= max(self.settings.burn_in, window) and recent[-1] > 0 and len(set(recent)) == 1
 
     def next_epoch(self) -> float:
-        """Goes through the choices once; returns their mean cross-entropy under the draws of the epoch."""
+        """Goes through the choices once, and returns their mean cross-entropy under the draws of the epoch."""
         if self.settled is not None:
             self.posterior.learning_rate = self.settings.learning_rate * (1 - self.settled / self.settings.settle)
         losses = [self._step(slope) for slope in self.evidence.slopes(self.generator)]
@@ -90,7 +90,7 @@ class ViceRun:
         if not is_kept.any():
             raise RunError(
                 f"VICE found no dimension in {round(1 / self.weight)} choices of {len(self.posterior.loc)} objects: "
-                "there are too few of them, or they are random"
+                "there are too few choices, or they are random"
             )
         self.posterior.keep(is_kept)
         self.settled = 0
@@ -108,9 +108,11 @@ class ViceRun:
                 metadata = opened.metadata() or {}
             state = load_file(file)
         except SafetensorError as error:
-            raise InputError(f"{file} cannot be read; remove it to start anew: {error}") from error
+            raise InputError(f"{file} cannot be read; delete it to start anew: {error}") from error
         if metadata.get("fingerprint") != self.fingerprint:
-            raise InputError(f"{file} is of a fit of other judgments or with other settings; remove it to start anew")
+            raise InputError(
+                f"{file} is from a fit of other judgments or with other settings; delete it to start anew"
+            )
         self.generator.set_state(state.pop("generator"))
         self.posterior = Posterior.restore(state, self.settings.learning_rate)
         self.history = json.loads(metadata["history"])

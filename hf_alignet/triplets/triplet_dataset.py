@@ -19,7 +19,7 @@ from huggingface_hub.errors import HfHubHTTPError, RemoteEntryNotFoundError
 
 from hf_alignet.judgments.rows import ODD, TRIPLET, check_columns, check_rows, column, lists_of_three, refuse
 from hf_alignet.similarity import odd_one_out
-from hf_alignet.sources import load_splits, split_revision
+from hf_alignet.sources import load_splits, local_path, split_revision
 
 SIMILARITIES = "similarities"
 INFO_FILE = "triplets.json"
@@ -63,10 +63,10 @@ def load_triplets(path_or_id: str) -> DatasetDict:
 
 def read_info(path_or_id: str) -> dict[str, Any]:
     """What `triplets.json` beside triplets says of how they were made; empty if nobody wrote one."""
-    name, revision = split_revision(path_or_id)
+    path, (name, revision) = local_path(path_or_id), split_revision(path_or_id)
     try:
-        if Path(name).expanduser().exists():
-            file = Path(name).expanduser() / INFO_FILE
+        if path is not None:
+            file = path / INFO_FILE
         else:
             file = Path(hf_hub_download(name, INFO_FILE, repo_type="dataset", revision=revision))
         info = json.loads(file.read_text()) if file.is_file() else {}

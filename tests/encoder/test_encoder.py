@@ -10,13 +10,15 @@ import torch
 import transformers
 from datasets import Dataset
 from peft import LoraConfig
+from PIL import Image
 from tiny import FAMILIES
 from transformers import AutoModel
 
 from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.encoder.transform import AffineTransform
-from hf_alignet.errors import InputError
+from hf_alignet.errors import InputError, RunError
 from hf_alignet.images.preprocessing import load_processor
+from hf_alignet.storage import ResumableArray
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -171,6 +173,60 @@ def test_worker_processes_change_nothing(tiny_directory, images):
     encoder = VisionEncoder.from_pretrained(str(tiny_directory("vit")))
     alone, workers = (encoder.embed(images, num_workers=n, batch_size=5, progress=False) for n in (0, 2))
     np.testing.assert_array_equal(alone, workers)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_pictures_and_paths_have_the_embeddings_of_their_dataset(workers, tiny_directory, images, pictures, tmp_path):
+    encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
+    expected = encoder.embed(images, batch_size=5, progress=False)
+    files = [tmp_path / f"{i}.png" for i in range(24)]
+    for file, picture in zip(files, pictures, strict=True):
+        picture.save(file)
+    opened, mixed = [Image.open(file) for file in files], [*map(str, files[:9]), *pictures[9:]]
+    for given in (pictures, images["image"], files, opened, mixed):
+        found = encoder.embed(given, batch_size=5, num_workers=workers, progress=False)
+        np.testing.assert_array_equal(found, expected)
+    rows = np.array([7, 2])
+    np.testing.assert_allclose(encoder.embed(pictures, rows=rows, progress=False), expected[rows], atol=1e-5)
+
+
+def test_what_is_no_picture_is_named(tiny_directory, pictures, tmp_path):
+    encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(InputError, match=r"image row 1 \(.*notes.txt\) cannot be decoded"):
+        encoder.embed([pictures[0], tmp_path / "notes.txt"], progress=False)
+    with pytest.raises(InputError, match="image row 0: there is no file 'gone.png'"):
+        encoder.embed(["gone.png"], progress=False)
+
+
+def test_embeddings_on_disk_are_of_these_pictures(tiny_directory, pictures, tmp_path, monkeypatch):
+    encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
+    first = np.array(encoder.embed(pictures, save_to=tmp_path, progress=False))
+    with pytest.raises(InputError, match=r"embeddings of something else \(images differ\)"):
+        encoder.embed(pictures[::-1], save_to=tmp_path, progress=False)
+    monkeypatch.setattr(VisionEncoder, "forward", lambda *_, **__: pytest.fail("embeds again"))
+    again = encoder.embed([picture.copy() for picture in pictures], save_to=tmp_path, progress=False)
+    np.testing.assert_array_equal(again, first)
+
+
+def test_full_disk_while_embedding(tiny_directory, images, tmp_path, monkeypatch):
+    encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    create = ResumableArray.create
+
+    def created(*arguments):
+        create(*arguments)
+        monkeypatch.setattr(os, "fsync", full)
+
+    monkeypatch.setattr(ResumableArray, "create", created)
+    with pytest.raises(RunError, match="cannot write to .*first: .*No space left"):
+        encoder.embed(images, save_to=tmp_path / "first", progress=False)
+    with pytest.raises(InputError, match="cannot make the directory .*second for embeddings: .*No space left"):
+        encoder.embed(images, save_to=tmp_path / "second", progress=False)
+    assert not np.load(tmp_path / "first" / "done.npy").any() and not (tmp_path / "second").exists()
 
 
 KILLED = """

@@ -138,6 +138,16 @@ def test_embedding_reads_the_cache(images, tiny_directory, tmp_path, monkeypatch
     np.testing.assert_array_equal(encoder.embed(cache, progress=False), expected)
 
 
+def test_pictures_in_memory_are_cached_by_their_content(images, pictures, preprocessor, visited, tmp_path):
+    ImageCache(tmp_path, pictures, preprocessor).prepare(ROWS, progress=False)
+    cache = ImageCache(tmp_path, [picture.copy() for picture in pictures], preprocessor)
+    cache.prepare(np.arange(10), progress=False)
+    assert visited == [*ROWS, 0, 1, 2, 4, 6, 7, 9]
+    expected = ImageReader(images, preprocessor).read(list(range(24)))["pixel_values"]
+    assert torch.equal(cache.read(list(range(24)))["pixel_values"], expected)
+    assert ImageCache(tmp_path, pictures[::-1], preprocessor).directory != cache.directory
+
+
 def test_reader_for_another_encoder_is_refused(images, preprocessor, tmp_path):
     other = Preprocessor(ViTImageProcessorPil(size={"height": 16, "width": 16}))
     with pytest.raises(InputError, match=r"another image processor \(size differ\)"):

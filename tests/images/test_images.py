@@ -5,10 +5,14 @@ import pytest
 from datasets import Dataset, Features
 from datasets import Image as ImageFeature
 from PIL import Image
+from transformers import ViTImageProcessorPil
 
 from hf_alignet.errors import InputError
 from hf_alignet.images.decoding import read_pictures, to_rgb
 from hf_alignet.images.opening import as_encoded_images, load_images
+from hf_alignet.images.picture_list import PictureList
+from hf_alignet.images.preprocessing import Preprocessor
+from hf_alignet.images.reader import ImageReader
 
 
 def encoded(picture: Image.Image, kind: str, **options) -> dict:
@@ -85,3 +89,87 @@ def test_missing_dataset_and_split(images, tmp_path):
     images.save_to_disk(tmp_path)
     with pytest.raises(InputError, match="has no split 'test'; it has train"):
         load_images(str(tmp_path), split="test")
+
+
+# ---- lists of pictures and paths
+
+
+def every_kind() -> list[Image.Image]:
+    """Pictures in memory, of the modes that need care."""
+    rng = np.random.default_rng(0)
+    colours = rng.integers(0, 256, (6, 5, 4), dtype=np.uint8)
+    return [
+        Image.fromarray(colours[..., :3]),
+        Image.fromarray(colours, "RGBA"),
+        Image.fromarray(colours[..., 0]),
+        Image.fromarray(rng.integers(0, 65536, (6, 5), dtype=np.uint16)),
+        Image.fromarray(colours[..., :3]).convert("P"),
+    ]
+
+
+def pixels(images) -> list[np.ndarray]:
+    reader = ImageReader(images, Preprocessor(ViTImageProcessorPil(size={"height": 32, "width": 32})))
+    return [np.asarray(picture) for picture in reader._decode(list(range(len(reader))))]
+
+
+def test_pictures_in_memory_are_read_as_those_of_a_dataset():
+    pictures = every_kind()
+    of_dataset = pixels(Dataset.from_dict({"image": pictures}, features=Features({"image": ImageFeature()})))
+    assert all((a == b).all() for a, b in zip(pixels(pictures), of_dataset, strict=True))
+    assert [picture.mode for picture in pictures] == [picture.mode for picture in every_kind()]  # unchanged
+
+
+def test_paths_and_opened_files_are_read_as_those_of_a_dataset(tmp_path):
+    upright = Image.Exif()
+    upright[0x0112] = 6  # the camera was turned
+    picture = Image.fromarray(np.random.default_rng(1).integers(0, 256, (40, 30, 3), dtype=np.uint8))
+    files = [tmp_path / "turned.jpg", *(tmp_path / f"{i}.png" for i in range(5))]
+    picture.save(files[0], exif=upright)
+    for file, other in zip(files[1:], every_kind(), strict=True):
+        other.save(file)
+    of_dataset = pixels(Dataset.from_dict({"image": list(map(str, files))}, Features({"image": ImageFeature()})))
+    assert of_dataset[0].shape == (30, 40, 3)
+    mixed = [files[0], *map(str, files[1:4]), *map(Image.open, files[4:])]
+    for images in (files, [Image.open(file) for file in files], mixed):
+        assert all((a == b).all() for a, b in zip(pixels(images), of_dataset, strict=True))
+
+
+def test_path_that_is_no_picture_is_named(pictures, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    pictures[0].save(tmp_path / "good.png")
+    (tmp_path / "notes.txt").write_text("no picture")
+    assert pixels(["~/good.png"])[0].shape == (32, 40, 3)
+    for bad in ("~/gone.png", str(tmp_path)):
+        with pytest.raises(InputError, match=f"image row 1: there is no file '{bad}'"):
+            PictureList(["~/good.png", bad])
+    with pytest.raises(InputError, match=rf"image row 1 \({tmp_path}/notes.txt\) cannot be decoded: it is no picture"):
+        pixels(["~/good.png", "~/notes.txt"])
+    whole = (tmp_path / "good.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[:200])
+    for cut in (tmp_path / "cut.png", Image.open(tmp_path / "cut.png")):
+        with pytest.raises(InputError, match="image row 0 .*cannot be (decoded|loaded)"):
+            pixels([cut])
+
+
+def test_what_is_no_list_of_pictures(pictures):
+    for wrong in (pictures[0], "photo.png", {"train": pictures}):
+        with pytest.raises(InputError, match=f"must be a Dataset, or a list of .* not {type(wrong).__name__}"):
+            PictureList(wrong)
+    with pytest.raises(InputError, match="image row 1 is neither a PIL image nor a path, but ndarray"):
+        PictureList([pictures[0], np.asarray(pictures[1])])
+
+
+def test_fingerprint_of_a_list_follows_the_content(pictures, tmp_path):
+    first, second = pictures[:2]
+    found = [PictureList(images).fingerprint for images in ([first, second], [second, first], [first], [first, first])]
+    assert len(set(found)) == 4
+    assert PictureList([first.copy(), second.copy()]).fingerprint == found[0]
+    changed = first.copy()
+    changed.putpixel((0, 0), (1, 2, 3))
+    assert PictureList([changed, second]).fingerprint != found[0]
+    first.save(tmp_path / "a.png")
+    before = PictureList([tmp_path / "a.png"]).fingerprint
+    first.save(tmp_path / "moved.png")
+    assert PictureList([str(tmp_path / "moved.png")]).fingerprint == before
+    second.save(tmp_path / "a.png")
+    assert PictureList([tmp_path / "a.png"]).fingerprint != before

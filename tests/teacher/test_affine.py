@@ -10,6 +10,7 @@ import torch
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
+from hf_alignet.encoder import AffineTransform
 from hf_alignet.errors import InputError
 from hf_alignet.similarity import is_correct, odd_of_pair, odd_one_out, triplet_similarities
 from hf_alignet.teacher import AffineTeacher
@@ -48,6 +49,27 @@ def choices():
 
 
 # ---- fits
+
+
+@pytest.mark.parametrize("method", ["hard", "glocal"])
+@pytest.mark.parametrize("regularization", [None, 0.1])
+def test_numpy_numbers_are_settings_like_any_other(method, regularization, choices, tmp_path):
+    features, triplets, kept_together = choices
+    settings = {"num_folds": 2, "local_weight": 0.5, "local_temperature": 0.5, "local_batch_size": 8, "max_iter": 50}
+    settings |= {"num_local_batches": 2, "tolerance": 1e-3, "random_state": 1, "regularization": regularization}
+    kinds = {int: np.int64, float: np.float32, type(None): lambda value: value}
+    rounded = {name: kinds[type(value)](value) for name, value in settings.items()}
+    plain = {name: value.item() if value is not None else None for name, value in rounded.items()}
+    local = features if method == "glocal" else None
+    fits = [
+        AffineTeacher(method, **given).fit(features, triplets, kept_together, None, local, progress=False).transform_
+        for given in (plain, rounded)
+    ]
+    for name, tensor in fits[0].named_buffers():
+        assert torch.equal(tensor, fits[1].get_buffer(name))
+    fits[1].save_pretrained(tmp_path)
+    assert AffineTransform.from_pretrained(tmp_path).info == fits[0].info
+    assert clone(AffineTeacher(method, **rounded)).num_folds is rounded["num_folds"]  # as scikit-learn wants it
 
 
 def test_planted_transform_is_recovered(planted):

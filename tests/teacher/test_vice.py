@@ -254,6 +254,37 @@ def test_settings_that_cannot_be(wrong):
         Vice(**wrong).fit(planted(num_choices=10)[1], progress=False)
 
 
+def test_numpy_numbers_are_settings_like_any_other(tmp_path):
+    """They are accepted, give the same fit and the same checkpoint, and are saved."""
+    judgments = planted(num_choices=3000)[1]
+    settings = QUICK | {"min_objects": 0, "batch_size": 500, "spike_share": 0.5, "random_state": 3, "max_epochs": 10}
+    kinds = {int: np.int64, float: np.float64}
+    numpy_settings = {name: kinds[type(value)](value) for name, value in settings.items()}
+    plain = Vice(**settings).fit(judgments, np.int64(60), tmp_path / "fit", progress=False)
+    vice = Vice(**numpy_settings).fit(judgments, 60, tmp_path / "fit", progress=False)
+    np.testing.assert_array_equal(vice.loc_, plain.loc_)
+    vice.save_pretrained(tmp_path / "vice")
+    again = Vice.from_pretrained(tmp_path / "vice")
+    assert again.settings() == vice.settings() == plain.settings()
+    assert {name: type(again.settings()[name]) for name in settings} == {n: type(v) for n, v in settings.items()}
+    triplets = np.array([[0, 1, 2], [3, 4, 5]])
+    np.testing.assert_array_equal(again.choice_probabilities(triplets), plain.choice_probabilities(triplets))
+    np.testing.assert_array_equal(vice.choice_probabilities(triplets), plain.choice_probabilities(triplets))
+
+
+@pytest.mark.parametrize("wrong", [np.int64(0), np.float64(2), np.bool_(True)])
+def test_numpy_numbers_are_checked_too(wrong):
+    with pytest.raises(InputError, match=f"num_dimensions of VICE must be an integer from 1 on, got {wrong.item()}"):
+        Vice(num_dimensions=wrong).fit(planted(num_choices=10)[1], progress=False)
+
+
+def test_settings_that_were_changed_are_saved(recovered, tmp_path):
+    vice = Vice.from_embedding(np.eye(3))
+    vice.random_state = np.int64(7)
+    vice.save_pretrained(tmp_path)
+    assert Vice.from_pretrained(tmp_path).random_state == 7
+
+
 def test_what_is_no_vice(tmp_path):
     for place in (tmp_path / "nowhere", tmp_path):
         with pytest.raises(InputError, match="cannot load a VICE from"):
@@ -265,7 +296,7 @@ def test_what_is_no_vice(tmp_path):
 
 def test_an_unreadable_checkpoint_is_named(tmp_path):
     (tmp_path / "vice.safetensors").write_bytes(b"cut off")
-    with pytest.raises(InputError, match="cannot be read; remove it to start anew"):
+    with pytest.raises(InputError, match="cannot be read; delete it to start anew"):
         Vice(**QUICK).fit(planted(num_choices=100)[1], checkpoint=tmp_path, progress=False)
 
 

@@ -13,7 +13,7 @@ from hf_alignet.errors import InputError
 from hf_alignet.hub.cards.model_card import ACCURACY, CARD, EVAL_RESULTS_FILE, eval_entry, eval_result, write_entries
 from hf_alignet.hub.transport.repository import HUB_ERRORS, reason, share_folder
 from hf_alignet.metric import Metric, results_table
-from hf_alignet.sources import hub_id, public_name, split_revision
+from hf_alignet.sources import hub_id, local_path, public_name, split_revision
 
 CARD_FILES = (CARD, ".eval_results/*")
 BEGIN, END = "<!-- evaluation -->", "<!-- /evaluation -->"
@@ -27,8 +27,8 @@ def fetch_card(model: str, directory: Path) -> Path:
     Raises:
         InputError: there is no such model, or its card cannot be read.
     """
-    path = Path(model).expanduser()
-    if not path.exists():
+    path = local_path(model)
+    if path is None:
         name, revision = split_revision(model)
         shutil.rmtree(directory, ignore_errors=True)  # an older copy may have files that the Hub has no more
         try:
@@ -123,7 +123,7 @@ def share_card(directory: Path, model: str) -> None:
     Raises:
         RunError: the upload failed; says how to try again.
     """
-    if not Path(model).expanduser().exists():
+    if local_path(model) is None:
         name, revision = split_revision(model)
         share_folder(directory, name, CARD_FILES, revision=revision)
 
@@ -156,4 +156,4 @@ def _load_entries(directory: Path) -> list[dict[str, Any]]:
 def _origin(source: str) -> tuple[str | None, str | None]:
     """The id and the revision of a dataset on the Hub; (None, None) for a local one."""
     name, revision = split_revision(source)
-    return (None, None) if Path(name).expanduser().exists() else (hub_id(name), revision)
+    return (None, None) if local_path(source) is not None else (hub_id(name), revision)

@@ -7,7 +7,7 @@ import yaml
 from huggingface_hub import ModelCard, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError
 
-from hf_alignet.sources import split_revision
+from hf_alignet.sources import local_path, split_revision
 
 FIELDS = ("license", "license_name", "license_link")
 
@@ -21,10 +21,9 @@ def stated_license(path_or_id: str, ask_hub: bool) -> dict[str, str | list[str]]
         path_or_id: a directory, or the Hub id of a model, optionally with `@revision`.
         ask_hub: download the card if it is not in the cache.
     """
-    name, revision = split_revision(path_or_id)
-    directory = Path(name).expanduser()
+    directory, (name, revision) = local_path(path_or_id), split_revision(path_or_id)
     try:
-        if directory.exists():
+        if directory is not None:
             file = directory / "README.md"
         else:
             cached = try_to_load_from_cache(name, "README.md", revision=revision)

@@ -9,7 +9,7 @@ from datasets import Dataset
 from huggingface_hub import try_to_load_from_cache
 
 from hf_alignet import __version__
-from hf_alignet.sources import hub_id, split_revision
+from hf_alignet.sources import hub_id, local_path, split_revision
 
 PACKAGES = ("torch", "transformers", "datasets", "peft", "accelerate", "numpy")
 COMMIT = re.compile("[0-9a-f]{40}")
@@ -24,7 +24,7 @@ def versions() -> dict[str, str]:
 def model_commit(path_or_id: str) -> str | None:
     """The commit of a model or adapter that was loaded from the Hub; None for a local one."""
     name, revision = split_revision(path_or_id)
-    if Path(name).expanduser().exists() or hub_id(name) is None:
+    if local_path(path_or_id) is not None or hub_id(name) is None:
         return None
     found = (try_to_load_from_cache(name, file, revision=revision) for file in ("adapter_config.json", "config.json"))
     return next((_commit(file) for file in found if isinstance(file, str)), None)
