@@ -82,7 +82,7 @@ class Command:
             state = PartialState()
             process = f" (process {state.process_index})" if state.num_processes > 1 else ""
             # An error of a worker process comes with that process's traceback; the message is its last line
-            message = str(error).strip().rpartition(f"{InputError.__module__}.{InputError.__name__}: ")[2]
+            message = re.split(rf"{InputError.__module__}\.(?:InputError|RunError): ", str(error).strip())[-1]
             if isinstance(error, OSError):
                 message = f"cannot write, because the disk (or your share of it) is full: {message}"
             print(f"\nerror{process}: {message}", file=sys.stderr)  # below a progress bar
