@@ -18,34 +18,27 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
 from datasets import Dataset, DatasetDict
 from transformers import set_seed
 
 from hf_alignet.analysis import before_after_figure
-from hf_alignet.cli.command import command, parse, run
+from hf_alignet.cli.arguments.alignment import DataArguments, StudentArguments
+from hf_alignet.cli.command import Command
 from hf_alignet.demo import ENCODER_DIRECTORY, demo_images, demo_triplets
 from hf_alignet.encoder.export import check_sharing
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation import evaluate_splits
 from hf_alignet.hub.transport.license import stated_license
 from hf_alignet.hub.transport.provenance import dataset_commit, model_commit
+from hf_alignet.hub.transport.repository import make_repository
 from hf_alignet.images.opening import load_images
 from hf_alignet.metric import comparison_table
 from hf_alignet.sources import public_name, split_revision
-from hf_alignet.student import AlignTrainer, AlignTrainingArguments, StudentArguments, load_student
-from hf_alignet.student.checkpoint_sharing import fetch_checkpoint, make_model_repository
+from hf_alignet.student import AlignTrainer, AlignTrainingArguments, load_student
 from hf_alignet.student.checkpoints import find_checkpoint
-from hf_alignet.student.training_data import (
-    DataArguments,
-    describe_teacher,
-    open_images,
-    training_data,
-    without_images,
-)
+from hf_alignet.student.training_data import describe_teacher, open_images, training_data, without_images
 from hf_alignet.triplets import load_triplets
 
-SETTINGS = [DataArguments, StudentArguments, AlignTrainingArguments]
 DEMO_CONFIG = Path(__file__).parent / "configs" / "demo.yaml"
 HELD_OUT_SHARE = 0.05
 
@@ -68,8 +61,13 @@ def load_data(data: DataArguments, seed: int) -> tuple[Dataset, DatasetDict, str
     return images, triplets, name
 
 
-def default_config(given: Any) -> Path | None:
-    return None if given.images or given.triplets else DEMO_CONFIG
+COMMAND = Command(
+    name="align",
+    dataclasses=[DataArguments, StudentArguments, AlignTrainingArguments],
+    description=str(__doc__),
+    default_config=lambda given: None if given.images or given.triplets else DEMO_CONFIG,
+    launches=True,
+)
 
 
 def describe(data: DataArguments, student: StudentArguments, push_to_hub: bool) -> dict[str, Any]:
@@ -82,37 +80,37 @@ def describe(data: DataArguments, student: StudentArguments, push_to_hub: bool) 
         "base_model_license": stated_license(base, ask_hub=push_to_hub) or None,
         "images": public_name(data.images or "hf_alignet demo"),
         "triplets": public_name(data.triplets or "hf_alignet demo"),
-        **describe_teacher(data),
+        **describe_teacher(data.triplets, data.teacher_embeddings, data.class_vectors, data.triplet_source),
         **lora,
         "pictures_shown": data.images is None or data.i_have_the_right_to_share_images,
-        "command": command("recipes/align.py", SETTINGS, default_config=default_config, launcher="accelerate launch"),
+        "command": COMMAND.line(),
     }
 
 
-def main() -> None:
-    data, student, args = parse(SETTINGS, description=__doc__, default_config=default_config)
+def align(data: DataArguments, student: StudentArguments, args: AlignTrainingArguments) -> None:
     logging.basicConfig(level=logging.INFO if args.should_log else logging.ERROR, format="%(message)s")
-    checkpoint = fetch_checkpoint(args.output_dir, args.resume_from_checkpoint)
-    checkpoint = find_checkpoint(args.output_dir, checkpoint)
-    PartialState().wait_for_everyone()  # nobody writes there before all have looked
+    checkpoint = find_checkpoint(str(args.output_dir), args.resume_from_checkpoint)
     if data.images is not None and student.model_name_or_path is None:
-        raise InputError("give --model_name_or_path with your images: the small encoder of the demo knows only emoji")
+        raise InputError("give `model_name_or_path` with your images: the small encoder of the demo knows only emoji")
     set_seed(args.seed)
 
-    encoder = load_student(student, default=ENCODER_DIRECTORY)
+    model = student.model_name_or_path or str(ENCODER_DIRECTORY)
+    encoder = load_student(model, student.pooling, student.trust_remote_code, student.lora, student.merge_lora)
     if args.push_to_hub and not student.merge_lora:
         check_sharing(encoder)
     if args.push_to_hub and args.should_save:
-        make_model_repository(args)  # before anything long
+        # Before anything long
+        make_repository(args.hub_name, args.hub_private_repo, revision=args.hub_revision, token=args.hub_token)
     images, triplets, name = load_data(data, args.seed)
-    workers = {"num_workers": args.dataloader_num_workers, "progress": not args.disable_tqdm}
-    reader, bad = open_images(data, images, triplets, encoder.preprocessor, **workers)
-    train = training_data(data, images, triplets["train"], bad, args.seed)
+    cache = (data.cache_images, data.on_bad_image, args.dataloader_num_workers, not args.disable_tqdm)
+    reader, bad = open_images(images, triplets, encoder.preprocessor, *cache)
+    vectors = (data.teacher_embeddings, data.class_vectors, data.triplet_source)
+    train = training_data(images, triplets["train"], bad, *vectors, args.seed)
     num_triplets = sum(triplets.num_rows.values())
     triplets = without_images(triplets, bad)
     held_out = {split: dataset for split, dataset in triplets.items() if split != "train"}
     evaluated = held_out if args.eval_strategy != "no" else None  # while training; before and after, always
-    trainer = AlignTrainer(encoder, args, reader, train, evaluated)
+    trainer = AlignTrainer(encoder, args, train_dataset=train, eval_dataset=evaluated, images=reader)
     trainer.provenance = describe(data, student, args.push_to_hub) | {
         "images_commit": dataset_commit(images),
         "triplets_commit": dataset_commit(triplets["train"]),
@@ -122,8 +120,8 @@ def main() -> None:
         "num_skipped_triplets": num_triplets - sum(triplets.num_rows.values()),
     }
 
-    def measure():
-        return evaluate_splits(encoder, reader, held_out, name, args.similarity, **trainer.embed_options())
+    def measure() -> Any:
+        return evaluate_splits(encoder, reader, held_out, name, args.similarity, **args.embed_options())
 
     base, rows, base_embeddings = measure()
     trainer.train(resume_from_checkpoint=checkpoint)
@@ -133,7 +131,7 @@ def main() -> None:
     trainer.save_results(base, aligned)
 
     if args.should_save:
-        output = Path(args.output_dir)
+        output = trainer.output_dir
         before_after_figure(
             output / "before_after.png",
             base,
@@ -153,5 +151,9 @@ def main() -> None:
         trainer.end()
 
 
+def main() -> None:
+    COMMAND.run(align)
+
+
 if __name__ == "__main__":
-    run(main)
+    main()

@@ -81,7 +81,7 @@ def test_a_pushed_adapter_names_its_base_and_a_merged_one_is_a_plain_model(hub, 
 def test_no_adapter_is_published_that_auto_model_opens_without_it(hub, pushed):
     """Of a dual model AutoModel would run the whole, and leave an adapter of the vision tower out."""
     assert "'tester/clip' holds more than the vision tower" in str(pushed["refused"])
-    assert "--merge_lora" in str(pushed["refused"])
+    assert "`merge_lora=True`" in str(pushed["refused"])
     assert not [path for repository, path, _ in hub.uploaded_bytes() if repository == TOWER]
 
 

@@ -95,15 +95,12 @@ def test_command_has_flags_that_there_are(with_images, made, monkeypatch):
     if not with_images:
         (made / "images").rename(made / "pictures")
     monkeypatch.syspath_prepend(str(ROOT / "recipes"))
-    from align import DataArguments
-
-    from hf_alignet.cli.command import parse
-    from hf_alignet.student import AlignTrainingArguments, StudentArguments
+    from align import COMMAND
 
     (command,) = blocks(written(made), "bash")
     words = shlex.split(command.replace("\\\n", " ").replace("path/to/this/directory", str(made)))
     assert words[:3] == ["accelerate", "launch", "recipes/align.py"]
-    data, student, _ = parse([DataArguments, StudentArguments, AlignTrainingArguments], "", words[3:])
+    data, student, _ = COMMAND.parse(words[3:])
     assert data.triplets == str(made) and student.model_name_or_path == "facebook/dinov2-small"
     assert data.images == (str(made) if with_images else "path/to/the/images")
 

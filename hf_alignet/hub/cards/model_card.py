@@ -19,13 +19,14 @@ NAFLEX = ("siglip2", "siglip2_vision_model")  # embed pictures of any shape, as 
 EVAL_RESULTS_FILE = ".eval_results/odd_one_out.yaml"
 
 
-def model_card(directory: Path, model_name: str, **metadata: Any) -> ModelCard:
+def model_card(directory: Path, model_id: str, **metadata: Any) -> ModelCard:
     """The card of the aligned model in a directory, from its `alignment.json` and `results.json`.
 
     Args:
         directory: output of a run.
-        model_name: title, and name in the model index.
-        **metadata: more fields for the metadata, such as `license`, by default that of the base model if it is known.
+        model_id: name that others load the model by.
+        **metadata: more fields for the metadata, such as `license`, by default that of the base model if it is known,
+            or `model_name`, the title, by default the id. `tags` and `datasets` are added to those of the card.
     """
     alignment = json.loads((directory / "alignment.json").read_text(encoding="utf-8"))
     results_file = directory / "results.json"
@@ -34,15 +35,17 @@ def model_card(directory: Path, model_name: str, **metadata: Any) -> ModelCard:
     )
     data_ids = [hub_id(alignment.get(role)) for role in ("triplets", "images")]
     given = {name: value for name, value in metadata.items() if value is not None}
+    model_name = given.pop("model_name", model_id)
+    tags, datasets = (_as_list(given.pop(name, [])) for name in ("tags", "datasets"))
     stated = alignment.get("base_model_license") or {}
     is_adapter = (directory / "adapter_config.json").exists()
     data = ModelCardData(
         model_name=model_name,
         library_name="peft" if is_adapter else "transformers",
         pipeline_tag="image-feature-extraction",
-        base_model=hub_id(alignment.get("base_model")),
-        datasets=list(dict.fromkeys(i for i in data_ids if i)) or None,
-        tags=TAGS,
+        base_model=given.pop("base_model", hub_id(alignment.get("base_model"))),
+        datasets=list(dict.fromkeys(i for i in (*data_ids, *datasets) if i)) or None,
+        tags=list(dict.fromkeys([*TAGS, *tags])),
         eval_results=_eval_results(alignment, results) or None,
         **(stated | given if given.get("license") in (None, stated.get("license")) else given),
     )
@@ -50,6 +53,7 @@ def model_card(directory: Path, model_name: str, **metadata: Any) -> ModelCard:
         "model.md.jinja",
         data,
         model_name=model_name,
+        model_id=model_id,
         is_adapter=is_adapter,
         has_padding=_model_type(directory) in NAFLEX,
         alignment=alignment,
@@ -58,9 +62,9 @@ def model_card(directory: Path, model_name: str, **metadata: Any) -> ModelCard:
     )
 
 
-def write_model_card(directory: Path, model_name: str, **metadata: Any) -> None:
+def write_model_card(directory: Path, model_id: str, **metadata: Any) -> None:
     """Writes `README.md` and, where the triplets are a dataset on the Hub, `.eval_results`, into the directory."""
-    model_card(directory, model_name, **metadata).save(directory / "README.md")
+    model_card(directory, model_id, **metadata).save(directory / "README.md")
     alignment = json.loads((directory / "alignment.json").read_text(encoding="utf-8"))
     results_file = directory / "results.json"
     dataset = hub_id(alignment.get("triplets"))
@@ -69,6 +73,10 @@ def write_model_card(directory: Path, model_name: str, **metadata: Any) -> None:
         file = directory / EVAL_RESULTS_FILE
         file.parent.mkdir(exist_ok=True)
         file.write_text(yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False), encoding="utf-8")
+
+
+def _as_list(names: str | list[str]) -> list[str]:
+    return [names] if isinstance(names, str) else names
 
 
 def _model_type(directory: Path) -> str | None:
