@@ -80,7 +80,7 @@ def make_trainer(encoder: VisionEncoder, images: Dataset, triplets: Dataset, **s
         student_temperature="100",
         **settings,
     )
-    trainer = AlignTrainer(encoder, args, images, triplets)
+    trainer = AlignTrainer(encoder, args, train_dataset=triplets, images=images)
     trainer.remove_callback(PrinterCallback)  # only results are printed
     return trainer
 

@@ -14,7 +14,7 @@ def check_export(encoder: VisionEncoder) -> None:
     dual model, and the adapter is left out.
 
     Raises:
-        InputError: says what AutoModel would do.
+        InputError: the message says what AutoModel would do.
     """
     base = encoder.backbone.name_or_path
     if not encoder.is_adapter or not base:

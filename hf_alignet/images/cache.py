@@ -41,7 +41,7 @@ class ImageCache(ImageReader):
     Example:
         >>> cache = ImageCache("cache", images, encoder.preprocessor)  # doctest: +SKIP
         >>> cache.prepare(np.arange(len(images)), num_workers=4)  # doctest: +SKIP
-        >>> AlignTrainer(encoder, args, cache, triplets).train()  # doctest: +SKIP
+        >>> AlignTrainer(encoder, args, train_dataset=triplets, images=cache).train()  # doctest: +SKIP
     """
 
     activity = "caching images"

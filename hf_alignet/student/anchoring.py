@@ -1,11 +1,12 @@
-"""Keeps a student near the weights θ* it had when training began, so that it does not unlearn what it knew.
+"""Keeps a student near the weights θ* that it had before training, so that it does not forget what it knew.
 
-Two forms: a penalty λ‖θ - θ*‖² in the loss (Muttenthaler et al. 2025, eq. 6), and the decoupled pull of the released
-configuration, θ ← θ - lr·λ·(θ - θ*) beside the optimiser's own step, which Adam's scaling never sees. θ* is a
-snapshot of what was given to the trainer: also for an adapter that was trained before, where "adapter off" would be
-something else.
+There are two forms: a penalty λ‖θ - θ*‖² in the loss (Muttenthaler et al. 2025, eq. 6), and the decoupled pull of the
+released configuration, θ ← θ - lr·λ·(θ - θ*), which Adam does not rescale. θ* is a snapshot of the model before
+training. An adapter may have been trained before, so that "adapter off" would be another θ*.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
@@ -14,25 +15,26 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
+from hf_alignet.encoder.lora import obstacle
 from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError
 
 
 class Anchor:
-    """A snapshot of the trainable weights of an encoder; a new projection head has nothing to be kept near.
+    """A snapshot of the trainable weights of an encoder, without a projection head, which is new.
 
     Args:
-        encoder: as it is before training.
+        encoder: the encoder before training.
 
     Raises:
-        InputError: the encoder has an adapter of a kind whose change of the weights is not known here.
+        InputError: the encoder has an adapter of an unknown kind.
     """
 
     def __init__(self, encoder: VisionEncoder):
         self.parameters = {n: p for n, p in encoder.model.named_parameters() if p.requires_grad}
         self.snapshot = {name: p.detach().clone() for name, p in self.parameters.items()}
         self.adapters = _anchor_adapters(encoder.model)
-        # What the weights are used with, if the model normalises by running statistics
+        # Running statistics of a normalisation belong to the weights
         self.buffers = {n: b for n, b in encoder.model.named_buffers() if b.is_floating_point()}
         self.buffers_snapshot = {name: buffer.clone() for name, buffer in self.buffers.items()}
         anchored = {id(p) for adapter in self.adapters for p in adapter.parameters}
@@ -40,10 +42,7 @@ class Anchor:
         _check_dense(encoder.model, anchored)
 
     def penalty(self) -> Tensor:
-        """‖θ - θ*‖², a scalar in float32 that can be differentiated.
-
-        An adapter counts by the change that it makes to the weights it adapts.
-        """
+        """‖θ - θ*‖², a float32 scalar that can be differentiated; for an adapter, of the weights that it changes."""
         device = next(iter(self.parameters.values())).device
         total = torch.zeros((), device=device)
         with torch.autocast(device.type, enabled=False):
@@ -60,13 +59,24 @@ class Anchor:
             for name, tensor in now.items():
                 tensor.copy_(torch.lerp(start[name], tensor, share))
 
+    @contextlib.contextmanager
+    def interpolated(self, share: float) -> Iterator[None]:
+        """Interpolates the weights meanwhile, and then restores the trained ones to the bit."""
+        tensors = [tensor.detach() for tensor in (*self.parameters.values(), *self.buffers.values())]
+        trained = [tensor.clone() for tensor in tensors]
+        self.interpolate(share)
+        try:
+            yield
+        finally:
+            torch._foreach_copy_(tensors, trained)
+
     @torch.no_grad()
     def pull(self, optimizer: torch.optim.Optimizer, weight: float) -> None:
         """θ ← θ - lr·λ·(θ - θ*), with each parameter's own learning rate; for LoRA θ are the factors."""
         rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
         groups: dict[float, tuple[list[Tensor], list[Tensor]]] = {}
         for name, parameter in self.parameters.items():
-            if id(parameter) in rates:  # an optimiser of the user's may leave some alone
+            if id(parameter) in rates:  # an optimiser that the user made may lack some
                 moving, fixed = groups.setdefault(rates[id(parameter)], ([], []))
                 moving.append(parameter)
                 fixed.append(self.snapshot[name])
@@ -75,25 +85,22 @@ class Anchor:
 
 
 class DecoupledAnchorCallback(TrainerCallback):
-    """Pulls towards the anchor at every optimiser step.
-
-    It acts before the optimiser does, on the weights that both see: θ - lr·(Adam + λ(θ - θ*)), as in the reference.
-    After it, the pull would act on weights that Adam has moved already.
+    """Pulls towards the anchor before each step of the optimiser, so that both start from the same weights, as in the
+    reference: θ - lr·(Adam + λ(θ - θ*)).
     """
 
     def __init__(self, anchor: Anchor, weight: float):
-        self.anchor = anchor
-        self.weight = weight
+        self.anchor, self.weight = anchor, weight
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.anchor.pull(kwargs["optimizer"], self.weight)
 
 
 class _LoraAnchor:
-    """The change s·BA of one weight, and where it started; of a convolution, with its kernel as a matrix.
+    """The change s·BA of one weight, now and at the start; the kernel of a convolution counts as a matrix.
 
-    Initialisations that put a part of the weight into the factors (PiSSA, OLoRA) freeze the rest, so that
-    θ - θ* = s(BA - B*A*) for them, too.
+    PiSSA and OLoRA put a part of the weight into the factors and freeze the rest, so that θ - θ* = s(BA - B*A*) holds
+    for them, too.
     """
 
     def __init__(self, layer: LoraLayer, adapter: str):
@@ -106,7 +113,7 @@ class _LoraAnchor:
     def squared_distance(self) -> Tensor:
         """‖s(BA - B*A*)‖²_F = s²‖PQ‖²_F = s² Σ (PᵀP ⊙ QQᵀ) with P = [B - B*, B*] and Q = [A; A - A*]: (2r, 2r).
 
-        Of differences, because ‖BA‖² - 2⟨BA, B*A*⟩ + ‖B*A*‖² would drown a small distance in rounding errors.
+        The sum ‖BA‖² - 2⟨BA, B*A*⟩ + ‖B*A*‖² would lose a small distance in rounding errors.
         """
         a, a_start, b, b_start = (x.float().flatten(1) for x in (self.a, self.a_start, self.b, self.b_start))
         p = torch.cat([b - b_start, b_start], dim=1)
@@ -114,16 +121,14 @@ class _LoraAnchor:
         return self.scale**2 * ((p.T @ p) * (q @ q.T)).sum()
 
 
-class _DoraAnchor:
-    """The weight that DoRA makes, m (W + s·BA) / ‖W + s·BA‖ with a norm for each output, and where it started."""
+class _DoraAnchor(_LoraAnchor):
+    """The weight m (W + s·BA) / ‖W + s·BA‖ of DoRA, with one norm per output, now and at the start."""
 
     def __init__(self, layer: LoraLayer, adapter: str):
-        self.a = cast(nn.Parameter, layer.lora_A[adapter].weight)
-        self.b = cast(nn.Parameter, layer.lora_B[adapter].weight)
+        super().__init__(layer, adapter)
         self.magnitude = cast(nn.Parameter, layer.lora_magnitude_vector[adapter].weight)  # (out,) or (1, out, 1, 1)
         self.base = cast(nn.Parameter, layer.get_base_layer().weight)
-        self.scale = layer.scaling[adapter]
-        self.parameters = [self.a, self.b, self.magnitude]
+        self.parameters.append(self.magnitude)
         self.start = self.weight().detach()
 
     def weight(self) -> Tensor:
@@ -136,11 +141,11 @@ class _DoraAnchor:
         return (self.weight() - self.start).square().sum()
 
 
-def _anchor_adapters(model: nn.Module) -> list[_LoraAnchor | _DoraAnchor]:
-    """Those of all trainable LoRA and DoRA adapters on linear layers and ungrouped convolutions."""
-    anchors: list[_LoraAnchor | _DoraAnchor] = []
+def _anchor_adapters(model: nn.Module) -> list[_LoraAnchor]:
+    """One for each trainable LoRA or DoRA adapter on a linear layer or a plain convolution."""
+    anchors: list[_LoraAnchor] = []
     for layer in model.modules():
-        if not isinstance(layer, LoraLayer) or not _is_plain(layer.get_base_layer()):
+        if not isinstance(layer, LoraLayer) or obstacle(layer.get_base_layer()) is not None:
             continue
         for name, factor in layer.lora_A.items():
             if name in layer.lora_magnitude_vector:
@@ -150,20 +155,14 @@ def _anchor_adapters(model: nn.Module) -> list[_LoraAnchor | _DoraAnchor]:
     return [anchor for anchor in anchors if any(parameter.requires_grad for parameter in anchor.parameters)]
 
 
-def _is_plain(base: nn.Module) -> bool:
-    return isinstance(base, nn.Linear) or (isinstance(base, nn.Conv2d) and base.groups == 1)
-
-
 def _check_dense(model: nn.Module, anchored: set[int]) -> None:
-    """Refuses parameters of other adapters, which would pass for weights of the model."""
-    for layer in model.modules():
-        if not isinstance(layer, BaseTunerLayer):
-            continue
+    """Refuses parameters of other adapters, which would count as weights of the model."""
+    for layer in (module for module in model.modules() if isinstance(module, BaseTunerLayer)):
         for name, parameter in layer.named_parameters():
             if parameter.requires_grad and id(parameter) not in anchored and not name.startswith("base_layer."):
                 kind = f"{type(layer).__module__}.{type(layer).__name__}"
                 raise InputError(
-                    f"the anchor cannot tell how {name!r} of a {kind} changes the weights; train without it "
-                    "(--anchor_weight 0 --interpolation 1), or take LoRA or DoRA on linear layers and ungrouped "
-                    "convolutions, without lora_bias"
+                    f"the anchor does not know how {name!r} of a {kind} changes the weights: train without an anchor "
+                    "(`anchor_weight=0` and `interpolation=1`), or use LoRA or DoRA, without lora_bias, on linear "
+                    "layers and plain convolutions"
                 )

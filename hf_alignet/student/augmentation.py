@@ -1,6 +1,6 @@
-"""Augmentation of training pictures: a random crop, resized, and a flip, on the stacked uint8 batch.
+"""Augmentation of training pictures: a random crop, resized, and a random flip, on the stacked uint8 batch.
 
-AligNet has none. It is mild, because what the teacher says of a picture should stay true of its crop.
+The paper does not augment. The crops are large, because the teacher's labels of a picture should be true of its crop.
 """
 
 import math
@@ -11,15 +11,15 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 AREA = (0.5, 1.0)  # of the crop, as a share of the picture
-MAX_ASPECT_RATIO = 4 / 3  # between its sides, either way
+MAX_ASPECT_RATIO = 4 / 3  # of the longer side to the shorter one
 
 
 def augment(pixels: Tensor, rng: np.random.Generator) -> Tensor:
-    """Each picture cropped at random, resized to what it was, and flipped or not.
+    """Crops each picture at random, resizes the crop to the size of the picture, and flips half of them.
 
     Args:
         pixels: (U, 3, H, W) uint8.
-        rng: of the draws.
+        rng: generator of the random draws.
 
     Returns:
         (U, 3, H, W) uint8.

@@ -1,36 +1,48 @@
-"""Where a run may write, and the checkpoint that it continues from."""
+"""Checkpoints of a run: how they become whole, which of them stay, and which one a run goes on from.
+
+A checkpoint is made in a directory of another name, and gets its own name when it is complete and on the disk, so that
+a crash at any moment leaves only whole ones.
+"""
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback
+import torch
+from accelerate import PartialState
+from huggingface_hub import snapshot_download
+from transformers import TrainerCallback, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
 from hf_alignet.errors import InputError
-from hf_alignet.storage import UNFINISHED
+from hf_alignet.hub.transport.repository import HUB_ERRORS, reason
+from hf_alignet.sources import hub_id, split_revision
+from hf_alignet.storage import UNFINISHED, publish, unfinished
+from hf_alignet.student.checkpoint_sharing import BEST, LAST_CHECKPOINT, SHARED, STATE
 
+CHECKPOINT = re.compile(f"{PREFIX_CHECKPOINT_DIR}-([0-9]+)")  # a user may call other folders checkpoint-best
 LAST = ("last", "true", "True")
-SHARED = ".shared"  # on its way to the Hub
 LEFT_BY_A_CRASH = {UNFINISHED, SHARED, "runs"}  # besides checkpoints
 
 
 def rotate(output_dir: Path, limit: int | None, best: str | None) -> None:
-    """Deletes the oldest checkpoints beyond `limit`; never the newest or the best."""
-    steps = {int(p.name.split("-")[1]): p for p in output_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if p.is_dir()}
-    *others, newest = (steps[step] for step in sorted(steps))
+    """Deletes the oldest checkpoints beyond `limit`, but never the newest or the best, nor folders of other names."""
+    found = [(CHECKPOINT.fullmatch(path.name), path) for path in output_dir.iterdir() if path.is_dir()]
+    *others, newest = [path for _, path in sorted((int(match[1]), path) for match, path in found if match)]
     others = [path for path in others if best is None or path.name != Path(best).name]
     num_kept = limit - (1 if best is None or newest.name == Path(best).name else 2) if limit else len(others)
     for path in others[: len(others) - max(0, num_kept)]:
         doomed = output_dir / UNFINISHED / path.name
-        os.replace(path, doomed)  # first: a checkpoint that is half deleted must not look like one
+        os.replace(path, doomed)  # first, because half a checkpoint must not have the name of one
         shutil.rmtree(doomed)
 
 
 class ResumeCallback(TrainerCallback):
-    """Restores what Trainer forgets when it resumes: the epoch of a sampler of several processes, which lies deeper
-    than Trainer looks, and the best checkpoint of a run whose directory has moved.
+    """Restores what Trainer loses when it resumes: the best checkpoint of a run whose directory has moved, and, with
+    several processes, the epoch of the sampler, which lies deeper than Trainer looks.
     """
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -51,31 +63,60 @@ def find_checkpoint(output_dir: str, resume_from_checkpoint: str | None) -> str 
     """The checkpoint to resume from, or None for a new run in a directory that is free for it.
 
     Args:
-        output_dir: of the run.
-        resume_from_checkpoint: a checkpoint directory, or `last` for the newest in `output_dir`, or, where the run was
-            interrupted before its first one, its beginning.
+        output_dir: directory of the run.
+        resume_from_checkpoint: a checkpoint directory; `last` for the newest one in `output_dir`, or for the beginning
+            of a run that was interrupted before its first one; or a model on the Hub (user/name, optionally @revision)
+            that was shared with its checkpoint, which is downloaded into `output_dir`.
 
     Raises:
-        InputError: there is no such checkpoint, or the directory holds another run and nothing is to be resumed.
+        InputError: there is no such checkpoint, or the directory is not empty and holds something else.
     """
     there = set(os.listdir(output_dir)) if Path(output_dir).is_dir() else set()
+    processes = PartialState(cpu=not torch.accelerator.is_available())
+    processes.wait_for_everyone()  # all must look before one writes there
+    taken = f"{output_dir} is not empty: go on with it by `resume_from_checkpoint=last`, or give another `output_dir`"
     if resume_from_checkpoint is None:
         if there:
-            raise InputError(
-                f"{output_dir} is not empty: it may hold another run; give another --output_dir, delete it, or go on "
-                "with it by --resume_from_checkpoint last"
-            )
+            raise InputError(taken)
         return None
-    checkpoint = resume_from_checkpoint
+    checkpoint = os.path.expanduser(resume_from_checkpoint)
     if checkpoint in LAST:
         last = get_last_checkpoint(output_dir) if there else None
-        if last is None:
-            if there <= LEFT_BY_A_CRASH:
-                return None
+        if last is None and not there <= LEFT_BY_A_CRASH:
             raise InputError(f"{output_dir} is not empty, but holds no checkpoint to resume from")
+        if last is None:
+            return None
         checkpoint = last
-    if not (Path(checkpoint) / "trainer_state.json").is_file():
-        raise InputError(f"{checkpoint} is not a checkpoint: it has no trainer_state.json")
+    elif not Path(checkpoint).exists() and hub_id(checkpoint) is not None:
+        if not there <= LEFT_BY_A_CRASH:
+            raise InputError(taken)
+        if processes.is_main_process:
+            _download(checkpoint, Path(output_dir))
+        processes.wait_for_everyone()
+        return get_last_checkpoint(output_dir)
+    if not (Path(checkpoint) / TRAINER_STATE_NAME).is_file():
+        raise InputError(f"{checkpoint} is not a checkpoint: it has no {TRAINER_STATE_NAME}")
     if there and Path(output_dir).resolve() != Path(checkpoint).resolve().parent:
-        raise InputError(f"{output_dir} is not empty, and {checkpoint} is not its own; give another --output_dir")
+        raise InputError(f"{output_dir} is not empty, and {checkpoint} is not its own: give another `output_dir`")
     return checkpoint
+
+
+def _download(repository: str, output_dir: Path) -> None:
+    name, revision = split_revision(repository)
+    with unfinished(output_dir) as inside:
+        made = inside / LAST_CHECKPOINT
+        patterns = [f"{LAST_CHECKPOINT}/{pattern}" for pattern in STATE]
+        try:
+            snapshot_download(name, revision=revision, allow_patterns=patterns, local_dir=inside)
+        except HUB_ERRORS as error:
+            missing = f"cannot get a checkpoint from {repository!r} on the Hub, and there is no such directory here"
+            raise InputError(f"{missing}: {reason(error)}") from error
+        if not (made / TRAINER_STATE_NAME).is_file():
+            raise InputError(
+                f"{repository!r} has no {LAST_CHECKPOINT}: a run shares one with `push_to_hub=True` and "
+                "`hub_strategy=checkpoint`"
+            )
+        state = TrainerState.load_from_json(str(made / TRAINER_STATE_NAME))
+        if (made / BEST).is_dir():
+            publish(made / BEST, output_dir / f"{PREFIX_CHECKPOINT_DIR}-{int(state.best_global_step or 0)}")
+        publish(made, output_dir / f"{PREFIX_CHECKPOINT_DIR}-{int(state.global_step)}")

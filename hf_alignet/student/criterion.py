@@ -1,7 +1,10 @@
-"""What a student is asked for about a batch of triplets: the loss, and what is logged beside it."""
+"""What a student is asked about a batch of triplets: the loss, and what is logged beside it."""
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from hf_alignet.similarity import (
@@ -14,7 +17,7 @@ from hf_alignet.similarity import (
 )
 from hf_alignet.student.losses import LossType, triplet_hard, triplet_jsd, triplet_kl
 from hf_alignet.student.temperature import match_entropy, maximize_likelihood
-from hf_alignet.triplets.triplet_dataset import ODD, SIMILARITIES
+from hf_alignet.triplets.triplet_dataset import ODD, SIMILARITIES, TRIPLET, column
 
 
 class Criterion:
@@ -26,39 +29,52 @@ class Criterion:
         teacher_temperature: τ'.
 
     Attributes:
-        target: the column that it learns from, `odd` for the hard loss, `similarities` for the others.
+        target: the column that the loss learns from: `odd` for the hard loss, `similarities` for the others.
     """
 
     def __init__(self, loss_type: LossType, similarity: SimilarityKind, teacher_temperature: float):
         self.loss_type, self.similarity, self.teacher_temperature = loss_type, similarity, teacher_temperature
         self.target = ODD if loss_type == "hard" else SIMILARITIES
 
+    def arrays(self, dataset: Any) -> tuple[np.ndarray, Tensor, Tensor]:
+        """Distinct image rows (U,) of a triplet Dataset, triplets (n, 3) as positions among them, and targets."""
+        rows, positions = np.unique(column(dataset, TRIPLET), return_inverse=True)
+        return rows, torch.from_numpy(positions.reshape(-1, 3)), as_target(column(dataset, self.target))
+
     def similarities(self, embeddings: Tensor, triplets: Tensor) -> Tensor:
-        """(B, 3) of the student, from embeddings (U, d) and positions (B, 3) among them."""
+        """(B, 3) similarities of the student, from embeddings (U, d) and positions (B, 3) among them."""
         return triplet_similarities(embeddings, triplets, self.similarity)
 
-    def loss(self, similarities: Tensor, target: Tensor, temperature: float | None) -> Tensor:
+    def loss(self, similarities: Tensor, target: Tensor, temperature: float) -> Tensor:
         """(B,) nats."""
-        if temperature is None:
-            raise ValueError("the student's temperature is not chosen yet; call calibrate() or train()")
         if self.loss_type == "hard":
             return triplet_hard(similarities, target, temperature)
         loss: Callable[..., Tensor] = triplet_kl if self.loss_type == "kl" else triplet_jsd
         return loss(similarities, target, temperature, self.teacher_temperature)
 
-    def describe(self, similarities: Tensor, target: Tensor, temperature: float | None) -> dict[str, Tensor]:
-        """Agreement with the teacher, and mean entropies (nats)."""
+    def measure(self, similarities: Tensor, target: Tensor, temperature: float | None) -> dict[str, Tensor]:
+        """The mean loss, which can be differentiated, agreement with the teacher, and mean entropies (nats)."""
+        if temperature is None:
+            raise ValueError("the student's temperature is not known yet: call calibrate() or train()")
+        measured = {"loss": self.loss(similarities, target, temperature).mean()}
+        similarities = similarities.detach()
         odd = target if self.loss_type == "hard" else odd_one_out(target)
-        described = {"agreement": is_correct(odd_one_out(similarities), odd).float().mean()}
-        if temperature is not None:
-            described["student_entropy"] = entropy(choice_log_probabilities(similarities, temperature)).mean()
+        measured["agreement"] = is_correct(odd_one_out(similarities), odd).float().mean()
+        measured["student_entropy"] = entropy(choice_log_probabilities(similarities, temperature)).mean()
         if self.loss_type != "hard":
             log_p = choice_log_probabilities(target, self.teacher_temperature)
-            described["teacher_entropy"] = entropy(log_p).mean()
-        return described
+            measured["teacher_entropy"] = entropy(log_p).mean()
+        return measured
 
-    def best_temperature(self, similarities: Tensor, target: Tensor) -> float:
-        """The τ† to train with, of a student that is not aligned yet; see `hf_alignet.student.temperature`."""
+    def best_temperature(self, embeddings: Tensor, triplets: Tensor, target: Tensor) -> float:
+        """The τ† to train with, for a student before alignment; see `hf_alignet.student.temperature`."""
+        similarities = self.similarities(embeddings, triplets)
         if self.loss_type == "hard":
             return maximize_likelihood(similarities, target)
         return match_entropy(similarities, target, self.teacher_temperature)
+
+
+def as_target(values: np.ndarray) -> Tensor:
+    """(B, 3) float32 similarities or (B,) int64 odd ones out."""
+    target = torch.as_tensor(values)
+    return target.float() if target.ndim == 2 else target.long()

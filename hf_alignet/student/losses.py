@@ -1,7 +1,7 @@
 """Triplet losses: how far a student's choice probabilities are from a teacher's, or from a choice.
 
-Each is a pure function of similarities in pair order (see `hf_alignet.similarity`), gives one value in nats a
-triplet, and computes in float32 or better whatever it is given. Every logarithm comes from `log_softmax`, so that
+Each is a pure function of similarities in pair order (see `hf_alignet.similarity`), gives one value in nats per
+triplet, and computes in float32, or in float64 for float64 input. Every logarithm comes from `log_softmax`, so that
 losses and gradients stay finite where `log(softmax(x))` overflows.
 """
 
@@ -53,11 +53,11 @@ def triplet_jsd(
 
 
 def triplet_hard(student: Tensor, odd: Tensor, student_temperature: float = 1.0) -> Tensor:
-    """Negative log-likelihood of the pair that was kept together (eq. 1).
+    """Negative log-likelihood of the pair that the person kept together (eq. 1).
 
     Args:
         student: (..., 3) similarities of the student.
-        odd: (...) integers in {0, 1, 2}, the odd one out that was chosen.
+        odd: (...) integers in {0, 1, 2}, the chosen odd one out.
         student_temperature: τ†.
 
     Returns:

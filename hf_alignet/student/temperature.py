@@ -1,27 +1,52 @@
-"""Picks the student's temperature τ† from data, instead of a constant that fits one scale of embeddings.
+"""Chooses the student's temperature τ† from data. A constant fits only one scale of embeddings.
 
-The paper found τ† = 100 by grid search for the dot products of one model. Dot products differ between models by
-orders of magnitude, and a τ† of the wrong order leaves the choice probabilities flat or saturated, with next to no
-gradient.
+The paper found τ† = 100 by grid search for the dot products of one model. Dot products of models differ by orders of
+magnitude. With a τ† of the wrong order, choice probabilities are flat or saturated, and gradients nearly vanish.
 """
 
+import itertools
 import math
+from collections.abc import Iterable
 
+import numpy as np
 import torch
+from datasets import Dataset
 from scipy.optimize import brentq, minimize_scalar
 from torch import Tensor
 
 from hf_alignet.errors import InputError
-from hf_alignet.similarity import choice_log_probabilities, entropy
+from hf_alignet.similarity import NO_CHOICE, choice_log_probabilities, entropy
 from hf_alignet.student.losses import triplet_hard
+from hf_alignet.triplets.batches import TeacherVectors, sample_in_batch
+from hf_alignet.triplets.triplet_dataset import ODD, column
 
+CALIBRATION_TRIPLETS = 512
+CALIBRATION_BATCHES = 8  # the batches that in-batch triplets come from
 LOG_RANGE = 20.0  # temperatures from e^-20 to e^20 times the spread of the similarities
 
 
-def match_entropy(student: Tensor, teacher: Tensor, teacher_temperature: float = 1.0) -> float:
-    """The τ† at which the student is, on average, as undecided as the teacher.
+def calibration_sample(
+    dataset: Dataset | TeacherVectors | None, target: str, order: Iterable[int], batch_size: int, seed: int
+) -> Dataset:
+    """Training triplets to choose a temperature on. Those of batches of images need the `order` of the images.
 
-    The mean entropy of `softmax(S†/τ†)` over triplets grows with τ† from 0 to ln 3, so that the solution is unique.
+    Raises:
+        InputError: there are no training data.
+    """
+    if dataset is None:
+        raise InputError("`student_temperature=auto` needs training triplets: give them, or a number")
+    rng = np.random.default_rng(seed)
+    if not isinstance(dataset, TeacherVectors):
+        return dataset.select(np.sort(rng.permutation(len(dataset))[:CALIBRATION_TRIPLETS]))
+    batches = np.array(list(itertools.islice(order, CALIBRATION_BATCHES * batch_size))).reshape(-1, batch_size)
+    sample = sample_in_batch(dataset, batches, CALIBRATION_TRIPLETS // CALIBRATION_BATCHES, rng)
+    return sample.select(np.flatnonzero(column(sample, ODD) != NO_CHOICE)) if target == ODD else sample
+
+
+def match_entropy(student: Tensor, teacher: Tensor, teacher_temperature: float = 1.0) -> float:
+    """The τ† at which the choices of student and teacher have the same mean entropy.
+
+    The mean entropy of `softmax(S†/τ†)` over triplets grows with τ† from 0 to ln 3, so that there is one solution.
 
     Args:
         student: (n, 3) similarities of the student before training.
@@ -40,16 +65,16 @@ def match_entropy(student: Tensor, teacher: Tensor, teacher_temperature: float =
     if excess(low) >= 0 or excess(high) <= 0:
         raise InputError(
             f"no student temperature gives the teacher's mean entropy of {target:.4f} nats (ln 3 = 1.0986 is chance); "
-            "check the teacher's similarities and --teacher_temperature, or set --student_temperature to a number"
+            "check the teacher's similarities and `teacher_temperature`, or set `student_temperature` to a number"
         )
     return math.exp(brentq(excess, low, high, xtol=1e-6))
 
 
 def maximize_likelihood(student: Tensor, odd: Tensor) -> float:
-    """The τ† that makes given choices most likely: for the `hard` loss, whose teacher has no entropy to match.
+    """The τ† that makes given choices most likely, for the `hard` loss, where the teacher gives no probabilities.
 
-    Searched within a factor of ten of the spread of the student's similarities. Outside, next to nothing could be
-    learned, and a student that agrees with the choices no better than chance would be sent to infinity.
+    The search stays within a factor of ten of the spread of the student's similarities. Outside, gradients nearly
+    vanish, and for a student at chance τ† would be infinite.
 
     Args:
         student: (n, 3) similarities of the student before training.
@@ -68,6 +93,6 @@ def _log_bounds(student: Tensor) -> tuple[float, float]:
     spread = torch.std(student.double(), dim=-1).mean().item()
     if not math.isfinite(spread) or spread == 0:
         raise InputError(
-            f"the student's similarities do not differ within triplets (mean spread {spread}); is it collapsed?"
+            f"the student's similarities do not differ within triplets (spread {spread}): is it collapsed?"
         )
     return math.log(spread) - LOG_RANGE, math.log(spread) + LOG_RANGE

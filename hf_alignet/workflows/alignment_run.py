@@ -8,8 +8,8 @@ import numpy as np
 import yaml
 from accelerate import PartialState
 from datasets import Dataset, DatasetDict
-from peft import LoraConfig, PeftModel
-from transformers import PreTrainedModel, set_seed
+from peft import LoraConfig
+from transformers import set_seed
 
 from hf_alignet.analysis import before_after_figure
 from hf_alignet.demo import ENCODER_DIRECTORY, demo_images, demo_triplets
@@ -19,20 +19,25 @@ from hf_alignet.errors import InputError
 from hf_alignet.evaluation import evaluate_splits
 from hf_alignet.hub.transport.license import stated_license
 from hf_alignet.hub.transport.provenance import dataset_commit, model_commit
+from hf_alignet.hub.transport.repository import make_repository
 from hf_alignet.images.opening import load_images
 from hf_alignet.metric import Metric, comparison_table
 from hf_alignet.sources import packaged, public_name, split_revision
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
-from hf_alignet.student.checkpoint_sharing import fetch_checkpoint, make_model_repository
 from hf_alignet.student.checkpoints import find_checkpoint
-from hf_alignet.student.preparation import as_encoder, load_student
-from hf_alignet.student.training_data import describe_teacher, open_images, training_data, without_images
+from hf_alignet.student.preparation import Model, load_student
+from hf_alignet.student.training_data import (
+    describe_teacher,
+    learns_in_batch,
+    open_images,
+    training_data,
+    without_images,
+)
 from hf_alignet.triplets import load_triplets
 
 DEMO = "hf_alignet demo"
 HELD_OUT_SHARE = 0.05
 
-Model = str | PreTrainedModel | PeftModel | VisionEncoder
 logger = logging.getLogger(__name__)
 
 
@@ -98,21 +103,25 @@ def align(
         raise InputError("give both `images` and `triplets`, which are rows of the images, or neither for the demo")
     if images is not None and model is None:
         raise InputError("give `model` with your images: the small encoder of the demo knows only emoji")
+    vectors: dict[str, Any] = {"teacher_embeddings": teacher_embeddings, "class_vectors": class_vectors}
+    vectors["triplet_source"] = triplet_source
+    learns_in_batch(**vectors)  # refuses what does not go together
+    if images is None and (teacher_embeddings is not None or class_vectors is not None):
+        raise InputError("the teacher's vectors belong to `images`, which are missing")
     args = args or (AlignTrainingArguments() if images is not None else _demo_arguments())
-    checkpoint = find_checkpoint(args.output_dir, fetch_checkpoint(args.output_dir, args.resume_from_checkpoint))
+    checkpoint = find_checkpoint(str(args.output_dir), args.resume_from_checkpoint)
     PartialState().wait_for_everyone()  # no process writes there before all have looked
     set_seed(args.seed)
 
-    encoder = _student(model, pooling, trust_remote_code, lora, merge_lora)
+    encoder = load_student(model or str(ENCODER_DIRECTORY), pooling, trust_remote_code, lora, merge_lora)
     if args.push_to_hub and not merge_lora:
         check_sharing(encoder)
     if args.push_to_hub and args.should_save:
-        make_model_repository(args)  # before anything long
+        # Before anything long
+        make_repository(args.hub_name, args.hub_private_repo, revision=args.hub_revision, token=args.hub_token)
     dataset, splits = _open_data(images, triplets, args.seed)
-    vectors = {"teacher_embeddings": teacher_embeddings, "class_vectors": class_vectors}
-    vectors |= {"triplet_source": triplet_source}
-    workers = {"num_workers": args.dataloader_num_workers, "progress": not args.disable_tqdm}
-    reader, bad = open_images(dataset, splits, encoder.preprocessor, cache_images, on_bad_image, **workers)
+    cache = (cache_images, on_bad_image, args.dataloader_num_workers, not args.disable_tqdm)
+    reader, bad = open_images(dataset, splits, encoder.preprocessor, *cache)
     train = training_data(dataset, splits["train"], bad, **vectors, seed=args.seed)
     num_triplets = sum(splits.num_rows.values())
     splits = without_images(splits, bad)
@@ -133,7 +142,7 @@ def align(
     name = _short_name(triplets)
 
     def measure() -> tuple[dict[str, Metric], np.ndarray, np.ndarray]:
-        return evaluate_splits(encoder, reader, held_out, name, args.similarity, **trainer.embed_options())
+        return evaluate_splits(encoder, reader, held_out, name, args.similarity, **args.embed_options())
 
     base, rows, base_embeddings = measure()
     trainer.train(resume_from_checkpoint=checkpoint)
@@ -145,7 +154,7 @@ def align(
         shown = trainer.provenance["pictures_shown"]
         embeddings = (base_embeddings, aligned_embeddings)
         figure = before_after_figure(base, aligned, dataset, rows, *embeddings, show_pictures=shown)
-        figure.savefig(Path(args.output_dir) / "before_after.png")
+        figure.savefig(trainer.output_dir / "before_after.png")
         trainer.create_model_card()
         logger.info("\n%s\n\nThe aligned model is in %s", comparison_table(base, aligned), args.output_dir)
     try:
@@ -158,17 +167,6 @@ def align(
 
 def _demo_arguments() -> AlignTrainingArguments:
     return AlignTrainingArguments(**yaml.safe_load(demo_config().read_text(encoding="utf-8")))
-
-
-def _student(
-    model: Model | None, pooling: str, trust_remote_code: bool, lora: LoraConfig | None, merge_lora: bool
-) -> VisionEncoder:
-    if model is None or isinstance(model, str):
-        return load_student(model or str(ENCODER_DIRECTORY), pooling, trust_remote_code, lora, merge_lora)
-    encoder = as_encoder(model)
-    if lora is not None:
-        encoder.add_lora(lora)
-    return encoder
 
 
 def _open_data(

@@ -220,7 +220,8 @@ def train(
             bf16=options["bf16"],
             disable_tqdm=True,
         )
-        trainer = AlignTrainer(encoder, args, photographs.images, training_data(photographs, run))
+        train_dataset = training_data(photographs, run)
+        trainer = AlignTrainer(encoder, args, train_dataset=train_dataset, images=photographs.images)
         trainer.remove_callback(PrinterCallback)
         callback = Measure(encoder, photographs, options)
         trainer.add_callback(callback)

@@ -313,7 +313,10 @@ def test_undecodable_image_is_named_by_a_worker(flags, data, images, refusal):
         (["--not_a_flag", "1"], "unknown flags: --not_a_flag"),
         (["--learning_rat", "1e-3"], "unknown flags: --learning_rat"),
         (["--loss_type", "euclid"], "invalid choice: 'euclid'"),
-        (["--student_temperature", "warm"], "--student_temperature must be auto or a number, got 'warm'"),
+        (
+            ["--student_temperature", "warm"],
+            "--student_temperature must be auto or positive and finite, got 'warm'",
+        ),
     ],
 )
 def test_wrong_flags(extra, message, flags, refusal):
@@ -353,7 +356,11 @@ def test_checkpoint_that_is_not_there(flags, refusal, tmp_path):
 
 
 def test_run_that_diverges_ends_with_one_line_and_status_1(flags, refusal):
-    assert refusal(*flags, "--learning_rate", "1e30", status=1).splitlines()[-1].startswith("error: the loss is nan")
+    assert (
+        refusal(*flags, "--learning_rate", "1e30", status=1)
+        .splitlines()[-1]
+        .startswith("error: the loss is not finite at step ")
+    )
 
 
 def test_adapter_of_an_adapter_is_refused(flags, refusal, tiny_directory, tmp_path):

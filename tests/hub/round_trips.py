@@ -93,7 +93,7 @@ def push(folder: Path) -> dict[str, np.ndarray]:
             save_strategy="no",
             disable_tqdm=True,
         )
-        trainer = AlignTrainer(encoder, args, images=images, train_dataset=triplets)
+        trainer = AlignTrainer(encoder, args, train_dataset=triplets, images=images)
         trainer.train()
         return trainer
 

@@ -17,9 +17,9 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
+import align
 import numpy as np
 import torch
-from align import main as align
 from datasets import Dataset, DatasetDict
 from huggingface_hub import HfApi
 from peft import LoraConfig
@@ -27,13 +27,10 @@ from PIL import Image
 from tiny import save_tiny
 from transformers import TrainerCallback
 
-import hf_alignet.hub.transport.repository
-import hf_alignet.student.checkpoint_sharing
-from hf_alignet.cli.command import run
+import hf_alignet.student.checkpoint_sharing as checkpoint_sharing
 from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
-from hf_alignet.student.checkpoint_sharing import fetch_checkpoint
 from hf_alignet.student.checkpoints import find_checkpoint
 
 ROOT = Path(sys.argv[1])
@@ -75,7 +72,9 @@ def trainer_of(directory: str, repository: str, lora: bool = False, **settings: 
     }
     args = AlignTrainingArguments(output_dir=str(ROOT / directory), **(defaults | settings))
     images, triplets = data()
-    trainer = AlignTrainer(encoder, args, images, triplets, triplets.select(range(20)))
+    trainer = AlignTrainer(
+        encoder, args, train_dataset=triplets, eval_dataset=triplets.select(range(20)), images=images
+    )
     evaluation_loop = trainer.evaluation_loop
 
     def measured(*args: Any, **kwargs: Any) -> Any:
@@ -94,7 +93,7 @@ def commit_of(repository: str, title: str) -> str:
 def goes_on(directory: str, repository: str, whole: AlignTrainer, **settings: Any) -> bool:
     """Whether a run from a shared checkpoint, in a directory of its own, ends at the weights of the whole run."""
     again = trainer_of(directory, repository, push_to_hub=False, hub_strategy="end", **settings)
-    again.train(find_checkpoint(str(again.output_dir), fetch_checkpoint(str(again.output_dir), repository)))
+    again.train(find_checkpoint(str(again.output_dir), repository))
     ours, theirs = again.model.state_dict(), whole.model.state_dict()
     return again.state.global_step == 4 and all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
@@ -137,7 +136,7 @@ def adapter() -> dict[str, Any]:
 
 def slow() -> dict[str, Any]:
     """Training waits for no upload before its end, nor does what is uploaded go when its checkpoint goes."""
-    is_over, replace_folder = threading.Event(), hf_alignet.hub.transport.repository.replace_folder
+    is_over, replace_folder = threading.Event(), checkpoint_sharing.replace_folder
 
     class Release(TrainerCallback):
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -148,7 +147,7 @@ def slow() -> dict[str, Any]:
         assert is_over.wait(60)
         replace_folder(*args)
 
-    hf_alignet.hub.transport.repository.replace_folder = waiting
+    checkpoint_sharing.replace_folder = waiting
     uploaded = {}
     for name, has_queue in (("slow", False), ("queue", True)):
         is_over.clear()
@@ -156,7 +155,7 @@ def slow() -> dict[str, Any]:
         trainer.add_callback(Release())
         trainer.train()
         uploaded[name] = [commit.title for commit in HfApi().list_repo_commits(f"tester/{name}")]
-    hf_alignet.hub.transport.repository.replace_folder = replace_folder
+    checkpoint_sharing.replace_folder = replace_folder
     return {"uploaded": uploaded, "left": sorted(path.name for path in ROOT.glob("[sq][lu]*/*check*"))}
 
 
@@ -177,24 +176,15 @@ def interrupted() -> dict[str, Any]:
         time.sleep(0.5)
         replace_folder(*args)
 
-    replace_folder, copy_to_share = (
-        hf_alignet.hub.transport.repository.replace_folder,
-        hf_alignet.student.checkpoint_sharing._copy_to_share,
-    )
-    hf_alignet.hub.transport.repository.replace_folder, hf_alignet.student.checkpoint_sharing._copy_to_share = (
-        late,
-        copied,
-    )
+    replace_folder, copy_to_share = checkpoint_sharing.replace_folder, checkpoint_sharing._copy_to_share
+    checkpoint_sharing.replace_folder, checkpoint_sharing._copy_to_share = late, copied
     trainer = trainer_of("interrupted", "tester/interrupted")
     trainer.add_callback(Trouble())
     try:
         trainer.train()
     except KeyboardInterrupt:
         uploaded = [commit.title for commit in HfApi().list_repo_commits("tester/interrupted")]
-    hf_alignet.hub.transport.repository.replace_folder, hf_alignet.student.checkpoint_sharing._copy_to_share = (
-        replace_folder,
-        copy_to_share,
-    )
+    checkpoint_sharing.replace_folder, checkpoint_sharing._copy_to_share = replace_folder, copy_to_share
     return {"uploaded": uploaded, "left": sorted(path.name for path in (ROOT / "interrupted").iterdir())}
 
 
@@ -234,7 +224,7 @@ def recipe() -> dict[str, Any]:
         sys.argv = ["align.py", *command, "--output_dir", str(ROOT / directory), *extra]
         with redirect_stderr(io.StringIO()) as stderr:
             try:
-                run(align)
+                align.main()
             except SystemExit as exit:
                 return [exit.code, stderr.getvalue().strip().splitlines()[-1]]
         return [0, ""]

@@ -156,7 +156,7 @@ def test_adapters_train_with_either_anchor(family, kind, anchor_type, adapted, i
             output_dir=str(tmp_path / "out"), warmup_steps=0, save_strategy="no", disable_tqdm=True, **settings
         )
         anchor = Anchor(encoder)
-        AlignTrainer(encoder, args, images, triplets).train()
+        AlignTrainer(encoder, args, train_dataset=triplets, images=images).train()
         distances.append(anchor.penalty().item())
     assert 0 < distances[1] < distances[0]
 
@@ -173,7 +173,7 @@ def test_adapters_train_with_either_anchor(family, kind, anchor_type, adapted, i
 def test_adapters_that_it_does_not_know_are_refused(config, message, tiny_directory):
     encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
     encoder.model = get_peft_model(encoder.model, config)
-    with pytest.raises(InputError, match=f"{message}.*--anchor_weight 0"):
+    with pytest.raises(InputError, match=f"{message}.*`anchor_weight=0`"):
         Anchor(encoder)
 
 
@@ -204,7 +204,7 @@ def test_final_weights_lie_between_the_first_and_the_trained_ones(family, tiny_d
         start = {name: tensor.clone() for name, tensor in encoder.model.state_dict().items()}
         settings = {"anchor_weight": 0.0, "interpolation": share, "learning_rate": 1e-3, "max_steps": 2}
         args = AlignTrainingArguments(str(tmp_path), save_strategy="no", disable_tqdm=True, warmup_steps=0, **settings)
-        AlignTrainer(encoder, args, images, triplets).train()
+        AlignTrainer(encoder, args, train_dataset=triplets, images=images).train()
         states[share] = encoder.model.state_dict()
     for name, first in start.items():
         if first.is_floating_point():
@@ -215,7 +215,7 @@ def test_final_weights_lie_between_the_first_and_the_trained_ones(family, tiny_d
 def test_checkpoints_hold_the_weights_before_interpolation(tiny_directory, tmp_path, images, triplets):
     encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
     args = AlignTrainingArguments(str(tmp_path), save_strategy="steps", save_steps=2, disable_tqdm=True, max_steps=2)
-    trainer = AlignTrainer(encoder, args, images, triplets)
+    trainer = AlignTrainer(encoder, args, train_dataset=triplets, images=images)
     start = {name: tensor.clone() for name, tensor in trainer.anchor.snapshot.items()}
     trainer.train()
     trained = VisionEncoder.from_pretrained(str(tmp_path / "checkpoint-2"))

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig
 from tiny import FAMILIES
 from transformers import AutoModel
 
 from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.encoder.pooling import pool
 from hf_alignet.errors import InputError
-from hf_alignet.student import AlignTrainer, AlignTrainingArguments, StudentArguments, load_student
+from hf_alignet.student import AlignTrainer, AlignTrainingArguments, load_student
 
 NO_LORA = {"mobilenet_v2": "MobileNetV2Model does not run with LoRA .* 'stride'.* without `use_lora`"}
 MERGED_ONLY = {name: "more than the vision tower.* `merge_lora=True`" for name in ("clip", "siglip", "siglip2")}
@@ -33,7 +34,7 @@ def align(images, triplets, tmp_path):
             save_strategy="no",
             disable_tqdm=True,
         )
-        trainer = AlignTrainer(encoder, args, images, triplets)
+        trainer = AlignTrainer(encoder, args, train_dataset=triplets, images=images)
         trainer.train()
         trainer.save_model()
         after = encoder.model.state_dict()
@@ -74,15 +75,13 @@ def test_all_weights(family, tiny_directory, images, align):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_lora(family, tiny_directory, images, align, tmp_path):
     name = str(tiny_directory(family))
-    student = StudentArguments(model_name_or_path=name, use_lora=True, lora_r=2)
     refused = NO_LORA | MERGED_ONLY
     if family in refused:
         with pytest.raises(InputError, match=refused[family]):
-            load_student(student, default=tmp_path)
-        student.merge_lora = True
+            load_student(name, lora=LoraConfig(r=2))
     if family in NO_LORA:
         return
-    encoder = load_student(student, default=tmp_path)
+    encoder = load_student(name, lora=LoraConfig(r=2), merge_lora=family in MERGED_ONLY)
     adapter = trained(encoder)
     unaligned = encoder.embed(images, progress=False)
     directory, changed = align(encoder)

@@ -14,7 +14,7 @@ from hf_alignet.images.cache import ImageCache
 from hf_alignet.images.reader import ImageReader
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments, TripletCollator
 from hf_alignet.student.collator import InBatchCollator
-from hf_alignet.student.training_data import DataArguments, open_images, training_data, without_images
+from hf_alignet.student.training_data import describe_teacher, open_images, training_data, without_images
 from hf_alignet.triplets import TeacherVectors
 
 
@@ -38,7 +38,7 @@ def trainer(tiny_directory, images, tmp_path):
         settings = {"max_steps": 6, "warmup_steps": 0, "logging_steps": 1, "learning_rate": 1e-3} | settings
         settings = {"per_device_train_batch_size": 8, "disable_tqdm": True, "save_strategy": "no"} | settings
         args = AlignTrainingArguments(str(tmp_path / f"out{next(number)}"), **settings)
-        return AlignTrainer(encoder, args, source, train_dataset, eval_dataset)
+        return AlignTrainer(encoder, args, train_dataset=train_dataset, eval_dataset=eval_dataset, images=source)
 
     return make
 
@@ -90,7 +90,9 @@ def test_epochs_see_other_crops(images, triplets, teacher, trainer):
     first, again, later = (collator(batch)["images"]["pixel_values"] for batch in (rows, rows, shuffled))
     assert torch.equal(first, again) and not torch.equal(first, later)
     items = [teacher[i] for i in (4, 2, 9)]
-    plain, augmented = (InBatchCollator(images, preprocessor, "similarities", 1, 0, on)(items) for on in (False, True))
+    plain, augmented = (
+        InBatchCollator(images, preprocessor, "similarities", augment=on, limit=1)(items) for on in (False, True)
+    )
     assert torch.equal(plain["triplets"], augmented["triplets"])
     assert not torch.equal(plain["images"]["pixel_values"], augmented["images"]["pixel_values"])
 
@@ -98,8 +100,8 @@ def test_epochs_see_other_crops(images, triplets, teacher, trainer):
 def test_augmentation_needs_pixels(images, triplets, teacher, tiny_directory, tmp_path):
     args = AlignTrainingArguments(str(tmp_path), augment=True)
     for dataset in (triplets, teacher):
-        with pytest.raises(InputError, match="--augment works on pixels, and Siglip2ImageProcessor"):
-            AlignTrainer(str(tiny_directory("siglip2")), args, images, dataset)
+        with pytest.raises(InputError, match="`augment` needs uint8 pictures, but Siglip2ImageProcessor"):
+            AlignTrainer(str(tiny_directory("siglip2")), args, train_dataset=dataset, images=images)
 
 
 # ---- broken images
@@ -123,15 +125,11 @@ def preprocessor(tiny_directory):
     return VisionEncoder.from_pretrained(str(tiny_directory("dinov2"))).preprocessor
 
 
-def settings(**given) -> DataArguments:
-    return DataArguments(images="images", triplets="triplets", **given)
-
-
 @pytest.mark.parametrize("cached", [False, True])
 def test_triplets_of_broken_images_are_left_out(cached, broken, triplets, preprocessor, tmp_path, caplog):
-    data = settings(on_bad_image="skip", cache_images=str(tmp_path) if cached else None)
+    settings = {"on_bad_image": "skip", "cache_images": str(tmp_path) if cached else None, "progress": False}
     splits = DatasetDict(train=triplets.select(range(30)), far=triplets.select(range(30, 40)))
-    reader, bad = open_images(data, broken(5, 8), splits, preprocessor, progress=False)
+    reader, bad = open_images(broken(5, 8), splits, preprocessor, **settings)
     assert isinstance(reader, ImageCache) == cached and list(bad) == [5, 8]
     kept = without_images(splits, bad)
     for split in splits:
@@ -147,28 +145,54 @@ def test_broken_images_are_left_out_of_batches(broken, images, triplets, preproc
     vectors = np.random.default_rng(0).normal(size=(24, 4))
     vectors[[5, 8]] = np.nan  # the teacher could not see them either
     np.save(tmp_path / "teacher.npy", vectors)
-    data = settings(on_bad_image="skip", teacher_embeddings=str(tmp_path / "teacher.npy"))
-    _, bad = open_images(data, broken(5, 8), DatasetDict(train=triplets), preprocessor, progress=False)
-    train = training_data(data, images, triplets, bad, seed=0)
+    _, bad = open_images(broken(5, 8), DatasetDict(train=triplets), preprocessor, None, "skip", progress=False)
+    train = training_data(images, triplets, bad, str(tmp_path / "teacher.npy"))
     assert sorted(train.rows) == sorted(set(range(24)) - {5, 8})
+    same = training_data(images, triplets, bad, vectors)
+    for name in ("rows", "vectors", "clusters"):
+        np.testing.assert_array_equal(getattr(same, name), getattr(train, name))
+
+
+def test_arguments_say_what_a_batch_is_of(images, triplets, tmp_path):
+    np.save(tmp_path / "teacher.npy", np.eye(24))
+    vectors = str(tmp_path / "teacher.npy")
+    assert isinstance(training_data(images, triplets, {}, vectors, triplet_source="batch"), TeacherVectors)
+    assert training_data(images, triplets, {}, vectors, triplet_source="separate") is triplets
+    assert training_data(images, triplets, {}) is triplets
+    with pytest.raises(InputError, match="`triplet_source=batch` needs `teacher_embeddings` or `class_vectors`"):
+        training_data(images, triplets, {}, triplet_source="batch")
+    with pytest.raises(InputError, match="give `teacher_embeddings` or `class_vectors`, not both"):
+        training_data(images, triplets, {}, vectors, "table.npy")
+    with pytest.raises(InputError, match="`teacher_embeddings` has 5 rows for 24 images"):
+        training_data(images, triplets, {}, np.eye(5))
+
+
+def test_teacher_is_described_without_paths(tmp_path):
+    (tmp_path / "triplets.json").write_text('{"teacher": "user/teacher", "sampling": "random"}')
+    said = {"teacher": "user/teacher", "sampling": "random", "official": None, "teacher_transform": "none"}
+    assert describe_teacher(str(tmp_path)) == describe_teacher(str(tmp_path), "v.npy", None, "separate") == said
+    assert describe_teacher(str(tmp_path), str(tmp_path / "v.npy")) == {"teacher": "v.npy"}
+    assert describe_teacher(str(tmp_path), None, "user/table.npy") == {"teacher": "user/table.npy"}
+    assert describe_teacher(str(tmp_path), np.eye(3)) == {"teacher": None}
+    assert "simulated raters" in describe_teacher(None)["teacher"]
 
 
 def test_nothing_is_left(broken, triplets, preprocessor):
-    data, splits = settings(on_bad_image="skip"), DatasetDict(train=triplets, far=triplets.select([3]))
-    _, bad = open_images(data, broken(triplets[3]["triplet"][1]), splits, preprocessor, progress=False)
+    splits = DatasetDict(train=triplets, far=triplets.select([3]))
+    bad_row = triplets[3]["triplet"][1]
+    _, bad = open_images(broken(bad_row), splits, preprocessor, on_bad_image="skip", progress=False)
     with pytest.raises(InputError, match="every one of the 'far' triplets names an image that cannot be read: image"):
         without_images(splits, bad)
 
 
 def test_images_are_not_visited_unless_asked(broken, triplets, preprocessor, tmp_path):
     splits = DatasetDict(train=triplets)
-    assert open_images(settings(), broken(5), splits, preprocessor)[1] == {}
+    assert open_images(broken(5), splits, preprocessor)[1] == {}
     with pytest.raises(InputError, match="image row 5"):
-        open_images(settings(cache_images=str(tmp_path)), broken(5), splits, preprocessor, progress=False)
+        open_images(broken(5), splits, preprocessor, str(tmp_path), progress=False)
 
 
 def test_triplets_are_checked_before_images_are_visited(images, triplets, preprocessor):
     splits = DatasetDict(train=triplets.select_columns("triplet"), far=triplets)
-    data = settings(on_bad_image="skip")
     with pytest.raises(InputError, match="of the 'train' triplets points outside the 20 images"):
-        open_images(data, images.select(range(20)), splits, preprocessor)
+        open_images(images.select(range(20)), splits, preprocessor, on_bad_image="skip")

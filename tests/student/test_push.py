@@ -11,7 +11,7 @@ from fakehub import TOKEN, FakeHub
 
 from hf_alignet.errors import InputError
 from hf_alignet.student import AlignTrainingArguments
-from hf_alignet.student.checkpoint_sharing import fetch_checkpoint
+from hf_alignet.student.checkpoints import find_checkpoint
 
 NAME = "a_person_s_name"
 TESTS = Path(__file__).parents[1]
@@ -122,7 +122,7 @@ def test_copy_that_cannot_be_written_is_a_warning(output, directory):
 
 def test_failed_push_says_how_to_push_and_a_second_one_continues(hub, seen, directory):
     unwritten, dropped, limited, unnamed, public = seen["full"]["told"]
-    again = f"by `python recipes/publish.py model {directory}/full tester/full --revision next`"
+    again = f"by `hf-alignet publish model {directory}/full tester/full --revision next`"
     assert f"cannot write to {directory}/full: " in unwritten and f"; make room, and share it {again}" in unwritten
     assert "the connection to the Hub is broken" in dropped and "more than it allows" in limited
     for message in (dropped, limited):
@@ -130,7 +130,7 @@ def test_failed_push_says_how_to_push_and_a_second_one_continues(hub, seen, dire
         assert f"Share it {again}" in message
     assert set(hub.ls("model", "tester/full", "next")) == set(hub.ls("model", "tester/full", "v2")) == MODEL
     assert "Is a directory" in unnamed
-    assert f"; share it by `python recipes/publish.py model {directory}/named tester/named`" in unnamed
+    assert f"; share it by `hf-alignet publish model {directory}/named tester/named`" in unnamed
     assert "tester/full is there already and is public" in public
 
 
@@ -147,7 +147,8 @@ def test_recipe_goes_on_from_the_hub(seen, directory):
     assert seen["recipe"]["resumed"] == [0, ""]
     assert seen["recipe"]["weights"][0] == seen["recipe"]["weights"][1]
     status, message = seen["recipe"]["again"]
-    assert status == 2 and f"{directory}/recipe2 is not empty: go on with what is there by" in message
+    assert status == 2
+    assert f"{directory}/recipe2 is not empty: go on with it by --resume_from_checkpoint last" in message
 
 
 def test_recipe_says_what_is_not_on_the_hub(seen):
@@ -162,18 +163,19 @@ def test_recipe_says_what_is_not_on_the_hub(seen):
 
 
 def test_checkpoints_are_shared_where_there_are_any(tmp_path):
-    with pytest.raises(InputError, match="must be end or checkpoint, got every_save"):
+    with pytest.raises(InputError, match="`hub_strategy` must be end or checkpoint, got 'every_save'"):
         AlignTrainingArguments(output_dir=str(tmp_path), push_to_hub=True, hub_strategy="every_save")
     for settings in ({}, {"push_to_hub": True, "save_strategy": "no"}):
-        with pytest.raises(InputError, match="needs --push_to_hub, and checkpoints"):
+        with pytest.raises(InputError, match="`hub_strategy=checkpoint` needs `push_to_hub`, and checkpoints"):
             AlignTrainingArguments(output_dir=str(tmp_path), hub_strategy="checkpoint", **settings)
 
 
 def test_nothing_comes_from_the_hub_offline(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert fetch_checkpoint("out", "~/checkpoint-50") == f"{tmp_path}/checkpoint-50"
-    assert fetch_checkpoint(str(tmp_path), "last") == "last"
-    assert fetch_checkpoint(str(tmp_path), str(tmp_path)) == str(tmp_path)
     with pytest.raises(InputError, match="cannot get a checkpoint from 'user/name'.*HF_HUB_OFFLINE is set"):
-        fetch_checkpoint(str(tmp_path), "user/name")
+        find_checkpoint(str(tmp_path), "user/name")
     assert list(tmp_path.iterdir()) == []
+    assert find_checkpoint(str(tmp_path), "last") is None
+    (tmp_path / "checkpoint-50").mkdir()
+    (tmp_path / "checkpoint-50" / "trainer_state.json").touch()
+    assert find_checkpoint("out", "~/checkpoint-50") == f"{tmp_path}/checkpoint-50"

@@ -40,7 +40,7 @@ def test_choices_that_the_student_knows_nothing_about():
 
 
 def test_teacher_that_is_always_certain():
-    with pytest.raises(InputError, match="set --student_temperature to a number"):
+    with pytest.raises(InputError, match="set `student_temperature` to a number"):
         match_entropy(torch.randn(10, 3), 1e4 * torch.eye(3))
 
 

@@ -17,6 +17,7 @@ from hf_alignet.errors import InputError, RunError
 from hf_alignet.similarity import choice_log_probabilities, odd_one_out, triplet_similarities
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments, triplet_kl
 from hf_alignet.student.losses import triplet_hard, triplet_jsd
+from hf_alignet.student.temperature import calibration_sample
 from hf_alignet.triplets import TeacherVectors, triplets_from_arrays
 
 # Its name from transformers 5.23 on, and before
@@ -55,7 +56,7 @@ def losses(trainer):
 
 def test_full_training_changes_every_used_weight(encoder, images, triplets, tmp_path):
     before = weights(encoder)
-    trainer = AlignTrainer(encoder, arguments(tmp_path), images, triplets)
+    trainer = AlignTrainer(encoder, arguments(tmp_path), train_dataset=triplets, images=images)
     trainer.train()
     changed = {name for name, tensor in weights(encoder).items() if not torch.equal(tensor, before[name])}
     assert changed == set(before) - {"embeddings.mask_token"}
@@ -64,7 +65,7 @@ def test_full_training_changes_every_used_weight(encoder, images, triplets, tmp_
 def test_adapter_training_changes_the_adapter_alone(encoder, images, triplets, tmp_path):
     encoder.add_lora(LoraConfig(r=2, target_modules="all-linear"))
     before = weights(encoder)
-    AlignTrainer(encoder, arguments(tmp_path), images, triplets).train()
+    AlignTrainer(encoder, arguments(tmp_path), train_dataset=triplets, images=images).train()
     for name, tensor in weights(encoder).items():
         assert torch.equal(tensor, before[name]) == ("lora_" not in name), name
 
@@ -73,7 +74,7 @@ def test_adapter_training_changes_the_adapter_alone(encoder, images, triplets, t
 def test_first_loss_equals_a_loop(loss_type, encoder, images, triplets, tmp_path):
     args = arguments(tmp_path, loss_type=loss_type, student_temperature="3.0", max_steps=1)
     embeddings = encoder.embed(images, progress=False)
-    trainer = AlignTrainer(encoder, args, images, triplets.select(range(8)))
+    trainer = AlignTrainer(encoder, args, train_dataset=triplets.select(range(8)), images=images)
     trainer.train()
     expected = []
     for row in triplets.select(range(8)):
@@ -116,7 +117,9 @@ def test_alignment_generalises_to_pictures_never_seen(tiny_directory, tmp_path):
     draw = lambda low, high, n: np.stack([low + rng.permutation(high - low)[:3] for _ in range(n)])  # noqa: E731
     train, held_out = labelled(draw(0, 120, 1500), teacher), labelled(draw(120, 160, 500), teacher)
     args = arguments(tmp_path, max_steps=40, per_device_train_batch_size=32, learning_rate=3e-3)
-    trainer = AlignTrainer(str(tiny_directory("vit_classifier")), args, images, train, held_out)
+    trainer = AlignTrainer(
+        str(tiny_directory("vit_classifier")), args, train_dataset=train, eval_dataset=held_out, images=images
+    )
     before = trainer.evaluate()
     trainer.train()
     after = trainer.evaluate()
@@ -127,7 +130,7 @@ def test_alignment_generalises_to_pictures_never_seen(tiny_directory, tmp_path):
 
 def test_evaluation_is_exact_and_of_the_exported_embedding(encoder, images, triplets, tmp_path):
     args = arguments(tmp_path, projection_dim=5)
-    trainer = AlignTrainer(encoder, args, images, triplets, triplets)
+    trainer = AlignTrainer(encoder, args, train_dataset=triplets, eval_dataset=triplets, images=images)
     metrics = trainer.evaluate()
     embeddings = torch.from_numpy(encoder.embed(images, progress=False))
     student = triplet_similarities(embeddings, torch.tensor(triplets["triplet"]))
@@ -142,12 +145,14 @@ def test_evaluation_is_exact_and_of_the_exported_embedding(encoder, images, trip
 
 def test_several_held_out_sets_are_measured_apart(encoder, images, triplets, tmp_path):
     held_out = {"near": triplets.select(range(10)), "far": triplets.select(range(10, 40))}
-    metrics = AlignTrainer(encoder, arguments(tmp_path), images, triplets, held_out).evaluate()
+    metrics = AlignTrainer(
+        encoder, arguments(tmp_path), train_dataset=triplets, eval_dataset=held_out, images=images
+    ).evaluate()
     assert {"eval_near_agreement", "eval_far_agreement", "eval_near_loss", "eval_far_loss"} <= set(metrics)
 
 
 def test_auto_temperature_matches_entropies_and_is_saved(encoder, images, triplets, tmp_path):
-    trainer = AlignTrainer(encoder, arguments(tmp_path), images, triplets)
+    trainer = AlignTrainer(encoder, arguments(tmp_path), train_dataset=triplets, images=images)
     trainer.calibrate()
     embeddings = torch.from_numpy(encoder.embed(images, progress=False))
     student = triplet_similarities(embeddings, torch.tensor(triplets["triplet"]))
@@ -164,7 +169,7 @@ def test_auto_temperature_matches_entropies_and_is_saved(encoder, images, triple
 
 def test_logs_hold_the_parts_of_the_loss_and_the_rates(encoder, images, triplets, tmp_path):
     args = arguments(tmp_path, anchor_type="penalty", anchor_weight=0.5, learning_rate=1e-2)
-    trainer = AlignTrainer(encoder, args, images, triplets)
+    trainer = AlignTrainer(encoder, args, train_dataset=triplets, images=images)
     trainer.train()
     logs = [entry for entry in trainer.state.log_history if "loss" in entry]
     for entry in logs:
@@ -186,7 +191,7 @@ def test_accumulated_steps_equal_one_large_step(tiny_directory, images, triplets
             optim="sgd",
             student_temperature="1.0",
         )
-        trainer = AlignTrainer(encoder, args, images, triplets)
+        trainer = AlignTrainer(encoder, args, train_dataset=triplets, images=images)
         trainer.train()
         runs.append((losses(trainer), weights(encoder)))
     for losses_, weights_ in runs[1:]:
@@ -204,7 +209,7 @@ def test_two_steps_and_two_more_equal_four(lora, anchor_type, tiny_directory, im
         if lora:
             encoder.add_lora(LoraConfig(r=2, target_modules="all-linear"))
         settings |= {"anchor_type": anchor_type, "anchor_weight": 20.0, "projection_dim": 6}
-        return AlignTrainer(encoder, arguments(tmp_path / name, **settings), images, triplets)
+        return AlignTrainer(encoder, arguments(tmp_path / name, **settings), train_dataset=triplets, images=images)
 
     whole = trainer("whole")
     whole.train()
@@ -227,7 +232,7 @@ def test_strong_anchor_holds_the_weights(anchor_type, encoder, images, triplets,
     for weight in (0.0, 50.0):
         encoder.model.load_state_dict(before, strict=False)
         args = arguments(tmp_path, anchor_type=anchor_type, anchor_weight=weight, max_steps=20)
-        AlignTrainer(encoder, args, images, triplets).train()
+        AlignTrainer(encoder, args, train_dataset=triplets, images=images).train()
         distances[weight] = sum((t - before[n]).square().sum().item() for n, t in weights(encoder).items())
     assert distances[50.0] < 0.5 * distances[0.0]
 
@@ -237,14 +242,14 @@ def test_anchor_is_the_adapter_as_it_was_given(encoder, images, triplets, tmp_pa
     before = weights(encoder)
     # lr * weight = 1 pulls all the way back before every step, so that only the last step is left
     args = arguments(tmp_path, anchor_weight=1000.0, learning_rate=1e-3, optim="sgd", max_steps=3)
-    AlignTrainer(encoder, args, images, triplets).train()
+    AlignTrainer(encoder, args, train_dataset=triplets, images=images).train()
     moved = {n: (t - before[n]).abs().max().item() for n, t in weights(encoder).items() if "lora_" in n}
     assert max(moved.values()) < 1e-2 and max(moved.values()) > 0
 
 
 def test_output_is_a_plain_model_without_pickles(encoder, images, triplets, tmp_path):
     args = arguments(tmp_path, save_strategy="steps", save_steps=2)
-    trainer = AlignTrainer(encoder, args, images, triplets)
+    trainer = AlignTrainer(encoder, args, train_dataset=triplets, images=images)
     trainer.train()
     trainer.save_model()
     out = trainer.output_dir
@@ -264,7 +269,7 @@ def test_output_is_a_plain_model_without_pickles(encoder, images, triplets, tmp_
 
 def test_pooling_is_remembered(tiny_directory, images, triplets, tmp_path):
     encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")), pooling="mean")
-    trainer = AlignTrainer(encoder, arguments(tmp_path), images, triplets)
+    trainer = AlignTrainer(encoder, arguments(tmp_path), train_dataset=triplets, images=images)
     trainer.save_model()
     assert VisionEncoder.from_pretrained(str(trainer.output_dir)).pooling == "mean"
 
@@ -280,7 +285,9 @@ def test_best_model_is_loaded_at_the_end(encoder, images, triplets, tmp_path):
         metric_for_best_model="eval_loss",
         greater_is_better=True,  # the wrong way round, so that the last step is not the best
     )
-    trainer = AlignTrainer(encoder, args, images, triplets, triplets.select(range(20)))
+    trainer = AlignTrainer(
+        encoder, args, train_dataset=triplets, eval_dataset=triplets.select(range(20)), images=images
+    )
     trainer.train()
     history = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
     assert trainer.evaluate()["eval_loss"] == pytest.approx(max(history), rel=1e-5)
@@ -289,7 +296,7 @@ def test_best_model_is_loaded_at_the_end(encoder, images, triplets, tmp_path):
 
 @pytest.mark.parametrize("settings", [{"bf16": True}, {CHECKPOINTING: True}, {"similarity": "cosine"}])
 def test_other_settings_train(settings, encoder, images, triplets, tmp_path):
-    trainer = AlignTrainer(encoder, arguments(tmp_path, **settings), images, triplets)
+    trainer = AlignTrainer(encoder, arguments(tmp_path, **settings), train_dataset=triplets, images=images)
     trainer.train()
     assert len(losses(trainer)) == 4 and np.isfinite(losses(trainer)).all()
     assert all(parameter.dtype == torch.float32 for parameter in encoder.parameters())
@@ -297,7 +304,9 @@ def test_other_settings_train(settings, encoder, images, triplets, tmp_path):
 
 def test_human_choices_alone_train_the_hard_loss(encoder, images, triplets, tmp_path):
     choices = triplets.remove_columns("similarities")
-    trainer = AlignTrainer(encoder, arguments(tmp_path, loss_type="hard"), images, choices, choices)
+    trainer = AlignTrainer(
+        encoder, arguments(tmp_path, loss_type="hard"), train_dataset=choices, eval_dataset=choices, images=images
+    )
     trainer.train()
     assert "eval_agreement" in trainer.evaluate()
 
@@ -307,7 +316,7 @@ def test_worker_processes_change_nothing(tiny_directory, images, triplets, tmp_p
     for workers in (0, 2):
         encoder = VisionEncoder.from_pretrained(str(tiny_directory("vit")))
         args = arguments(tmp_path, dataloader_num_workers=workers, max_steps=2)
-        trainer = AlignTrainer(encoder, args, images, triplets)
+        trainer = AlignTrainer(encoder, args, train_dataset=triplets, images=images)
         trainer.train()
         runs.append(losses(trainer))
     assert runs[0] == runs[1]
@@ -334,42 +343,51 @@ def with_value(triplets, column, row, value):
 )
 def test_bad_triplets(column, value, message, encoder, images, triplets, tmp_path):
     with pytest.raises(InputError, match=message):
-        AlignTrainer(encoder, arguments(tmp_path), images, with_value(triplets, column, 5, value))
+        AlignTrainer(encoder, arguments(tmp_path), train_dataset=with_value(triplets, column, 5, value), images=images)
 
 
 def test_missing_columns_are_named_with_those_there(encoder, images, triplets, tmp_path):
     with pytest.raises(InputError, match="lack the column 'similarities'; there are triplet, odd"):
-        AlignTrainer(encoder, arguments(tmp_path), images, triplets.remove_columns("similarities"))
+        AlignTrainer(
+            encoder, arguments(tmp_path), train_dataset=triplets.remove_columns("similarities"), images=images
+        )
     with pytest.raises(InputError, match="need a column 'image'; there are picture"):
-        AlignTrainer(encoder, arguments(tmp_path), images.rename_column("image", "picture"), triplets)
+        AlignTrainer(
+            encoder, arguments(tmp_path), train_dataset=triplets, images=images.rename_column("image", "picture")
+        )
     with pytest.raises(InputError, match="must hold datasets.Image"):
-        AlignTrainer(encoder, arguments(tmp_path), Dataset.from_dict({"image": [1] * 24}), triplets)
+        AlignTrainer(
+            encoder, arguments(tmp_path), train_dataset=triplets, images=Dataset.from_dict({"image": [1] * 24})
+        )
 
 
 def test_nothing_to_train(encoder, images, triplets, tmp_path):
     encoder.model.requires_grad_(False)
     with pytest.raises(InputError, match="no trainable parameter"):
-        AlignTrainer(encoder, arguments(tmp_path), images, triplets)
+        AlignTrainer(encoder, arguments(tmp_path), train_dataset=triplets, images=images)
 
 
 def test_loss_that_is_not_finite_stops_the_run(encoder, images, triplets, tmp_path):
     with torch.no_grad():
         encoder.model.layernorm.weight.fill_(math.nan)
     args = arguments(tmp_path, student_temperature="1.0")
-    with pytest.raises(RunError, match="the loss is nan at step 0"):
-        AlignTrainer(encoder, args, images, triplets).train()
+    with pytest.raises(RunError, match="the loss is not finite at step 1: try a lower `learning_rate`$"):
+        AlignTrainer(encoder, args, train_dataset=triplets, images=images).train()
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"student_temperature": "warm"}, "--student_temperature must be auto or a number, got 'warm'"),
-        ({"student_temperature": "-1"}, "--student_temperature must be positive and finite"),
-        ({"teacher_temperature": 0.0}, "--teacher_temperature must be positive and finite"),
-        ({"anchor_weight": -1.0}, "--anchor_weight must be 0 or more"),
-        ({"interpolation": 0.0}, "--interpolation must be above 0 and at most 1, got 0.0"),
-        ({"projection_dim": 0}, "--projection_dim must be at least 1"),
-        ({"remove_unused_columns": True}, "--remove_unused_columns must be false"),
+        (
+            {"student_temperature": "warm"},
+            "`student_temperature` must be auto or positive and finite, got 'warm'",
+        ),
+        ({"student_temperature": "-1"}, "`student_temperature` must be auto or positive and finite, got '-1'"),
+        ({"teacher_temperature": 0.0}, "`teacher_temperature` must be positive and finite, got 0.0"),
+        ({"anchor_weight": -1.0}, "`anchor_weight` must be 0 or more, got -1.0"),
+        ({"interpolation": 0.0}, "`interpolation` must be above 0 and at most 1, got 0.0"),
+        ({"projection_dim": 0}, "`projection_dim` must be at least 1, got 0"),
+        ({"remove_unused_columns": True}, "`remove_unused_columns` must be false"),
     ],
 )
 def test_bad_settings(settings, message, tmp_path):
@@ -395,7 +413,7 @@ def in_batch(tmp_path, **settings):
 @pytest.mark.parametrize("loss_type", ["kl", "jsd", "hard"])
 def test_in_batch_loss_is_that_of_all_its_triplets(loss_type, encoder, images, teacher, tmp_path):
     args = in_batch(tmp_path, loss_type=loss_type, student_temperature="20", max_steps=1)
-    trainer = AlignTrainer(encoder, args, images, teacher)
+    trainer = AlignTrainer(encoder, args, train_dataset=teacher, images=images)
     batch = np.array(list(trainer._get_train_sampler())[:6])
     embeddings = encoder.embed(images, progress=False)[teacher.rows[batch]]
     triplets = list(itertools.combinations(range(6), 3))
@@ -421,7 +439,7 @@ def test_in_batch_two_steps_and_two_more_equal_four(lora, anchor_type, tiny_dire
             encoder.add_lora(LoraConfig(r=2, target_modules="all-linear"))
         settings = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "triplets_per_batch": 9}
         args = in_batch(tmp_path / name, anchor_type=anchor_type, **settings)
-        trainer = AlignTrainer(encoder, args, images, teacher)
+        trainer = AlignTrainer(encoder, args, train_dataset=teacher, images=images)
         trainer.train()
         if first == 2:  # as if it had been killed after the checkpoint of step 2
             trainer.train(resume_from_checkpoint=str(trainer.output_dir / "checkpoint-2"))
@@ -430,9 +448,11 @@ def test_in_batch_two_steps_and_two_more_equal_four(lora, anchor_type, tiny_dire
 
 
 def test_in_batch_temperature_matches_entropies(encoder, images, teacher, tmp_path):
-    trainer = AlignTrainer(encoder, in_batch(tmp_path, max_steps=2, logging_steps=1), images, teacher)
+    trainer = AlignTrainer(
+        encoder, in_batch(tmp_path, max_steps=2, logging_steps=1), train_dataset=teacher, images=images
+    )
     trainer.calibrate()
-    sample = trainer._calibration_sample()
+    sample = calibration_sample(teacher, "similarities", trainer._get_train_sampler(), 6, trainer.args.seed)
     assert set(np.unique(np.array(sample["triplet"][:]))) <= set(teacher.rows)
     embeddings = torch.from_numpy(encoder.embed(images, progress=False))
     student = triplet_similarities(embeddings, torch.tensor(sample["triplet"][:]))
@@ -445,7 +465,7 @@ def test_in_batch_temperature_matches_entropies(encoder, images, teacher, tmp_pa
 def test_in_batch_ties_are_no_choices(encoder, images, tmp_path):
     of_classes = TeacherVectors(np.arange(12), np.eye(2)[np.arange(12) % 2], np.arange(12) % 2)
     args = in_batch(tmp_path, loss_type="hard", per_device_train_batch_size=4, max_steps=2)
-    trainer = AlignTrainer(encoder, args, images, of_classes)
+    trainer = AlignTrainer(encoder, args, train_dataset=of_classes, images=images)
     trainer.train()
     batch = trainer.data_collator([of_classes[i] for i in (0, 2, 4, 1)])  # three of one class
     assert batch["triplets"].tolist() == [[0, 1, 3], [0, 2, 3], [1, 2, 3]] and batch["target"].tolist() == [2, 2, 2]
@@ -459,7 +479,7 @@ def test_no_card_promises_that_auto_model_opens_an_adapter_that_it_would_not(
 ):
     encoder = VisionEncoder.from_pretrained(str(tiny_directory(family)))
     encoder.add_lora(LoraConfig(r=2))
-    trainer = AlignTrainer(encoder, arguments(tmp_path, max_steps=1), images, triplets)
+    trainer = AlignTrainer(encoder, arguments(tmp_path, max_steps=1), train_dataset=triplets, images=images)
     trainer.train()
     trainer.save_model()
     with pytest.raises(InputError, match="to export plain weights, add `merge_lora=True`"):
@@ -474,4 +494,4 @@ def test_no_card_promises_that_auto_model_opens_an_adapter_that_it_would_not(
 def test_an_encoder_with_a_transform_is_no_student(encoder, images, triplets, tmp_path):
     encoder.add_transform(AffineTransform.identity(32))
     with pytest.raises(InputError, match="the encoder has a transform"):
-        AlignTrainer(encoder, arguments(tmp_path), images, triplets)
+        AlignTrainer(encoder, arguments(tmp_path), train_dataset=triplets, images=images)

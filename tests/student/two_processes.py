@@ -39,7 +39,9 @@ def run(model: str, data: Path, lora: bool, settings: dict, resume: str | None =
         anchor_weight=0.1,
         **({"max_steps": 4, "save_strategy": "no"} | settings),
     )
-    trainer = AlignTrainer(encoder, args, load_from_disk(data / "images"), load_from_disk(data / "triplets")["train"])
+    trainer = AlignTrainer(
+        encoder, args, train_dataset=load_from_disk(data / "triplets")["train"], images=load_from_disk(data / "images")
+    )
     trainer.train(resume_from_checkpoint=resume)
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 

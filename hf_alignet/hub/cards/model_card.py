@@ -26,12 +26,15 @@ TYPES = {ACCURACY: "accuracy", "rsa_spearman": "spearmanr", "response_time_spear
 
 def write_model_card(
     directory: Path,
-    name: str,
+    model_id: str,
     license: str | None = None,
     tags: str | Sequence[str] | None = None,
     language: str | list[str] | None = None,
     license_name: str | None = None,
     license_link: str | None = None,
+    model_name: str | None = None,
+    base_model: str | None = None,
+    datasets: str | Sequence[str] | None = None,
 ) -> None:
     """Writes `README.md` from `alignment.json` and, if it exists, `results.json`.
 
@@ -39,12 +42,15 @@ def write_model_card(
 
     Args:
         directory: output of a run.
-        name: title, and name in the model index.
+        model_id: name that others load the model by.
         license: of the model, as the Hub calls it. Default: the licence of the base model, if it is known.
         tags: added to those of the package.
         language: codes of languages, for the metadata.
         license_name: of a licence that the Hub calls `other`.
         license_link: where the text of such a licence is.
+        model_name: title, and name in the model index. Default: the id.
+        base_model: Hub id. Default: what the run says.
+        datasets: Hub ids, added to those of the run.
     """
     alignment = json.loads((directory / "alignment.json").read_text(encoding="utf-8"))
     results = _read_json(directory / "results.json")
@@ -58,12 +64,12 @@ def write_model_card(
     stated = alignment.get("base_model_license") or {}
     is_adapter = (directory / "adapter_config.json").exists()
     data = ModelCardData(
-        model_name=name,
+        model_name=model_name or model_id,
         library_name="peft" if is_adapter else "transformers",
         pipeline_tag="image-feature-extraction",
-        base_model=hub_id(alignment.get("base_model")),
-        datasets=list(dict.fromkeys(i for i in (triplets, hub_id(alignment.get("images"))) if i)) or None,
-        tags=list(dict.fromkeys([*TAGS, *([tags] if isinstance(tags, str) else tags or [])])),
+        base_model=base_model or hub_id(alignment.get("base_model")),
+        datasets=_distinct(triplets, hub_id(alignment.get("images")), *_listed(datasets)) or None,
+        tags=_distinct(*TAGS, *_listed(tags)),
         language=language,
         eval_results=[eval_result(m, value, triplets, revision, before[m]) for m, value in aligned.items()] or None,
         **(stated | given if license in (None, stated.get("license")) else given),
@@ -71,7 +77,8 @@ def write_model_card(
     card = render_card(
         "model.md.jinja",
         data,
-        model_name=name,
+        model_name=model_name or model_id,
+        model_id=model_id,
         is_adapter=is_adapter,
         has_padding=_read_json(directory / "config.json").get("model_type") in NAFLEX,
         alignment=alignment,
@@ -81,6 +88,14 @@ def write_model_card(
     card.save(directory / CARD)
     if results and triplets is not None:
         write_entries(directory, [eval_entry(m, value, triplets, revision, before[m]) for m, value in aligned.items()])
+
+
+def _listed(names: str | Sequence[str] | None) -> Sequence[str]:
+    return [names] if isinstance(names, str) else names or []
+
+
+def _distinct(*names: str | None) -> list[str]:
+    return list(dict.fromkeys(name for name in names if name))
 
 
 def eval_result(

@@ -27,7 +27,9 @@ def train(tracker, tiny_directory, images, triplets, tmp_path):
         project="a_project",
     )
     encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
-    trainer = AlignTrainer(encoder, args, images, triplets, triplets.select(range(9)))
+    trainer = AlignTrainer(
+        encoder, args, train_dataset=triplets, eval_dataset=triplets.select(range(9)), images=images
+    )
     trainer.train()
     trainer.end()
     return {k: v for entry in trainer.state.log_history for k, v in entry.items() if entry["step"] == 2}

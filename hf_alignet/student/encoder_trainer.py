@@ -1,0 +1,244 @@
+"""EncoderTrainer: how `transformers.Trainer` saves, loads and shares a `VisionEncoder`.
+
+It saves plain models of transformers or peft, without pickles. Whatever has the name of a checkpoint is a whole one.
+"""
+
+import contextlib
+import inspect
+import os
+import shlex
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import Trainer
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
+
+from hf_alignet.encoder.export import check_export, check_sharing
+from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.pretrained import ALIGNMENT_FILE, read_alignment
+from hf_alignet.errors import DISK_FULL, InputError, RunError
+from hf_alignet.hub.cards.model_card import write_model_card
+from hf_alignet.hub.transport.provenance import versions
+from hf_alignet.hub.transport.repository import MODEL_FILES, WEIGHT_FILES, make_repository, share_folder
+from hf_alignet.sources import public_name
+from hf_alignet.storage import UNFINISHED, publish, unfinished, write_json
+from hf_alignet.student.checkpoint_sharing import CheckpointSharing
+from hf_alignet.student.checkpoints import ResumeCallback, rotate
+from hf_alignet.student.training_arguments import AlignTrainingArguments
+
+# Keywords of `Trainer.create_model_card`, and their names in the metadata of a card
+CARD_METADATA = {name: name for name in ("language", "license", "tags", "model_name")}
+CARD_METADATA |= {"finetuned_from": "base_model", "dataset_tags": "datasets"}
+
+
+class EncoderTrainer(Trainer):
+    """Trainer whose model is a `VisionEncoder`; the subclass defines the loss.
+
+    Attributes:
+        student_temperature: τ† of what trains, which may be a projection head; None until it is chosen.
+        exported_temperature: τ† of the embedding.
+        is_in_batch: whether a batch is of images, with all triplets among them.
+        provenance: more facts for `alignment.json` and the card, such as `triplets`.
+    """
+
+    model: VisionEncoder
+    args: AlignTrainingArguments
+    hub_model_id: Any
+    student_temperature: float | None
+    exported_temperature: float | None
+    is_in_batch: bool
+
+    def __init__(self, **options: Any):
+        super().__init__(**options)
+        self.provenance: dict[str, Any] = {}
+        self.sharing = CheckpointSharing(self.hub_model_id)
+        self.add_callback(ResumeCallback())
+        if self.args.push_to_hub and self.args.hub_strategy == "checkpoint":
+            self.add_callback(self.sharing)
+
+    @property
+    def output_dir(self) -> Path:
+        return Path(str(self.args.output_dir))
+
+    def alignment(self) -> dict[str, Any]:
+        """What `alignment.json` says: how this model was made, and how to use its embedding."""
+        args, model = self.args, self.model
+        return {
+            "base_model": public_name(model.backbone.name_or_path or "") or None,
+            "pooling": model.pooling,
+            "num_prefix_tokens": model.num_prefix_tokens,
+            "triplet_source": "batch" if self.is_in_batch else "separate",
+            "images_per_cluster": args.images_per_cluster if self.is_in_batch else None,
+            "loss_type": args.loss_type,
+            "similarity": args.similarity,
+            "student_temperature": self.student_temperature,
+            "exported_temperature": self.exported_temperature,
+            "teacher_temperature": args.teacher_temperature,
+            "anchor_type": args.anchor_type,
+            "anchor_weight": args.anchor_weight,
+            "interpolation": args.interpolation,
+            "projection_dim": args.projection_dim,
+            "augment": args.augment,
+            "learning_rate": args.learning_rate,
+            "global_batch_size": self.get_total_train_batch_size(args),
+            "steps": self.state.global_step,
+            "precision": "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32",
+            "seed": args.seed,
+            "versions": versions(),
+            **self.provenance,
+        }
+
+    # ---- the disk
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As Trainer's, but a plain model, without pickled arguments; RunError if it cannot be written."""
+        directory = Path(output_dir) if output_dir else self.output_dir
+        if self.args.should_save:
+            with unfinished(directory) as inside:
+                self.model.save_pretrained(inside)
+                write_json(inside / ALIGNMENT_FILE, self.alignment())
+                for file in sorted(inside.iterdir()):
+                    publish(file, directory / file.name)
+            if not self.model.is_adapter:  # AutoModel would put an adapter that was saved before on the whole model
+                for name in ("adapter_config.json", "adapter_model.safetensors"):
+                    (directory / name).unlink(missing_ok=True)
+        if self.args.push_to_hub and not _internal_call:
+            self.push_to_hub(commit_message="Model save")
+
+    def save_results(self, base: dict[str, Any], aligned: dict[str, Any]) -> None:
+        """Writes the model as it is now, and `results.json` with metrics from before and after training."""
+        self.save_model(_internal_call=True)
+        if self.args.should_save:
+            results = {"base": base, "aligned": aligned, "settings": self.alignment()}
+            write_json(self.output_dir / "results.json", results)
+
+    def _get_output_dir(self, trial: Any) -> str:
+        # Where Trainer writes checkpoints and deletes old ones: nobody takes what is in there for a whole one
+        return str(Path(super()._get_output_dir(trial)) / UNFINISHED)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        if not all(torch.isfinite(p).all() for p in self.model.parameters() if p.requires_grad):
+            raise self.diverged(f"a weight is not finite after step {self.state.global_step}")
+        run_dir = Path(self._get_output_dir(trial)).parent
+        with unfinished(run_dir) if self.args.should_save else contextlib.nullcontext(run_dir / UNFINISHED) as inside:
+            self.accelerator.wait_for_everyone()  # the directory exists
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()  # all processes have written
+            made = inside / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            if self.state.best_global_step == self.state.global_step:
+                self.state.best_model_checkpoint = str(run_dir / made.name)
+            if self.args.should_save:
+                self.state.save_to_json(str(made / TRAINER_STATE_NAME))
+                publish(made, run_dir / made.name)
+                rotate(run_dir, self.args.save_total_limit, self.state.best_model_checkpoint)
+            self.accelerator.wait_for_everyone()  # all processes find the checkpoint
+
+    def diverged(self, problem: str) -> RunError:
+        """The error that ends a run, with advice."""
+        last = get_last_checkpoint(self.output_dir) if self.output_dir.is_dir() else None
+        good = f"; the last good checkpoint is {last}" if last else ""
+        return RunError(f"{problem}: try a lower `learning_rate`{good}")
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        self.model.load_weights(resume_from_checkpoint)
+        saved = read_alignment(resume_from_checkpoint)
+        self.student_temperature = saved["student_temperature"]
+        self.exported_temperature = saved["exported_temperature"]
+
+    def _load_best_model(self) -> None:
+        self.model.load_weights(str(self.state.best_model_checkpoint))
+
+    # ---- the Hub
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None, revision: str | None = None) -> None:
+        """As Trainer's, with a branch; InputError if it cannot be made, or should be private and is public."""
+        args = self.args
+        if self.is_world_process_zero():
+            private = args.hub_private_repo if private is None else private
+            token, revision = token or args.hub_token, revision or args.hub_revision
+            self.hub_model_id = make_repository(args.hub_name, private, revision=revision, token=token)
+
+    def create_model_card(self, **metadata: Any) -> None:  # type: ignore[override]
+        """Writes `README.md` (and `.eval_results`) from `alignment.json` and `results.json`.
+
+        Args:
+            **metadata: keywords of Trainer's method, of which the card can use those of `CARD_METADATA`. `tags` and
+                `dataset_tags` are added to those of the card.
+
+        Raises:
+            InputError: the card cannot use a keyword, or AutoModel would open the model as another one.
+            TypeError: Trainer's method has no such keyword.
+        """
+        given = _card_metadata(metadata)
+        check_export(self.model)
+        if self.is_world_process_zero():
+            name = self.hub_model_id or self.args.hub_model_id or given.get("model_name") or self.args.hub_name
+            write_model_card(self.output_dir, name, **given)
+
+    def push_to_hub(
+        self,
+        commit_message: str | None = "Aligned with hf_alignet",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **metadata: Any,
+    ) -> Any:
+        """As Trainer's, but of the files only the model, its card (see `create_model_card`) and its results.
+
+        Raises:
+            InputError: nobody else could load the model, or the Hub or the card cannot use an argument.
+            RunError: it failed. The model is on the disk, and the message says how to share it.
+            TypeError: there is no such keyword.
+        """
+        _card_metadata(metadata)  # before anything is written
+        revision = revision or self.args.hub_revision
+        try:
+            self.save_model(_internal_call=True)  # first, so that it is on the disk after any error
+            check_sharing(self.model)
+            if self.hub_model_id is None or private or revision != self.args.hub_revision:
+                self.init_hf_repo(token, private, revision)
+            self.create_model_card(**metadata)
+        except (RunError, OSError) as error:
+            is_full = any(os.strerror(code) in str(error) for code in DISK_FULL)  # safetensors gives no code
+            raise RunError(
+                f"cannot write what is to be shared: {error}; {'make room, and ' if is_full else ''}share it by "
+                f"`{self._command_to_share(revision)}`"
+            ) from error
+        if not self.is_world_process_zero():
+            return None
+        self.sharing.finish(self.output_dir)
+        place: dict[str, Any] = {"revision": revision, "replaced": WEIGHT_FILES, "token": token or self.args.hub_token}
+        place |= {"again": self._command_to_share(revision), "message": commit_message}
+        share = partial(share_folder, self.output_dir, self.hub_model_id, MODEL_FILES, **place)
+        return share() if blocking else self.sharing.sender.run_as_future(share)
+
+    def _command_to_share(self, revision: str | None) -> str:
+        command = ["hf-alignet", "publish", "model", str(self.output_dir), self.hub_model_id or self.args.hub_name]
+        return shlex.join([*command, *(["--revision", revision] if revision else [])])
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        pass  # Trainer would push pickles, of a checkpoint that is not whole yet; CheckpointSharing does it later
+
+    def end(self) -> None:
+        """As Trainer's, once at the end of a script, but frees the distributed wrapper first.
+
+        If its gradient reducer is the last to hold the process group, the group is destroyed while the interpreter
+        lock is held, and waits forever for a thread of its own that needs the lock.
+        """
+        self.model_wrapped = self.model
+        self.accelerator.free_memory()
+        super().end()
+
+
+def _card_metadata(given: dict[str, Any]) -> dict[str, Any]:
+    """Metadata of a card, from keywords of `Trainer.create_model_card`."""
+    inspect.signature(Trainer.create_model_card).bind(None, **given)  # TypeError for an unknown keyword
+    given = {name: value for name, value in given.items() if value is not None}
+    for name in given.keys() - CARD_METADATA.keys():
+        raise InputError(f"leave out `{name}`: the card describes its results from results.json")
+    return {CARD_METADATA[name]: value for name, value in given.items()}
