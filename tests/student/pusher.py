@@ -106,7 +106,7 @@ def best() -> dict[str, Any]:
     for name in ("training_args.bin", "optimizer.pt", "nohup.out", "runs/events", "projection.safetensors"):
         (ROOT / "best" / name).parent.mkdir(exist_ok=True)
         (ROOT / "best" / name).write_text(str(ROOT))
-    trainer.push_to_hub()
+    trainer.push_to_hub(tags=["emoji"], license="mit")
     repository = f"tester/best@{commit_of('tester/best', 'checkpoint-3')}"
     return {
         "is_equal": goes_on("best2", repository, trainer, **settings),

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from fakehub import TOKEN, FakeHub
+from huggingface_hub import ModelCard
 
 from hf_alignet.errors import InputError
+from hf_alignet.hub.rendering import TAGS
 from hf_alignet.student import AlignTrainingArguments
 from hf_alignet.student.checkpoints import find_checkpoint
 
@@ -77,6 +79,11 @@ def test_checkpoint_lies_beside_the_model_and_one_commit_replaces_it(hub, seen):
     state = json.loads(hub.read("model", "tester/best", "last-checkpoint/trainer_state.json"))
     assert state["global_step"] == 4 and state["best_global_step"] == 2 and state["best_model_checkpoint"] is None
     assert seen["best"]["left"] == []
+
+
+def test_tags_and_license_of_the_user_are_in_the_card(hub):
+    card = ModelCard(hub.read("model", "tester/best", "README.md").decode()).data
+    assert card.tags == [*TAGS, "emoji"] and card.license == "mit"
 
 
 def test_run_goes_on_from_the_hub_to_the_same_weights_by_way_of_the_best(seen):

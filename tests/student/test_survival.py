@@ -274,11 +274,29 @@ def test_last_is_the_beginning_of_a_run_that_was_killed_before_a_checkpoint(tmp_
     ],
 )
 def test_oldest_checkpoints_go_but_never_the_best(limit, best, kept, tmp_path):
-    for step in (2, 9, 10, 11):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-    (tmp_path / UNFINISHED).mkdir()
+    others = [f"checkpoint-{name}" for name in ("best", "final", "9-backup", "", "x-9", "\u0663")]
+    for name in (*others, *(f"checkpoint-{step}" for step in (2, 9, 10, 11)), UNFINISHED):
+        (tmp_path / name).mkdir()
+    (tmp_path / "checkpoint-12").touch()
     rotate(tmp_path, limit, best and f"elsewhere/checkpoint-{best}")
-    assert {int(p.name.split("-")[1]) for p in tmp_path.glob("checkpoint-*")} == set(kept)
+    expected = {UNFINISHED, "checkpoint-12", *others, *(f"checkpoint-{step}" for step in kept)}
+    assert {path.name for path in tmp_path.iterdir()} == expected
+
+
+def test_folders_of_other_names_are_no_checkpoints(make_trainer, tmp_path):
+    directory = tmp_path / "run"
+    for name in ("checkpoint-best", "checkpoint-final", "checkpoint-1-backup"):
+        (directory / name).mkdir(parents=True)
+    make_trainer(
+        directory, save_total_limit=1, eval_strategy="steps", eval_steps=1, load_best_model_at_end=True
+    ).train()
+    steps = [name for name in checkpoints(directory) if name[-1].isdigit()]
+    assert "checkpoint-4" in steps and len(steps) <= 2  # the last and the best
+    assert set(checkpoints(directory)) - set(steps) == {"checkpoint-best", "checkpoint-final", "checkpoint-1-backup"}
+    assert find_checkpoint(str(directory), "last") == f"{directory}/checkpoint-4"
+    again = make_trainer(directory, max_steps=5)
+    again.train(resume_from_checkpoint=True)
+    assert again.state.global_step == 5
 
 
 # ---- slices

@@ -1,3 +1,4 @@
+import inspect
 import itertools
 import json
 import math
@@ -9,13 +10,13 @@ from datasets import Dataset, Features
 from datasets import Image as ImageFeature
 from peft import LoraConfig
 from PIL import Image
-from transformers import AutoModel, TrainingArguments, pipeline
+from transformers import AutoModel, Trainer, TrainingArguments, pipeline
 
 from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.encoder.transform import AffineTransform
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.similarity import choice_log_probabilities, odd_one_out, triplet_similarities
-from hf_alignet.student import AlignTrainer, AlignTrainingArguments, triplet_kl
+from hf_alignet.student import AlignTrainer, AlignTrainingArguments, TripletCollator, triplet_kl
 from hf_alignet.student.losses import triplet_hard, triplet_jsd
 from hf_alignet.student.temperature import calibration_sample
 from hf_alignet.triplets import TeacherVectors, triplets_from_arrays
@@ -375,26 +376,6 @@ def test_loss_that_is_not_finite_stops_the_run(encoder, images, triplets, tmp_pa
         AlignTrainer(encoder, args, train_dataset=triplets, images=images).train()
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (
-            {"student_temperature": "warm"},
-            "`student_temperature` must be auto or positive and finite, got 'warm'",
-        ),
-        ({"student_temperature": "-1"}, "`student_temperature` must be auto or positive and finite, got '-1'"),
-        ({"teacher_temperature": 0.0}, "`teacher_temperature` must be positive and finite, got 0.0"),
-        ({"anchor_weight": -1.0}, "`anchor_weight` must be 0 or more, got -1.0"),
-        ({"interpolation": 0.0}, "`interpolation` must be above 0 and at most 1, got 0.0"),
-        ({"projection_dim": 0}, "`projection_dim` must be at least 1, got 0"),
-        ({"remove_unused_columns": True}, "`remove_unused_columns` must be false"),
-    ],
-)
-def test_bad_settings(settings, message, tmp_path):
-    with pytest.raises(InputError, match=message):
-        arguments(tmp_path, **settings)
-
-
 # ---- in-batch triplets
 
 
@@ -473,25 +454,36 @@ def test_in_batch_ties_are_no_choices(encoder, images, tmp_path):
         trainer.data_collator([of_classes[i] for i in (0, 2, 4)])
 
 
-@pytest.mark.parametrize("family", ["clip", "mae"])
-def test_no_card_promises_that_auto_model_opens_an_adapter_that_it_would_not(
-    family, tiny_directory, images, triplets, tmp_path
-):
-    encoder = VisionEncoder.from_pretrained(str(tiny_directory(family)))
-    encoder.add_lora(LoraConfig(r=2))
-    trainer = AlignTrainer(encoder, arguments(tmp_path, max_steps=1), train_dataset=triplets, images=images)
-    trainer.train()
-    trainer.save_model()
-    with pytest.raises(InputError, match="to export plain weights, add `merge_lora=True`"):
-        trainer.create_model_card()
-    card = tmp_path / "out" / "README.md"  # PEFT wrote one
-    assert "AutoModel" not in card.read_text()
-    encoder.merge_adapter()
-    trainer.create_model_card()
-    assert "AutoModel" in card.read_text()
-
-
 def test_an_encoder_with_a_transform_is_no_student(encoder, images, triplets, tmp_path):
     encoder.add_transform(AffineTransform.identity(32))
     with pytest.raises(InputError, match="the encoder has a transform"):
         AlignTrainer(encoder, arguments(tmp_path), train_dataset=triplets, images=images)
+
+
+def test_arguments_come_in_the_order_of_trainer(encoder, images, triplets, tmp_path, monkeypatch):
+    ours, names = (
+        inspect.signature(AlignTrainer.__init__).parameters,
+        list(inspect.signature(Trainer.__init__).parameters),
+    )
+    assert list(ours)[:7] == names[:7] and names[2:7] == [
+        *("args", "data_collator", "train_dataset", "eval_dataset", "processing_class")
+    ]
+    assert ours["images"].kind is inspect.Parameter.KEYWORD_ONLY
+    monkeypatch.chdir(tmp_path)
+    trainer = AlignTrainer(encoder, train_dataset=triplets, images=images)
+    assert str(trainer.output_dir) == "outputs/aligned" and trainer.args.interpolation == 0.4
+    with pytest.raises(TypeError, match="compute_metrics"):  # which nothing would call
+        AlignTrainer(encoder, train_dataset=triplets, images=images, compute_metrics=print)
+
+
+def test_a_collator_of_the_users_own_makes_the_batches(encoder, images, triplets, tmp_path):
+    sizes = []
+
+    class Counting(TripletCollator):
+        def __call__(self, rows):
+            sizes.append(len(rows))
+            return super().__call__(rows)
+
+    collator = Counting(images, encoder.preprocessor, "similarities")
+    AlignTrainer(encoder, arguments(tmp_path), collator, triplets, images=images).train()
+    assert len(sizes) >= 4 and set(sizes) == {8}  # one may be read ahead

@@ -32,6 +32,14 @@ def test_two_processes_equal_one(images, triplets, tiny_directory, tmp_path):
         assert results[processes]["processes"] == processes
     one, two = (results[n]["losses"] for n in (1, 2))
     for losses in (one, two):
+        assert losses.pop("full evaluated") == losses["full {}"]  # as if nothing had been evaluated
+    exported = [losses.pop("full exported") for losses in (one, two)]
+    np.testing.assert_allclose(*exported, atol=1e-5)
+    assert len(set(exported[0])) == 4
+    assert (
+        results[1]["diverged"] == results[2]["diverged"] and "the loss is not finite at step" in results[1]["diverged"]
+    )
+    for losses in (one, two):
         assert len(losses["full whole"]) == 9 and losses.pop("full whole") == losses.pop("full resumed")
     assert set(one) == set(two) and len(one) == 6
     for name, losses in one.items():

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import gather_object
 from datasets import load_from_disk
 from peft import LoraConfig
 from transformers import TrainingArguments
 
 from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.errors import RunError
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
 
 # Its name from transformers 5.23 on, and before
@@ -24,26 +26,36 @@ CHECKPOINTING = next(
 GLOBAL_BATCH = 8
 
 
-def run(model: str, data: Path, lora: bool, settings: dict, resume: str | None = None) -> list[float]:
+def run(
+    model: str, data: Path, lora: bool, settings: dict, resume: str | None = None, name: str = "loss"
+) -> list[float]:
     encoder = VisionEncoder.from_pretrained(model)
     torch.manual_seed(0)
     if lora:
         encoder.add_lora(LoraConfig(r=2, target_modules="all-linear"))
+    settings = {"max_steps": 4, "save_strategy": "no", "learning_rate": 1e-3, "logging_steps": 1} | settings
     args = AlignTrainingArguments(
         output_dir=str(data / "out"),
         per_device_train_batch_size=GLOBAL_BATCH // PartialState(cpu=True).num_processes,
-        learning_rate=1e-3,
-        logging_steps=1,
         disable_tqdm=True,
         anchor_type="penalty",
         anchor_weight=0.1,
-        **({"max_steps": 4, "save_strategy": "no"} | settings),
+        **settings,
     )
-    trainer = AlignTrainer(
-        encoder, args, train_dataset=load_from_disk(data / "triplets")["train"], images=load_from_disk(data / "images")
-    )
+    triplets, images = load_from_disk(data / "triplets")["train"], load_from_disk(data / "images")
+    held_out = triplets.select(range(20))
+    trainer = AlignTrainer(encoder, args, train_dataset=triplets, eval_dataset=held_out, images=images)
     trainer.train(resume_from_checkpoint=resume)
-    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return [entry[name] for entry in trainer.state.log_history if name in entry]
+
+
+def divergence(model: str, data: Path) -> str:
+    """What a process says when a loss is not finite."""
+    try:
+        run(model, data, False, {"learning_rate": 1e30, "logging_steps": 3})
+    except RunError as error:
+        return str(error)
+    return ""
 
 
 def main(model: str, data: str, out: str) -> None:
@@ -56,8 +68,14 @@ def main(model: str, data: str, out: str) -> None:
     long = {"max_steps": 9, "save_strategy": "steps", "save_steps": 7}
     losses["full whole"] = run(model, Path(data), False, long)
     losses["full resumed"] = run(model, Path(data), False, long, resume=str(Path(data) / "out" / "checkpoint-7"))
+    evaluated = {"eval_strategy": "steps", "eval_steps": 1, "interpolation": 0.3}
+    losses["full evaluated"] = run(model, Path(data), False, evaluated)
+    losses["full exported"] = run(model, Path(data), False, evaluated, name="eval_loss")
+    diverged = divergence(model, Path(data))
+    assert PartialState().num_processes == 1 or gather_object([diverged]) == 2 * [diverged]
     if PartialState().is_main_process:
-        Path(out).write_text(json.dumps({"processes": PartialState().num_processes, "losses": losses}))
+        found = {"processes": PartialState().num_processes, "losses": losses, "diverged": diverged}
+        Path(out).write_text(json.dumps(found))
     PartialState().destroy_process_group()
 
 

@@ -1,0 +1,80 @@
+import json
+
+import numpy as np
+import pytest
+
+from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.errors import InputError
+from hf_alignet.student import AlignTrainer, AlignTrainingArguments
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"student_temperature": "warm"}, "`student_temperature` must be auto or positive and finite, got 'warm'"),
+        ({"student_temperature": "-1"}, "`student_temperature` must be auto or positive and finite, got '-1'"),
+        ({"teacher_temperature": 0.0}, "`teacher_temperature` must be positive and finite, got 0.0"),
+        ({"anchor_weight": -1.0}, "`anchor_weight` must be 0 or more, got -1.0"),
+        ({"interpolation": 0.0}, "`interpolation` must be above 0 and at most 1, got 0.0"),
+        ({"projection_dim": 0}, "`projection_dim` must be at least 1, got 0"),
+        (
+            {"early_stopping_patience": 0, "eval_strategy": "epoch"},
+            "`early_stopping_patience` must be at least 1, got 0",
+        ),
+        ({"label_smoothing_factor": 0.1}, "`label_smoothing_factor` must be 0, as triplets have soft labels"),
+        ({"bf16_full_eval": True}, "`bf16_full_eval` and `fp16_full_eval` would round the weights"),
+        ({"augment": True, "train_sampling_strategy": "sequential", "num_train_epochs": 2}, "the same in every epoch"),
+        (
+            {"remove_unused_columns": True},
+            "`remove_unused_columns` must be false, as the collator needs all columns, got True",
+        ),
+    ],
+)
+def test_bad_settings(settings, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        AlignTrainingArguments(str(tmp_path), **settings)
+
+
+NUMBERS = {
+    "learning_rate": np.float32(0.001),
+    "anchor_weight": np.float64(0.5),
+    "interpolation": np.float64(0.25),
+    "student_temperature": np.float32(20),
+    "teacher_temperature": np.float64(2),
+    "projection_dim": np.int64(6),
+    "images_per_cluster": np.int64(2),
+    "triplets_per_batch": np.int32(9),
+    "images_per_forward": np.int16(5),
+    "per_device_train_batch_size": np.int64(8),
+    "warmup_steps": np.float64(0),
+    "max_steps": np.int64(2),
+    "save_steps": np.int64(1),
+    "seed": np.int64(3),
+    "augment": np.bool_(True),
+    "hub_strategy": np.str_("end"),
+}
+
+
+def test_numbers_of_numpy_become_numbers_of_python(tiny_directory, images, triplets, tmp_path):
+    args = AlignTrainingArguments(str(tmp_path), save_strategy="steps", disable_tqdm=True, **NUMBERS)
+    for name, number in NUMBERS.items():
+        value = getattr(args, name)
+        assert value == number.item() and not isinstance(value, np.generic), name
+    encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
+    trainer = AlignTrainer(encoder, args, train_dataset=triplets, images=images)
+    trainer.train()
+    trainer.save_results({}, {})
+    for file in (tmp_path / "alignment.json", tmp_path / "checkpoint-2" / "alignment.json"):
+        saved = json.loads(file.read_text())
+        for name in ("anchor_weight", "interpolation", "projection_dim", "augment", "seed", "learning_rate"):
+            assert saved[name] == NUMBERS[name].item(), name
+        assert saved["student_temperature"] == saved["exported_temperature"] == 20.0
+    json.dumps(args.to_dict())
+
+
+def test_names_on_the_hub_follow_the_directory_unless_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert AlignTrainingArguments().output_dir == "outputs/aligned"
+    assert AlignTrainingArguments("outputs/mine").hub_name == "mine"
+    assert AlignTrainingArguments(".").hub_name == tmp_path.name
+    assert AlignTrainingArguments("outputs/mine", hub_model_id="user/model").hub_name == "user/model"
