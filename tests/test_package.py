@@ -112,6 +112,7 @@ def test_lowest_versions_are_those_of_the_package():
     lowest = (ROOT / "constraints-lowest.txt").read_text(encoding="utf-8").splitlines()
     pinned = dict(line.split("==") for line in lowest if "==" in line)
     assert {"transformers", "peft", "datasets", "huggingface_hub", "accelerate"} <= pinned.keys()
+    assert pinned.pop("torch")  # its CPU build of that version, which no package index has for older ones
     for name, version in pinned.items():
         assert version.startswith(promised.get(name, version)), name
 
