@@ -1,4 +1,4 @@
-"""Embeddings of a teacher: features of all images under its transform, in a file that need not fit into memory."""
+"""Embeddings of a teacher: transformed features of all images, in a file that may be larger than the memory."""
 
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,15 @@ from hf_alignet.storage import whole_array
 
 
 class Teacher:
-    """A model, or features that it gave, and the transform that makes them human-like.
+    """A model, or the features that it gave, and a transform that makes them human-like.
 
     Args:
-        encoder: embeds the images; None where there are features.
+        encoder: the model. None if `features` are given.
         features: (n, p) of the images.
-        transform: of features; None to leave them as they are.
+        transform: of the features. None leaves them unchanged.
 
     Raises:
-        InputError: the transform is of another width than the features (names both).
+        InputError: transform and features have different numbers of dimensions.
     """
 
     def __init__(
@@ -33,23 +33,23 @@ class Teacher:
         transform: AffineTransform | None = None,
     ):
         if (encoder is None) == (features is None):
-            raise ValueError("a teacher has either an encoder or features")
+            raise ValueError("give a teacher either an `encoder` or `features`")
         self.encoder, self.features = encoder, features
         dim = encoder.embedding_dim if encoder is not None else features.shape[1]  # type: ignore[union-attr]
         if transform is not None and transform.dim != dim:
-            raise InputError(f"the transform is of {transform.dim} features, but the teacher gives {dim}")
+            raise InputError(f"the transform needs {transform.dim} features, but the teacher gives {dim}")
         self.transform = transform or AffineTransform.identity(dim)
 
     def embed(self, images: Dataset | ImageReader, directory: Path, **options: Any) -> np.ndarray:
-        """Features (m, p) of images, before the transform; the processes of a launch share the work.
+        """Features (m, p) of images, before the transform. The processes of a launch share the work.
 
         Args:
-            images: not looked at where there are features.
-            directory: keeps the features of these images, and those of an earlier run that stopped.
+            images: the image dataset.
+            directory: for the features. A run that was stopped continues with those in it.
             **options: of `hf_alignet.encoder.embedding.embed_dataset`.
 
         Raises:
-            InputError: an image cannot be decoded, or there is not one row of features for each.
+            InputError: an image cannot be decoded, or the numbers of features and images differ.
         """
         if self.encoder is not None:
             self.encoder.to(torch.accelerator.current_accelerator() or "cpu")
@@ -60,18 +60,18 @@ class Teacher:
         return self.features
 
     def write_embeddings(self, features: np.ndarray, file: Path, dtype: str = "float32") -> np.ndarray:
-        """The teacher's embeddings: features under the transform.
+        """Transforms features to the embeddings of the teacher.
 
         Args:
             features: (m, p), may be a memory map.
-            file: `.npy` to write them to; one that is there is taken for them.
-            dtype: of the numbers in it; they are computed in float32.
+            file: `.npy` file for the embeddings. If it exists, it is used as it is.
+            dtype: of the file. The computation uses float32.
 
         Returns:
             (m, p) read-only memory map.
 
         Raises:
-            InputError: features are not finite, or too large for the type (names the row).
+            InputError: a feature is not finite, or an embedding is too large for `dtype` (names the row).
         """
         if not file.exists():
             with whole_array(file, features.shape, dtype) as embeddings:
