@@ -1,7 +1,7 @@
-"""The embedded default: pictures, a small encoder and simulated raters that need no download.
+"""The demo: pictures, a small encoder and simulated raters, without a download.
 
-The pictures are emoji in six drawing styles (licences in NOTICE.md), the encoder was pretrained by `recipes/demo`. The
-raters are simulated: nothing measured here is about people.
+The pictures are emoji in six drawing styles (licences in NOTICE.md). `recipes/demo` trained the encoder. The raters
+are simulated: no result of the demo is about people.
 """
 
 from pathlib import Path
@@ -18,5 +18,5 @@ __all__ = ["ENCODER_DIRECTORY", "HELD_OUT_STYLE", "SimulatedRaters", "demo_image
 
 
 def demo_images() -> Dataset:
-    """The pictures, with `concept`, `subgroup`, `group` (the three levels of a hierarchy) and `style`."""
+    """The pictures, with the three levels of a hierarchy (`concept`, `subgroup` and `group`) and their `style`."""
     return Dataset.from_parquet(str(DIRECTORY / "emoji.parquet"))

@@ -1,14 +1,12 @@
-"""Triplets of the demo: noisy ratings to learn from, and clean held-out ones in a drawing style never seen in
-alignment.
+"""Triplets of the demo: noisy labels for the training, and labels without noise for the tests.
 
-Held out from alignment are a drawing style and a fifth of the concepts. Three kinds of triplet test three levels:
+A drawing style and a fifth of the concepts are held out from the training. Three kinds of triplets test three levels:
 
-- coarse: two pictures of one group (say, Food & Drink) but different subgroups, the third of another group;
+- coarse: two pictures of one group (such as Food & Drink) but different subgroups, the third of another group;
 - fine: two concepts of one subgroup, the third of another subgroup of the same group;
 - boundary: one concept in two styles, the third another concept of its subgroup in a third style.
 """
 
-from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
@@ -19,7 +17,6 @@ from hf_alignet.demo.raters import SimulatedRaters
 from hf_alignet.triplets.triplet_dataset import triplets_from_arrays
 
 T = TypeVar("T")
-Draw = Callable[[dict[str, np.ndarray], np.random.Generator], list[int] | None]
 
 HELD_OUT_STYLE = "fxemoji"
 HELD_OUT_SHARE = 0.2  # of the concepts of each subgroup
@@ -29,15 +26,14 @@ NUM_TEST = 2000
 
 
 def demo_triplets(images: Dataset, seed: int = 0) -> DatasetDict:
-    """Splits `train`, and `coarse`, `fine` and `boundary`, each of seen concepts and, `_new_concepts`, of unseen ones.
+    """The splits `train`, `coarse`, `fine` and `boundary`, and `coarse_new_concepts` and so on of held-out concepts.
 
-    Consecutive training rows come in blocks that share 48 pictures, so that a batch of one block embeds few pictures
-    and learns from many triplets; read them in order (`train_sampling_strategy: sequential`). Test rows are labelled
-    by the hierarchy itself, without the raters' noise.
+    The rows of `train` come in blocks of 512 triplets of 48 pictures. So a batch of one block embeds few pictures and
+    learns from many triplets, if it is read in order (`train_sampling_strategy: sequential`).
 
     Args:
         images: from `demo_images`.
-        seed: of the split, the draws and the raters.
+        seed: seed of the split, the random draws and the raters.
     """
     rng = np.random.default_rng(seed)
     table = images.select_columns(["concept", "subgroup", "group", "style"]).to_pandas()
@@ -47,14 +43,14 @@ def demo_triplets(images: Dataset, seed: int = 0) -> DatasetDict:
     train = np.concatenate([_block(hierarchy, rng) for _ in range(NUM_BLOCKS)])
     splits = {"train": triplets_from_arrays(train, raters.similarities(train))}
     for suffix, tested in (("", table[~is_new]), ("_new_concepts", table[is_new])):
-        for level, draw in (("coarse", _coarse), ("fine", _fine), ("boundary", _boundary)):
-            triplets = np.array(_many(draw, tested, rng))
+        for level in ("coarse", "fine", "boundary"):
+            triplets = np.array(_many(level, tested, rng))
             splits[level + suffix] = triplets_from_arrays(triplets, raters.similarities(triplets, noisy=False))
     return DatasetDict(splits)
 
 
 def _held_out_concepts(table: pd.DataFrame, rng: np.random.Generator) -> list[str]:
-    """A share of each subgroup, so that every part of the hierarchy is tested."""
+    """A share of each subgroup, so that the tests use all parts of the hierarchy."""
     held_out: list[str] = []
     for _, concepts in table.groupby("subgroup")["concept"].unique().items():
         held_out += rng.choice(concepts, round(HELD_OUT_SHARE * len(concepts)), replace=False).tolist()
@@ -62,7 +58,7 @@ def _held_out_concepts(table: pd.DataFrame, rng: np.random.Generator) -> list[st
 
 
 def _hierarchy(seen: pd.DataFrame) -> list[list[list[np.ndarray]]]:
-    """Rows of every concept, of every subgroup, of every group."""
+    """The rows of each concept, by group and subgroup."""
     return [
         [[c.index.to_numpy() for _, c in subgroup.groupby("concept")] for _, subgroup in group.groupby("subgroup")]
         for _, group in seen.groupby("group")
@@ -70,9 +66,9 @@ def _hierarchy(seen: pd.DataFrame) -> list[list[list[np.ndarray]]]:
 
 
 def _block(hierarchy: list[list[list[np.ndarray]]], rng: np.random.Generator) -> np.ndarray:
-    """Triplets among 4 groups x 2 subgroups x 3 concepts x 2 styles.
+    """Triplets of 4 groups x 2 subgroups x 3 concepts x 2 styles.
 
-    Two thirds are random, and so ask about groups most often; a third lie in one subgroup, to keep its concepts apart.
+    Two thirds are random, and mostly test groups. One third is within a subgroup, and tests its concepts.
     """
     subgroups = [s for group in _some(hierarchy, 4, rng) for s in _some(group, 2, rng)]
     pictures = [np.concatenate([rng.permutation(rows)[:2] for rows in _some(s, 3, rng)]) for s in subgroups]
@@ -88,49 +84,37 @@ def _some(items: list[T], number: int, rng: np.random.Generator) -> list[T]:
     return [items[i] for i in rng.permutation(len(items))[:number]]
 
 
-def _many(draw: Draw, tested: pd.DataFrame, rng: np.random.Generator) -> list[list[int]]:
-    """Draws of (similar, similar, odd) rows, positions shuffled; a first picture without partners is drawn again."""
+def _many(level: str, tested: pd.DataFrame, rng: np.random.Generator) -> list[list[int]]:
+    """Draws rows of triplets, in random positions. If the first picture has no partners, it draws another one."""
     columns = {name: tested[name].to_numpy() for name in tested.columns}
     triplets: list[list[int]] = []
     while len(triplets) < NUM_TEST:
-        drawn = draw(columns, rng)
+        drawn = _draw(level, columns, rng)
         if drawn is not None:
             triplets.append(rng.permutation(tested.index.to_numpy()[drawn]).tolist())
     return triplets
 
 
-def _coarse(columns: dict[str, np.ndarray], rng: np.random.Generator) -> list[int] | None:
-    is_style = columns["style"] == HELD_OUT_STYLE
-    first = _pick(is_style, rng)
-    same = columns["group"] == columns["group"][first]
-    second = _pick(is_style & same & (columns["subgroup"] != columns["subgroup"][first]), rng)
-    return _all(first, second, _pick(is_style & ~same, rng))
-
-
-def _fine(columns: dict[str, np.ndarray], rng: np.random.Generator) -> list[int] | None:
-    is_style = columns["style"] == HELD_OUT_STYLE
-    first = _pick(is_style, rng)
-    same = columns["subgroup"] == columns["subgroup"][first]
-    second = _pick(is_style & same & (columns["concept"] != columns["concept"][first]), rng)
-    return _all(first, second, _pick(is_style & ~same & (columns["group"] == columns["group"][first]), rng))
-
-
-def _boundary(columns: dict[str, np.ndarray], rng: np.random.Generator) -> list[int] | None:
-    first = _pick(columns["style"] == HELD_OUT_STYLE, rng)
-    same = columns["concept"] == columns["concept"][first]
-    second = _pick(same & (columns["style"] != HELD_OUT_STYLE), rng)
-    if second is None:
-        return None
-    is_third_style = (columns["style"] != HELD_OUT_STYLE) & (columns["style"] != columns["style"][second])
-    return _all(
-        first, second, _pick(is_third_style & ~same & (columns["subgroup"] == columns["subgroup"][first]), rng)
-    )
+def _draw(level: str, columns: dict[str, np.ndarray], rng: np.random.Generator) -> list[int] | None:
+    """Positions of (similar, similar, odd) pictures, or None if the first picture has no partners."""
+    is_held_out = columns["style"] == HELD_OUT_STYLE
+    first = int(rng.choice(np.flatnonzero(is_held_out)))
+    same = {name: values == values[first] for name, values in columns.items()}
+    if level == "coarse":
+        second = _pick(is_held_out & same["group"] & ~same["subgroup"], rng)
+        third = _pick(is_held_out & ~same["group"], rng)
+    elif level == "fine":
+        second = _pick(is_held_out & same["subgroup"] & ~same["concept"], rng)
+        third = _pick(is_held_out & same["group"] & ~same["subgroup"], rng)
+    else:
+        second = _pick(~is_held_out & same["concept"], rng)
+        if second is None:
+            return None
+        is_third_style = ~is_held_out & (columns["style"] != columns["style"][second])
+        third = _pick(is_third_style & same["subgroup"] & ~same["concept"], rng)
+    return None if second is None or third is None else [first, second, third]
 
 
 def _pick(is_candidate: np.ndarray, rng: np.random.Generator) -> int | None:
     candidates = np.flatnonzero(is_candidate)
     return int(rng.choice(candidates)) if len(candidates) else None
-
-
-def _all(*picked: int | None) -> list[int] | None:
-    return None if None in picked else list(picked)  # type: ignore[arg-type]

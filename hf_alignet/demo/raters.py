@@ -1,6 +1,6 @@
-"""Simulated raters: a teacher whose similarity follows a hierarchy of concepts, plus noise.
+"""Simulated raters: a teacher whose similarities follow a hierarchy of concepts, plus noise.
 
-They stand in for people where no human data can be shipped, and are called simulated wherever their labels appear.
+They replace people, because no human data can come with the package. Their labels are always called simulated.
 """
 
 import numpy as np
@@ -8,20 +8,20 @@ from datasets import Dataset
 
 from hf_alignet.similarity import PAIRS
 
-LEVELS = {"group": 2.0, "subgroup": 1.5, "concept": 6.0}  # what sharing a level adds to the similarity
-NOISE_DIM = 64  # raters' own ideas of a concept: random directions, whose dot products have SD NOISE / sqrt(NOISE_DIM)
+LEVELS = {"group": 2.0, "subgroup": 1.5, "concept": 6.0}  # added to the similarity of two pictures with the same level
+NOISE_DIM = 64  # of random directions; NOISE times their dot products has SD NOISE / sqrt(NOISE_DIM)
 NOISE = 4.0
 
 
 class SimulatedRaters:
-    """Similarity of two pictures: the weights of the levels they share, plus noise between different concepts.
+    """Similarity of two pictures: the sum of the weights of their common levels, plus noise between concepts.
 
-    The noise (SD 0.5) is a dot product of random directions, one a concept, fixed by the seed, so that raters are
-    consistently idiosyncratic: like people, they also find some unrelated things alike.
+    The noise (SD 0.5) is a dot product of random directions, one for each concept. It does not change between
+    triplets: like people, the raters always find certain unrelated things similar.
 
     Args:
         images: a dataset with the columns `group`, `subgroup` and `concept`.
-        seed: of the noise.
+        seed: seed of the noise.
     """
 
     def __init__(self, images: Dataset, seed: int):
@@ -31,15 +31,12 @@ class SimulatedRaters:
         self.noise = np.sqrt(NOISE) * directions[self.codes["concept"]]
 
     def similarities(self, triplets: np.ndarray, noisy: bool = True) -> np.ndarray:
-        """(n, 3) float32 in pair order for (n, 3) rows; without noise, the hierarchy alone."""
-        pairs = [(triplets[:, i], triplets[:, j]) for i, j in PAIRS]
-        columns = [
-            sum(w * (self.codes[level][a] == self.codes[level][b]) for level, w in LEVELS.items()) for a, b in pairs
-        ]
-        if noisy:
-            concept = self.codes["concept"]
-            columns = [
-                column + np.where(concept[a] == concept[b], 0.0, (self.noise[a] * self.noise[b]).sum(1))
-                for column, (a, b) in zip(columns, pairs, strict=True)
-            ]
+        """Similarities (n, 3) float32 in pair order of triplets (n, 3) of rows."""
+        columns = []
+        for a, b in ((triplets[:, i], triplets[:, j]) for i, j in PAIRS):
+            is_same = {level: codes[a] == codes[b] for level, codes in self.codes.items()}
+            column = sum(weight * is_same[level] for level, weight in LEVELS.items())
+            if noisy:
+                column = column + np.where(is_same["concept"], 0.0, (self.noise[a] * self.noise[b]).sum(1))
+            columns.append(column)
         return np.stack(columns, axis=1).astype(np.float32)

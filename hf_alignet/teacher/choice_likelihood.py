@@ -1,7 +1,7 @@
-"""Cross-entropy of choices and its gradient, by way of the matrix of all pairwise similarities.
+"""Cross-entropy of choices and its gradient, through the matrix of all pairwise similarities.
 
-Every similarity of a triplet is an entry of one object-by-object matrix. Computing that matrix costs the same whatever
-the number of triplets; what is left to do per triplet is three look-ups, a softmax and three additions.
+Each similarity of a triplet is an entry of one object-by-object matrix. The cost of that matrix does not depend on the
+number of triplets. Each triplet then needs only three look-ups, a softmax and three additions.
 """
 
 from typing import Self
@@ -17,13 +17,13 @@ from hf_alignet.similarity import PAIRS, at_least_float32, odd_of_pair
 
 
 class Choices:
-    """Triplets of n objects with the probabilities that people, or a model of them, choose each pair.
+    """Triplets of n objects, with the probability that people, or a model of people, choose each pair.
 
     Args:
         triplets: (m, 3) integers in [0, n).
-        probabilities: (m, 3) in pair order, each row summing to 1; one-hot for single choices.
-        weights: (m,) non-negative, such as the number of people who judged the triplet; 1 each by default.
+        probabilities: (m, 3) in pair order. Each row sums to 1. A single choice is one-hot.
         num_objects: n.
+        weights: (m,) 0 or more, such as the number of people who judged the triplet. Default: 1 for each.
     """
 
     def __init__(
@@ -34,39 +34,39 @@ class Choices:
         pairs = np.stack(
             [np.maximum(columns[i], columns[j]) * num_objects + np.minimum(columns[i], columns[j]) for i, j in PAIRS]
         )
-        order = pairs[0].argsort(kind="stable")  # so that one of three look-ups walks through memory
+        order = pairs[0].argsort(kind="stable")  # then one of the three look-ups reads the memory in order
         self.num_objects = num_objects
-        self.pairs = torch.from_numpy(pairs[:, order].ravel())  # (3 m,) flat positions in the matrix, pair after pair
+        self.pairs = torch.from_numpy(pairs[:, order].ravel())  # (3 m,) flat positions in the matrix, pair by pair
         self.probabilities = torch.from_numpy(np.ascontiguousarray(probabilities[order].T)).float()  # (3, m)
-        self.weights = torch.from_numpy(weights[order] / weights.sum()).float()  # (m,), summing to 1
+        self.weights = torch.from_numpy(weights[order] / weights.sum()).float()  # (m,), the sum is 1
 
     def to(self, dtype: torch.dtype) -> Self:
         self.probabilities, self.weights = self.probabilities.to(dtype), self.weights.to(dtype)
         return self
 
     def value(self, similarities: Tensor) -> float:
-        """The first part of `value_and_gradient`, in half of its time."""
+        """The value of `value_and_gradient` alone, in half of the time."""
         return self._cross_entropy(self._log_probabilities(similarities))
 
     def value_and_gradient(self, similarities: Tensor) -> tuple[float, Tensor]:
         """Weighted mean cross-entropy in nats, and its gradient with respect to the matrix.
 
         Args:
-            similarities: (n, n) symmetric; only what lies below the diagonal is looked at.
+            similarities: (n, n) symmetric. Only the entries below the diagonal are used.
 
         Returns:
-            -sum_t w_t sum_p P_tp log softmax(s_t)_p, and its (n, n) gradient G, all of it below the diagonal. For a
-            matrix Z Z' the gradient with respect to Z is (G + G') Z.
+            -sum_t w_t sum_p P_tp log softmax(s_t)_p, and its (n, n) gradient G, which is 0 on and above the diagonal.
+            If the matrix is Z Z', the gradient with respect to Z is (G + G') Z.
         """
         log_probabilities = self._log_probabilities(similarities)
         value = self._cross_entropy(log_probabilities)
         slope = log_probabilities.exp_().sub_(self.probabilities).mul_(self.weights)
-        # bincount adds in one order whatever the number of threads, and faster than the ways to scatter
+        # bincount adds in the same order with any number of threads, and is faster than the scatter functions
         gradient = torch.bincount(self.pairs, slope.flatten(), self.num_objects**2)
         return value, gradient.view(self.num_objects, self.num_objects)
 
     def _log_probabilities(self, similarities: Tensor) -> Tensor:
-        """(3, m): as `similarity.choice_log_probabilities`, which is slower because it runs along short rows."""
+        """(3, m), like `similarity.choice_log_probabilities`, which is slower because its rows are short."""
         chosen = at_least_float32(similarities).reshape(-1).index_select(0, self.pairs)
         return chosen.view(3, -1).log_softmax(dim=0)
 
@@ -76,32 +76,32 @@ class Choices:
 
 
 def pair_counts(judgments: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct triplets (u, 3) and how often people kept each of their pairs together, (u, 3) in pair order.
+    """Distinct triplets (u, 3), and how often people kept each pair together, (u, 3) in pair order.
 
     Args:
         judgments: see `hf_alignet.judgments`.
 
     Raises:
-        InputError: there is no choice.
+        InputError: the judgments contain no choice.
     """
     triplets, counts = choice_counts(judgments)
     judged = counts.any(1)
     if not judged.any():
-        raise InputError("the judgments hold no choice")
+        raise InputError("the judgments contain no choice")
     return triplets[judged], counts[judged][:, odd_of_pair(np.arange(len(PAIRS)))]
 
 
 def observed_choices(judgments: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What people chose, as targets: the cross-entropy to these is the mean negative log-likelihood of all choices.
+    """People's choices as targets. Their cross-entropy is the mean negative log-likelihood of all choices.
 
     Args:
         judgments: see `hf_alignet.judgments`.
 
     Returns:
-        (u, 3) distinct triplets; (u, 3) shares of the choices in pair order; (u,) number of choices.
+        (u, 3) distinct triplets, (u, 3) shares of the choices in pair order, and (u,) numbers of choices.
 
     Raises:
-        InputError: there is no choice.
+        InputError: the judgments contain no choice.
     """
     triplets, counts = pair_counts(judgments)
     weights = counts.sum(1).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Embeddings of a teacher: its features after its transform, in a file that may be larger than the memory."""
+"""Embeddings of a teacher: transformed features of all images, in a file that may be larger than the memory."""
 
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,15 @@ from hf_alignet.storage import whole_array
 
 
 class Teacher:
-    """A model, or features from a model, and the transform that makes the features human-like.
+    """A model, or the features that it gave, and a transform that makes them human-like.
 
     Args:
-        encoder: embeds the images; None if there are features.
-        features: (n, p) of the images; None if there is an encoder.
-        transform: of the features; None leaves them as they are.
+        encoder: the model. None if `features` are given.
+        features: (n, p) of the images.
+        transform: of the features. None leaves them unchanged.
 
     Raises:
-        InputError: the transform has another width than the features (names both).
+        InputError: transform and features have different numbers of dimensions.
     """
 
     def __init__(
@@ -33,19 +33,19 @@ class Teacher:
         transform: AffineTransform | None = None,
     ):
         if (encoder is None) == (features is None):
-            raise ValueError("a teacher has either an encoder or features")
+            raise ValueError("give a teacher either an `encoder` or `features`")
         self.encoder, self.features = encoder, features
         dim = encoder.embedding_dim if encoder is not None else features.shape[1]  # type: ignore[union-attr]
         if transform is not None and transform.dim != dim:
-            raise InputError(f"the transform is of {transform.dim} features, but the teacher gives {dim}")
+            raise InputError(f"the transform needs {transform.dim} features, but the teacher gives {dim}")
         self.transform = transform or AffineTransform.identity(dim)
 
     def embed(self, images: Dataset | ImageReader, directory: Path, **options: Any) -> np.ndarray:
-        """Features (m, p) of images, before the transform; under `accelerate launch` the processes share the work.
+        """Features (m, p) of images, before the transform. The processes of a launch share the work.
 
         Args:
-            images: the images; only their number is used if the teacher has features.
-            directory: for the features. A run that was stopped continues there.
+            images: the image dataset.
+            directory: for the features. A run that was stopped continues with those in it.
             **options: of `hf_alignet.encoder.embedding.embed_dataset`.
 
         Raises:
@@ -60,19 +60,18 @@ class Teacher:
         return self.features
 
     def write_embeddings(self, features: np.ndarray, file: Path, dtype: str = "float32") -> np.ndarray:
-        """The embeddings of the teacher: the transformed features.
+        """Transforms features to the embeddings of the teacher.
 
         Args:
             features: (m, p), may be a memory map.
-            file: a `.npy` file for the embeddings. If it exists, it is taken from an earlier run and not written.
-            dtype: type of the numbers in the file; they are computed in float32.
+            file: `.npy` file for the embeddings. If it exists, it is used as it is.
+            dtype: of the file. The computation uses float32.
 
         Returns:
             (m, p) read-only memory map.
 
         Raises:
-            InputError: a feature is not finite, or too large for the type (names the row).
-            RunError: the disk is full, or cannot be written for another reason.
+            InputError: a feature is not finite, or an embedding is too large for `dtype` (names the row).
         """
         if not file.exists():
             with whole_array(file, features.shape, dtype) as embeddings:

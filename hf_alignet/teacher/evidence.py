@@ -1,7 +1,6 @@
-"""What choices say about an embedding: their cross-entropy and its slope, all choices at once or batch by batch."""
+"""The cross-entropy of choices under an embedding, and its gradient: for all choices at once, or batch by batch."""
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -10,27 +9,14 @@ from torch import Tensor
 from hf_alignet.similarity import PAIRS, choice_log_probabilities, odd_of_pair, pairwise_similarities
 from hf_alignet.teacher.choice_likelihood import Choices
 
-
-class Evidence(Protocol):
-    """Choices that an embedding is to explain, dealt out for the steps of one epoch."""
-
-    def slopes(self, generator: torch.Generator) -> "Iterator[Slope]":
-        """One function a step; those of an epoch cover every choice once."""
-
-
-class Slope(Protocol):
-    """Mean cross-entropy in nats of some choices under an embedding (n, d), and its gradient (n, d)."""
-
-    def __call__(self, embedding: Tensor) -> tuple[float, Tensor]: ...
+Slope = Callable[[Tensor], tuple[float, Tensor]]
+"""From an embedding (n, d) to the mean cross-entropy of some choices in nats, and its gradient (n, d)."""
 
 
 class AllChoices:
-    """Every choice at every step, through the matrix of similarities.
+    """Uses all choices in each step, through the matrix of similarities.
 
-    Args:
-        triplets: (m, 3) distinct triplets of n objects.
-        pair_counts: (m, 3) how often each pair was kept together.
-        num_objects: n.
+    `pair_counts` (m, 3) says how often people kept each pair of the distinct triplets (m, 3) together.
     """
 
     def __init__(self, triplets: np.ndarray, pair_counts: np.ndarray, num_objects: int):
@@ -38,6 +24,7 @@ class AllChoices:
         self.choices = Choices(triplets, pair_counts / judged[:, None], num_objects, judged.astype(float))
 
     def slopes(self, generator: torch.Generator) -> Iterator[Slope]:
+        """The one step of an epoch."""
         yield self._slope
 
     def _slope(self, embedding: Tensor) -> tuple[float, Tensor]:
@@ -46,11 +33,7 @@ class AllChoices:
 
 
 class ShuffledChoices:
-    """A few choices a step, shuffled anew for every epoch; arguments as for `AllChoices`.
-
-    Args:
-        batch_size: choices a step; the last step of an epoch may have fewer.
-    """
+    """Uses `batch_size` choices in each step (fewer in the last one), in a new random order in each epoch."""
 
     def __init__(self, triplets: np.ndarray, pair_counts: np.ndarray, batch_size: int):
         kept_first = [
@@ -61,6 +44,7 @@ class ShuffledChoices:
         self.batch_size = batch_size
 
     def slopes(self, generator: torch.Generator) -> Iterator[Slope]:
+        """The steps of an epoch. Together they use each choice once."""
         for rows in self.rows[torch.randperm(len(self.rows), generator=generator)].split(self.batch_size):
             yield lambda embedding, rows=rows: _slope_of_rows(embedding, rows)
 
@@ -71,7 +55,7 @@ def _slope_of_rows(embedding: Tensor, rows: Tensor) -> tuple[float, Tensor]:
     slope = log_probabilities.exp()
     slope[:, 0] -= 1
     slope /= len(rows)
-    # A corner's gradient is the sum of the other two, each by the slope of the pair that joins them
+    # The gradient of a corner is the sum of the other two corners, each times the slope of their common pair
     joined = slope.new_zeros(len(rows), 3, 3)
     for index, (i, j) in enumerate(PAIRS):
         joined[:, i, j] = joined[:, j, i] = slope[:, index]

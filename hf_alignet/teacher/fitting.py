@@ -1,8 +1,8 @@
-"""From judgments and features to a teacher: VICE where the method distils it, then the affine transform."""
+"""Fits a teacher to judgments and features: first VICE, if the method needs it, then the affine transform."""
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -12,6 +12,7 @@ from datasets import Dataset
 
 from hf_alignet.encoder.transform import AffineTransform
 from hf_alignet.errors import InputError
+from hf_alignet.teacher.affine.affine_data import AffineData
 from hf_alignet.teacher.affine.affine_teacher import AffineTeacher
 from hf_alignet.teacher.choice_likelihood import observed_choices
 from hf_alignet.teacher.vice import Vice
@@ -21,7 +22,7 @@ Method = Literal["uncertainty_distillation", "hard", "global", "glocal", "identi
 
 @dataclass
 class FittedTeacher:
-    """The transform, the VICE that it learned from if any, and the regularizations that were tried."""
+    """The transform, VICE if the method used it, and the scores of the tried regularizations."""
 
     transform: AffineTransform
     vice: Vice | None = None
@@ -45,25 +46,23 @@ def fit_teacher(
     """Fits a transform of features to people's choices.
 
     Args:
-        features: (n, p) of the stimuli, in the order of their rows in the judgments.
-        judgments: the choices to fit to, see `load_judgments`.
-        method: `uncertainty_distillation` (the paper's: to the choice probabilities of VICE), `hard` (to the choices
-            themselves), gLocal's `global` and `glocal`, or `identity`, which changes nothing: the paper's control.
-        regularization: weight of the penalty, > 0; None chooses it by cross-validation over objects.
-        vice: to distil from, or its path or Hub id; None fits one to the judgments.
-        vice_settings: of that fit, see `Vice`.
-        concentration: for how many choices VICE's probabilities of a triplet count beside the choices made, in the
-            mean of a Dirichlet posterior; None takes VICE's alone, as the paper does.
-        local_features: (k, p) of other images whose neighbourhoods `glocal` keeps.
-        checkpoint: directory in which VICE keeps its state, and from which an interrupted fit goes on.
-        seed: of all random draws.
+        features: (n, p) of the stimuli. The judgments name their rows.
+        judgments: people's choices, see `load_judgments`.
+        method: `uncertainty_distillation` fits the choice probabilities of VICE (the paper's method), `hard` the
+            choices themselves. `global` and `glocal` are the methods of gLocal. `identity` leaves the features
+            unchanged (the paper's control).
+        regularization: weight of the penalty, above 0. None selects it by cross-validation over objects.
+        vice: a fitted VICE, or its path or Hub id. None fits VICE to the judgments.
+        vice_settings: arguments of `Vice` for that fit.
+        concentration: weight of VICE's probabilities of a triplet, as a number of choices, beside the real choices
+            (mean of a Dirichlet posterior). None uses VICE's probabilities alone, as the paper does.
+        local_features: (k, p) of other images. `glocal` keeps their similarities.
+        checkpoint: directory for the state of VICE. A fit that was stopped continues from it.
+        seed: seed of the random draws.
         progress: show bars.
 
-    Returns:
-        The transform, the VICE that it learned from if any, and the regularizations that were tried.
-
     Raises:
-        InputError: settings that exclude each other, or data that cannot be fitted to (says which).
+        InputError: settings exclude each other, or the data cannot be used.
 
     Example:
         >>> teacher = fit_teacher(features, load_judgments("choices.csv", names)["train"])  # doctest: +SKIP
@@ -74,16 +73,17 @@ def fit_teacher(
         return FittedTeacher(AffineTransform.identity(features.shape[1]))
     triplets, observed, weights = observed_choices(judgments)
     teacher = AffineTeacher(method, regularization, random_state=seed)
-    teacher.check(features, triplets, observed, weights, local_features)  # before VICE takes its minutes
+    data = AffineData.checked(features, triplets, observed, weights)
+    teacher.check(data, local_features)  # before the minutes that VICE needs
     fitted, probabilities = None, observed
     if method == "uncertainty_distillation":
-        fitted = (
-            Vice(**{"random_state": seed} | dict(vice_settings or {})).fit(
-                judgments, len(features), checkpoint, progress
-            )
-            if vice is None
-            else _known_vice(vice, len(features))
-        )
+        if vice is None:
+            fitted = Vice(**{"random_state": seed, **(vice_settings or {})})
+            fitted.fit(judgments, len(features), checkpoint, progress)
+        else:
+            fitted = Vice.from_pretrained(vice) if isinstance(vice, str) else vice
+            if (number := len(fitted.loc_)) != len(features):
+                raise InputError(f"the VICE {vice!r} has {number} objects, but there are {len(features)} stimuli")
         probabilities = fitted.choice_probabilities(triplets)
         if concentration is not None:
             probabilities = posterior_mean(probabilities, observed * weights[:, None], concentration)
@@ -94,45 +94,39 @@ def fit_teacher(
 def check_method(
     method: Method, vice: object, vice_settings: Mapping[str, Any] | None, concentration: float | None, local: object
 ) -> None:
-    """Refuses settings that exclude each other.
+    """Checks the settings of `fit_teacher`.
 
     Raises:
-        InputError: names the parameters.
+        InputError: settings exclude each other (names the parameters).
     """
     if method not in get_args(Method):
         raise InputError(f"`method` must be one of {', '.join(get_args(Method))}, got {method!r}")
     if (method == "glocal") != (local is not None):
-        raise InputError("`method=glocal`, and no other method, takes `local_images` or `local_features`")
+        raise InputError(
+            f"`method=glocal`, and no other, takes `local_images` or `local_features`; the method here is {method!r}"
+        )
     for name, value in (("vice", vice), ("vice_settings", vice_settings), ("concentration", concentration)):
         if value is not None and method != "uncertainty_distillation":
-            raise InputError(f"`method={method}` takes no `{name}`; uncertainty_distillation does")
+            raise InputError(f"`method={method}` takes no `{name}`; only uncertainty_distillation does")
     if concentration is not None and not 0 < concentration < math.inf:
         raise InputError(f"`concentration` must be positive and finite, got {concentration}")
     if vice is not None and vice_settings is not None:
-        raise InputError("`vice_settings` are for a fit of VICE; with `vice` none is fitted")
-    unknown = set(vice_settings or {}) - Vice().settings().keys()
+        raise InputError("give either `vice`, a fitted one, or `vice_settings` for a new fit")
+    known = [field.name for field in fields(Vice)]
+    unknown = sorted(set(vice_settings or ()).difference(known))
     if unknown:
-        raise InputError(
-            f"`vice_settings` has no {', '.join(sorted(unknown))}; settings are {', '.join(Vice().settings())}"
-        )
+        raise InputError(f"`vice_settings` has no {', '.join(unknown)}; settings are {', '.join(known)}")
 
 
 def posterior_mean(probabilities: np.ndarray, counts: np.ndarray, concentration: float) -> np.ndarray:
-    """Choice probabilities after choices were seen, by a Dirichlet prior around those that VICE expects.
+    """Posterior mean of choice probabilities (m, 3): a Dirichlet prior from VICE, updated by people's choices.
 
-    (κ p + counts) / (κ + n): with κ = 1 a triplet that one person judged is taken half from VICE and half from the
-    person, one that many judged mostly from them.
+    (κ p + counts) / (κ + n). With κ = 1, VICE and the choice have equal weight in a triplet that one person judged.
+    In a triplet that many people judged, their choices have most of the weight.
 
     Args:
         probabilities: (m, 3) by VICE.
-        counts: (m, 3) choices of each pair.
+        counts: (m, 3) number of choices of each pair.
         concentration: κ > 0.
     """
     return (concentration * probabilities + counts) / (concentration + counts.sum(1, keepdims=True))
-
-
-def _known_vice(vice: Vice | str, num_objects: int) -> Vice:
-    known = Vice.from_pretrained(vice) if isinstance(vice, str) else vice
-    if len(known.loc_) != num_objects:
-        raise InputError(f"the VICE {vice!r} knows {len(known.loc_)} objects, but there are {num_objects} stimuli")
-    return known

@@ -1,72 +1,67 @@
-"""Settings of a fit: numbers of Python, which can be compared, hashed and saved as JSON."""
+"""Settings of a fit, as Python numbers, which can be compared and saved as JSON."""
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from functools import partial
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from hf_alignet.errors import InputError
 
+# The least value of each setting that is an integer. The other settings are above 0 and below a limit
+LEAST = {"num_dimensions": 1, "batch_size": 1, "max_epochs": 1, "window": 1, "burn_in": 0, "settle": 0}
+LEAST |= {"random_state": 0, "min_objects": -1}
+LIMITS = {"spike_share": 1.0}  # otherwise infinite
+OPTIONAL = ("batch_size", "initial_scale")
+
 
 def python_numbers(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The same settings, with Python numbers in place of NumPy numbers."""
+    """The same settings, with Python numbers instead of NumPy numbers."""
     return {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class ViceSettings:
-    """The arguments of `hf_alignet.teacher.Vice`, checked.
+    """The arguments of `hf_alignet.teacher.Vice`, which describes them.
 
     Raises:
-        InputError: a setting is out of range; names the setting, what it must be, and what it is.
+        InputError: a setting is out of range.
     """
 
-    num_dimensions: int
-    spike: float
-    slab: float
-    spike_share: float
-    min_objects: int
-    batch_size: int | None
-    learning_rate: float
-    initial_scale: float | None
-    max_epochs: int
-    burn_in: int
-    window: int
-    settle: int
-    random_state: int
+    num_dimensions: int = 100
+    spike: float = 0.25
+    slab: float = 1.0
+    spike_share: float = 0.5
+    min_objects: int = 5
+    batch_size: int | None = None
+    learning_rate: float = 0.1
+    initial_scale: float | None = 0.2
+    max_epochs: int = 2000
+    burn_in: int = 500
+    window: int = 200
+    settle: int = 400
+    random_state: int = 0
 
     def __post_init__(self) -> None:
-        for name, value in python_numbers(vars(self)).items():
-            object.__setattr__(self, name, value)  # as dataclasses do themselves in frozen instances
-        positive = ("spike", "slab", "learning_rate")
-        counts = {"num_dimensions": 1, "max_epochs": 1, "window": 1, "burn_in": 0, "settle": 0, "random_state": 0}
-        rules: list[tuple[str, Any, str]] = [
-            *((name, lambda x: _is_number(x) and 0 < x < math.inf, "a positive number") for name in positive),
-            *(
-                (name, partial(_is_count, least=least), f"an integer from {least} on")
-                for name, least in counts.items()
-            ),
-            ("min_objects", partial(_is_count, least=-1), "an integer from -1 on"),
-            ("spike_share", lambda x: _is_number(x) and 0 < x < 1, "a number between 0 and 1"),
-            ("batch_size", lambda x: x is None or _is_count(x, 1), "a positive integer, or null"),
-            ("initial_scale", lambda x: x is None or (_is_number(x) and x > 0), "a positive number, or null"),
-        ]
-        for name, is_right, rule in rules:
-            value = getattr(self, name)
-            if not is_right(value):
-                raise InputError(f"the setting {name} of VICE must be {rule}, got {value!r}")
+        self.settings()
 
-    @classmethod
-    def names(cls) -> list[str]:
-        return [field.name for field in fields(cls)]
+    def settings(self) -> dict[str, Any]:
+        """The arguments of the constructor, as Python numbers.
 
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_count(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+        Raises:
+            InputError: a setting is out of range (names it, the allowed values and the value).
+        """
+        settings = python_numbers(asdict(self))
+        for name, value in settings.items():
+            if name in LEAST:
+                rule = f"an integer of {LEAST[name]} or more"
+                is_right = isinstance(value, int) and value >= LEAST[name]
+            else:
+                rule = "a number between 0 and 1" if name in LIMITS else "a positive number"
+                is_right = isinstance(value, int | float) and 0 < value < LIMITS.get(name, math.inf)
+            if name in OPTIONAL:
+                rule, is_right = f"{rule}, or None", is_right or value is None
+            if not is_right or isinstance(value, bool):
+                raise InputError(f"the setting `{name}` of VICE must be {rule}, got {value!r}")
+        return settings

@@ -1,8 +1,7 @@
-"""One fit of VICE: everything that changes in it, so that it can stop and continue."""
+"""The state of one fit of VICE, which can stop and continue."""
 
 import hashlib
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.storage import whole_file
-from hf_alignet.teacher.evidence import AllChoices, Evidence, ShuffledChoices, Slope
+from hf_alignet.teacher.evidence import AllChoices, ShuffledChoices, Slope
 from hf_alignet.teacher.posterior import Posterior, SpikeAndSlab
 from hf_alignet.teacher.settings import ViceSettings
 
@@ -21,55 +20,55 @@ from hf_alignet.teacher.settings import ViceSettings
 class ViceRun:
     """A fit, epoch by epoch.
 
-    The first epochs search, with all dimensions, until the number of dimensions to keep is stable. In the other epochs
-    these settle.
-
-    Args:
-        settings: of the fit.
-        triplets: (m, 3) distinct triplets of n objects.
-        pair_counts: (m, 3) how often each pair was kept together.
-        num_objects: n.
+    The fit first searches with all dimensions, until the number of dimensions to keep is stable. Then it drops the
+    other dimensions, and settles: the learning rate falls to zero. For triplets and `pair_counts`, see `AllChoices`.
     """
 
     def __init__(self, settings: ViceSettings, triplets: np.ndarray, pair_counts: np.ndarray, num_objects: int):
         self.settings = settings
         self.prior = SpikeAndSlab(settings.spike, settings.slab, settings.spike_share)
         self.generator = torch.Generator().manual_seed(settings.random_state)
-        self.posterior = Posterior.initial(
-            num_objects, settings.num_dimensions, settings.initial_scale, settings.learning_rate, self.generator
-        )
-        self.evidence: Evidence = (
+        shape = (num_objects, settings.num_dimensions)
+        self.posterior = Posterior.initial(shape, settings.initial_scale, settings.learning_rate, self.generator)
+        self.evidence = (
             AllChoices(triplets, pair_counts, num_objects)
             if settings.batch_size is None
             else ShuffledChoices(triplets, pair_counts, settings.batch_size)
         )
         self.weight = 1 / int(pair_counts.sum())
         self.history: list[int] = []
-        self.settled: int | None = None  # epochs of settling done; None while searching
-        text = repr(sorted(asdict(settings).items())).encode()
+        self.settled: int | None = None  # epochs of settling that are done; None while the fit searches
+        text = repr(sorted(settings.settings().items())).encode()
         self.fingerprint = hashlib.sha256(
             b"".join([text, np.int64(num_objects).tobytes(), triplets.tobytes(), pair_counts.tobytes()])
         ).hexdigest()
 
     @property
     def epochs(self) -> int:
+        """Number of epochs that are done."""
         return len(self.history) + (self.settled or 0)
 
     def is_done(self) -> bool:
         return self.settled is not None and self.settled >= self.settings.settle
 
     def has_converged(self) -> bool:
+        """Whether the number of dimensions to keep was stable during the last `window` epochs."""
         window = self.settings.window
         recent = self.history[-window:]
         return len(self.history) >= max(self.settings.burn_in, window) and recent[-1] > 0 and len(set(recent)) == 1
 
     def next_epoch(self) -> float:
-        """Goes through the choices once, and returns their mean cross-entropy under the draws of the epoch."""
+        """Uses each choice once, and returns the mean cross-entropy of the steps.
+
+        Raises:
+            RunError: the fit diverged, or no dimension is significant.
+        """
         if self.settled is not None:
-            self.posterior.learning_rate = self.settings.learning_rate * (1 - self.settled / self.settings.settle)
+            rate = self.settings.learning_rate * (1 - self.settled / self.settings.settle)
+            self.posterior.adam.param_groups[0]["lr"] = rate
         losses = [self._step(slope) for slope in self.evidence.slopes(self.generator)]
         if not np.isfinite(losses).all() or not self.posterior.loc.isfinite().all():
-            raise RunError(f"VICE diverged in epoch {self.epochs + 1}; a lower learning rate may help")
+            raise RunError(f"VICE diverged in epoch {self.epochs + 1}: try a lower `learning_rate`")
         if self.settled is not None:
             self.settled += 1
         else:
@@ -90,12 +89,13 @@ class ViceRun:
         if not is_kept.any():
             raise RunError(
                 f"VICE found no dimension in {round(1 / self.weight)} choices of {len(self.posterior.loc)} objects: "
-                "there are too few choices, or they are random"
+                "the choices are too few, or they are random"
             )
         self.posterior.keep(is_kept)
         self.settled = 0
 
     def save(self, file: Path) -> None:
+        """Writes a checkpoint."""
         metadata = {"fingerprint": self.fingerprint, "history": json.dumps(self.history)}
         if self.settled is not None:
             metadata["settled"] = str(self.settled)
@@ -103,16 +103,19 @@ class ViceRun:
             save_file(self.posterior.state() | {"generator": self.generator.get_state()}, temporary, metadata)
 
     def load(self, file: Path) -> None:
+        """Continues from a checkpoint.
+
+        Raises:
+            InputError: the file cannot be read, or belongs to another fit.
+        """
         try:
             with safe_open(file, framework="pt") as opened:
                 metadata = opened.metadata() or {}
             state = load_file(file)
         except SafetensorError as error:
-            raise InputError(f"{file} cannot be read; delete it to start anew: {error}") from error
+            raise InputError(f"{file} cannot be read: remove it to start again: {error}") from error
         if metadata.get("fingerprint") != self.fingerprint:
-            raise InputError(
-                f"{file} is from a fit of other judgments or with other settings; delete it to start anew"
-            )
+            raise InputError(f"{file} belongs to a fit with other judgments or settings: remove it to start again")
         self.generator.set_state(state.pop("generator"))
         self.posterior = Posterior.restore(state, self.settings.learning_rate)
         self.history = json.loads(metadata["history"])

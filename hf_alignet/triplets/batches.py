@@ -1,8 +1,8 @@
-"""In-batch triplets: a batch is a set of images, and the teacher's vectors of those label every triplet among them.
+"""In-batch triplets: the teacher's vectors of the images in a batch label all triplets of the batch.
 
-One forward pass of B images trains on up to B(B-1)(B-2)/6 triplets, where triplets that were drawn beforehand need up
-to three images each. How a batch is drawn decides what it asks about: some clusters (or classes), and some images of
-each, so that triplets within and between clusters both occur.
+One forward pass of B images trains on up to B(B-1)(B-2)/6 triplets. Triplets that are drawn before need up to three
+images each. A batch has some clusters (or classes), and some images of each. So it has triplets within and between
+clusters.
 """
 
 import math
@@ -17,7 +17,7 @@ from torch.utils.data import Dataset, Sampler
 from hf_alignet.errors import InputError
 from hf_alignet.similarity import triplet_similarities
 from hf_alignet.sources import load_matrix
-from hf_alignet.triplets.clusters import default_num_clusters, fit_clusters
+from hf_alignet.triplets.clusters import check_finite, default_num_clusters, fit_clusters
 from hf_alignet.triplets.partition import read_labels
 from hf_alignet.triplets.triplet_dataset import triplets_from_arrays
 
@@ -25,12 +25,12 @@ VECTORS = "the teacher's vectors"
 
 
 class TeacherVectors(Dataset):
-    """Images to train on, each with the teacher's vector; dot products of vectors are the teacher's similarities.
+    """Images with the teacher's vectors. Dot products of vectors are the teacher's similarities.
 
     Args:
         rows: (m,) rows of the image dataset.
-        vectors: (m, p) finite; of the images, or of their classes.
-        clusters: (m,) integers that tell the cluster or class of each image.
+        vectors: (m, p) finite vectors of the images, or of their classes.
+        clusters: (m,) integers, the cluster or class of each image.
 
     Raises:
         InputError: the lengths differ, or a vector is not finite (names the row).
@@ -38,8 +38,10 @@ class TeacherVectors(Dataset):
 
     def __init__(self, rows: np.ndarray, vectors: np.ndarray, clusters: np.ndarray):
         if not len(rows) == len(vectors) == len(clusters):
-            raise InputError(f"{len(rows)} images, {len(vectors)} vectors and {len(clusters)} clusters do not match")
-        _check_finite(rows, vectors)
+            raise InputError(
+                f"{len(rows)} images, {len(vectors)} vectors and {len(clusters)} clusters are not equally many"
+            )
+        check_finite(vectors, rows)
         self.rows, self.clusters = np.asarray(rows), np.asarray(clusters)
         self.vectors = np.asarray(vectors, dtype=np.float32)
 
@@ -51,29 +53,29 @@ class TeacherVectors(Dataset):
 
 
 class ClusterSampler(Sampler[int]):
-    """Orders images so that each `batch_size` in a row are some clusters with `images_per_cluster` images of each.
+    """Orders images so that each batch has some clusters, with `images_per_cluster` images of each.
 
-    Clusters are drawn uniformly, and anew for every batch; those with too few images are never drawn. An epoch has as
-    many batches as fit into the images. The order depends on the seed and the epoch alone.
+    The clusters of a batch are drawn uniformly, from those with enough images. An epoch has (number of images) //
+    `batch_size` batches. The order depends only on the seed and the epoch.
 
     Args:
         clusters: (m,) cluster of each image.
-        batch_size: images a batch, a multiple of `images_per_cluster`.
+        batch_size: number of images in a batch, a multiple of `images_per_cluster`.
         images_per_cluster: at least 1.
-        seed: of the draws.
+        seed: seed of the random draws.
 
     Raises:
-        InputError: the batch is smaller than a triplet or no multiple of `images_per_cluster`, or too few clusters are
-            large enough.
+        InputError: `batch_size` is below 3 or no multiple of `images_per_cluster`, or too few clusters have enough
+            images.
     """
 
     def __init__(self, clusters: np.ndarray, batch_size: int, images_per_cluster: int, seed: int):
         if batch_size < 3:
-            raise InputError(f"a batch of {batch_size} images is smaller than a triplet; give at least 3")
+            raise InputError(f"`per_device_train_batch_size` must be at least 3, a triplet, got {batch_size}")
         if images_per_cluster < 1 or batch_size % images_per_cluster:
             raise InputError(
-                f"a batch of {batch_size} images cannot be made of clusters of {images_per_cluster} images each; "
-                "make `per_device_train_batch_size` a multiple of `images_per_cluster`"
+                f"`per_device_train_batch_size` must be a multiple of `images_per_cluster`, got {batch_size} and "
+                f"{images_per_cluster}"
             )
         order = np.argsort(clusters, kind="stable")
         members = np.split(order, np.flatnonzero(np.diff(clusters[order])) + 1)
@@ -82,7 +84,7 @@ class ClusterSampler(Sampler[int]):
         if len(self.members) < self.clusters_per_batch:
             raise InputError(
                 f"{len(self.members)} clusters have {images_per_cluster} images or more, and a batch of {batch_size} "
-                f"needs {self.clusters_per_batch}; give a smaller batch or more images per cluster"
+                f"needs {self.clusters_per_batch}: lower `per_device_train_batch_size` or raise `images_per_cluster`"
             )
         self.images_per_cluster = images_per_cluster
         self.num_batches = max(1, len(clusters) // batch_size)
@@ -104,12 +106,12 @@ class ClusterSampler(Sampler[int]):
 def triplets_of_batch(
     vectors: torch.Tensor, limit: int | None, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """All triplets of a batch, or a random subset, and the teacher's similarities of their pairs.
+    """All triplets of a batch, or a random subset, with the teacher's similarities.
 
     Args:
-        vectors: (B, p) the teacher's.
-        limit: at most so many triplets, drawn without replacement; None for all B(B-1)(B-2)/6.
-        rng: for that draw.
+        vectors: (B, p) of the teacher.
+        limit: greatest number of triplets, drawn without replacement. None means all B(B-1)(B-2)/6.
+        rng: for the random draw.
 
     Returns:
         (T, 3) positions in the batch, and (T, 3) similarities in pair order.
@@ -125,7 +127,7 @@ def triplets_of_batch(
 def sample_in_batch(
     dataset: TeacherVectors, batches: np.ndarray, number: int, rng: np.random.Generator
 ) -> datasets.Dataset:
-    """A triplet Dataset with up to `number` triplets of each of the batches (k, B) of positions in the dataset."""
+    """A triplet Dataset with up to `number` triplets of each batch. `batches` (k, B) are positions in the dataset."""
     rows, similarities = [], []
     for batch in batches:
         drawn = triplets_of_batch(torch.from_numpy(dataset.vectors[batch]), number, rng)
@@ -135,10 +137,9 @@ def sample_in_batch(
 
 
 def triplets_at(ranks: np.ndarray) -> np.ndarray:
-    """(n, 3) positions i < j < k at ranks (n,) of a list of all triplets, which is not made: of 1,000 images there are
-    166 million.
+    """The triplets (n, 3) i < j < k at ranks (n,) of the list of all triplets, without making this long list.
 
-    The list is ordered by k, then j, then i, so that the rank is C(k, 3) + C(j, 2) + i.
+    The list is sorted by k, then j, then i, so the rank of a triplet is C(k, 3) + C(j, 2) + i.
     """
     size = 3 + round((6 * float(ranks.max(initial=0))) ** (1 / 3))
     n = np.arange(size + 1)
@@ -151,7 +152,7 @@ def triplets_at(ranks: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def all_triplets(number: int) -> torch.Tensor:
-    """(n(n-1)(n-2)/6, 3) positions i < j < k among `number`."""
+    """All triplets i < j < k of `number` positions, (T, 3)."""
     return torch.combinations(torch.arange(number), 3)
 
 
@@ -162,14 +163,14 @@ def load_teacher(
     class_table: str | None = None,
     seed: int = 0,
 ) -> TeacherVectors:
-    """Teacher's vectors of some images, from one of two `.npy` files.
+    """The teacher's vectors of some images, from one of two `.npy` files.
 
     Args:
         images: the image dataset.
-        rows: (m,) the rows to train on.
-        embeddings: (n, p), one row an image of the dataset; clusters are those of k-means.
-        class_table: (num_classes, p), one row a class of the column `label`; clusters are the classes.
-        seed: of k-means.
+        rows: (m,) rows to train on.
+        embeddings: file of (n, p), one row for each image of the dataset. k-means makes the clusters.
+        class_table: file of (num_classes, p), one row for each class of the column `label`. Classes are the clusters.
+        seed: seed of k-means.
 
     Raises:
         InputError: a file cannot be read or does not fit the images, or there are no labels.
@@ -177,33 +178,27 @@ def load_teacher(
     if embeddings is not None:
         vectors = load_matrix(embeddings, VECTORS)
         if len(vectors) != len(images):
-            raise InputError(f"{embeddings} has {len(vectors)} rows, one an image, but there are {len(images)} images")
+            raise InputError(f"{embeddings} has {len(vectors)} rows, but there are {len(images)} images")
         vectors = vectors[rows]
-        _check_finite(rows, vectors)  # k-means would say less
+        check_finite(vectors, rows)  # k-means does not know the rows
         clusters = fit_clusters(vectors, default_num_clusters(len(rows)), seed, progress=False)
         return TeacherVectors(rows, vectors, clusters.assignments)
     labels = read_labels(images)[rows]
     return TeacherVectors(rows, class_vectors(labels, load_matrix(str(class_table), VECTORS)), labels)
 
 
-def _check_finite(rows: np.ndarray, vectors: np.ndarray) -> None:
-    is_bad = ~np.isfinite(vectors).all(1)
-    if is_bad.any():
-        raise InputError(f"the teacher's vector of image row {rows[is_bad.argmax()]} is not finite")
-
-
 def class_vectors(labels: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """(m, p) vectors of the images whose classes are `labels` (m,), from a table (num_classes, p).
+    """Vectors (m, p) of images with the classes `labels` (m,), from a table (num_classes, p).
 
     Raises:
-        InputError: the table lacks a class, or its vector is not finite (names the class).
+        InputError: the table has no finite vector for a class (names the class).
     """
     classes = np.unique(labels)
     has_vector = (classes >= 0) & (classes < len(table))
     has_vector[has_vector] = np.isfinite(table[classes[has_vector]]).all(1)
     if not has_vector.all():
         raise InputError(
-            f"the table of class vectors lacks class {classes[~has_vector][0]}; it has {len(table)} rows, one a "
-            "class, and NaN stands for none"
+            f"the table of class vectors lacks class {classes[~has_vector][0]}: it has {len(table)} rows, one for "
+            "each class, and NaN means that there is no vector"
         )
     return table[labels]

@@ -1,9 +1,9 @@
-"""Clusters of images by k-means of the teacher's embeddings, at whose boundaries AligNet asks (paper, A.1.2).
+"""Clusters of images: k-means of the teacher's embeddings. AligNet draws triplets at their boundaries (A.1.2).
 
-scikit-learn's KMeans (Lloyd's iterations from k-means++) on a sample of up to 256 images a cluster, then one pass over
-all images for the nearest centre. Memory is that of the sample and a block of rows, whatever the number of images:
-0.6 GB for 500 clusters of 1,152 dimensions. On one thread, so that any number of threads gives the same clusters.
-`benchmarks/triplets.py` has it beside all images, and beside MiniBatchKMeans, which is quicker and ends further away.
+scikit-learn's KMeans (Lloyd, k-means++) runs on a sample of up to 256 images per cluster. Then each image gets its
+nearest center. The memory holds the sample and a block of rows: 0.6 GB for 500 clusters of 1,152 dimensions. All runs
+on one thread, so the number of threads changes nothing. `benchmarks/triplets.py` compares this with a fit to all
+images, and with MiniBatchKMeans, which is faster but less exact.
 """
 
 import logging
@@ -18,99 +18,90 @@ from tqdm.auto import tqdm
 
 from hf_alignet.errors import InputError
 
-MAX_CLUSTERS, IMAGES_PER_CLUSTER = 500, 20  # by default: the paper's number, and, for fewer images, the mean size
+MAX_CLUSTERS, IMAGES_PER_CLUSTER = 500, 20  # defaults: the paper's number; the mean size for fewer images
 SAMPLE_PER_CLUSTER = 256
 MAX_ELBOW_CLUSTERS, NUM_ELBOW_FITS = 1000, 10
-BLOCK = 4096  # rows that are compared with all centres at once
+BLOCK = 4096  # rows that are compared with all centers at once
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
 class Clusters:
-    """Which cluster each image is in.
+    """The cluster of each image."""
 
-    Attributes:
-        assignments: (n,) int32 in [0, k).
-        centers: (k, p) float32.
-        num_merged: clusters that had fewer than two images, whose image went to the next nearest centre.
-    """
-
-    assignments: np.ndarray
-    centers: np.ndarray
-    num_merged: int = 0
+    assignments: np.ndarray  # (n,) int32 in [0, k)
+    centers: np.ndarray  # (k, p) float32
+    num_merged: int = 0  # clusters with fewer than two images, which went to the next nearest center
 
     @property
     def sizes(self) -> np.ndarray:
-        """(k,) images of each cluster."""
+        """(k,) number of images in each cluster."""
         return np.bincount(self.assignments, minlength=len(self.centers))
 
 
 def default_num_clusters(num_images: int) -> int:
-    """500 as in the paper, but fewer where there would be fewer than 20 images a cluster."""
+    """500 as in the paper, or fewer, so that a cluster has 20 images or more on average."""
     return max(2, min(MAX_CLUSTERS, num_images // IMAGES_PER_CLUSTER))
 
 
 def fit_clusters(
     embeddings: np.ndarray, num_clusters: int, seed: int = 0, rows: np.ndarray | None = None, progress: bool = True
 ) -> Clusters:
-    """Clusters of embeddings, none of them with fewer than two images.
+    """Clusters embeddings. Each cluster has two images or more.
 
     Args:
-        embeddings: (n, p) of any float type; may be a memory map.
-        num_clusters: k, at least 2; less are left where some have to be merged.
-        seed: of the sample and of the first centres.
-        rows: (m,) that centres are learned from; all by default. The others go to the nearest.
+        embeddings: (n, p) of any float type, may be a memory map.
+        num_clusters: k, at least 2. The result has fewer if some must be merged.
+        seed: seed of the sample and of the first centers.
+        rows: (m,) rows that the centers are fitted to. Default: all.
         progress: show a bar.
 
     Raises:
-        InputError: there are not two images a cluster, or an embedding is not finite (names the row).
+        InputError: there are fewer than two images per cluster, or an embedding is not finite (names the row).
     """
     num_rows = len(embeddings) if rows is None else len(rows)
     if not 2 <= num_clusters <= num_rows / 2:
         raise InputError(
-            f"{num_clusters} clusters are not possible: there must be two of them, and two images for each; "
-            f"there are {num_rows} images"
+            f"{num_clusters} clusters are not possible: `num_clusters` must be 2 or more, with 2 images or more per "
+            f"cluster, and there are {num_rows} images"
         )
-    _check_finite(embeddings)
+    check_finite(embeddings)
     with threadpool_limits(1):
         sample = _sample(embeddings, rows, num_clusters * SAMPLE_PER_CLUSTER, seed)
-        centers = _fit(sample, num_clusters, seed).cluster_centers_
+        centers = KMeans(num_clusters, n_init=1, random_state=seed).fit(sample).cluster_centers_
         return _without_small(embeddings, centers, progress)
 
 
 def elbow_curve(
     embeddings: np.ndarray, seed: int = 0, rows: np.ndarray | None = None, progress: bool = True
 ) -> pd.DataFrame:
-    """Mean squared distance to the nearest centre for ten numbers of clusters, in a geometric series.
+    """Mean squared distance to the nearest center for ten numbers of clusters, in a geometric series.
 
-    Args:
-        embeddings: (n, p).
-        seed: of the sample and of the first centres.
-        rows: (m,) to look at; all by default.
-        progress: show a bar.
+    The arguments are those of `fit_clusters`, and centers and distances use `rows` alone.
 
     Returns:
-        Columns `num_clusters`, from 2 to at most 1,000 (and the mean cluster has 20 images at least), and `inertia`.
+        Columns `num_clusters`, from 2 to at most 1,000 with 20 images or more on average, and `inertia`.
     """
-    _check_finite(embeddings)
+    check_finite(embeddings)
     num_rows = len(embeddings) if rows is None else len(rows)
     largest = min(MAX_ELBOW_CLUSTERS, num_rows // IMAGES_PER_CLUSTER)
     if largest < 4:
-        raise InputError(f"{num_rows} images are too few to find an elbow; give the number of clusters")
+        raise InputError(f"{num_rows} images are too few to find an elbow: give `num_clusters`")
     numbers = np.unique(np.geomspace(2, largest, NUM_ELBOW_FITS).round().astype(int))
     sample = _sample(embeddings, rows, largest * SAMPLE_PER_CLUSTER, seed)
     with threadpool_limits(1):
         inertia = [
-            _fit(sample, number, seed).inertia_ / len(sample)
+            KMeans(number, n_init=1, random_state=seed).fit(sample).inertia_ / len(sample)
             for number in tqdm(numbers, desc="numbers of clusters", disable=not progress)
         ]
     return pd.DataFrame({"num_clusters": numbers, "inertia": inertia})
 
 
 def elbow(curve: pd.DataFrame) -> int:
-    """The number of clusters after which more of them explain little: the point of the curve that is furthest below
-    the line between its ends, with both axes scaled to [0, 1] (Satopää et al. 2011).
+    """The number of clusters at the elbow: the point of the curve that is furthest below the line between its ends.
+
+    Both axes are scaled to [0, 1] (Satopää et al. 2011).
 
     Example:
         >>> elbow(pd.DataFrame({"num_clusters": [2, 10, 20, 100], "inertia": [9.0, 2.0, 1.8, 1.0]}))
@@ -121,12 +112,8 @@ def elbow(curve: pd.DataFrame) -> int:
     return int(curve.num_clusters[(1 - x - y).argmax()])
 
 
-def _fit(sample: np.ndarray, num_clusters: int, seed: int) -> KMeans:
-    return KMeans(num_clusters, n_init=1, random_state=seed).fit(sample)
-
-
 def _sample(embeddings: np.ndarray, rows: np.ndarray | None, size: int, seed: int) -> np.ndarray:
-    """At most so many of the rows, in their order, as float32."""
+    """At most `size` of the rows, in ascending order, as float32."""
     rows = np.arange(len(embeddings)) if rows is None else rows
     if len(rows) > size:
         rows = np.sort(np.random.default_rng(seed).choice(rows, size, replace=False))
@@ -134,7 +121,7 @@ def _sample(embeddings: np.ndarray, rows: np.ndarray | None, size: int, seed: in
 
 
 def _without_small(embeddings: np.ndarray, centers: np.ndarray, progress: bool) -> Clusters:
-    """Assigns all rows, again without the centres that got fewer than two of them, until there are none."""
+    """Assigns all rows to centers, and repeats without the centers of fewer than two rows until there are none."""
     found = len(centers)
     while True:
         clusters = Clusters(_nearest(embeddings, centers, progress), centers, found - len(centers))
@@ -144,14 +131,13 @@ def _without_small(embeddings: np.ndarray, centers: np.ndarray, progress: bool) 
         centers = centers[is_large]
     if clusters.num_merged:
         logger.warning(
-            "%d of %d clusters had fewer than two images, which are now in the nearest other one",
-            *(clusters.num_merged, found),
+            "%d of %d clusters had fewer than two images, which are now in other clusters", clusters.num_merged, found
         )
     return clusters
 
 
 def _nearest(embeddings: np.ndarray, centers: np.ndarray, progress: bool) -> np.ndarray:
-    """(n,) int32 nearest centre: the one with the highest x · c - |c|² / 2."""
+    """(n,) int32 nearest centers: those with the highest x · c - |c|² / 2."""
     assignments = np.empty(len(embeddings), np.int32)
     half_norms = (centers**2).sum(1) / 2
     with tqdm(total=len(embeddings), desc="assigning clusters", unit="image", disable=not progress) as bar:
@@ -166,8 +152,15 @@ def _blocks(embeddings: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         yield start, embeddings[start : start + BLOCK].astype(np.float32)
 
 
-def _check_finite(embeddings: np.ndarray) -> None:
+def check_finite(embeddings: np.ndarray, rows: np.ndarray | None = None) -> None:
+    """Checks embeddings (n, p), of the images in `rows` (n,) or of all images.
+
+    Raises:
+        InputError: an embedding is not finite (names the row of its image).
+    """
     for start, block in _blocks(embeddings):
         is_bad = ~np.isfinite(block).all(1)
         if is_bad.any():
-            raise InputError(f"the teacher's embedding of image row {start + is_bad.argmax()} is not finite")
+            row = start + is_bad.argmax()
+            row = row if rows is None else rows[row]
+            raise InputError(f"the teacher's embedding of image row {row} is not finite")

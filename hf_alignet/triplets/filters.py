@@ -1,4 +1,4 @@
-"""Which of the labelled triplets are kept: by how sure the teacher is, and by how often an image was used."""
+"""Selects labelled triplets: by the certainty of the teacher, and by the number of uses of each image."""
 
 import math
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from hf_alignet.similarity import choice_log_probabilities, entropy
 
 @dataclass(frozen=True)
 class LabelBounds:
-    """Bounds on the choice probabilities of the teacher, `softmax(similarities)`; None for no bound.
+    """Bounds on the choice probabilities of the teacher, `softmax(similarities)`. None means no bound.
 
     Attributes:
-        min_margin: at least so much between the two highest probabilities, in [0, 1].
-        max_margin: at most so much.
-        min_entropy: at least so many nats, in [0, ln 3].
-        max_entropy: at most so many.
+        min_margin: least difference of the two highest probabilities, in [0, 1].
+        max_margin: greatest difference.
+        min_entropy: least entropy in nats, in [0, ln 3].
+        max_entropy: greatest entropy.
 
     Raises:
-        InputError: a bound is outside its range, or there is nothing between two.
+        InputError: a bound is out of range, or above its upper bound.
     """
 
     min_margin: float | None = None
@@ -33,14 +33,14 @@ class LabelBounds:
     def __post_init__(self) -> None:
         for name, largest in (("margin", 1.0), ("entropy", math.log(3))):
             low, high = getattr(self, f"min_{name}"), getattr(self, f"max_{name}")
-            for value in (low, high):
+            for bound, value in ((f"min_{name}", low), (f"max_{name}", high)):
                 if value is not None and not 0 <= value <= largest:
-                    raise InputError(f"a bound on the {name} must be in [0, {largest:.4g}], got {value}")
+                    raise InputError(f"`{bound}` must be in [0, {largest:.4g}], got {value}")
             if low is not None and high is not None and low > high:
-                raise InputError(f"no {name} is at least {low} and at most {high}")
+                raise InputError(f"`min_{name}` must not be above `max_{name}`, got {low} and {high}")
 
     def admit(self, similarities: np.ndarray) -> np.ndarray:
-        """(m,) whether the similarities (m, 3) of a triplet are within the bounds.
+        """Whether the similarities (m, 3) of each triplet are within the bounds, (m,).
 
         Example:
             >>> LabelBounds(min_margin=0.5).admit(np.array([[3.0, 0.0, 0.0], [1.0, 1.0, 0.0]]))
@@ -65,17 +65,10 @@ class LabelBounds:
 def take_triplets(
     triplets: np.ndarray, is_admitted: np.ndarray, uses: np.ndarray, max_uses: int, number: int
 ) -> tuple[np.ndarray, int]:
-    """The first triplets that are admitted and name no image that was used often enough.
+    """Takes the first `number` admitted triplets in which no image has been used `max_uses` times.
 
-    Args:
-        triplets: (m, 3) image rows.
-        is_admitted: (m,).
-        uses: (n,) how often each image has been taken; counted on.
-        max_uses: of an image.
-        number: how many to take at most.
-
-    Returns:
-        Which were taken, ascending; and how many were looked at.
+    It adds to `uses` (n,), the number of uses of each image. It returns the positions of the taken triplets in
+    ascending order, and the number of triplets that were checked.
     """
     taken = np.empty(min(number, len(triplets)), np.int64)
     count = 0

@@ -1,4 +1,4 @@
-"""From a teacher's embeddings of images to triplets on disk: who is held out, the clusters, the shards."""
+"""Makes triplets on disk from the teacher's embeddings: held-out images, clusters, shards."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ from datasets import Dataset
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments.index_files import split_of
-from hf_alignet.storage import whole_file, write_json, write_table
+from hf_alignet.storage import whole_file, write_json, write_table, write_text
 from hf_alignet.triplets.clusters import Clusters, default_num_clusters, elbow, elbow_curve, fit_clusters
 from hf_alignet.triplets.filters import LabelBounds
 from hf_alignet.triplets.official import read_official
@@ -29,29 +29,29 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TripletDesign:
-    """Which triplets are drawn, and how many.
+    """The kind and number of triplets.
 
     Attributes:
-        sampling: `cluster_boundary`, two images of one cluster and one of another (the paper's); `class_boundary`,
-            `within_class` and `between_class`, by the column `label`; `random`, any three images.
-        num_triplets: of the split `train`, all different.
-        num_validation_triplets: of the split `validation`; 0 for none.
-        num_clusters: of k-means; None for 500, or less where a cluster would have under 20 images.
-        elbow: choose the number of clusters by the elbow of ten fits.
-        weight_equally: every cluster or class gives as many pairs; otherwise every triplet is as likely.
-        hold_out: what only validation triplets are made of: some `images`, all images of some `classes`, or `nothing`:
-            the same images, but other triplets.
-        held_out_share: of the images or classes, in (0, 1).
-        held_out_classes: names or numbers of the classes to hold out, in place of a share.
-        min_margin: least difference between the two highest choice probabilities, in [0, 1].
-        max_margin: greatest such difference.
-        min_entropy: least entropy of the choice probabilities, in nats, up to ln 3 = 1.0986.
-        max_entropy: greatest such entropy.
-        max_per_image: most triplets of a split that name the same image; None for any number.
-        seed: of all random draws.
+        sampling: `cluster_boundary`: two images of one cluster and one of another (as in the paper). `class_boundary`,
+            `within_class` and `between_class` use the column `label`. `random`: any three images.
+        num_triplets: number of triplets in the split `train`, all different.
+        num_validation_triplets: number of triplets in the split `validation`. 0 makes no such split.
+        num_clusters: number of clusters of k-means. None means 500, or fewer for a mean size of 20 images or more.
+        elbow: select the number of clusters at the elbow of ten fits.
+        weight_equally: each cluster or class gives equally many pairs. Otherwise all triplets have the same chance.
+        hold_out: only the validation uses some `images`, or all images of some `classes`. With `nothing`, it uses
+            the same images in other triplets.
+        held_out_share: share of the images or classes to hold out, in (0, 1).
+        held_out_classes: names or numbers of the classes to hold out, instead of a share.
+        min_margin: least difference of the two highest choice probabilities, in [0, 1].
+        max_margin: greatest difference of the two highest choice probabilities.
+        min_entropy: least entropy of the choice probabilities in nats, up to ln 3 = 1.0986.
+        max_entropy: greatest entropy of the choice probabilities.
+        max_per_image: greatest number of triplets of a split with the same image. None means no limit.
+        seed: seed of the random draws.
 
     Raises:
-        InputError: a value is out of range, or two exclude each other.
+        InputError: a value is out of range, or two values exclude each other.
     """
 
     sampling: Sampling = "cluster_boundary"
@@ -82,83 +82,66 @@ class TripletDesign:
         for name, kind in (("sampling", Sampling), ("hold_out", HoldOut)):
             if getattr(self, name) not in get_args(kind):
                 raise InputError(f"`{name}` must be one of {', '.join(get_args(kind))}, got {getattr(self, name)!r}")
-        self.bounds  # noqa: B018 - refuses what is out of range
+        self.bounds  # noqa: B018 - checks the bounds
         least = {"num_triplets": 1, "num_validation_triplets": 0, "max_per_image": 1, "num_clusters": 2}
         for name, lowest in least.items():
-            value = getattr(self, name)
-            if value is not None and value < lowest:
+            if (value := getattr(self, name)) is not None and value < lowest:
                 raise InputError(f"`{name}` must be at least {lowest}, got {value}")
         if not 0 < self.held_out_share < 1:
             raise InputError(f"`held_out_share` must be in (0, 1), got {self.held_out_share}")
         if self.held_out_classes and (self.hold_out != "classes" or not self.num_validation_triplets):
-            raise InputError("`held_out_classes` needs `hold_out=classes`, and validation triplets")
+            raise InputError("`held_out_classes` needs `hold_out=classes` and validation triplets")
         if (self.elbow or self.num_clusters is not None) and not self.has_clusters:
             raise InputError(f"`sampling={self.sampling}` has no clusters: leave out `num_clusters` and `elbow`")
         if self.elbow and self.num_clusters is not None:
-            raise InputError("give either `num_clusters`, or `elbow=True` to choose it")
+            raise InputError("give either `num_clusters`, or `elbow=True` to select it")
 
 
 @dataclass
 class Plan:
-    """What is drawn from: who takes part, and who is held out.
+    """The images to use, and which of them are held out."""
 
-    Attributes:
-        rows: (m,) images that take part.
-        labels: (m,) their classes, where they matter.
-        is_held_out: (m,) whether each is for validation; None if nothing is held out.
-    """
-
-    rows: np.ndarray
-    labels: np.ndarray | None
-    is_held_out: np.ndarray | None
+    rows: np.ndarray  # (m,) rows of the images
+    labels: np.ndarray | None  # (m,) their classes, or None if the design needs no classes
+    is_held_out: np.ndarray | None  # (m,) whether each is for validation, or None if nothing is held out
 
     @classmethod
     def of(cls, design: TripletDesign, images: Dataset, rows: np.ndarray) -> "Plan":
-        """Draws who is held out.
-
-        Args:
-            design: which triplets are drawn.
-            images: the image dataset.
-            rows: (m,) images that can be read.
+        """Selects the held-out images among the `rows` (m,) of the image dataset.
 
         Raises:
             InputError: classes are missing or unknown, or all images or none would be held out.
         """
-        holds_classes = design.hold_out == "classes" and design.num_validation_triplets > 0
+        hold_out = design.hold_out if design.num_validation_triplets else "nothing"
         labels = is_held_out = None
-        if "class" in design.sampling or holds_classes:
+        if "class" in design.sampling or hold_out == "classes":
             labels = read_labels(images)
-        if holds_classes:
-            assert labels is not None
+        if labels is not None and hold_out == "classes":
             classes = class_numbers(images, labels, design.held_out_classes)
             is_held_out = hold_out_classes(labels[rows], design.held_out_share, design.seed, classes)
-        elif design.num_validation_triplets and design.hold_out == "images":
+        elif hold_out == "images":
             is_held_out = hold_out_images(len(rows), design.held_out_share, design.seed)
         if is_held_out is not None and not 0 < is_held_out.sum() < len(rows):
             raise InputError(
-                f"{is_held_out.sum()} of {len(rows)} images would be held out; change `held_out_share` or "
+                f"{is_held_out.sum()} of {len(rows)} images would be held out: change `held_out_share` or "
                 "`held_out_classes`"
             )
         return cls(rows, labels[rows] if labels is not None else None, is_held_out)
 
     def groups(self, clusters: Clusters | None) -> np.ndarray:
-        """(m,) cluster or class of each image; negative for one that has no class where classes matter."""
+        """The cluster or class of each image, (m,). Negative means that the image has no class and is not used."""
         if clusters is None:
             return np.zeros(len(self.rows), np.int64) if self.labels is None else self.labels
-        # Without a class it may be of one that is held out
+        # An image without a class may belong to a class that is held out
         return clusters.assignments if self.labels is None else np.where(self.labels < 0, -1, clusters.assignments)
 
 
 def make_clusters(
     design: TripletDesign, embeddings: np.ndarray, plan: Plan, directory: Path, progress: bool = True
 ) -> Clusters | None:
-    """Clusters for the sampling, if it has any, learned from images that are not held out; kept in a directory.
+    """Clusters of the teacher's embeddings (m, p), fitted to images that are not held out. None if not needed.
 
-    Args:
-        design: which triplets are drawn.
-        embeddings: (m, p) the teacher's.
-        plan: whom they are of.
-        directory: for `clusters.npz` and, with the elbow criterion, `elbow.csv`; what is there is taken.
+    The directory gets `clusters.npz`, and `elbow.csv` with `elbow`. An existing `clusters.npz` is used.
     """
     if not design.has_clusters:
         return None
@@ -168,8 +151,7 @@ def make_clusters(
         number = design.num_clusters or default_num_clusters(len(embeddings) if learned is None else len(learned))
         if design.elbow:
             curve = elbow_curve(embeddings, design.seed, learned, progress)
-            with whole_file(directory / "elbow.csv") as temporary:
-                curve.to_csv(temporary, index=False)
+            write_text(directory / "elbow.csv", curve.to_csv(index=False))
             number = elbow(curve)
             logger.info("the elbow is at %d clusters", number)
         clusters = fit_clusters(embeddings, number, design.seed, learned, progress)
@@ -190,49 +172,47 @@ def make_splits(
     """Writes the shards of `train` and `validation`.
 
     Returns:
-        Triplets by split.
+        The number of triplets in each split.
 
     Raises:
-        InputError: there are not so many triplets.
+        InputError: there are not enough triplets.
     """
-    groups = plan.groups(clusters)
+    groups, is_held_out = plan.groups(clusters), plan.is_held_out
     splits = {"train": design.num_triplets, "validation": design.num_validation_triplets}
     splits = {split: number for split, number in splits.items() if number}
-    sources = {}
-    for split in splits:
-        allowed = groups
-        if plan.is_held_out is not None:
-            allowed = np.where(plan.is_held_out == (split == "validation"), groups, -1)
+    sources, places = {}, dict.fromkeys(splits, 0)
+    for split, number in splits.items():
+        allowed = groups if is_held_out is None else np.where(is_held_out == (split == "validation"), groups, -1)
         try:
             sampler = TripletSampler(design.sampling, allowed, design.weight_equally, design.seed)
             sources[split] = TripletSource(sampler, embeddings, plan.rows, design.bounds, design.max_per_image)
-            # Where nothing is held out, validation goes on in the order where training ends
-            follows = plan.is_held_out is None and split == "validation"
-            sources[split].check(splits[split], splits["train"] if follows else 0)
+            sources[split].check(number, places[split])
         except InputError as error:
             raise InputError(f"the split {split}: {error}") from error
+        if is_held_out is None and split == "train":  # then validation continues in the order where training ends
+            places["validation"] = number
     place = 0
     for split, number in splits.items():
-        place = 0 if plan.is_held_out is not None else place
         place = write_shards(directory, split, sources[split], number, place, progress)
+        place = 0 if is_held_out is not None else place
     return splits
 
 
 def make_official_splits(files: Sequence[str], images: Dataset, directory: Path, strict: bool) -> dict[str, int]:
-    """Writes the triplets of released files as shards; the name of a file tells its split.
+    """Writes the triplets of released files as shards. The name of a file contains its split.
 
     Returns:
-        Triplets by split.
+        The number of triplets in each split.
 
     Raises:
-        InputError: a file cannot be used, or its name tells no split, or that of another file.
+        InputError: a file cannot be used, or its name contains no split, or two files have the same split.
     """
     splits: dict[str, int] = {}
     for file in files:
         split = split_of(file)
         if split is None or split in splits:
             raise InputError(
-                f"the name of {file} must tell its split, train or valid, and no other file may have it; rename it"
+                f"the name of {file} must contain its split, train or valid, and no other file may have it: rename it"
             )
         triplets = read_official(file, images, strict)
         splits[split] = len(triplets)
@@ -243,28 +223,28 @@ def make_official_splits(files: Sequence[str], images: Dataset, directory: Path,
 
 
 def write_clusters(clusters: Clusters, plan: Plan, num_images: int, file: Path) -> None:
-    """The cluster of every image of the dataset, -1 for those that take no part, as a parquet file."""
+    """Writes the cluster of each image of the dataset to a parquet file. Images without a cluster get -1."""
     column = np.full(num_images, -1, np.int32)
     column[plan.rows] = clusters.assignments
     write_table(pa.table({"cluster": column}), file)
 
 
 def keep_settings(file: Path, settings: dict) -> None:
-    """Notes the settings of a run that may be stopped, and refuses to go on with others that change what is made.
+    """Saves the settings of a run, and checks that a run that continues has the same settings.
 
     Raises:
-        InputError: names the settings that differ.
+        InputError: settings differ (names them).
     """
-    settings = json.loads(json.dumps(settings))  # as the file has them: lists, not tuples
+    settings = json.loads(json.dumps(settings))  # as in the file: lists, not tuples
     made = {path.name for path in file.parent.iterdir()} - {file.name} if file.exists() else set()
     if made:
         found = json.loads(file.read_text(encoding="utf-8"))
         different = {key for key in settings | found if settings.get(key) != found.get(key)}
-        if TRIPLETS not in made:  # the embeddings, which take hours, are the same whatever their number
+        if TRIPLETS not in made:  # the embeddings, which take hours, do not depend on the number of triplets
             different -= NUMBERS
         if different:
             raise InputError(
-                f"{file.parent.parent} has an unfinished run with other settings ({', '.join(sorted(different))}); "
-                "give another `output_dir`, or delete it"
+                f"{file.parent.parent} has an unfinished run with other settings ({', '.join(sorted(different))}): "
+                "give another `output_dir`, or delete this one"
             )
     write_json(file, settings)

@@ -1,7 +1,6 @@
-"""Arrays of three columns in `.npz` files, read and written block by block: file names alone can take gigabytes.
+"""Reads and writes arrays of three columns in `.npz` files in blocks, because file names can need gigabytes.
 
-Nothing is unpickled. What is read comes from `numpy.savez` or `numpy.savez_compressed`; what is written, `numpy.load`
-opens.
+It reads files of `numpy.savez` and `numpy.savez_compressed`, without pickles, and writes files for `numpy.load`.
 """
 
 import zipfile
@@ -17,13 +16,13 @@ import numpy as np
 from hf_alignet.errors import InputError
 from hf_alignet.storage import whole_file
 
-BLOCK = 2**19  # rows at a time; a hundred megabytes of file names
+BLOCK = 2**19  # rows: a hundred megabytes of file names
 READ_HEADER = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 @dataclass
 class StoredArray:
-    """An array in an open archive, of which the header alone has been read."""
+    """An array in an open archive. Only its header has been read."""
 
     archive: zipfile.ZipFile
     name: str
@@ -36,13 +35,13 @@ class StoredArray:
         return self.archive.getinfo(f"{self.name}.npy").CRC
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """The array in blocks (b, 3) of rows, read-only.
+        """The array in read-only blocks (b, 3) of rows.
 
         Raises:
-            InputError: it ends before its last row, or goes on after it.
+            InputError: the file has too few or too many bytes.
         """
         with self.archive.open(f"{self.name}.npy") as stream:
-            if self.is_fortran:  # a row is not in one piece
+            if self.is_fortran:  # it stores columns, not rows
                 yield np.lib.format.read_array(stream, allow_pickle=False)
                 return
             _read_header(stream)
@@ -50,10 +49,10 @@ class StoredArray:
                 size = (min(BLOCK, self.shape[0] - start), 3)
                 data = stream.read(size[0] * 3 * self.dtype.itemsize)
                 if len(data) < size[0] * 3 * self.dtype.itemsize:
-                    raise InputError(f"the array {self.name!r} of {self.archive.filename} is cut short; get it again")
+                    raise InputError(f"the array {self.name!r} of {self.archive.filename} is cut off: get it again")
                 yield np.frombuffer(data, self.dtype).reshape(size)
             if stream.read(1):
-                raise InputError(f"the array {self.name!r} of {self.archive.filename} goes on after its last row")
+                raise InputError(f"the array {self.name!r} of {self.archive.filename} has data after its last row")
 
 
 @contextmanager
@@ -61,7 +60,7 @@ def open_npz(path: Path) -> Iterator[dict[str, StoredArray]]:
     """The arrays of a file by name.
 
     Raises:
-        InputError: the file, or what is read from it meanwhile, is broken or no `.npz`, or holds Python objects.
+        InputError: the file is broken or no `.npz` (also while it is read), or it has Python objects.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -70,25 +69,20 @@ def open_npz(path: Path) -> Iterator[dict[str, StoredArray]]:
     except InputError:
         raise
     except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"cannot read {path}, which must be an .npz file of arrays: {error}") from error
+        raise InputError(f"cannot read {path}; it must be an .npz file of arrays: {error}") from error
 
 
 def write_npz(path: str | Path, num_rows: int, arrays: Mapping[str, tuple[np.dtype, Iterable[np.ndarray]]]) -> None:
-    """Writes arrays (num_rows, 3), so that readers see the old file or the whole new one.
+    """Writes arrays (num_rows, 3); see `whole_file`.
 
     Args:
-        path: of the file. The folder is made if it does not exist.
+        path: of the file.
         num_rows: of each array.
-        arrays: by name, the type of each and its blocks of rows.
-
-    Raises:
-        RunError: the disk is full or cannot be written.
+        arrays: by name, the type of each array and its blocks of rows.
     """
-    # Compressed, because three of four bytes of a file name are zero; a higher level is slow and gains little
-    with (
-        whole_file(path) as temporary,
-        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
-    ):
+    # Three of four bytes of a file name are zero. A higher level of compression is slow and gains little
+    compression = {"compression": zipfile.ZIP_DEFLATED, "compresslevel": 1}
+    with whole_file(path) as temporary, zipfile.ZipFile(temporary, "w", **compression) as archive:
         for name, (dtype, blocks) in arrays.items():
             header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (num_rows, 3)}
             with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
@@ -102,8 +96,8 @@ def _stored(archive: zipfile.ZipFile, name: str) -> StoredArray:
         shape, is_fortran, dtype = _read_header(stream)
     if dtype.hasobject:
         raise InputError(
-            f"the array {name!r} of {archive.filename} holds Python objects, which are not loaded, since they can run "
-            "any code; save it as numbers or strings"
+            f"the array {name!r} of {archive.filename} has Python objects, which could run any code: save it as "
+            "numbers or strings"
         )
     return StoredArray(archive, name, shape, dtype, is_fortran)
 
@@ -111,5 +105,5 @@ def _stored(archive: zipfile.ZipFile, name: str) -> StoredArray:
 def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     version = np.lib.format.read_magic(stream)
     if version not in READ_HEADER:
-        raise ValueError(f"arrays in version {version} of NumPy's format are not read")
+        raise ValueError(f"version {version} of NumPy's format is not supported")
     return READ_HEADER[version](stream)

@@ -1,9 +1,9 @@
-"""The released AligNet triplets: `.npz` files of ImageNet triplets with the teacher's similarities, read and written.
+"""Reads and writes the released AligNet triplets: `.npz` files with ImageNet triplets and the teacher's similarities.
 
-`alignet_train.npz` and `alignet_valid.npz` hold `filenames` (n, 3) such as `n01440764_10026.JPEG`, `similarities`
-(n, 3) in pair order and `indices` (n, 3), rows of TensorFlow Datasets' `imagenet2012` (train). The older
-`{transform}/{split}_{sampling}.npz` have no `filenames`. The publishers say that the last image of each row is the odd
-one out. That is checked row by row, and put right where it is not so.
+`alignet_train.npz` and `alignet_valid.npz` have `filenames` (n, 3) such as `n01440764_10026.JPEG`, `similarities`
+(n, 3) in pair order, and `indices` (n, 3), rows of `imagenet2012` (train) in TensorFlow Datasets. The older files
+`{transform}/{split}_{sampling}.npz` have no `filenames`. According to the publishers, the last image of each row is
+the odd one out. `read_official` checks each row, and reorders it if necessary.
 """
 
 import logging
@@ -37,23 +37,24 @@ from hf_alignet.triplets.triplet_dataset import FEATURES, SIMILARITIES
 
 logger = logging.getLogger(__name__)
 
-FILENAMES, INDICES = "filenames", "indices"  # of a row of three; also the names of the arrays
-FILENAME = "filename"  # of an image
+FILENAMES, INDICES = "filenames", "indices"  # columns of triplets, and arrays of a file
+FILENAME = "filename"  # column of images
+CONTENTS = {SIMILARITIES: ("fiu", "numbers"), INDICES: ("iu", "integers"), FILENAMES: ("US", "strings")}  # of arrays
 LAST = 2
-# By the odd one out: the positions of the three images with it at the end, and of the similarities of their pairs then
+# For each odd one out: the order of the images that puts it last, and the order of the similarities after that
 ORDERS = np.array([[*PAIRS[odd_of_pair(odd)], odd] for odd in range(3)])
 PAIR_ORDERS = odd_of_pair(ORDERS[:, odd_of_pair(np.arange(3))])
 
 
 @dataclass
 class _Rows:
-    """What a file holds; file names as codes (n, 3) of the different names (u,), since each occurs many times."""
+    """The content of a file. File names are codes (n, 3) of distinct names (u,), because each name occurs often."""
 
     similarities: np.ndarray
     indices: np.ndarray
     names: pa.Array | None = None
     codes: np.ndarray | None = None
-    checksums: tuple[int, ...] = ()  # of the arrays
+    checksums: tuple[int, ...] = ()
 
     def check(self, what: str) -> None:
         check_rows(self.indices, None, what)
@@ -62,7 +63,7 @@ class _Rows:
             _check_names(self.names, self.codes, self.indices, what)
 
     def put_odd_last(self, odd: np.ndarray) -> None:
-        """Reorders images and similarities of the rows whose odd one out, `odd` (n,), is another than the last."""
+        """Reorders images and similarities so that the odd one out `odd` (n,) is the last image."""
         rows = np.flatnonzero((odd != NO_CHOICE) & (odd != LAST))
         odd = odd[rows]
         self.similarities[rows] = np.take_along_axis(self.similarities[rows], PAIR_ORDERS[odd], 1)
@@ -72,26 +73,26 @@ class _Rows:
 
 
 def read_official(path: str | Path, images: Dataset | None = None, strict: bool = False) -> Dataset:
-    """The triplets of a released file, each with its odd one out last.
+    """The triplets of a released file, with the odd one out last.
 
-    Rows in another order are reordered, images and similarities alike. Those with a tie for the most similar pair have
-    no odd one out (-1) and stay as they are. Both are counted in a warning.
+    Rows in another order are reordered, with their similarities. Rows in which two pairs are the most similar have no
+    odd one out (-1) and stay unchanged. A warning counts both.
 
     Args:
         path: of the `.npz` file.
-        images: the image dataset that the triplets shall point into; without it, they are the file's indices. Where
-            the file has file names, images are found by them: in the column `filename`, or else by the path inside
-            the column `image`, without folders, and without the synset that `ILSVRC/imagenet-1k` appends
-            (`n01440764_10026_n01440764.JPEG`). Otherwise it must have the images in the order of the indices.
+        images: the image dataset for the row numbers. None uses the indices of the file. Images are found by their
+            file names, if the file has them: in the column `filename`, or in the paths of the column `image`, without
+            folders and without the synset that `ILSVRC/imagenet-1k` appends (`n01440764_10026_n01440764.JPEG`).
+            Without file names, the images must have the order of the indices.
         strict: refuse a file with rows in another order.
 
     Returns:
-        Columns `triplet`, `similarities` and `odd` (2, or -1), and what else the file holds: `filenames`, and
-        `indices` where they differ from `triplet`.
+        Columns `triplet`, `similarities` and `odd` (2 or -1), `filenames` if the file has them, and `indices` if they
+        differ from `triplet`.
 
     Raises:
-        InputError: the file cannot be read or lacks an array, a row cannot be right (names the first), file names and
-            indices contradict each other, or the images lack one of the file's or have a name twice.
+        InputError: the file cannot be read or has no such array, a row is wrong (names the first), file names and
+            indices contradict each other, or an image is missing or has the name of another.
 
     Example:
         >>> read_official("alignet_train.npz", load_images("ILSVRC/imagenet-1k"))  # doctest: +SKIP
@@ -120,25 +121,24 @@ def read_official(path: str | Path, images: Dataset | None = None, strict: bool 
     if not np.array_equal(triplets, rows.indices):
         features[INDICES] = List(Value("int32"), length=3)
         columns[INDICES] = lists_of_three(rows.indices)
-    # From checksums: `datasets` would copy the whole table, 10 s and 3 GB for the released file.
+    # From checksums. For its own fingerprint, `datasets` would copy the table (released file: 10 s and 3 GB)
     fingerprint = Hasher.hash((__version__, rows.checksums, None if images is None else images._fingerprint))
     return Dataset(pa.table(list(columns.values()), schema=features.arrow_schema), fingerprint=fingerprint)
 
 
 def write_official(triplets: Dataset, path: str | Path, filenames: Sequence[str] | None = None) -> None:
-    """Writes triplets as a file of the released form, the odd one out last; rows without one as they are.
-
-    `indices` (int64) are the column `indices`, or else `triplet`; `filenames` are that column, or else come from the
-    names of the images; without either, the file has the older form. Other columns are not written.
+    """Writes triplets in the form of the released files, with the odd one out last.
 
     Args:
-        triplets: with the columns `triplet` and `similarities`.
+        triplets: with the columns `triplet` and `similarities`. The column `indices`, if there is one, replaces
+            `triplet` as `indices` of the file. The column `filenames` is written if there is one.
         path: of the `.npz` file.
-        filenames: of each row of the image dataset.
+        filenames: of each row of the image dataset, if there is no such column. Without both, the file has the older
+            form without file names.
 
     Raises:
-        InputError: a column is missing, a row cannot be right (names the first), or file names and indices contradict
-            each other.
+        InputError: a column is missing, a row is wrong (names the first), or file names and indices contradict each
+            other.
         RunError: the file cannot be written.
     """
     what = "triplets to write"
@@ -172,22 +172,19 @@ def _read(path: Path) -> _Rows:
             raise InputError(
                 f"{path.name} lacks the array {' and '.join(map(repr, missing))}; it has {', '.join(arrays) or 'none'}"
             )
-        _check_array(arrays[SIMILARITIES], "fiu", "numbers", path)
-        _check_array(arrays[INDICES], "iu", "integers", path)
-        used = [SIMILARITIES, INDICES]
-        if FILENAMES in arrays:
-            _check_array(arrays[FILENAMES], "US", "strings", path)
-            used.append(FILENAMES)
+        used = [name for name in CONTENTS if name in arrays]
+        for name in used:
+            _check_array(arrays[name], *CONTENTS[name], path)
         lengths = {name: arrays[name].shape[0] for name in used}
         if len(set(lengths.values())) > 1:
             listed = ", ".join(f"{name!r} {length}" for name, length in lengths.items())
             raise InputError(f"the arrays of {path.name} have different numbers of rows: {listed}")
-        with np.errstate(over="ignore"):  # infinite then, which is refused
+        with np.errstate(over="ignore"):  # the result is infinite, and refused later
             similarities = np.concatenate([block.astype(np.float32) for block in arrays[SIMILARITIES].blocks()])
         rows = _Rows(similarities, np.concatenate(list(_index_blocks(arrays[INDICES], path))))
         rows.checksums = tuple(arrays[name].checksum for name in used)
         if FILENAMES in arrays:
-            # Block by block, since in NumPy's arrays a letter takes four bytes
+            # In blocks, because a letter in NumPy's arrays needs four bytes
             rows.names, rows.codes = _encode(pa.array(block.ravel()) for block in arrays[FILENAMES].blocks())
         return rows
 
@@ -195,8 +192,8 @@ def _read(path: Path) -> _Rows:
 def _check_array(array: StoredArray, kinds: str, contents: str, path: Path) -> None:
     if array.dtype.kind not in kinds or array.shape[1:] != (3,):
         raise InputError(
-            f"the array {array.name!r} of {path.name} has shape {array.shape} of {array.dtype}; it must have three "
-            f"columns of {contents}"
+            f"the array {array.name!r} of {path.name} must have three columns of {contents}, got shape {array.shape} "
+            f"of {array.dtype}"
         )
     if array.shape[0] == 0:
         raise InputError(f"the array {array.name!r} of {path.name} is empty")
@@ -207,34 +204,34 @@ def _index_blocks(array: StoredArray, path: Path) -> Iterator[np.ndarray]:
         limits = np.iinfo(np.int32)
         if block.min() < limits.min or block.max() > limits.max:
             raise InputError(
-                f"{path.name} has indices from {block.min()} to {block.max()}, which are no rows of an image dataset: "
-                f"those are numbers from 0 to {limits.max}"
+                f"{path.name} has indices from {block.min()} to {block.max()}; rows of an image dataset are from 0 to "
+                f"{limits.max}"
             )
         yield block.astype(np.int32)
 
 
 def _filename_blocks(triplets: Dataset) -> Iterator[pa.Array]:
-    """The names (3b,) in the column `filenames`, b rows at a time."""
+    """The names in the column `filenames`, in blocks (3b,) of b rows."""
     for batch in triplets.select_columns(FILENAMES).with_format("arrow").iter(BLOCK):
         cells = batch.column(FILENAMES).combine_chunks()
         if not pa.types.is_nested(cells.type) or len(cells.flatten()) != 3 * len(cells):
-            raise InputError(f"the column {FILENAMES!r} must hold lists of three names")
+            raise InputError(f"the column {FILENAMES!r} must have lists of three names")
         yield cells.flatten()
 
 
 def _encode(blocks: Iterable[pa.Array | pa.ChunkedArray]) -> tuple[pa.Array, np.ndarray]:
-    """The different names (u,) in blocks of names, three a row, and which of them each is, (n, 3) int32."""
-    # Arrow makes chunks of a large block by itself.
+    """The distinct names (u,) in blocks of names, and the code of each name, (n, 3) int32."""
+    # Arrow splits a large block into chunks
     chunks = [chunk for block in blocks for chunk in getattr(block, "chunks", [block])]
     encoded = pa.chunked_array(chunks).cast(pa.string()).dictionary_encode()
     if encoded.null_count:
-        raise InputError("a file name is missing (None); give every image one")
+        raise InputError("a file name is missing (None): give each image one")
     codes = np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks])
     return encoded.chunk(0).dictionary, codes.reshape(-1, 3)
 
 
 def _check_names(names: pa.Array, codes: np.ndarray, indices: np.ndarray, what: str) -> None:
-    """Refuses rows in which a name (u,) has two indices, or an index two names."""
+    """Refuses rows that give a name (u,) two indices, or an index two names."""
     index_of_name = np.empty(len(names), indices.dtype)
     index_of_name[codes] = indices
     differs = index_of_name[codes] != indices
@@ -242,34 +239,32 @@ def _check_names(names: pa.Array, codes: np.ndarray, indices: np.ndarray, what: 
         row, position = np.unravel_index(differs.argmax(), differs.shape)
         code, index = codes[row, position], indices[row, position]
         raise InputError(
-            f"row {row} of the {what} gives {names[code].as_py()!r} the index {index}, and another row "
+            f"row {row} of the {what} gives {names[code].as_py()!r} the index {index}, another row gives it "
             f"{index_of_name[code]}: names and indices contradict each other"
         )
     numbers, counts = np.unique(index_of_name, return_counts=True)
     if (counts > 1).any():
         index = numbers[counts.argmax()]
         first, second = (names[code].as_py() for code in np.flatnonzero(index_of_name == index)[:2])
-        raise InputError(
-            f"the {what} give the index {index} to both {first!r} and {second!r}: names and indices contradict each "
-            "other"
-        )
+        both = f"the index {index} to both {first!r} and {second!r}"
+        raise InputError(f"the {what} give {both}: names and indices contradict each other")
 
 
 def _check_order(odd: np.ndarray, similarities: np.ndarray, what: str, strict: bool) -> None:
     is_tie = odd == NO_CHOICE
     is_other = ~is_tie & (odd != LAST)
     if strict:
-        refuse(is_other, similarities, what, "does not have its odd one out last, going by the similarities")
+        refuse(is_other, similarities, what, "does not have its odd one out last, according to the similarities")
     if is_tie.any() or is_other.any():
         logger.warning(
-            "of %d %s, %d did not have their odd one out last, as documented, and were reordered; %d have none, since "
-            "no pair is more similar than the others",
+            "of %d %s, %d did not have their odd one out last and were reordered; %d have no odd one out, because two "
+            "pairs are the most similar",
             len(odd), what, is_other.sum(), is_tie.sum(),
         )  # fmt: skip
 
 
 def _image_rows(names: pa.Array, images: Dataset, what: str) -> np.ndarray:
-    """(u,) int32 rows of an image dataset whose file names are those (u,)."""
+    """The rows (u,) int32 of the images with these file names (u,)."""
     keys, image_keys = _keys(names), _keys(_image_names(images))
     _refuse_twice(image_keys, "image dataset")
     _refuse_twice(keys, what)
@@ -285,22 +280,22 @@ def _image_rows(names: pa.Array, images: Dataset, what: str) -> np.ndarray:
 
 
 def _image_names(images: Dataset) -> pa.Array:
-    """File names (n,) of an image dataset, maybe with folders."""
+    """File names (n,) of an image dataset, possibly with folders."""
     if FILENAME in images.column_names:
         names, source = arrow_column(images.select_columns(FILENAME), FILENAME), f"column {FILENAME!r}"
     else:
-        # Flattened, paths are a column of their own, and no byte of a picture is read.
+        # In a flat table the paths are a separate column, so the pictures are not read
         flat = as_encoded_images(images).select_columns(IMAGE_COLUMN).flatten()
         path = f"{IMAGE_COLUMN}.path"
         names, source = arrow_column(flat.select_columns(path), path), f"column {IMAGE_COLUMN!r}"
     if names.null_count or not (pa.types.is_string(names.type) or pa.types.is_large_string(names.type)):
         where = f"image row {names.is_null().index(True).as_py()} has" if names.null_count else "the images have"
-        raise InputError(f"{where} no file name in the {source}; add a column {FILENAME!r} with one for each image")
+        raise InputError(f"{where} no file name in the {source}; add a column {FILENAME!r} with a name for each image")
     return names.cast(pa.string())
 
 
 def _keys(names: pa.Array) -> pa.Array:
-    """Base names, without a synset that only says again how the name begins."""
+    """Names without folders, and without a synset at the end that repeats the beginning of the name."""
     names = pc.replace_substring_regex(names, r"^.*[/\\]", "")
     parts = pc.extract_regex(names, r"^(?P<synset>n\d{8})_\d+_(?P<again>n\d{8})\.[^.]+$")
     is_again = pc.and_kleene(parts.is_valid(), pc.equal(pc.struct_field(parts, 0), pc.struct_field(parts, 1)))

@@ -1,9 +1,9 @@
-"""Which triplets: all that obey a rule, in a random order of which any part can be had without the rest.
+"""Samples triplets: all triplets that follow a rule, in a random order of which any part can be computed directly.
 
-The i-th triplet is computed from i and the seed alone. Triplets with some rule can be numbered from 0 to N - 1, and a
-keyed permutation of those numbers puts them in random order: nothing is drawn twice, parts of the order are disjoint,
-and it is the same however many processes share the work. AligNet (Muttenthaler et al. 2025, A.1.2) draws at the
-boundaries of k-means clusters; its authors also released triplets within, between and at the boundaries of classes.
+The i-th triplet depends only on i and the seed. The triplets of a rule are numbered from 0 to N - 1, and a keyed
+permutation of these numbers puts them in random order. So no triplet is drawn twice, parts of the order are disjoint,
+and any number of processes can share the work. AligNet (Muttenthaler et al. 2025, A.1.2) samples at the boundaries of
+k-means clusters. Its authors also released triplets within, between and at the boundaries of classes.
 """
 
 import math
@@ -24,29 +24,29 @@ RULES = {
     "between_class": BETWEEN,
     "random": WITHIN,  # a single group
 }
-MAX_TRIPLETS = 2**62  # products on the way to the number of a triplet stay below 2**64
+MAX_TRIPLETS = 2**62  # so that intermediate products stay below 2**64
 ROUNDS = 5
 ORDERS = np.array([[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]])
 
 
 class TripletSampler:
-    """All triplets of different images that obey a rule, in random order, the images of each in random order too.
+    """All triplets of different images that follow a rule, in random order. The images of each have random order too.
 
     Args:
-        sampling: `cluster_boundary` and `class_boundary`: two images of one group, the third of another.
-            `within_class`: all of one group. `between_class`: of three groups. `random`: any.
-        groups: (n,) integers, the cluster or class of each image; an image with a negative one takes no part.
-            `random` asks for nothing else of them.
-        weight_equally: every group gives the pair (or all three) equally often. Otherwise every triplet is as likely
-            as any other, so that a group of twice the size gives four times the pairs.
-        seed: of the order.
+        sampling: `cluster_boundary` and `class_boundary`: two images of one group, the third of another group.
+            `within_class`: all of one group. `between_class`: of three groups. `random`: any three images.
+        groups: (n,) integers, the cluster or class of each image. Images with a negative number are not used. `random`
+            does not use the groups.
+        weight_equally: each group gives the pair (or all three) equally often. Otherwise each triplet has the same
+            probability, so a group of twice the size gives four times the pairs.
+        seed: seed of the order.
 
     Raises:
-        InputError: there are too few images or groups for a triplet, or more triplets than can be numbered.
+        InputError: there are too few images or groups for a triplet, or too many triplets for 62-bit numbers.
 
     Attributes:
-        num_triplets: how many there are, at most 2**62; weighted equally, how many there are until the smallest group
-            has no more.
+        num_triplets: number of triplets, at most 2**62. With `weight_equally`, the order ends when the smallest group
+            has no more triplets.
 
     Example:
         >>> sampler = TripletSampler("class_boundary", np.array([7, 7, 4, 4]))
@@ -56,7 +56,7 @@ class TripletSampler:
 
     def __init__(self, sampling: Sampling, groups: np.ndarray, weight_equally: bool = False, seed: int = 0):
         if sampling not in get_args(Sampling):
-            raise InputError(f"sampling must be one of {', '.join(get_args(Sampling))}, got {sampling!r}")
+            raise InputError(f"`sampling` must be one of {', '.join(get_args(Sampling))}, got {sampling!r}")
         groups = np.asarray(groups)
         groups = np.where(groups < 0, -1, 0 if sampling == "random" else groups)
         order = np.argsort(groups, kind="stable")
@@ -69,18 +69,18 @@ class TripletSampler:
         ]
         if not any(numbers):
             raise InputError(
-                f"no triplet obeys {sampling}: no group has enough images (the largest has {sizes.max()})"
+                f"no triplet follows {sampling}: no group has enough images (the largest has {sizes.max()})"
             )
         if weight_equally:
             if RULES[sampling] == BETWEEN or sampling == "random":
-                raise InputError(f"{sampling} has no groups to weight equally; cluster_boundary has")
+                raise InputError(f"`sampling={sampling}` has no groups: leave out `weight_equally`")
             has_any = np.array(numbers) > 0
             starts, sizes, numbers = starts[has_any], sizes[has_any], [number for number in numbers if number]
         self.num_triplets = len(numbers) * min(numbers) if weight_equally else sum(numbers)
         if (max(numbers) if weight_equally else self.num_triplets) >= MAX_TRIPLETS:
             raise InputError(
-                f"{self.num_triplets} triplets of {len(order)} images are more than can be numbered (2**62); take "
-                "fewer images, or more and smaller groups"
+                f"{self.num_triplets} triplets of {len(order)} images are more than the limit of 2**62; use fewer "
+                "images, or more and smaller groups"
             )
         self.num_triplets = min(self.num_triplets, MAX_TRIPLETS)
         rng = np.random.default_rng(seed)
@@ -91,15 +91,15 @@ class TripletSampler:
             starts,
             sizes,
             np.array(numbers, np.uint64),
-            np.cumsum(numbers[:1] if weight_equally else numbers, dtype=np.uint64),  # taken in turn, they need no sum
+            np.cumsum(numbers[:1] if weight_equally else numbers, dtype=np.uint64),  # groups in turn need no sum
             rng.integers(2**64, size=(ROUNDS, 2), dtype=np.uint64) | np.array([1, 0], np.uint64),
         )
 
     def draw(self, start: int, stop: int) -> np.ndarray:
-        """Triplets (stop - start, 3) int32 at places of the order, which ends at `num_triplets`.
+        """The triplets (stop - start, 3) int32 at these places of the order.
 
         Raises:
-            IndexError: the places are outside the order.
+            IndexError: a place is not in 0 to `num_triplets`.
         """
         if not 0 <= start <= stop <= self.num_triplets:
             raise IndexError(f"there is no part {start} to {stop} of {self.num_triplets} triplets")
@@ -114,11 +114,11 @@ def _check(sampling: Sampling, sizes: np.ndarray) -> None:
         raise InputError(f"a triplet needs three images, but there are {sizes.sum()}")
     needed = {WITHIN: 1, BOUNDARY: 2, BETWEEN: 3}[rule]
     if len(sizes) < needed:
-        raise InputError(f"{sampling} needs images of {needed} {what} at least, but all are of {len(sizes)}")
+        raise InputError(f"{sampling} needs images of at least {needed} {what}, but the images have {len(sizes)}")
 
 
 def _count(rule: int, total: int, start: int, size: int) -> int:
-    """Triplets numbered under a group: those that have their pair in it, or all three, or the middle one."""
+    """Number of triplets that belong to a group: with their pair in it, or all three images, or the middle image."""
     if rule == WITHIN:
         return math.comb(size, 3)
     if rule == BOUNDARY:
@@ -128,7 +128,7 @@ def _count(rule: int, total: int, start: int, size: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _bits(size: np.uint64) -> np.uint64:
-    """Enough for the numbers below `size`, and at least 8: with fewer, a permutation of few rounds is not random."""
+    """Bits for the numbers below `size`, at least 8: with fewer, a permutation of few rounds is not random."""
     bits = np.uint64(8)
     while size > np.uint64(1) << bits:
         bits += np.uint64(1)
@@ -137,10 +137,10 @@ def _bits(size: np.uint64) -> np.uint64:
 
 @njit(cache=True, nogil=True)
 def _scramble(x: np.uint64, mask: np.uint64, shift: np.uint64, keys: np.ndarray, tweak: np.uint64) -> np.uint64:
-    """A permutation of the numbers up to `mask`, which is 2**bits - 1: every step of a round can be undone."""
+    """A permutation of the numbers up to `mask` = 2**bits - 1, because each step of a round is invertible."""
     for i in range(ROUNDS):
         key = (tweak ^ keys[i, 1]) * keys[i, 0]
-        key ^= key >> np.uint64(32)  # so that a small mask does not cut off all but the last bits of the tweak
+        key ^= key >> np.uint64(32)  # a small mask would keep only the last bits of the tweak
         x = (x * keys[i, 0] + key) & mask
         x ^= x >> shift
     return x
@@ -148,17 +148,17 @@ def _scramble(x: np.uint64, mask: np.uint64, shift: np.uint64, keys: np.ndarray,
 
 @njit(cache=True, nogil=True)
 def _permute(x: np.uint64, size: np.uint64, bits: np.uint64, keys: np.ndarray, tweak: np.uint64) -> np.uint64:
-    """A permutation of the numbers below `size`, another one for each `tweak`."""
+    """A permutation of the numbers below `size`. Each `tweak` gives another one."""
     mask, shift = (np.uint64(1) << bits) - np.uint64(1), (bits + np.uint64(1)) >> np.uint64(1)
     x = _scramble(x, mask, shift, keys, tweak)
-    while x >= size:  # follow the cycle until it is back below
+    while x >= size:  # follow the cycle until the number is below again
         x = _scramble(x, mask, shift, keys, tweak)
     return x
 
 
 @njit(cache=True, nogil=True)
 def _pair_at(number: np.uint64) -> tuple[np.uint64, np.uint64]:
-    """(i, j) with i < j at place C(j, 2) + i; exact for groups of up to 47 million images."""
+    """(i, j) with i < j at place C(j, 2) + i. It is exact for groups of up to 47 million images."""
     j = np.uint64((1.0 + math.sqrt(1.0 + 8.0 * np.float64(number))) / 2.0)
     return number - j * (j - np.uint64(1)) // np.uint64(2), j
 
@@ -194,19 +194,11 @@ def _fill(
     ends: np.ndarray,
     keys: np.ndarray,
 ) -> None:
-    """Fills `triplets` with those from place `first` on.
+    """Fills `triplets` (m, 3) with the triplets from place `first` on.
 
-    Args:
-        triplets: (m, 3).
-        first: place in the order.
-        rule: which.
-        weight_equally: take the groups in turn, in another random order each round.
-        order: images by group.
-        starts: (k,) where each group begins in `order`.
-        sizes: (k,) its images.
-        numbers: (k,) its triplets.
-        ends: (k,) their cumulative sum.
-        keys: of the permutations.
+    `order` has the images sorted by group. The k groups have their first position in `starts`, their numbers of images
+    in `sizes`, their numbers of triplets in `numbers`, and the cumulative sum of these in `ends`. `weight_equally`
+    takes the groups in turn, in a new random order each round. `keys` belong to the permutations.
     """
     num_groups, total = np.uint64(len(sizes)), np.uint64(len(order))
     everything, half = ~np.uint64(0), np.uint64(32)
@@ -237,7 +229,7 @@ def _fill(
             b = start + (number - rest * size)
             c = rest // start
             a, c = rest - c * start, start + size + c
-        # Which of the six orders: the top bits of another permutation, of all 64-bit numbers
+        # One of the six orders, from the top bits of a permutation of all 64-bit numbers
         bits = _scramble(place, everything, half, keys, everything)
         positions = ORDERS[np.int64(((bits >> half) * np.uint64(6)) >> half)]
         triplets[row, positions[0]] = order[a]

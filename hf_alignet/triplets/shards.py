@@ -1,13 +1,12 @@
-"""Labelled triplets on disk: parquet shards that are made one after the other, and are whole or not there.
+"""Writes labelled triplets to disk: parquet shards, one after the other, each complete or absent.
 
-Where a shard ends in the order of its sampler is written in it, so that a run that was killed goes on there, and ends
-with the same bytes as one that was not.
+Each shard records where it ends in the order of the sampler. So a run that was stopped continues from there, and ends
+with the same bytes as a run without a stop.
 """
 
 import json
-import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,73 +23,50 @@ from hf_alignet.triplets.triplet_dataset import TRIPLET, triplet_table
 
 ROWS_PER_SHARD = 1_000_000
 ROWS_PER_GROUP = 100_000
-BLOCK = 65_536  # triplets that are labelled at once
+BLOCK = 65_536  # number of triplets that are labelled at once
 PLACE = b"hf_alignet.next_place"
 NO_LIMIT = np.iinfo(np.int64).max
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass
 class TripletSource:
-    """Where labelled triplets come from, in an order that is always the same.
-
-    Attributes:
-        sampler: the order.
-        embeddings: (n, p) the teacher's, one row an image that the sampler knows; may be a memory map.
-        rows: (n,) the row of each in the image dataset; None if they are the same.
-        bounds: on the labels.
-        max_per_image: triplets that name an image; None for any number.
-    """
+    """Labelled triplets in a fixed order."""
 
     sampler: TripletSampler
-    embeddings: np.ndarray
-    rows: np.ndarray | None = None
-    bounds: LabelBounds = field(default_factory=LabelBounds)
-    max_per_image: int | None = None
+    embeddings: np.ndarray  # (n, p) of the teacher, one row for each image of the sampler; may be a memory map
+    rows: np.ndarray | None = None  # (n,) rows of these images in the image dataset; None means 0 to n - 1
+    bounds: LabelBounds = LabelBounds()  # on the labels
+    max_per_image: int | None = None  # greatest number of triplets with the same image; None means no limit
 
     def check(self, number: int, place: int = 0) -> None:
-        """Refuses to make more triplets than there are.
-
-        Args:
-            number: that will be asked for.
-            place: in the order, from which on.
+        """Checks that there are `number` triplets from a place in the order on.
 
         Raises:
-            InputError: says how many there are.
+            InputError: there are fewer (says how many).
         """
-        if place + number > self.sampler.num_triplets:
-            raise InputError(
-                f"{place + number} triplets were asked for, but there are only {self.sampler.num_triplets} different "
-                "ones"
-            )
-        most = NO_LIMIT if self.max_per_image is None else len(self.embeddings) * self.max_per_image // 3
-        if number > most:
-            raise InputError(
-                f"{number} triplets were asked for, but {len(self.embeddings)} images with at most "
-                f"{self.max_per_image} triplets each make {most}"
-            )
+        if place + number > (most := self.sampler.num_triplets):
+            raise InputError(f"{place + number} triplets are needed, but there are only {most} different triplets")
+        if self.max_per_image is not None and number > (most := len(self.embeddings) * self.max_per_image // 3):
+            limits = f"{len(self.embeddings)} images with `max_per_image={self.max_per_image}`"
+            raise InputError(f"{number} triplets are needed, but {limits} allow only {most}")
 
     def read(self, place: int, number: int, uses: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-        """The next triplets that are kept, in parts.
+        """The next `number` triplets within all limits, in parts, from a place in the order on.
 
-        Args:
-            place: in the order, from which on.
-            number: how many.
-            uses: (n,) how often each image is named by those before; counted on.
+        It adds to `uses` (n,), the number of uses of each image.
 
         Yields:
             Triplets (m, 3) of rows of `embeddings`, their similarities (m, 3), and the place after them.
 
         Raises:
-            InputError: the order ends before there are so many.
+            InputError: the order ends before there are enough.
         """
         while number:
             end = min(place + BLOCK, self.sampler.num_triplets)
             if place == end:
                 raise InputError(
-                    f"none of all {end} triplets is left that the bounds on labels and uses admit, and {number} more "
-                    "were asked for"
+                    f"{number} more triplets are needed, but the bounds on labels and `max_per_image` leave none of "
+                    f"all {end}"
                 )
             triplets = self.sampler.draw(place, end)
             similarities = label_triplets(self.embeddings, triplets)
@@ -105,21 +81,21 @@ class TripletSource:
 def write_shards(
     directory: Path, split: str, source: TripletSource, number: int, place: int = 0, progress: bool = True
 ) -> int:
-    """Writes so many triplets as `{split}-00000-of-00010.parquet` and so on; goes on where an earlier run stopped.
+    """Writes triplets as `{split}-00000-of-00010.parquet` and so on. A run that was stopped continues.
 
     Args:
-        directory: is made if need be; shards in it must come from the same source.
+        directory: for the shards. Shards in it must come from the same source.
         split: name of the split.
         source: of the triplets.
-        number: of the triplets.
-        place: in the order of the source, from which on they are taken.
+        number: number of triplets.
+        place: first place in the order of the source.
         progress: show a bar.
 
     Returns:
-        The place after the last one.
+        The place after the last triplet.
 
     Raises:
-        InputError: there are not so many triplets.
+        InputError: there are not enough triplets.
     """
     source.check(number, place)
     files = shard_files(directory, split, number)
@@ -136,7 +112,7 @@ def write_shards(
 
 
 def shard_files(directory: Path, split: str, number: int) -> list[Path]:
-    """The files that so many triplets are in."""
+    """The files for a number of triplets."""
     total = -(-number // ROWS_PER_SHARD)
     return [directory / f"{split}-{index:05d}-of-{total:05d}.parquet" for index in range(total)]
 
@@ -154,13 +130,13 @@ def _write_shard(file: Path, source: TripletSource, place: int, size: int, uses:
 
 
 def write_shard(table: pa.Table, file: Path) -> None:
-    """Writes triplets as a parquet file, complete or not at all."""
-    # The numbers hardly repeat: a dictionary of them would be larger than they are
+    """Writes triplets as a parquet file; see `write_table`."""
+    # A dictionary would be larger than the numbers, because they hardly repeat
     write_table(table, file, compression="zstd", use_dictionary=False, row_group_size=ROWS_PER_GROUP)
 
 
 def _count_uses(file: Path, source: TripletSource, uses: np.ndarray) -> int:
-    """Counts the images of a shard that is there, where their number matters, and gives the place after it."""
+    """Counts the images of an existing shard, if their number is limited, and returns the place after the shard."""
     if source.max_per_image is not None:
         named = np.asarray(pq.read_table(file, columns=[TRIPLET])[TRIPLET].combine_chunks().flatten())
         named = named if source.rows is None else np.searchsorted(source.rows, named)

@@ -1,8 +1,7 @@
-"""The triplet Dataset: rows of an image dataset three by three, with the teacher's similarities and the odd one out.
+"""The triplet Dataset: each row has three rows of an image dataset, the teacher's similarities and the odd one out.
 
-Columns: `triplet` three row numbers, `similarities` three floats in pair order (see `hf_alignet.similarity`), `odd`
-the position of the odd one out. A row needs `triplet` and what its loss learns from: `similarities`, or `odd` for
-human choices.
+The columns are `triplet` (three row numbers), `similarities` (three floats in pair order, see
+`hf_alignet.similarity`) and `odd` (position of the odd one out). A loss needs `triplet`, and `similarities` or `odd`.
 """
 
 import json
@@ -23,46 +22,45 @@ from hf_alignet.sources import load_splits, local_path, split_revision
 
 SIMILARITIES = "similarities"
 INFO_FILE = "triplets.json"
-ROWS_AT_ONCE = 100_000  # in the cache of `datasets`, where a batch of its 1,000 would be 25 kB
+ROWS_AT_ONCE = 100_000  # written to the cache of `datasets` at once; its default of 1,000 rows has only 25 kB
 FEATURES = Features(
     {TRIPLET: List(Value("int32"), length=3), SIMILARITIES: List(Value("float32"), length=3), ODD: Value("int8")}
 )
-
 
 logger = logging.getLogger(__name__)
 
 
 def triplets_from_arrays(triplets: np.ndarray, similarities: np.ndarray) -> Dataset:
-    """The Dataset of n triplets and the teacher's similarities of their pairs, the odd ones out worked out.
+    """Makes the triplet Dataset, and finds the odd ones out.
 
     Args:
         triplets: (n, 3) rows of an image dataset.
-        similarities: (n, 3) in pair order; where two are the highest, no image is the odd one out (-1).
+        similarities: (n, 3) of the teacher in pair order. If two are the highest, there is no odd one out (-1).
 
     Raises:
-        ValueError: the shapes are not as above.
+        ValueError: an array has another shape.
     """
     return Dataset(triplet_table(triplets, similarities))
 
 
 def triplet_table(triplets: np.ndarray, similarities: np.ndarray) -> pa.Table:
-    """The same as a table, for parquet files."""
+    """The same as a table for parquet files."""
     triplets, similarities = np.asarray(triplets, np.int32), np.asarray(similarities, np.float32)
     if triplets.shape != similarities.shape or triplets.shape[1:] != (3,):
         raise ValueError(f"expected two arrays of shape (n, 3), got {triplets.shape} and {similarities.shape}")
     odd = odd_one_out(torch.from_numpy(similarities)).numpy().astype(np.int8)
     columns = [lists_of_three(values) for values in (triplets, similarities)]
-    # Straight from arrays: `Dataset.from_dict` would look at every number by itself.
+    # Directly from arrays: `Dataset.from_dict` converts number by number
     return pa.table([*columns, odd], schema=FEATURES.arrow_schema)
 
 
 def load_triplets(path_or_id: str) -> DatasetDict:
-    """The triplet splits at a local path or Hub id (configuration `triplets` if it has one)."""
+    """The triplet splits at a local path or Hub id (the configuration `triplets`, if there is one)."""
     return load_splits(path_or_id, "triplets", ROWS_AT_ONCE)
 
 
 def read_info(path_or_id: str) -> dict[str, Any]:
-    """What `triplets.json` beside triplets says of how they were made; empty if nobody wrote one."""
+    """The facts about triplets in their file `triplets.json`, or nothing if there is no such file."""
     path, (name, revision) = local_path(path_or_id), split_revision(path_or_id)
     try:
         if path is not None:
@@ -75,24 +73,23 @@ def read_info(path_or_id: str) -> dict[str, Any]:
     except RemoteEntryNotFoundError:
         return {}
     except (HfHubHTTPError, OSError, ValueError) as error:
-        logger.warning("cannot read who labelled the triplets %s: %s", path_or_id, error)
+        logger.warning("cannot read the facts about the triplets %s: %s", path_or_id, error)
         return {}
     return info
 
 
 def check_triplets(dataset: Dataset, num_images: int, required: str | None, split: str = "train") -> None:
-    """Refuses triplets that could not be learned from, before anything long begins.
+    """Checks triplets before the training.
 
     Args:
         dataset: one split.
-        num_images: length of the image dataset that the rows point into.
-        required: the column that the loss learns from, `similarities` or `odd`; None checks the rows alone.
-        split: name for the messages.
+        num_images: length of the image dataset.
+        required: the column for the loss, `similarities` or `odd`. None checks only the rows of images.
+        split: name of the split, for messages.
 
     Raises:
-        InputError: a column is missing (lists those there), the split is empty, or a row has an index out of range, a
-            repeated image, a similarity that is not finite, or an odd one out that is not 0, 1 or 2 (names the first
-            row).
+        InputError: a column is missing, the split is empty, or a row has an index out of range, an image twice, a
+            similarity that is not finite, or an odd one out that is not 0, 1 or 2 (names the first row).
     """
     what = f"{split!r} triplets"
     check_columns(dataset, [name for name in (TRIPLET, required) if name is not None], what)

@@ -222,7 +222,10 @@ def test_adapter_from_the_hub_to_the_hub(flags, data, tiny_directory, triplets, 
         words = shlex.split(settings["command"])
         assert words[:2] == ["hf-alignet", "align"] and words[words.index("--images") + 1] == "tester/data"
         assert "--use_lora" in words and not {"--output_dir", "--push_to_hub", "--hub_model_id"} & set(words)
-        assert "before_after.png" in hub.ls("model", "tester/adapter") and "`tester/data`. No picture of that dataset" in text
+        assert (
+            "before_after.png" in hub.ls("model", "tester/adapter")
+            and "`tester/data`. No picture of that dataset" in text
+        )
 
 
 def test_vectors_of_the_teacher_make_in_batch_triplets(flags, data, images, tmp_path):

@@ -136,7 +136,7 @@ def test_vice_of_other_objects(flags, choices, tmp_path, monkeypatch):
     Vice(**json.loads(VICE)).fit(make_judgments(*choices[1:]), 31, progress=False).save_pretrained(
         tmp_path / "my-vice"
     )
-    with pytest.raises(InputError, match="knows 31 objects, but there are 30 stimuli"):
+    with pytest.raises(InputError, match="has 31 objects, but there are 30 stimuli"):
         fit(monkeypatch, *flags, "--vice", tmp_path / "my-vice")
 
 
@@ -183,11 +183,11 @@ def test_configuration_of_things_clip():
         (("--features", "nowhere.npy"), "cannot read features nowhere.npy"),
         (("--features", __file__), "must be a .npy file of numbers"),
         (("--vice", "user/nobody"), "cannot load a VICE from 'user/nobody'"),
-        (("--vice_settings", '{"num_dimensions": "100"}'), "must be an integer from 1 on, got '100'"),
-        (("--vice_settings", '{"spike": 0}'), "spike of VICE must be a positive number, got 0"),
+        (("--vice_settings", '{"num_dimensions": "100"}'), "must be an integer of 1 or more, got '100'"),
+        (("--vice_settings", '{"spike": 0}'), "`spike` of VICE must be a positive number, got 0"),
         (("--vice_settings", VICE, "--method", "hard"), "hard takes no --vice_settings"),
         (("--pooling", "cls"), "--features are taken as they are"),
-        (("--regularization", "-1"), "regularization must be positive"),
+        (("--regularization", "-1"), "--regularization must be positive"),
         (("--images", "some/images"), "give --images with --model_name_or_path, or --features, not both"),
         (("--vice_settings", '{"slap": 1}'), "has no slap; settings are num_dimensions, spike, slab"),
         (("--concentration", "0"), "must be positive and finite, got 0"),
@@ -197,7 +197,7 @@ def test_configuration_of_things_clip():
         (("--method", "hard", "--vice", "user/vice"), "hard takes no --vice"),
         (("--object_folds", "1"), "must be 0, or at least 2"),
         (("--push_to_hub", "true"), "needs --hub_model_id"),
-        (("--regularization", "-1", "--method", "hard"), "regularization must be positive"),
+        (("--regularization", "-1", "--method", "hard"), "--regularization must be positive"),
     ],
 )
 def test_wrong_settings_are_named(flags, changes, message, monkeypatch):

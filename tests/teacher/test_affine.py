@@ -232,15 +232,15 @@ def spoil(array, index, value):
         (lambda f, t, p: (spoil(f, (3, 1), np.nan), t, p), "features of row 3 are not finite"),
         (lambda f, t, p: (spoil(f, (3, 1), np.inf), t, p), "features of row 3 are not finite"),
         (lambda f, t, p: (np.full_like(f, 0.1), t, p), "the features are constant"),
-        (lambda f, t, p: (f[:30], t, p), r"names row 3\d, but the features have 30 rows"),
-        (lambda f, t, p: (f, spoil(t, (7, 0), -1), p), "names row -1"),
-        (lambda f, t, p: (f, spoil(t, 7, 4), p), "triplet 7 has the same object twice"),
+        (lambda f, t, p: (f[:30], t, p), r"row \d+ of the triplets points outside the 30 images: .*3\d"),
+        (lambda f, t, p: (f, spoil(t, (7, 0), -1), p), "row 7 of the triplets points outside the 40 images: .*-1"),
+        (lambda f, t, p: (f, spoil(t, 7, 4), p), r"row 7 of the triplets names an image twice: \[4, 4, 4\]"),
         (lambda f, t, p: (f, t[:0], p[:0]), "no triplets"),
-        (lambda f, t, p: (f, t.astype(float), p), "triplets must be integers"),
-        (lambda f, t, p: (f, t, p[:9]), "need probabilities"),
-        (lambda f, t, p: (f, t, spoil(p, 5, np.nan)), "probabilities of triplet 5"),
-        (lambda f, t, p: (f, t, spoil(p, 5, 0.5)), "probabilities of triplet 5"),
-        (lambda f, t, p: (f, t, p, np.zeros(len(t))), "weights must be"),
+        (lambda f, t, p: (f, t.astype(float), p), "the triplets must be integers"),
+        (lambda f, t, p: (f, t, p[:9]), "4000 triplets need as many rows of 3 probabilities"),
+        (lambda f, t, p: (f, t, spoil(p, 5, np.nan)), "row 5 of the probabilities must be 0 or more, with the sum 1"),
+        (lambda f, t, p: (f, t, spoil(p, 5, 0.5)), "row 5 of the probabilities must be 0 or more, with the sum 1"),
+        (lambda f, t, p: (f, t, p, np.zeros(len(t))), "the weights must be"),
         (lambda f, t, p: (f, t[:1], p[:1]), "no triplet has all its objects"),
     ],
 )
@@ -252,12 +252,12 @@ def test_data_that_cannot_be_used(choices, change, message):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"method": "soft"}, "method must be one of hard"),
-        ({"regularization": 0.0}, "regularization must be positive, or None, got 0.0"),
-        ({"regularization": math.nan}, "regularization must be positive"),
-        ({"num_folds": 1}, "num_folds must be at least 2"),
-        ({"method": "glocal"}, "local_features go with the method glocal"),
-        ({"method": "glocal", "local_temperature": 0}, "local_temperature must be positive"),
+        ({"method": "soft"}, "`method` must be one of hard"),
+        ({"regularization": 0.0}, "`regularization` must be positive, or None, got 0.0"),
+        ({"regularization": math.nan}, "`regularization` must be positive"),
+        ({"num_folds": 1}, "`num_folds` must be at least 2"),
+        ({"method": "glocal"}, "`local_features` belong to `method='glocal'` and no other"),
+        ({"method": "glocal", "local_temperature": 0}, "`local_temperature` must be positive"),
     ],
 )
 def test_parameters_that_cannot_be_used(choices, parameters, message):
@@ -266,16 +266,16 @@ def test_parameters_that_cannot_be_used(choices, parameters, message):
 
 
 def test_local_features_are_checked(choices):
-    with pytest.raises(InputError, match="local_features go with the method glocal"):
+    with pytest.raises(InputError, match="`local_features` belong to `method='glocal'` and no other"):
         AffineTeacher("hard", 0.1).fit(*choices, local_features=choices[0])
-    with pytest.raises(InputError, match=r"local_features must be \(k, 5\)"):
+    with pytest.raises(InputError, match=r"`local_features` must be \(k, 5\)"):
         AffineTeacher("glocal", 0.1).fit(*choices, local_features=np.zeros((9, 4)))
-    with pytest.raises(InputError, match="local_features of row 2 are not finite"):
+    with pytest.raises(InputError, match="the local_features of row 2 are not finite"):
         AffineTeacher("glocal", 0.1).fit(*choices, local_features=spoil(choices[0], 2, np.nan))
 
 
 def test_fit_that_needs_more_steps_says_so(choices):
-    with pytest.warns(UserWarning, match="not converged in 2 steps; raise max_iter"):
+    with pytest.warns(UserWarning, match="not converged in 2 steps: raise `max_iter`"):
         AffineTeacher("hard", 0.01, max_iter=2).fit(*choices)
 
 

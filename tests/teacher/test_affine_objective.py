@@ -10,8 +10,7 @@ from hf_alignet.errors import RunError
 from hf_alignet.teacher import Choices
 from hf_alignet.teacher.affine.affine_teacher import PENALTIES
 from hf_alignet.teacher.affine.axes import PrincipalAxes
-from hf_alignet.teacher.affine.local import LocalTerm
-from hf_alignet.teacher.affine.objective import BIAS_PENALTY, Objective
+from hf_alignet.teacher.affine.objective import BIAS_PENALTY, LocalTerm, Objective
 from hf_alignet.teacher.affine.solver import solve
 
 PAIRS = ((0, 1), (0, 2), (1, 2))

@@ -110,15 +110,15 @@ def test_embeddings_too_large_for_half_precision_are_named(features, tmp_path):
 
 
 def test_transform_of_another_width(encoder, features):
-    with pytest.raises(InputError, match="the transform is of 5 features, but the teacher gives 6"):
+    with pytest.raises(InputError, match="the transform needs 5 features, but the teacher gives 6"):
         Teacher(features=features, transform=some_transform(5))
-    with pytest.raises(InputError, match="the transform is of 5 features, but the teacher gives 32"):
+    with pytest.raises(InputError, match="the transform needs 5 features, but the teacher gives 32"):
         Teacher(encoder, transform=some_transform(5))
 
 
 def test_either_a_model_or_features(encoder, features):
     for arguments in ({}, {"encoder": encoder, "features": features}):
-        with pytest.raises(ValueError, match="either an encoder or features"):
+        with pytest.raises(ValueError, match="either an `encoder` or `features`"):
             Teacher(**arguments)
 
 

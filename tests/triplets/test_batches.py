@@ -48,8 +48,8 @@ def test_every_cluster_is_drawn_as_often():
 @pytest.mark.parametrize(
     ("batch", "per_cluster", "message"),
     [
-        (2, 1, "smaller than a triplet"),
-        (12, 5, "a multiple of `images_per_cluster`"),
+        (2, 1, "`per_device_train_batch_size` must be at least 3, a triplet, got 2"),
+        (12, 5, "a multiple of `images_per_cluster`, got 12 and 5"),
         (12, 0, "a multiple of `images_per_cluster`"),
         (30, 5, "5 clusters have 5 images or more, and a batch of 30 needs 6"),
     ],
@@ -90,7 +90,7 @@ def test_sample_points_into_the_images():
 
 def test_vectors_that_are_not_finite_or_do_not_match():
     vectors = np.ones((3, 2))
-    with pytest.raises(InputError, match="3 images, 3 vectors and 2 clusters"):
+    with pytest.raises(InputError, match="3 images, 3 vectors and 2 clusters are not equally many"):
         TeacherVectors(np.arange(3), vectors, np.zeros(2))
     vectors[1, 0] = np.inf
     with pytest.raises(InputError, match="of image row 11 is not finite"):
@@ -100,7 +100,7 @@ def test_vectors_that_are_not_finite_or_do_not_match():
 def test_class_without_a_vector_is_named():
     table = np.eye(4)
     np.testing.assert_array_equal(class_vectors(np.array([2, 0]), table), table[[2, 0]])
-    with pytest.raises(InputError, match="lacks class 5; it has 4 rows"):
+    with pytest.raises(InputError, match="lacks class 5: it has 4 rows"):
         class_vectors(np.array([2, 5]), table)
     table[2] = np.nan
     with pytest.raises(InputError, match="lacks class 2"):
@@ -123,7 +123,7 @@ def test_teacher_is_read_from_files(tmp_path):
     assert len(load_teacher(images, rows, embeddings=str(tmp_path / "all.npy"))) == 30
     with pytest.raises(InputError, match="cannot read the teacher's vectors"):
         load_teacher(images, rows, embeddings=str(tmp_path / "none.npy"))
-    with pytest.raises(InputError, match="read from a column 'label'"):
+    with pytest.raises(InputError, match="the images need a column 'label'"):
         load_teacher(images.rename_column("label", "kind"), rows, class_table=str(tmp_path / "table.npy"))
 
 

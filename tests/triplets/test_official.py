@@ -182,7 +182,7 @@ def test_strict_names_the_first_row_in_another_order(sorted_arrays, tmp_path):
 def test_ties_stay_as_they_are(strict, sorted_arrays, tmp_path, caplog):
     sorted_arrays["similarities"][[0, 5, 9]] = [[2, 2, 1], [1, 2, 2], [2, 2, 2]]
     dataset = read_official(save(tmp_path, sorted_arrays), strict=strict)
-    assert "0 did not have their odd one out last" in caplog.text and "3 have none" in caplog.text
+    assert "0 did not have their odd one out last" in caplog.text and "3 have no odd one out" in caplog.text
     assert np.flatnonzero(np.array(dataset["odd"]) == -1).tolist() == [0, 5, 9]
     write_official(dataset, tmp_path / "again.npz")
     assert_same(load(tmp_path / "again.npz"), sorted_arrays)
@@ -298,14 +298,14 @@ def changed(array, row, values):
         (lambda a: a.clear(), "lacks the array 'similarities' and 'indices'; it has none"),
         (
             lambda a: a.update(similarities=a["similarities"][:, :2]),
-            r"'similarities' .* has shape \(60, 2\) of float32",
+            r"'similarities' .* three columns of numbers, got shape \(60, 2\) of float32",
         ),
-        (lambda a: a.update(indices=a["indices"].ravel()), r"'indices' .* has shape \(180,\) of int64"),
-        (lambda a: a.update(indices=np.array(3)), r"'indices' .* has shape \(\)"),
-        (lambda a: a.update(indices=a["indices"].astype(float)), "of float64; it must have three columns of integers"),
+        (lambda a: a.update(indices=a["indices"].ravel()), r"'indices' .* got shape \(180,\) of int64"),
+        (lambda a: a.update(indices=np.array(3)), r"'indices' .* got shape \(\)"),
+        (lambda a: a.update(indices=a["indices"].astype(float)), "three columns of integers, got .* of float64"),
         (lambda a: a.update(similarities=a["filenames"]), "three columns of numbers"),
         (lambda a: a.update(filenames=a["indices"]), "'filenames' .* three columns of strings"),
-        (lambda a: a.update(filenames=a["filenames"].astype(object)), "'filenames' of .* holds Python objects"),
+        (lambda a: a.update(filenames=a["filenames"].astype(object)), "'filenames' of .* has Python objects"),
         (lambda a: a.update(indices=a["indices"][1:]), "different numbers of rows: 'similarities' 60, 'indices' 59"),
         (lambda a: a.update(filenames=a["filenames"][:9]), "different numbers of rows: .*'filenames' 9"),
         (lambda a: a.update({name: array[:0] for name, array in a.items()}), "'similarities' .* is empty"),
@@ -316,7 +316,10 @@ def changed(array, row, values):
         ),
         (lambda a: a["indices"].__setitem__(6, [1, 2, 1]), r"row 6 of .* names an image twice: \[1, 2, 1\]"),
         (lambda a: a["indices"].__setitem__(6, [1, 2, -1]), "row 6 of .* points outside"),
-        (lambda a: a["indices"].__setitem__(6, [1, 2, 2**31]), "indices from 0 to 2147483648, which are no rows"),
+        (
+            lambda a: a["indices"].__setitem__(6, [1, 2, 2**31]),
+            r"to 2147483648; rows .* are from 0 to 2147483647",
+        ),
         (lambda a: a["indices"].__setitem__(6, [1, 2, -(2**40)]), "indices from -1099511627776 to 19"),
         (
             lambda a: a.update(filenames=changed(a["filenames"].astype("S"), 6, b"\xff\xfe")),
@@ -334,7 +337,7 @@ def test_name_with_two_indices(arrays, tmp_path):
     name = arrays["filenames"][0, 0]
     row = next(row for row, names in enumerate(arrays["filenames"]) if name not in names)
     arrays["filenames"][row, 1] = name
-    with pytest.raises(InputError, match=f"row .* gives '{name}' the index .*, and another row .* contradict"):
+    with pytest.raises(InputError, match=f"row .* gives '{name}' the index .*, another row gives it .* contradict"):
         read_official(save(tmp_path, arrays))
 
 
@@ -369,7 +372,7 @@ def test_broken_files(broken, arrays, tmp_path):
         with zipfile.ZipFile(path, "w") as archive:
             for name, member in members.items():
                 archive.writestr(name, member)
-    messages = {"short": "'indices' of .* is cut short", "long": "'indices' of .* goes on after its last row"}
+    messages = {"short": "'indices' of .* is cut off", "long": "'indices' of .* has data after its last row"}
     with pytest.raises(InputError, match=messages.get(broken, "cannot read .*alignet_train.npz")):
         read_official(path)
 
@@ -405,8 +408,8 @@ def test_names_that_cannot_be_written(names, message, triplets, tmp_path):
     [
         ("similarities", [float("nan"), 1, 2], "row 3 of the triplets to write has a similarity that is not finite"),
         ("triplet", [5, 5, 1], "row 3 of the triplets to write names an image twice"),
-        ("filenames", ["a", "b"], "'filenames' must hold lists of three names"),
-        ("filenames", None, "'filenames' must hold lists of three names"),
+        ("filenames", ["a", "b"], "'filenames' must have lists of three names"),
+        ("filenames", None, "'filenames' must have lists of three names"),
         ("filenames", ["a", None, "b"], "a file name is missing"),
     ],
 )

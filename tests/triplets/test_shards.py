@@ -181,23 +181,23 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
 def test_more_triplets_than_there_are(make, tmp_path):
     source = make(groups=np.where(np.arange(NUM_IMAGES) < 6, GROUPS, -1))
     most = source.sampler.num_triplets
-    with pytest.raises(InputError, match=f"{most + 1} triplets were asked for, but there are only {most} different"):
+    with pytest.raises(InputError, match=f"{most + 1} triplets are needed, but there are only {most} different"):
         write(tmp_path / "more", source, most + 1)
     assert not (tmp_path / "more").exists()
-    with pytest.raises(InputError, match=f"{most + 2} triplets were asked for"):
+    with pytest.raises(InputError, match=f"{most + 2} triplets are needed"):
         source.check(2, most)
     assert write(tmp_path / "all", source, most) == most
 
 
 def test_cap_that_allows_fewer(make, tmp_path):
-    with pytest.raises(InputError, match="61 triplets were asked for, but 60 images with at most 3 .* make 60"):
+    with pytest.raises(InputError, match="61 triplets are needed, but 60 images with `max_per_image=3` allow only 60"):
         write(tmp_path / "out", make(max_per_image=3), 61)
     assert not (tmp_path / "out").exists()
 
 
 def test_bounds_that_nothing_passes(make, tmp_path):
     source = make(groups=np.where(np.arange(NUM_IMAGES) < 12, GROUPS, -1), bounds=LabelBounds(min_margin=1.0))
-    with pytest.raises(InputError, match=f"none of all {source.sampler.num_triplets} triplets is left .* and 5 more"):
+    with pytest.raises(InputError, match=f"5 more triplets are .* leave none of all {source.sampler.num_triplets}"):
         write(tmp_path, source, 5)
     assert list(tmp_path.iterdir()) == []
 
@@ -209,11 +209,11 @@ def test_bounds_that_too_few_pass(make, tmp_path):
     passed = int(source.bounds.admit(labels).sum())
     assert 0 < passed < num_triplets
     assert write(tmp_path / "all", source, passed) <= num_triplets
-    with pytest.raises(InputError, match="is left that the bounds on labels and uses admit, and 1 more"):
+    with pytest.raises(InputError, match="^1 more triplets are needed, but the bounds on labels and .* leave none"):
         write(tmp_path / "more", source, passed + 1)
 
 
 def test_cap_that_the_order_does_not_reach(make, tmp_path):
     source = make(groups=np.where(np.arange(NUM_IMAGES) < 8, GROUPS, -1), max_per_image=2)
-    with pytest.raises(InputError, match="is left that the bounds on labels and uses admit"):
+    with pytest.raises(InputError, match="the bounds on labels and `max_per_image` leave none"):
         write(tmp_path, source, 20)  # all 60 images could make 40, but only 8 take part

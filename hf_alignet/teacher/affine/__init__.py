@@ -1,5 +1,1 @@
-"""Fitting of affine transforms: `teacher` is the estimator, the other modules are its parts."""
-
-from hf_alignet.teacher.affine.affine_teacher import AffineTeacher
-
-__all__ = ["AffineTeacher"]
+"""Fits affine transforms. `affine_teacher` has the estimator, the other modules its parts."""

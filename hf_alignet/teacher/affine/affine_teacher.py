@@ -1,12 +1,13 @@
-"""AffineTeacher: fits an affine transform of an encoder's features to human choices, or to a model of them.
+"""AffineTeacher: fits an affine transform of features to human choices, or to the probabilities of a model of people.
 
-Muttenthaler et al. 2025 (AligNet), equations 1 to 3, and the earlier methods that it builds on. The cost hardly
-depends on the number of triplets (`choices`), and the optimum is one and found without a learning rate
-(`objective`, `solver`).
+Muttenthaler et al. 2025 (AligNet), equations 1 to 3, and the earlier methods. The cost hardly depends on the number of
+triplets (`choice_likelihood`). There is one optimum, and the fit finds it without a learning rate (`objective`,
+`solver`).
 """
 
 import math
 import warnings
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -29,54 +30,54 @@ PENALTIES: dict[AffineMethod, Penalty] = {
     "global": squared_norm,
     "glocal": distance_to_scaled_identity,
 }
-START_SHARE = 1 / 30  # of the collapse regularization; THINGS and CLIP have their best λ next to it with any method
+START_SHARE = 1 / 30  # of the collapse regularization: near the best λ of THINGS and CLIP with each method
 
 
+@dataclass(eq=False, repr=False)
 class AffineTeacher(BaseEstimator):
     """Fits an affine transform z = xW + b of features, so that dot products of z predict choices.
 
     The probability of a pair of a triplet is softmax([z0·z1, z0·z2, z1·z2]) at temperature 1. All methods minimise
-    (1 - α) · mean cross-entropy + α · local term + λ · (penalty(W) + 0.03 ‖b‖²), where b is the bias of features
-    that have been centred:
+    (1 - α) · mean cross-entropy + α · local term + λ · (penalty(W) + 0.03 ‖b‖²), where b is the bias of centred
+    features:
 
-    | method | probabilities that `fit` takes | penalty | α |
+    | method | probabilities for `fit` | penalty | α |
     | --- | --- | --- | --- |
     | `uncertainty_distillation` | of a model of people, such as VICE (eq. 2) | ‖W - mean(diag W)·I‖²_F (eq. 3) | 0 |
     | `hard` | 1 for the pair that was kept together (eq. 1), or shares of people | the same | 0 |
     | `global` | as `hard` | ‖W‖²_F (Muttenthaler et al. 2023b; its code has no square) | 0 |
     | `glocal` | as `hard` | as `hard` | `local_weight` |
 
-    Every fit goes to its optimum, of which there is one; λ alone keeps it from overfitting. Stopping early on held-out
-    objects besides, as gLocal does, made their cross-entropy 0.0005 nats worse on THINGS and CLIP (3 folds).
-
-    Cross-entropy to soft probabilities is their KL divergence but for a constant. The papers do not penalise the bias;
-    `hf_alignet.teacher.affine.objective` says why it is done here.
+    Each fit goes to its only optimum, and λ alone prevents overfitting. gLocal also stops early on held-out objects.
+    That made their cross-entropy 0.0005 nats worse on THINGS and CLIP (3 folds). The cross-entropy to soft
+    probabilities is their KL divergence plus a constant. The papers do not penalise the bias;
+    `hf_alignet.teacher.affine.objective` says why this class does.
 
     Args:
         method: see the table.
-        regularization: λ > 0. None: the one of least held-out cross-entropy of choices, by cross-validation over
-            objects on a grid of half powers of ten, which goes on until the best is not at its edge.
-        num_folds: of that cross-validation; more than 5 leave few triplets in a fold.
+        regularization: λ > 0. None selects the λ with the least held-out cross-entropy of choices, by cross-validation
+            over objects on a grid of half powers of ten. The grid grows until the best λ is not at its edge.
+        num_folds: folds of that cross-validation. More than 5 leave few triplets in a fold.
         local_weight: α of `glocal`, in [0, 1).
         local_temperature: τ > 0 of its softmax over cosine similarities.
-        local_batch_size: images among which each softmax goes (B_C).
-        num_local_batches: at most so many batches, drawn once, so that the objective stays one function.
-        tolerance: a fit ends when a step lowers the objective by less than this part of it; those of the
-            cross-validation, by less than ten times as much.
+        local_batch_size: number of images in each softmax (B_C).
+        num_local_batches: greatest number of batches. They are drawn once, so the objective does not change.
+        tolerance: a fit ends when a step lowers the objective by less than this share of it (in the cross-validation:
+            by less than ten times this share).
         max_iter: greatest number of steps of a fit.
-        random_state: of the folds and the local batches; nothing else is random.
+        random_state: seed of the folds and the local batches. Nothing else is random.
 
     Attributes:
         transform_: the `AffineTransform`.
-        regularization_: λ, the chosen or the given.
-        selection_: table of `regularization`, `fold`, `cross_entropy`, `accuracy`, `weight` and `iterations`, a row
-            each fit of the cross-validation; None without one.
-        history_: value of the objective after each step of the final fit.
-        n_iter_: number of these.
+        regularization_: λ of the fit.
+        selection_: table of `regularization`, `fold`, `cross_entropy`, `accuracy`, `weight` and `iterations`, one row
+            for each fit of the cross-validation. None without cross-validation.
+        history_: values of the objective after each step of the final fit.
+        n_iter_: number of steps of the final fit.
 
     References:
         Muttenthaler et al. 2025, https://arxiv.org/abs/2409.06509; Muttenthaler et al. 2023b,
-        https://arxiv.org/abs/2306.04507, from which come the defaults of `glocal` (by its code: α 0.1, τ 1, B_C 1024).
+        https://arxiv.org/abs/2306.04507. The defaults of `glocal` are those of its code: α 0.1, τ 1, B_C 1024.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -88,29 +89,16 @@ class AffineTeacher(BaseEstimator):
         (12, 2)
     """
 
-    def __init__(
-        self,
-        method: AffineMethod = "uncertainty_distillation",
-        regularization: float | None = None,
-        num_folds: int = 5,
-        local_weight: float = 0.1,
-        local_temperature: float = 1.0,
-        local_batch_size: int = 1024,
-        num_local_batches: int = 4,
-        tolerance: float = 1e-6,
-        max_iter: int = 200,
-        random_state: int = 0,
-    ):
-        self.method = method
-        self.regularization = regularization
-        self.num_folds = num_folds
-        self.local_weight = local_weight
-        self.local_temperature = local_temperature
-        self.local_batch_size = local_batch_size
-        self.num_local_batches = num_local_batches
-        self.tolerance = tolerance
-        self.max_iter = max_iter
-        self.random_state = random_state
+    method: AffineMethod = "uncertainty_distillation"
+    regularization: float | None = None
+    num_folds: int = 5
+    local_weight: float = 0.1
+    local_temperature: float = 1.0
+    local_batch_size: int = 1024
+    num_local_batches: int = 4
+    tolerance: float = 1e-6
+    max_iter: int = 200
+    random_state: int = 0
 
     def fit(
         self,
@@ -122,70 +110,56 @@ class AffineTeacher(BaseEstimator):
         observed: np.ndarray | None = None,
         progress: bool = True,
     ) -> Self:
-        """Fits the transform; `teacher.fit(features, *observed_choices(judgments))` fits it to a judgments Dataset.
+        """Fits the transform. `teacher.fit(features, *observed_choices(judgments))` fits it to a judgments Dataset.
 
         Args:
             features: (n, p) of the stimuli, from the encoder that the transform is for.
             triplets: (m, 3) rows of the features.
-            probabilities: (m, 3) in pair order `[p01, p02, p12]`, each row summing to 1.
-            weights: (m,) such as numbers of choices; 1 each by default.
-            local_features: (k, p) of other images, for `glocal` alone.
-            observed: (m, 3) shares of people's choices, by which λ is chosen; by default the probabilities.
+            probabilities: (m, 3) in pair order `[p01, p02, p12]`. Each row sums to 1.
+            weights: (m,) such as numbers of choices. Default: 1 for each.
+            local_features: (k, p) of other images, for `glocal` only.
+            observed: (m, 3) shares of people's choices, which select λ. Default: the probabilities.
             progress: show a bar over the fits of the cross-validation.
 
         Raises:
-            InputError: the arguments do not fit together, or the features are constant or not finite.
+            InputError: an argument is wrong, or the features are constant or not finite.
             RunError: a fit diverged.
         """
-        problem = self._problem(features, triplets, probabilities, weights, local_features)
+        problem = self._problem(AffineData.checked(features, triplets, probabilities, weights), local_features)
         self.selection_: pd.DataFrame | None = None
         self.regularization_ = float(self.regularization or self._select(problem, observed, progress))
         solution = problem.solve(self.regularization_, self.tolerance, self.max_iter)
         if not solution.is_converged:
-            warnings.warn(f"the fit has not converged in {self.max_iter} steps; raise max_iter", stacklevel=2)
+            warnings.warn(f"the fit has not converged in {self.max_iter} steps: raise `max_iter`", stacklevel=2)
         self.history_, self.n_iter_ = solution.values, len(solution.values)
         self.transform_ = problem.transform(solution)
         self.transform_.info = self._describe(problem.data)
         return self
 
-    def check(
-        self,
-        features: np.ndarray,
-        triplets: np.ndarray,
-        probabilities: np.ndarray,
-        weights: np.ndarray | None = None,
-        local_features: np.ndarray | None = None,
-    ) -> None:
-        """Raises the InputError that `fit` would raise, without fitting."""
-        problem = self._problem(features, triplets, probabilities, weights, local_features)
-        if self.regularization is None:
-            split_objects(problem, problem.data, self.num_folds, self.random_state)
+    def check(self, data: AffineData, local_features: np.ndarray | None = None) -> None:
+        """Raises the InputError that `fit` would raise, without a fit.
 
-    def _problem(
-        self,
-        features: np.ndarray,
-        triplets: np.ndarray,
-        probabilities: np.ndarray,
-        weights: np.ndarray | None,
-        local_features: np.ndarray | None,
-    ) -> AffineProblem:
+        Args:
+            data: the first four arguments of `fit`, in `AffineData.checked`.
+            local_features: see `fit`.
+        """
+        problem = self._problem(data, local_features)
+        if self.regularization is None:
+            split_objects(problem, data, self.num_folds, self.random_state)
+
+    def _problem(self, data: AffineData, local_features: np.ndarray | None) -> AffineProblem:
         self._check_parameters()
-        data = AffineData.checked(features, triplets, probabilities, weights)
         check_varied(data.features)
-        return AffineProblem(
-            data,
-            PENALTIES[self.method],
-            self._draw_local_batches(local_features, data.features.shape[1]),
-            self.local_weight if self.method == "glocal" else 0.0,
-            self.local_temperature,
-        )
+        batches = self._draw_local_batches(local_features, data.features.shape[1])
+        local_weight = self.local_weight if self.method == "glocal" else 0.0
+        return AffineProblem(data, PENALTIES[self.method], batches, local_weight, self.local_temperature)
 
     def _select(self, problem: AffineProblem, observed: np.ndarray | None, progress: bool) -> float:
         start = round(2 * math.log10(max(START_SHARE * problem.collapse_regularization, 1e-4)))
         data = problem.data
         judged = data if observed is None else AffineData.checked(data.features, data.triplets, observed, data.weights)
         folds = split_objects(problem, judged, self.num_folds, self.random_state)
-        # To choose among λ needs less precision: on THINGS, held-out cross-entropies are right to 0.0005 nats
+        # The selection needs less precision: held-out cross-entropies of THINGS still are exact to 0.0005 nats
         tolerance = 10 * self.tolerance
         self.selection_ = select_regularization(
             folds, start, lambda fold, regularization: fold.solve(regularization, tolerance, self.max_iter), progress
@@ -194,20 +168,20 @@ class AffineTeacher(BaseEstimator):
         tried = scores.index.to_numpy()
         best = float(tried[scores.argmin()])
         if best in (tried[0], tried[-1]):
-            warnings.warn(f"the best regularization, {best:g}, is the last that was tried", stacklevel=3)
+            warnings.warn(f"the best regularization, {best:g}, is at the edge of the tested values", stacklevel=3)
         if scores[best] > math.log(3) - AT_CHANCE:
             warnings.warn("no regularization predicts choices about new objects better than chance", stacklevel=3)
         return best
 
     def _draw_local_batches(self, features: np.ndarray | None, dim: int) -> np.ndarray | None:
-        """(k, B, p) different images, at random."""
+        """Random batches (k, B, p) of different images."""
         if (features is None) == (self.method == "glocal"):
-            raise InputError(f"local_features go with the method glocal, and with no other; method is {self.method!r}")
+            raise InputError(f"`local_features` belong to `method='glocal'` and no other, got {self.method!r}")
         if features is None:
             return None
         features = check_features(features, "local_features")
         if features.shape[1] != dim or len(features) < 3:
-            raise InputError(f"local_features must be (k, {dim}) of 3 images or more, got {features.shape}")
+            raise InputError(f"`local_features` must be (k, {dim}) with 3 images or more, got {features.shape}")
         size = min(self.local_batch_size, len(features))
         count = min(self.num_local_batches, len(features) // size)
         rows = np.random.default_rng(self.random_state).permutation(len(features))[: count * size]
@@ -215,7 +189,7 @@ class AffineTeacher(BaseEstimator):
 
     def _check_parameters(self) -> None:
         if self.method not in PENALTIES:
-            raise InputError(f"method must be one of {', '.join(PENALTIES)}, got {self.method!r}")
+            raise InputError(f"`method` must be one of {', '.join(PENALTIES)}, got {self.method!r}")
         for name, is_right, rule in (
             ("regularization", self.regularization is None or 0 < self.regularization < math.inf, "positive, or None"),
             ("num_folds", self.num_folds >= 2, "at least 2"),
@@ -227,7 +201,7 @@ class AffineTeacher(BaseEstimator):
             ("max_iter", self.max_iter >= 1, "at least 1"),
         ):
             if not is_right:
-                raise InputError(f"{name} must be {rule}, got {getattr(self, name)}")
+                raise InputError(f"`{name}` must be {rule}, got {getattr(self, name)}")
 
     def _describe(self, data: AffineData) -> dict[str, Any]:
         settings = python_numbers(self.get_params())

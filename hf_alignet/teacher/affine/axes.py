@@ -1,8 +1,8 @@
-"""The principal axes of features, in which an affine transform is fitted.
+"""The principal axes of features. The affine transform is fitted in these coordinates.
 
-Neither the cross-entropy of choices nor a penalty of the weight changes when the features are rotated, x -> R'x and
-W -> R'WR, nor when they are shifted, which the bias takes up. In the principal axes of the centred features the
-curvature of the loss is nearly diagonal and known.
+Neither the cross-entropy of choices nor a penalty of the weight changes when the features are rotated (x -> R'x and
+W -> R'WR). A shift of the features only changes the bias. In the principal axes of the centred features, the curvature
+of the loss is nearly diagonal and known.
 """
 
 from dataclasses import dataclass
@@ -16,41 +16,33 @@ from hf_alignet.errors import InputError
 
 @dataclass
 class PrincipalAxes:
-    """The change of coordinates (x - mean) / std -> ((x - mean) / std - center) @ axes.
+    """The change of coordinates (x - mean) / std -> ((x - mean) / std - center) @ axes."""
 
-    Attributes:
-        mean, std: scalars of the whole matrix of features (gLocal).
-        center: (p,) means of the standardised columns.
-        axes: (p, p) orthonormal columns.
-        variances: (p,) along the axes, descending, positive but for directions in which the features do not vary.
-    """
-
-    mean: float
-    std: float
-    center: np.ndarray
-    axes: np.ndarray
-    variances: np.ndarray
+    mean: float  # of the whole matrix of features, as in gLocal
+    std: float  # of the whole matrix
+    center: np.ndarray  # (p,) means of the standardised columns
+    axes: np.ndarray  # (p, p) orthonormal columns
+    variances: np.ndarray  # (p,) along the axes, in descending order; 0 for directions without variation
 
     @classmethod
     def of(cls, features: np.ndarray) -> Self:
-        """Of features (n, p).
+        """The axes of features (n, p).
 
         Raises:
             InputError: all features are the same number.
         """
         mean, std = check_varied(features)
-        features = features.astype(np.float64)
-        centred = (features - mean) / std
+        centred = (features.astype(np.float64) - mean) / std
         center = centred.mean(0)
         variances, axes = np.linalg.eigh(np.cov(centred.T, bias=True).reshape(len(center), -1))
         return cls(mean, std, center, axes[:, ::-1], variances[::-1].clip(0))
 
     def project(self, features: np.ndarray) -> np.ndarray:
-        """(n, p) float32 features in these coordinates."""
+        """Features (n, p) in these coordinates, as float32."""
         return (((features.astype(np.float64) - self.mean) / self.std - self.center) @ self.axes).astype(np.float32)
 
     def transform(self, weight: np.ndarray, bias: np.ndarray) -> AffineTransform:
-        """The transform of the original features that a weight and a bias in these coordinates stand for."""
+        """The transform of the original features for a weight and a bias in these coordinates."""
         weight = self.axes @ weight @ self.axes.T
         return AffineTransform(weight, self.axes @ bias - self.center @ weight, self.mean, self.std)
 
@@ -59,9 +51,9 @@ def check_varied(features: np.ndarray) -> tuple[float, float]:
     """Mean and standard deviation of all numbers in features (n, p).
 
     Raises:
-        InputError: they are all the same.
+        InputError: all numbers are the same.
     """
     mean, std = features.mean(dtype=np.float64), features.std(dtype=np.float64)
     if not std > 1e-12 * abs(mean):
-        raise InputError(f"the features are constant: every one is {mean:g}")
+        raise InputError(f"the features are constant: all of them are {mean:g}")
     return float(mean), float(std)

@@ -1,4 +1,4 @@
-"""One fit of an affine transform, ready to be solved for any λ."""
+"""One affine fit: what is computed once, and the solution for each λ."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,28 +10,19 @@ from scipy.optimize import minimize_scalar
 from hf_alignet.encoder.transform import AffineTransform
 from hf_alignet.teacher.affine.affine_data import AffineData
 from hf_alignet.teacher.affine.axes import PrincipalAxes
-from hf_alignet.teacher.affine.local import LocalTerm
-from hf_alignet.teacher.affine.objective import Objective, Penalty
+from hf_alignet.teacher.affine.objective import LocalTerm, Objective, Penalty
 from hf_alignet.teacher.affine.solver import Solution, solve
 
 
 @dataclass(frozen=True)
 class AffineProblem:
-    """What is fitted to what; the parts that do not depend on λ are computed once.
-
-    Attributes:
-        data: the objects and choices to fit to.
-        penalty: of the weight.
-        local_batches: (k, B, p) features of other images, None without a local term.
-        local_weight: α.
-        local_temperature: τ.
-    """
+    """The data and the terms of an objective, without λ."""
 
     data: AffineData
     penalty: Penalty
-    local_batches: np.ndarray | None = None
-    local_weight: float = 0.0
-    local_temperature: float = 1.0
+    local_batches: np.ndarray | None = None  # (k, B, p) features of other images; None means no local term
+    local_weight: float = 0.0  # α
+    local_temperature: float = 1.0  # τ
 
     @cached_property
     def axes(self) -> PrincipalAxes:
@@ -51,9 +42,9 @@ class AffineProblem:
 
     @cached_property
     def scale(self) -> float:
-        """The c > 0 of least cross-entropy with W = c·I and b = 0, to some percent.
+        """The c > 0 with the least cross-entropy for W = c·I and b = 0, with an error of a few percent.
 
-        Bounded below, since from W = 0 no gradient leads anywhere.
+        It has a lower bound, because the gradient at W = 0 is 0.
         """
         similarities = torch.from_numpy(self.features @ self.features.T)
         unit = 1 / similarities.std().item()
@@ -66,10 +57,10 @@ class AffineProblem:
 
     @property
     def collapse_regularization(self) -> float:
-        """The least λ with which λ‖W‖² makes W = 0 the optimum: a size for λ that comes from the data.
+        """The smallest λ for which W = 0 is the optimum with the penalty λ‖W‖²: a unit for λ.
 
-        Around W = 0 the cross-entropy is ln 3 - tr(K M) in M = WW', and the penalty is λ tr M, so it is the largest
-        eigenvalue of K; 0 where no W does better.
+        Around W = 0, the cross-entropy is ln 3 - tr(K M) with M = WW', and the penalty is λ tr M. So this λ is the
+        largest eigenvalue of K, or 0 if no W is better than W = 0.
         """
         n = len(self.features)
         slope = self.data.choices.value_and_gradient(torch.zeros(n, n))[1].numpy()
@@ -78,9 +69,8 @@ class AffineProblem:
 
     def solve(self, regularization: float, tolerance: float, max_iter: int) -> Solution:
         """The optimum for one λ."""
-        objective = Objective(
-            self.features, self.data.choices, self.penalty, regularization, self.local, self.local_weight
-        )
+        terms = (self.penalty, regularization, self.local, self.local_weight)
+        objective = Objective(self.features, self.data.choices, *terms)
         return solve(objective, self.scale, self.axes.variances, tolerance, max_iter)
 
     def transform(self, solution: Solution) -> AffineTransform:

@@ -1,11 +1,11 @@
-"""Which λ an affine transform is fitted with: the one that predicts choices among objects it has not seen.
+"""Selects λ of an affine fit: the λ that best predicts choices among new objects.
 
-Objects, not triplets, are split into folds (gLocal): a transform is fitted to the triplets all of whose objects are in
-the other folds, and judged by those all of whose objects are in this one. The other triplets are left aside.
+Objects, not triplets, are split into folds (gLocal). A fold is fitted to the triplets with all objects outside the
+fold, and tested on the triplets with all objects inside it. The other triplets are not used.
 
-With fewer triplets the best λ is larger, but hardly: of THINGS, hard choices about CLIP features, 0.5 with 31,000 in
-2 folds and 0.2 with 182,000 in 10, where a factor of 2 from the best costs less than 0.003 nats. So it is taken as it
-is for the fit to all triplets.
+With fewer triplets the best λ is only a little larger. For hard choices of THINGS and CLIP features it is 0.5 with
+31,000 triplets in 2 folds, and 0.2 with 182,000 triplets in 10 folds. A factor of 2 from the best λ costs less than
+0.003 nats. So the final fit to all triplets uses the selected λ without a correction.
 """
 
 import math
@@ -24,40 +24,33 @@ from hf_alignet.teacher.affine.affine_data import AffineData
 from hf_alignet.teacher.affine.problem import AffineProblem
 from hf_alignet.teacher.affine.solver import Solution
 
-MAX_STEPS = 8  # either way from the start
-AT_CHANCE = 0.01  # nats; so near to guessing, nothing has been learned, and the curve is flat
+MAX_STEPS = 8  # in each direction from the start
+AT_CHANCE = 0.01  # nats below ln 3: the fit has learned nothing, and the curve is flat
 
 
 @dataclass
 class Fold:
-    """One split of the objects: a problem to solve, and what its solution is judged by."""
+    """A problem to solve, and the data that test its solution."""
 
     problem: AffineProblem
     held_out: AffineData
 
 
 def split_objects(problem: AffineProblem, judged: AffineData, num_folds: int, random_state: int) -> list[Fold]:
-    """Folds of equal shares of the objects, at random.
-
-    Args:
-        problem: what is fitted, in each fold to the other objects.
-        judged: the choices of the same objects that a fold is judged by.
-        num_folds: how many.
-        random_state: of the draw.
+    """Splits the objects at random into folds of equal size. `judged` are choices of the same objects, for the tests.
 
     Raises:
-        InputError: a fold, or what is outside of it, holds no triplet.
+        InputError: there is no triplet inside or outside of a fold.
     """
-    data = problem.data
-    number = object_folds(len(data.features), num_folds, random_state)
+    number = object_folds(len(problem.data.features), num_folds, random_state)
     folds = []
     for k in range(num_folds):
-        inside, outside = judged.among(number == k), data.among(number != k)
+        inside, outside = judged.among(number == k), problem.data.among(number != k)
         for part, place in ((inside, "inside"), (outside, "outside of")):
             if not part.weights.any():
                 raise InputError(
-                    f"no triplet has all its objects {place} fold {k + 1} of {num_folds}; give a regularization, "
-                    "or more triplets"
+                    f"no triplet has all its objects {place} fold {k + 1} of {num_folds}: give a `regularization`, or "
+                    "more triplets"
                 )
         folds.append(Fold(replace(problem, data=outside), inside))
     return folds
@@ -66,20 +59,14 @@ def split_objects(problem: AffineProblem, judged: AffineData, num_folds: int, ra
 def select_regularization(
     folds: list[Fold], start: int, solve: Callable[[AffineProblem, float], Solution], progress: bool
 ) -> pd.DataFrame:
-    """Scores λ = 10^(k/2) for integers k, from `start` on either way for as long as the held-out cross-entropy falls.
-
-    Args:
-        folds: of the objects.
-        start: the k to begin with.
-        solve: finds the optimum for a λ.
-        progress: show a bar.
+    """Tests λ = 10^(k/2) for integers k, from `start` in each direction while the held-out cross-entropy falls.
 
     Returns:
-        A row a λ and fold: `regularization`, `fold`, `cross_entropy`, `accuracy`, `weight` (of the held-out triplets)
-        and `iterations`, ascending.
+        One row for each λ and fold: `regularization`, `fold`, `cross_entropy`, `accuracy`, `weight` (of the held-out
+        triplets) and `iterations`, in ascending order.
     """
     rows: list[dict[str, float]] = []
-    bar = tqdm(desc="choosing regularization", unit="fit", disable=not progress)
+    bar = tqdm(desc="selecting regularization", unit="fit", disable=not progress)
 
     def score(exponent: int) -> float:
         regularization = 10 ** (exponent / 2)
@@ -87,16 +74,8 @@ def select_regularization(
             solution = solve(fold.problem, regularization)
             transformed = fold.problem.transform(solution)(fold.held_out.features)
             cross_entropy, accuracy = evaluate(transformed, fold.held_out)
-            rows.append(
-                {
-                    "regularization": regularization,
-                    "fold": k,
-                    "cross_entropy": cross_entropy,
-                    "accuracy": accuracy,
-                    "weight": fold.held_out.weights.sum(),
-                    "iterations": len(solution.values),
-                }
-            )
+            row = {"regularization": regularization, "fold": k, "cross_entropy": cross_entropy, "accuracy": accuracy}
+            rows.append(row | {"weight": fold.held_out.weights.sum(), "iterations": len(solution.values)})
             bar.update()
             bar.set_postfix(regularization=f"{regularization:.3g}", held_out_cross_entropy=f"{cross_entropy:.4f}")
         return mean_cross_entropy(pd.DataFrame(rows))[regularization]
@@ -111,7 +90,7 @@ def select_regularization(
                     break
                 best = min(best, here)
             if best < at_start:
-                break  # downhill was this way, so the other is uphill
+                break  # this direction is better, so the other one is worse
     return pd.DataFrame(rows).sort_values(["regularization", "fold"], ignore_index=True)
 
 
@@ -125,8 +104,8 @@ def evaluate(transformed: np.ndarray, data: AffineData) -> tuple[float, float]:
     """How well transformed features (n, p) predict choices.
 
     Returns:
-        Mean cross-entropy in nats, and accuracy: the mean probability of the pair that is most similar, which for
-        choices is the share of them that is predicted. A tie predicts nothing.
+        Mean cross-entropy in nats, and accuracy: the mean probability of the most similar pair. For single choices,
+        this is the share of correct predictions. A tie counts as wrong.
     """
     vectors = torch.from_numpy(transformed)
     odd = odd_one_out(triplet_similarities(vectors, torch.from_numpy(data.triplets)))

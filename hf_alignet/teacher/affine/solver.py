@@ -1,7 +1,7 @@
-"""Minimises the objective of an affine transform: from the best multiple of the identity by full-batch L-BFGS.
+"""Minimises the objective of an affine fit by full-batch L-BFGS, from the best multiple of the identity.
 
-It needs no learning rate and no random number, and takes some tens of evaluations, because the variables are scaled by
-the curvature that is known in the principal axes.
+It needs no learning rate and no random numbers. The curvature in the principal axes is known and scales the variables,
+so the fit takes only some tens of evaluations.
 """
 
 from dataclasses import dataclass
@@ -15,40 +15,34 @@ from hf_alignet.teacher.affine.objective import BIAS_PENALTY, Objective
 
 @dataclass
 class Solution:
-    """An optimum.
+    """An optimum."""
 
-    Attributes:
-        weight: (p, p) symmetric float64.
-        bias: (p,) float64.
-        values: of the objective after each step.
-        is_converged: False where the number of steps ran out.
-    """
-
-    weight: np.ndarray
-    bias: np.ndarray
-    values: list[float]
-    is_converged: bool
+    weight: np.ndarray  # (p, p) symmetric float64
+    bias: np.ndarray  # (p,) float64
+    values: list[float]  # of the objective, after each step
+    is_converged: bool  # False if the fit used all its steps
 
 
 def solve(objective: Objective, scale: float, variances: np.ndarray, tolerance: float, max_iter: int) -> Solution:
     """Minimises an objective whose features are in their principal axes.
 
     Args:
-        objective: with a positive λ.
+        objective: with λ > 0.
         scale: c of the start, W = c·I and b = 0.
         variances: (p,) of the features.
-        tolerance: stops when a step lowers the value by less than this, relative to the value.
+        tolerance: the fit stops when a step lowers the value by less than this share of the value.
         max_iter: greatest number of steps.
 
     Raises:
         RunError: a value or a gradient is not finite.
     """
     p = len(variances)
-    # Half the second derivatives with respect to W_ij and b_j at the start, where E[z_j²] = c² Var x_j, to a factor
-    # near 1. Variables divided by the root of these have a curvature of about 1 each
+    # Half of the second derivatives by W_ij and b_j at the start, where E[z_j²] = c² Var x_j, up to a factor near 1.
+    # If the variables are divided by the root of these, each of them has a curvature of about 1
     of_bias = scale**2 * variances
     weight_unit = 1 / np.sqrt(np.outer(variances, of_bias) + 2 * objective.regularization)
     bias_unit = 1 / np.sqrt(of_bias + 2 * BIAS_PENALTY * objective.regularization)
+    values: list[float] = []
 
     def unpack(variables: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return variables[: p * p].reshape(p, p) * weight_unit, variables[p * p :] * bias_unit
@@ -61,8 +55,6 @@ def solve(objective: Objective, scale: float, variances: np.ndarray, tolerance: 
             raise RunError(f"the fit diverged: value {value} at regularization {objective.regularization:g}")
         return value, gradient
 
-    values: list[float] = []
-
     def note(intermediate_result: OptimizeResult) -> None:
         values.append(float(intermediate_result.fun))
 
@@ -72,7 +64,7 @@ def solve(objective: Objective, scale: float, variances: np.ndarray, tolerance: 
         method="L-BFGS-B",
         jac=True,
         callback=note,
-        # No bound on the gradient: float32 features leave noise in it
+        # No limit for the gradient: float32 features leave noise in it
         options={"ftol": tolerance, "gtol": 0.0, "maxiter": max_iter, "maxfun": 2 * max_iter},
     )
     weight, bias = unpack(result.x)
