@@ -184,7 +184,7 @@ def test_missing_column_empty_split_and_impossible_counts_are_refused(table):
 
 
 def test_milliseconds_are_not_taken_for_seconds(table):
-    with pytest.raises(InputError, match="as if it were milliseconds"):
+    with pytest.raises(InputError, match="look like milliseconds"):
         check_judgments(make_judgments(**(table | {"rt": table["rt"] * 1000})))
     check_judgments(make_judgments(**(table | {"rt": np.full(400, np.nan)})))  # nobody was timed
 
