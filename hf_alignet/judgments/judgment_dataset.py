@@ -9,7 +9,7 @@ attention, because they do not measure similarity.
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -32,7 +32,7 @@ from hf_alignet.judgments.rows import (
 
 logger = logging.getLogger(__name__)
 
-Values = Sequence | np.ndarray | pa.Array | pa.ChunkedArray
+Values: TypeAlias = Sequence | np.ndarray | pa.Array | pa.ChunkedArray
 PARTICIPANT, RT, LEVEL, IS_CATCH = "participant", "rt", "level", "is_catch"
 COUNTS, RT_LOG_MEAN = "counts", "rt_log_mean"
 LEVELS = ("coarse", "fine", "boundary")
@@ -87,10 +87,10 @@ def make_judgments(
     Args:
         triplets: (n, 3) row numbers of an image dataset.
         odd: (n,) position 0, 1 or 2 of the chosen odd one out.
-        participant: (n,) who chose; numbers become strings.
-        rt: (n,) response times in seconds; NaN or null if not measured.
-        level: (n,) `coarse`, `fine` or `boundary`; null if not known.
-        is_catch: (n,) bool, whether the trial checks attention.
+        participant: (n,); numbers become strings.
+        rt: (n,) seconds; NaN becomes null.
+        level: (n,) `coarse`, `fine`, `boundary` or null.
+        is_catch: (n,) bool.
 
     Raises:
         ValueError: the shapes are not as above.
@@ -129,11 +129,7 @@ def _as_arrow(values: Values, field: pa.Field) -> pa.Array:
 
 
 def conform(judgments: Dataset) -> Dataset:
-    """The columns of the schema, in its types; other columns are left out.
-
-    Raises:
-        InputError: a column cannot be converted to its type.
-    """
+    """The columns of the schema, in its types, or an InputError if that is not possible; others are left out."""
     read = {name: column if isinstance(feature, List) else arrow_column for name, feature in FEATURES.items()}
     return _make_dataset({name: read[name](judgments, name) for name in FEATURES if name in judgments.column_names})
 
@@ -177,7 +173,16 @@ def check_judgments(judgments: Dataset, num_images: int | None = None, split: st
     else:
         _odd_positions(judgments, what)
     if RT in judgments.column_names:
-        _check_times(known_times(judgments, RT), what)
+        seconds = known_times(judgments, RT)
+        refuse(
+            (seconds <= 0) | np.isinf(seconds), seconds, what, "has a response time that is not positive and finite"
+        )
+        median = np.nan if np.isnan(seconds).all() else np.nanmedian(seconds)
+        if median > SLOWEST_MEDIAN:
+            raise InputError(
+                f"the median response time of the {what} is {median:g} s, so they look like milliseconds; the column "
+                f"{RT!r} needs seconds: divide it by 1000"
+            )
     if LEVEL in judgments.column_names:
         levels = arrow_column(judgments, LEVEL)
         is_unknown = ~pc.is_in(levels, pa.array([*LEVELS, None])).to_numpy(zero_copy_only=False)
@@ -192,17 +197,6 @@ def check_judgments(judgments: Dataset, num_images: int | None = None, split: st
             what, repeats.same, repeats.other,
         )  # fmt: skip
     return repeats
-
-
-def _check_times(seconds: np.ndarray, what: str) -> None:
-    refuse(seconds <= 0, seconds, what, "has a response time that is not positive")
-    refuse(np.isinf(seconds), seconds, what, "has a response time that is not finite")
-    median = np.nanmedian(seconds) if not np.isnan(seconds).all() else 0.0
-    if median > SLOWEST_MEDIAN:
-        raise InputError(
-            f"the median response time of the {what} is {median:g} s, so they look like milliseconds; the column "
-            f"{RT!r} needs seconds: divide it by 1000"
-        )
 
 
 def _odd_positions(judgments: Dataset, what: str = "judgments") -> np.ndarray:

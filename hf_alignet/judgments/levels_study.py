@@ -117,9 +117,8 @@ def load_levels(
         slowest: longest response time of a trial in seconds; infinity keeps all trials.
 
     Raises:
-        InputError: the path holds no such files, a field is missing (the message lists the existing ones), an image is
-            not among the names, the level of a triplet is not known, response times look like seconds, or no trial is
-            left.
+        InputError: the path holds no such files, a field is missing, an image is not among the names, the level of a
+            triplet is not known, response times look like seconds, or no trial is left.
     """
     trials = read_trials(Path(path).expanduser())
     trials = trials[trials[KIND].isin((TRIAL, CATCH_TRIAL))].reset_index(drop=True)
@@ -137,10 +136,7 @@ def load_levels(
 
 
 def read_trials(path: Path) -> pd.DataFrame:
-    """One row for each event: participant, file names of the images and of the choice, time, kind, and level if given.
-
-    `path` and errors are those of `load_levels`.
-    """
+    """One row for each event: participant, file names of the images and the choice, time, kind, and level if given."""
     if path.suffix in (".pkl", ".pickle"):
         raise InputError(
             f"{path} is a pickle, and reading it could run any program; give the folder of the raw results, or the "
@@ -171,11 +167,11 @@ def _read_json(path: Path) -> pd.DataFrame:
 
 def _conform(events: pd.DataFrame, source: str) -> pd.DataFrame:
     """The columns of `FIELDS` under any spelling of their names; rows without images or participant are dropped."""
-    spelled = {_plain(name): name for name in reversed(list(events.columns))}
-    found = {
-        field: next((spelled[_plain(name)] for name in known if _plain(name) in spelled), None)
-        for field, known in FIELDS.items()
-    }
+    spelled = {re.sub(r"[^a-z0-9]", "", str(name).lower()): name for name in reversed(list(events.columns))}
+    found = {}
+    for field, known in FIELDS.items():
+        plain = (name.replace("_", "").lower() for name in known)
+        found[field] = next((spelled[name] for name in plain if name in spelled), None)
     missing = [field for field, name in found.items() if name is None and field not in OPTIONAL]
     if missing:
         wanted = "; ".join(f"{field} ({' or '.join(FIELDS[field])})" for field in missing)
@@ -192,10 +188,6 @@ def _conform(events: pd.DataFrame, source: str) -> pd.DataFrame:
         cells = trials[name].astype("object")
         trials[name] = cells.map({cell: Path(str(cell)).name for cell in cells.dropna().unique()}, na_action="ignore")
     return trials
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", str(name).lower())
 
 
 def _without_exclusions(
@@ -278,16 +270,11 @@ def _levels(trials: pd.DataFrame) -> pd.Series:
 
 
 def trial_sets(judgments: Dataset) -> np.ndarray:
-    """The set of trials of each row, (n,) int64 numbers from 0.
+    """The set of trials of each row of choices, (n,) int64 numbers from 0.
 
     In Levels each participant sees one set of triplets, and some others see the same set. Two participants have the
     same set if a chain of shared triplets joins them. Response times of people with the same set can be compared.
-
-    Args:
-        judgments: rows of choices with `participant`; checks of attention join nobody, because all sets share them.
-
-    Raises:
-        InputError: the judgments have no participants, or a row has none.
+    Checks of attention join nobody, because all sets share them. Raises an InputError if a participant is not known.
     """
     people = participant_codes(judgments) if PARTICIPANT in judgments.column_names else np.array([-1])
     if (people < 0).any():
@@ -302,10 +289,7 @@ def trial_sets(judgments: Dataset) -> np.ndarray:
 
 
 def in_shared_sets(judgments: Dataset) -> np.ndarray:
-    """(n,) bool, whether several participants saw the trial set of a row (see `trial_sets`, also for errors).
-
-    The authors use only the response times of such rows.
-    """
+    """(n,) bool: whether several participants saw the trial set of a row. The authors only use times of such rows."""
     sets = trial_sets(judgments)
     of_people = np.unique(np.stack([sets, participant_codes(judgments)], 1), axis=0)[:, 0]
     return (np.bincount(of_people) > 1)[sets]

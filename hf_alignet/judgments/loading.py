@@ -33,7 +33,7 @@ def load_judgments(
     order: things.ObjectOrder | None = None,
     num_images: int | None = None,
 ) -> DatasetDict:
-    """All splits of some judgments, checked and in the schema of `hf_alignet.judgments.judgment_dataset`.
+    """All splits by name (`train` if there are none), checked, in the schema of `judgments.judgment_dataset`.
 
     Supported are: a directory from `save_to_disk`, a parquet file or a Hub dataset of that schema (configuration
     `judgments` if it has one); a CSV or parquet table of your own (see `own_table`); the THINGS table (see `things`);
@@ -49,9 +49,6 @@ def load_judgments(
         order: order of the objects in THINGS index files and tables, `uid` or `file_name`; None: the file name
             decides (see `things.published_order`), `uid` except for the early files.
         num_images: number of images if they have no names; rows beyond it are errors.
-
-    Returns:
-        The splits by name; judgments without splits become `train`.
 
     Raises:
         InputError: the judgments have no supported form, or are wrong; the message says what and where.

@@ -34,10 +34,7 @@ SHOWN = 5  # unknown names in a message
 def image_names(images: Dataset) -> list[str] | None:
     """The name of each image: its `filename`, or else its `concept`, or else the file name of the picture.
 
-    A class becomes the name of the class, and a number becomes text.
-
-    Returns:
-        One name for each row; None if the images have no names.
+    A class becomes the name of the class, and a number becomes text. None if the images have no names.
 
     Raises:
         InputError: a cell of the column is empty, or cannot become text.
@@ -45,8 +42,9 @@ def image_names(images: Dataset) -> list[str] | None:
     name = next((name for name in ("filename", "concept") if name in images.column_names), None)
     if name is None:
         cells = arrow_column(images, "image")
-        paths = pc.struct_field(cells, "path").to_pylist() if pa.types.is_struct(cells.type) else [None]
-        return None if None in paths else [Path(path).name for path in paths]
+        paths = pc.struct_field(cells, "path").to_pylist() if pa.types.is_struct(cells.type) else []
+        names = [Path(path).name for path in paths if path is not None]
+        return names if len(names) == len(images) else None
     try:
         texts = named_table(images.select_columns(name))[name].cast(pa.string()).to_pylist()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:

@@ -18,8 +18,7 @@ LARGEST_CUBE = 2_097_151  # the cube of a larger number overflows int64
 def column(dataset: Dataset, name: str) -> np.ndarray:
     """A whole column as one array: (n, 3) if its cells are lists of three numbers, (n,) if they are numbers.
 
-    Raises:
-        InputError: a cell is missing, or a list does not have three numbers.
+    Raises an InputError if a cell is missing, or a list does not have three numbers.
     """
     cells = arrow_column(dataset, name)
     is_list = pa.types.is_nested(cells.type)

@@ -110,10 +110,8 @@ def load_peterson(path: str | Path, names: Sequence[str] | None = None) -> Simil
 def load_king(path: str | Path, stimulus_set: str = "set1", names: Sequence[str] | None = None) -> SimilarityMatrix:
     """Dissimilarities of King et al. 2019: of each participant, and their mean (see the top of this module).
 
-    Args:
-        path: path of `BEHAVIOR.mat`, or of the folder with `images/set1`, `images/set2` and `sim_judgements`.
-        stimulus_set: `set1` or `set2`.
-        names: see `load_peterson`, also for errors.
+    `path` is that of `BEHAVIOR.mat`, or of the folder with `images/set1`, `images/set2` and `sim_judgements`.
+    `stimulus_set` is `set1` or `set2`. Names and errors are those of `load_peterson`.
     """
     file, pictures = _published(path, "behavior.mat", f"images/{stimulus_set}")
     variable, content = f"BEHAVIOR.{stimulus_set}.pairwisedistances", _load_mat(file)
@@ -132,12 +130,11 @@ def load_king(path: str | Path, stimulus_set: str = "set1", names: Sequence[str]
 def load_cichy(path: str | Path, names: Sequence[str] | None = None) -> SimilarityMatrix:
     """Dissimilarities of Cichy et al. 2019: of each participant, and their mean (see the top of this module).
 
-    Args:
-        path: path of `judgments_general.mat`, or of the folder with `images` and `sim_judgements`.
-        names: see `load_peterson`, also for errors.
+    `path` is that of `judgments_general.mat`, or of the folder with `images` and `sim_judgements`. Names and errors
+    are those of `load_peterson`.
     """
     file, pictures = _published(path, "judgments_general.mat", "images")
-    judgments = _load_mat(file).get("judgments")
+    judgments: Any = _load_mat(file).get("judgments")
     if not _is_matrix(judgments) or judgments.ndim != 3:
         raise InputError(f"{file.name} has no array judgments of shape (participants, n, n)")
     return from_array(judgments, "dissimilarity", "Cichy et al. 2019", names or pictures)
@@ -189,8 +186,8 @@ def _is_matrix(array: Any) -> bool:
 
 def _read_text(path: Path) -> tuple[np.ndarray, list[str] | None]:
     """The matrix of a text table, and the names in its first row or column."""
-    line = read_first_line(path)
-    delimiter = next((mark for mark in "\t;," if mark in line), " " if path.suffix == ".txt" else ",")
+    first_line = read_first_line(path)
+    delimiter = next((mark for mark in "\t;," if mark in first_line), " " if path.suffix == ".txt" else ",")
     with path.open(encoding="utf-8-sig", newline="") as file:
         lines = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
         cells = [[cell.strip() for cell in line] for line in lines if any(cell.strip() for cell in line)]
@@ -204,13 +201,12 @@ def _read_text(path: Path) -> tuple[np.ndarray, list[str] | None]:
     down = [line[0] for line in cells[has_header:]] if has_names else None
     for k, (first, second) in enumerate(zip(across or (), down or (), strict=False)):
         if first != second:
-            raise InputError(
-                f"{path.name}: stimulus {k} is {first!r} in the first row, {second!r} in the first column"
-            )
+            where = f"{first!r} in the first row, {second!r} in the first column"
+            raise InputError(f"{path.name}: stimulus {k} is {where}")
     values = [line[has_names:] for line in numbers[has_header:]]
-    for row, line in enumerate(values):
-        if None in line:
-            k = line.index(None)
+    for row, entries in enumerate(values):
+        if None in entries:
+            k = entries.index(None)
             cell = cells[row + has_header][k + has_names]
             raise InputError(f"{path.name}: the entry ({row}, {k}) is {cell!r}, which is not a number")
     return np.array(values, np.float64), across or down

@@ -73,9 +73,10 @@ class SimilarityMatrix:
 def from_array(
     array: np.ndarray, kind: MatrixKind | None, source: str, names: Sequence[str] | None
 ) -> SimilarityMatrix:
-    """The matrix of an array (n, n), or the mean of an array (p, n, n) of p participants; by default rows are numbered.
+    """The matrix of an array (n, n), or the mean of an array (p, n, n) of p participants.
 
-    Without `kind`, the diagonal decides. Raises an InputError if the array is no such matrix, or has no clear kind.
+    Without `names`, the rows are numbered; without `kind`, the diagonal decides. Raises an InputError if the array is
+    no such matrix, or its diagonal does not show the kind.
     """
     if array.dtype.kind not in "fiu" or array.ndim not in (2, 3):
         raise InputError(f"{source} holds {array.dtype} of shape {array.shape}, not a matrix of numbers (n, n)")
@@ -108,14 +109,10 @@ def check_kind(kind: str) -> None:
 
 
 def check_symmetric(matrix: np.ndarray) -> int:
-    """Checks that a matrix (n, n) can hold similarities of all pairs; NaN is a missing pair.
+    """Number of missing pairs (NaN) in a matrix (n, n), without the diagonal, after a check of the matrix.
 
-    Returns:
-        The number of missing pairs, without the diagonal.
-
-    Raises:
-        InputError: the matrix is not square, smaller than 3, infinite somewhere, or not symmetric beyond rounding (the
-            message names the first such entry).
+    Raises an InputError if the matrix is not square, smaller than 3, infinite somewhere, or not symmetric beyond
+    rounding (the message names the first such entry).
     """
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.dtype.kind not in "fiu":
         raise InputError(f"a similarity matrix must be square and hold numbers, got {matrix.dtype} {matrix.shape}")
@@ -190,16 +187,12 @@ def _table(columns: Sequence[np.ndarray | list[str]], rows: np.ndarray, features
 
 
 def from_rows(dataset: Dataset) -> tuple[MatrixKind, np.ndarray, list[str]]:
-    """Kind, matrix (n, n) float32 and names from the configuration `matrix`.
-
-    Raises:
-        InputError: a column is missing, or a row does not hold n numbers.
-    """
+    """Kind, matrix (n, n) float32 and names from the configuration `matrix` of a dataset."""
     kind: MatrixKind | None = next((kind for kind in get_args(MatrixKind) if kind in dataset.column_names), None)
     if kind is None or NAME not in dataset.column_names:
+        columns, kinds = ", ".join(dataset.column_names), " or ".join(get_args(MatrixKind))
         raise InputError(
-            f"a dataset of a similarity matrix has the columns {NAME} and {' or '.join(get_args(MatrixKind))}; "
-            f"there are {', '.join(dataset.column_names)}"
+            f"the dataset of a similarity matrix needs the columns {NAME} and {kinds}; there are {columns}"
         )
     table = dataset.with_format("arrow")[:]
     flat = np.array(table[kind].combine_chunks().flatten(), np.float32)

@@ -64,10 +64,8 @@ def split_by_object(judgments: Dataset, num_objects: int, held_out: float = 1 / 
 def object_folds(num_objects: int, k: int, seed: int = 0) -> np.ndarray:
     """Fold of each object, (num_objects,) int64 in [0, k): random folds whose sizes differ by at most one.
 
-    They are the folds of scikit-learn, which gLocal uses with seed 42.
-
-    Raises:
-        InputError: there are fewer than two folds, or fewer than three objects for each fold.
+    They are the folds of scikit-learn, which gLocal uses with seed 42. Raises an InputError for fewer than two folds,
+    or fewer than three objects in a fold.
     """
     if k < 2 or num_objects < 3 * k:
         raise InputError(f"{num_objects} objects cannot make {k} folds: use at least 2 folds of at least 3 objects")
@@ -80,8 +78,7 @@ def object_folds(num_objects: int, k: int, seed: int = 0) -> np.ndarray:
 def triplets_within(triplets: np.ndarray, is_member: np.ndarray) -> np.ndarray:
     """(m,) bool: whether all three objects of each triplet (m, 3) are members, by `is_member` (num_objects,) bool.
 
-    Raises:
-        InputError: a triplet points outside the objects.
+    Raises an InputError if a triplet points outside the objects.
     """
     if triplets.min(initial=0) < 0 or triplets.max(initial=-1) >= len(is_member):
         raise InputError(

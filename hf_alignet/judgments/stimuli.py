@@ -81,12 +81,12 @@ class Stimuli:
         """Features (n, p) float32: the given features, or the encoder's embeddings of the pictures.
 
         Args:
-            encoder: Encoder of the pictures; not used if the stimuli have features.
-            directory: Directory for the embeddings; a run continues the embeddings of an earlier run in it.
-            **options: Options of `embed_dataset`.
+            encoder: encoder of the pictures; not used if the stimuli have features.
+            directory: directory for the embeddings; a run continues the embeddings of an earlier run in it.
+            **options: options of `VisionEncoder.embed`.
 
         Raises:
-            InputError: a picture cannot be decoded, or a row of features is not finite (the message names it).
+            InputError: a picture cannot be decoded, or a row of features is not finite.
         """
         embeddings: Any = self.features
         if embeddings is None:

@@ -17,15 +17,10 @@ UNKNOWN, AMBIGUOUS = -1, -2  # instead of a row number
 
 
 def renumber(splits: DatasetDict, path_or_id: str, names: Sequence[str]) -> DatasetDict:
-    """Judgments that point to the rows of `names`, whatever the order of the stimuli in their dataset.
+    """Judgments that point to the rows of `names`, whatever the order of the stimuli in their dataset `path_or_id`.
 
-    Args:
-        splits: Judgments of the dataset.
-        path_or_id: Path or Hub id of the dataset. Without a list of stimuli, the judgments stay as they are.
-        names: Names of the images. Folders and suffixes do not matter if the names differ without them.
-
-    Raises:
-        InputError: judged stimuli are not among the names, or match several of them (the message lists the first).
+    Folders and suffixes do not matter if the names differ without them. Without a list of stimuli in the dataset, the
+    judgments stay as they are. Raises an InputError if judged stimuli match none or several of the names.
     """
     if not has_config(path_or_id, CONFIG):
         return splits

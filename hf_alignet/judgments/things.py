@@ -116,12 +116,13 @@ def load_things_table(
     refuse(np.any(triplets < 0, axis=1), triplets + 1, f"triplets of {path.name}", "has an object number below 1")
     odd = table["choice"].to_numpy() - 1
     refuse((odd < 0) | (odd > 2), odd + 1, f"choices of {path.name}", "is not a position 1, 2 or 3")
-    judgments = make_judgments(
-        to_uid_order(triplets, order or published_order(path.name), unique_ids, path),
-        odd,
-        participant=table["subject_id"] if "subject_id" in kinds else None,
-        rt=_seconds(table["RT"], path) if "RT" in kinds else None,
-    )
+    rt = table["RT"].to_numpy() / np.float32(1000) if "RT" in kinds else None
+    if rt is not None and (rt <= 0).any():
+        logger.warning("%d response times of %s are not positive: treated as unknown", (rt <= 0).sum(), path.name)
+        rt[rt <= 0] = np.nan
+    participant = table["subject_id"] if "subject_id" in kinds else None
+    triplets = to_uid_order(triplets, order or published_order(path.name), unique_ids, path)
+    judgments = make_judgments(triplets, odd, participant=participant, rt=rt)
     if "noise_ceiling" not in kinds:
         return DatasetDict(train=judgments)
     repeated_set = table["noise_ceiling"].to_numpy()
@@ -129,12 +130,3 @@ def load_things_table(
     for number in np.unique(repeated_set):
         splits[f"test{number}" if number else "train"] = select_rows(judgments, repeated_set == number)
     return DatasetDict(splits)
-
-
-def _seconds(milliseconds: pa.ChunkedArray, path: Path) -> np.ndarray:
-    seconds = milliseconds.to_numpy() / np.float32(1000)
-    is_wrong = seconds <= 0
-    if is_wrong.any():
-        logger.warning("%d response times of %s are not positive: treated as unknown", is_wrong.sum(), path.name)
-    seconds[is_wrong] = np.nan
-    return seconds
