@@ -3,15 +3,16 @@
 from hf_alignet.judgments.judgment_dataset import (
     FEATURES,
     LEVELS,
+    Majority,
     Repeats,
     aggregate,
     check_judgments,
     choice_counts,
+    majority,
     make_judgments,
 )
 from hf_alignet.judgments.levels_study import Exclusions, Levels, in_shared_sets, load_levels, trial_sets
 from hf_alignet.judgments.loading import load_judgments
-from hf_alignet.judgments.majority import Majority, majority
 from hf_alignet.judgments.own_table import image_names
 from hf_alignet.judgments.similarity_files import load_cichy, load_king, load_peterson, load_similarity_matrix
 from hf_alignet.judgments.similarity_matrices import SimilarityMatrix

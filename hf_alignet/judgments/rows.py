@@ -1,6 +1,6 @@
-"""Rows of three images: what people's judgments and a teacher's triplets have in common.
+"""Triplets as columns of a Dataset: shared by human judgments and by the labels of a teacher.
 
-A triplet names three rows of an image dataset; shown in any order, it is the same triplet.
+A triplet is three row numbers of an image dataset. The order of the three images does not matter.
 """
 
 from collections.abc import Iterable
@@ -16,64 +16,61 @@ LARGEST_CUBE = 2_097_151  # the cube of a larger number overflows int64
 
 
 def column(dataset: Dataset, name: str) -> np.ndarray:
-    """A whole column as one array: (n, 3) where its cells are lists of three numbers, (n,) for numbers.
+    """A whole column as one array: (n, 3) if its cells are lists of three numbers, (n,) if they are numbers.
 
-    Raises:
-        InputError: a cell is missing, or a list has not three numbers.
+    Raises an InputError if a cell is missing, or a list does not have three numbers.
     """
     cells = arrow_column(dataset, name)
     is_list = pa.types.is_nested(cells.type)
     flat = cells.flatten() if is_list else cells
     if cells.null_count or flat.null_count:
         raise InputError(f"the column {name!r} has missing values")
-    if not is_list:
-        return np.array(cells)
-    if len(flat) != 3 * len(cells):
+    if is_list and len(flat) != 3 * len(cells):
         raise InputError(f"the column {name!r} must hold lists of three numbers")
-    return np.array(flat).reshape(len(cells), 3)  # a copy: Arrow's own memory cannot be written to
+    values = np.array(flat)  # a copy, because Arrow's own memory cannot be written to
+    return values.reshape(len(cells), 3) if is_list else values
 
 
 def arrow_column(dataset: Dataset, name: str) -> pa.Array:
-    """A whole column in one piece; straight from Arrow, since `datasets` would look at every list by itself."""
+    """A whole column in one piece. It comes from Arrow, because `datasets` would convert each list by itself."""
     return dataset.with_format("arrow", columns=[name])[:].column(name).combine_chunks()
 
 
 def lists_of_three(values: np.ndarray) -> pa.FixedSizeListArray:
-    """(n, 3) numbers as the cells of a column."""
+    """Numbers (n, 3) as a column of n lists."""
     return pa.FixedSizeListArray.from_arrays(np.ascontiguousarray(values).ravel(), 3)
 
 
-def select_rows(dataset: Dataset, is_member: np.ndarray) -> Dataset:
-    """The rows where `is_member` (n,) is true, in their order, as a table of their own.
+def with_triplets(dataset: Dataset, triplets: np.ndarray) -> Dataset:
+    """The dataset with other row numbers (n, 3) in the column `triplet`, whose type stays."""
+    table = dataset.with_format("arrow")[:]
+    position = table.schema.get_field_index(TRIPLET)
+    field = table.schema.field(position)
+    cells = lists_of_three(triplets).cast(field.type)
+    return Dataset(table.set_column(position, field, cells), info=dataset.info.copy())
 
-    `Dataset.select` would leave a mapping behind through which every later look is a hundred times slower.
+
+def select_rows(dataset: Dataset, is_member: np.ndarray) -> Dataset:
+    """The rows where `is_member` (n,) is true, in the same order, as a new table.
+
+    `Dataset.select` would keep a list of row numbers, and every later access would be a hundred times slower.
     """
     table = dataset.with_format("arrow")[:].filter(pa.array(is_member))
     return Dataset(table, info=dataset.info.copy(), split=dataset.split)
 
 
 def check_columns(dataset: Dataset, required: Iterable[str], what: str) -> None:
-    """Refuses a dataset that lacks a column or has no rows.
-
-    Raises:
-        InputError: says which of `what` (such as "'train' triplets") are missing, and which are there.
-    """
-    missing = [name for name in required if name not in dataset.column_names]
+    """Raises an InputError if `what` (such as "'train' triplets") lacks a required column, or has no rows."""
+    missing = [repr(name) for name in required if name not in dataset.column_names]
     if missing:
-        raise InputError(
-            f"the {what} lack the column {' and '.join(map(repr, missing))}; "
-            f"there are {', '.join(dataset.column_names)}"
-        )
+        existing = ", ".join(dataset.column_names)
+        raise InputError(f"the {what} lack the column {' and '.join(missing)}; there are {existing}")
     if len(dataset) == 0:
         raise InputError(f"the {what} are empty")
 
 
 def check_rows(triplets: np.ndarray, num_images: int | None, what: str) -> None:
-    """Refuses triplets (n, 3) that point outside the images (if their number is known) or name one twice.
-
-    Raises:
-        InputError: names the first such row of `what`.
-    """
+    """Raises an InputError if triplets (n, 3) point outside the images (None: any number) or name an image twice."""
     largest = np.iinfo(np.int64).max if num_images is None else num_images - 1
     images = "dataset" if num_images is None else f"{num_images} images"
     refuse(np.any((triplets < 0) | (triplets > largest), axis=1), triplets, what, f"points outside the {images}")
@@ -89,14 +86,11 @@ def refuse(is_bad: np.ndarray, values: np.ndarray, what: str, problem: str) -> N
 
 
 def distinct_triplets(triplets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which of n triplets are the same three images.
-
-    Args:
-        triplets: (n, 3) non-negative.
+    """Finds the distinct sets of three images among triplets (n, 3) of row numbers from 0.
 
     Returns:
-        (u, 3) int64 distinct triplets, ascending in each row and by rows; (n,) which of those each triplet is; and
-        (n, 3) its positions in ascending order of the images.
+        (u, 3) int64 distinct triplets, ascending within each row and from row to row; (n,) number of the distinct
+        triplet of each row; (n, 3) positions in the row that sort its images.
     """
     order = triplets.argsort(axis=1)
     triplets = np.take_along_axis(triplets, order, 1).astype(np.int64)

@@ -1,4 +1,4 @@
-"""The stimuli that people judged: pictures that a model embeds, or features that were made elsewhere, and names."""
+"""The stimuli that people judged: pictures that a model embeds, or ready features, and names."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from hf_alignet.images.opening import load_images
 from hf_alignet.judgments.own_table import image_names
 from hf_alignet.sources import load_matrix, load_names, public_name
 
-FEWEST = 3  # of two images none is the odd one out, and one pair correlates with nothing
+FEWEST = 3  # an odd one out needs three images, and a correlation needs several pairs
 
 
 @dataclass(eq=False)
@@ -23,13 +23,13 @@ class Stimuli:
     """n stimuli.
 
     Attributes:
-        name: short.
-        images: the pictures; beside features they only give names.
-        features: (n, p) of the stimuli; None where a model embeds the pictures.
-        names: by which judgments call the stimuli, in their order; by default those of the images, if they have any.
+        name: short name, for messages.
+        images: the pictures; with features, only their names are used.
+        features: (n, p) features of the stimuli; None if a model embeds the pictures.
+        names: names of the stimuli in the judgments, in the order of the rows; by default the names of the images.
 
     Raises:
-        InputError: there are fewer than three stimuli, or images, features and names do not fit each other.
+        InputError: there are fewer than three stimuli, or images, features and names differ in number.
     """
 
     name: str
@@ -54,15 +54,15 @@ class Stimuli:
         features: str | np.ndarray | None = None,
         object_names: str | Sequence[str] | None = None,
     ) -> Self:
-        """Opens what is named, and embeds nothing yet.
+        """Opens images, features and names; it does not embed the images yet.
 
         Args:
             images: the pictures, or their path or Hub id.
-            features: (n, p), or the path of a `.npy` file of them.
-            object_names: names of the stimuli, or the path of a text file with one name a line.
+            features: (n, p), or the path of a `.npy` file.
+            object_names: names of the stimuli, or the path of a text file with one name in each line.
 
         Raises:
-            InputError: nothing is given, it cannot be opened, or the parts do not fit each other.
+            InputError: images and features are both None, cannot be opened, or differ in number.
         """
         if images is None and features is None:
             raise InputError("give `images`, the pictures that people judged, or `features` of them")
@@ -78,19 +78,18 @@ class Stimuli:
         return len(self.features if self.features is not None else self.images)  # type: ignore[arg-type]
 
     def embed(self, encoder: VisionEncoder | None, directory: Path | None, **options: Any) -> np.ndarray:
-        """Features (n, p) float32: those that were given, or what the encoder makes of the pictures.
+        """Features (n, p) float32: the given features, or the encoder's embeddings of the pictures.
 
         Args:
-            encoder: of the pictures; not used where there are features.
-            directory: keeps what the encoder makes, and that of an earlier run that stopped.
-            **options: see `embed_dataset`.
+            encoder: encoder of the pictures; not used if the stimuli have features.
+            directory: directory for the embeddings; a run continues the embeddings of an earlier run in it.
+            **options: options of `VisionEncoder.embed`.
 
         Raises:
-            InputError: a picture cannot be decoded, or a row of features is not finite (names the row).
+            InputError: a picture cannot be decoded, or a row of features is not finite.
         """
-        if self.features is not None:
-            embeddings = self.features
-        else:
+        embeddings: Any = self.features
+        if embeddings is None:
             assert self.images is not None and encoder is not None
             encoder.to(torch.accelerator.current_accelerator() or "cpu")
             embeddings = encoder.embed(self.images, save_to=directory, **options)

@@ -1,14 +1,14 @@
-"""THINGS odd-one-out choices as their publishers give them: the large table, and the order of the 1,854 objects.
+"""THINGS odd-one-out choices as published: the large table, and the order of the 1,854 objects.
 
 The table is `triplets_large_final_correctednc_correctedorder.csv` of Hebart et al. 2023 (eLife 12:e82580; OSF f5rn6,
-`data/triplet_dataset`). What its columns mean is read from the publishers' preprocessing script that wrote it and the
-index files beside it: tab-separated with a header `image1 image2 image3 choice RT noise_ceiling subject_id HIT_nr
-trial_nr age gender date time dataset`; images are object numbers from 1; `choice` is the position 1-3 of the odd one
-out; `noise_ceiling` is 0 for ordinary trials and 1, 2 or 3 for the three sets of 1,000 repeated triplets (2: each
-triplet twice by the same person; 3: the triplets of 2, by other people); `RT` is in milliseconds (the function
-that finds careless workers compares it with 800 and 1,100). Inferred, not stated: a response time that is not positive
-is unknown. Earlier states of the table (`triplets_large_final.csv`, `..._corrected.csv`) are separated by commas and
-still in the order of file names.
+`data/triplet_dataset`). The publishers' preprocessing script, which wrote it, and the index files beside it show its
+columns. The table is tab-separated with a header `image1 image2 image3 choice RT noise_ceiling subject_id HIT_nr
+trial_nr age gender date time dataset`. Images are object numbers from 1. `choice` is the position 1-3 of the odd one
+out. `noise_ceiling` is 0 for ordinary trials and 1, 2 or 3 for the three sets of 1,000 repeated triplets (2: the same
+person saw each triplet twice; 3: the triplets of 2, seen by other people). `RT` is in milliseconds (the function that
+finds careless workers compares it with 800 and 1,100). We infer that a response time that is not positive is unknown.
+Earlier versions of the table (`triplets_large_final.csv`, `..._corrected.csv`) have commas between the cells, and
+number the objects in the order of file names.
 """
 
 import logging
@@ -19,13 +19,12 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from datasets import DatasetDict
 
 from hf_alignet.errors import InputError
+from hf_alignet.judgments.file_reading import check_filled, check_header, read_header, read_table
 from hf_alignet.judgments.judgment_dataset import make_judgments
 from hf_alignet.judgments.rows import refuse, select_rows
-from hf_alignet.judgments.text_table import read_header, read_table
 
 logger = logging.getLogger(__name__)
 
@@ -33,25 +32,25 @@ ObjectOrder = Literal["uid", "file_name"]
 
 IMAGES = ("image1", "image2", "image3")
 NEEDED = (*IMAGES, "choice")
-NUMBERS = {**dict.fromkeys(NEEDED, pa.int32()), "RT": pa.float32(), "noise_ceiling": pa.int8()}
-OPTIONAL = {"subject_id": pa.string()}
+KINDS = dict.fromkeys(NEEDED, pa.int32()) | {"RT": pa.float32(), "noise_ceiling": pa.int8(), "subject_id": pa.string()}
 IN_FILE_NAME_ORDER = re.compile(r"data1854_|triplets_large_final(?!.*correctedorder)")
 
 
 def file_name_order(unique_ids: Sequence[str]) -> np.ndarray:
-    """The order of the objects in which THINGS files from before the correction number them.
+    """The order of the objects in THINGS files from before the correction.
 
-    The objects are listed by uniqueID, but the pictures were uploaded to the experiment in the order of their files,
-    by code point and with the extension: `-` comes before `.`, that before digits, those before `_`. So
-    `ice-cream_cone` came before `ice`, and `camera1` before `camera_lens`. Of the 1,854 objects 21 moved, of the
-    families camera, chicken, crystal, hot, ice and pepper.
+    The list of objects is in the order of uniqueIDs, but the experiment took the pictures in the order of their file
+    names, by code point and with the extension: `-` comes before `.`, `.` before digits, digits before `_`. So
+    `ice-cream_cone` came before `ice`, and `camera1` before `camera_lens`. Of the 1,854 objects 21 moved, with names
+    that begin with camera, chicken, crystal, hot, ice or pepper.
 
     Args:
-        unique_ids: the n uniqueIDs in the order of the list of concepts (`things_concepts.tsv`).
+        unique_ids: n uniqueIDs in the order of the list of concepts (`things_concepts.tsv`).
 
     Returns:
-        (n,) int64: entry r is the row in `unique_ids` of the object that such files call r (from 0). Arrays in the
-        order of file names (VICE's published embedding) come into uniqueID order by `array[np.argsort(order)]`.
+        (n,) int64: entry r is the row in `unique_ids` of the object with the number r (from 0) in such files.
+        `array[np.argsort(order)]` brings an array in the order of file names (such as VICE's published embedding)
+        into the order of uniqueIDs.
 
     Example:
         >>> file_name_order(["camera_lens", "camera1", "camera2"]).tolist()
@@ -61,13 +60,13 @@ def file_name_order(unique_ids: Sequence[str]) -> np.ndarray:
 
 
 def published_order(file_name: str) -> ObjectOrder:
-    """The order in which a published file numbers the objects, told by its name.
+    """The order in which a published file numbers the objects, from its name.
 
-    Hebart et al. 2023 write `trainset.txt`, `validationset.txt` and `testset*.txt` from the corrected table: uniqueID
-    order. Their 2020 release (`data1854_*.txt`, 1.46 M triplets) and the tables before `correctedorder` are in the
-    order of file names: analyses of them renumber the objects after loading. Names such as `train_90` do not tell:
-    gLocal reads those files in uniqueID order, which is what is taken here, but VICE's published embedding is in the
-    order of file names, and so presumably were the triplets that it was fitted to; for such, say `order="file_name"`.
+    Hebart et al. 2023 wrote `trainset.txt`, `validationset.txt` and `testset*.txt` from the corrected table, in the
+    order of uniqueIDs. Their 2020 release (`data1854_*.txt`, 1.46 M triplets) and the tables before `correctedorder`
+    are in the order of file names: analyses of them renumber the objects after loading. Names such as `train_90` do
+    not show the order. This function follows gLocal, which reads such files in the order of uniqueIDs. But VICE's
+    published embedding is in the order of file names, so its triplets probably are too: give `order="file_name"`.
     """
     return "file_name" if IN_FILE_NAME_ORDER.match(file_name) else "uid"
 
@@ -75,17 +74,13 @@ def published_order(file_name: str) -> ObjectOrder:
 def to_uid_order(
     triplets: np.ndarray, order: ObjectOrder, unique_ids: Sequence[str] | None, source: Path
 ) -> np.ndarray:
-    """Triplets (n, 3) of object numbers from 0, renumbered to rows of `unique_ids` if they are in file-name order.
-
-    Raises:
-        InputError: file-name order without the uniqueIDs, or a number outside them.
-    """
+    """Triplets (n, 3) of object numbers from 0 as rows of `unique_ids`; only file-name order changes the numbers."""
     if order == "uid":
         return triplets
     if unique_ids is None:
+        reason = "numbers the objects in the order of file names"
         raise InputError(
-            f"{source.name} numbers the objects in the order of file names; give the uniqueIDs of the objects "
-            "(`object_names`), so that they can be renumbered"
+            f"{source.name} {reason}; give the uniqueIDs of the objects as `object_names`, to renumber them"
         )
     is_outside = np.any(triplets >= len(unique_ids), axis=1)
     refuse(is_outside, triplets, f"triplets of {source.name}", f"is outside the {len(unique_ids)} objects")
@@ -93,60 +88,45 @@ def to_uid_order(
 
 
 def is_things_table(header: Sequence[str]) -> bool:
-    """Whether a table with these columns is the publishers'."""
+    """Whether a table with these columns is the published table."""
     return set(IMAGES) <= set(header)
 
 
 def load_things_table(
     path: str | Path, unique_ids: Sequence[str] | None = None, order: ObjectOrder | None = None
 ) -> DatasetDict:
-    """The publishers' table: split `train`, and `test1` to `test3` of the repeated triplets where it marks them.
+    """The published table: split `train`, and `test1` to `test3` if it marks the repeated triplets.
 
     Args:
-        path: the table.
-        unique_ids: of the objects, needed for tables in file-name order.
-        order: how the table numbers the objects; None tells by the name of the file (see `published_order`).
+        path: Path of the table.
+        unique_ids: uniqueIDs of the objects. Tables in file-name order need them.
+        order: Order in which the table numbers the objects. None: the file name decides (see `published_order`).
 
     Raises:
-        InputError: a column is missing, or a cell is not what its column should hold (names the first row).
+        InputError: a column is missing, or a cell has a wrong value (the message names the first row).
     """
     path = Path(path)
     header, delimiter = read_header(path)
-    missing = [name for name in NEEDED if name not in header]
-    if missing:
-        raise InputError(f"{path.name} lacks the column {' and '.join(missing)}; it has {', '.join(header)}")
-    kinds = {name: kind for name, kind in (NUMBERS | OPTIONAL).items() if name in header}
+    check_header(header, NEEDED, path.name)
+    kinds = {name: kind for name, kind in KINDS.items() if name in header}
     table = read_table(path, delimiter, list(kinds), kinds)
-    triplets = np.stack([_numbers(table, name, path) for name in IMAGES], axis=1) - 1
+    for name in (*NEEDED, *({"noise_ceiling"} & set(kinds))):
+        check_filled(table[name], name, path.name)
+    triplets = np.stack([table[name].to_numpy() for name in IMAGES], axis=1) - 1
     refuse(np.any(triplets < 0, axis=1), triplets + 1, f"triplets of {path.name}", "has an object number below 1")
-    odd = _numbers(table, "choice", path) - 1
+    odd = table["choice"].to_numpy() - 1
     refuse((odd < 0) | (odd > 2), odd + 1, f"choices of {path.name}", "is not a position 1, 2 or 3")
-    judgments = make_judgments(
-        to_uid_order(triplets, order or published_order(path.name), unique_ids, path),
-        odd,
-        participant=table["subject_id"] if "subject_id" in kinds else None,
-        rt=_seconds(table["RT"], path) if "RT" in kinds else None,
-    )
+    rt = table["RT"].to_numpy() / np.float32(1000) if "RT" in kinds else None
+    if rt is not None and (rt <= 0).any():
+        logger.warning("%d response times of %s are not positive: treated as unknown", (rt <= 0).sum(), path.name)
+        rt[rt <= 0] = np.nan
+    participant = table["subject_id"] if "subject_id" in kinds else None
+    triplets = to_uid_order(triplets, order or published_order(path.name), unique_ids, path)
+    judgments = make_judgments(triplets, odd, participant=participant, rt=rt)
     if "noise_ceiling" not in kinds:
         return DatasetDict(train=judgments)
-    of_split = _numbers(table, "noise_ceiling", path)
-    names = {0: "train"} | {number: f"test{number}" for number in np.unique(of_split[of_split != 0]).tolist()}
-    splits = {name: select_rows(judgments, of_split == number) for number, name in names.items()}
-    return DatasetDict({name: split for name, split in splits.items() if len(split)})
-
-
-def _numbers(table: pa.Table, name: str, path: Path) -> np.ndarray:
-    values = table[name]
-    if values.null_count:
-        row = pc.index(pc.is_null(values), True).as_py()
-        raise InputError(f"row {row} of {path.name} has no {name}")
-    return values.to_numpy()
-
-
-def _seconds(milliseconds: pa.ChunkedArray, path: Path) -> np.ndarray:
-    seconds = milliseconds.to_numpy() / np.float32(1000)
-    is_wrong = seconds <= 0
-    if is_wrong.any():
-        logger.warning("%d response times of %s are not positive: taken as unknown", is_wrong.sum(), path.name)
-    seconds[is_wrong] = np.nan
-    return seconds
+    repeated_set = table["noise_ceiling"].to_numpy()
+    splits = {}
+    for number in np.unique(repeated_set):
+        splits[f"test{number}" if number else "train"] = select_rows(judgments, repeated_set == number)
+    return DatasetDict(splits)

@@ -576,7 +576,7 @@ def test_a_matrix_whose_diagonal_tells_nothing(study, flags, monkeypatch):
     matrix = np.random.default_rng(0).normal(size=(NUMBER, NUMBER))
     np.save(study / "any.npy", matrix + matrix.T)
     given = (*flags, "--benchmarks", f"rsa:{study / 'any.npy'}", "--features", study / "my_features.npy")
-    with pytest.raises(InputError, match="does not tell whether it holds similarity or dissimilarity"):
+    with pytest.raises(InputError, match="does not show whether the entries are similarities or dissimilarities"):
         evaluate(*given)
     evaluate(*given, "--rsa_kind", "similarity")
     value = results(study / "out")["my_features"]["any/rsa_spearman"]["value"]

@@ -10,9 +10,9 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value, lo
 from hf_alignet.errors import InputError
 from hf_alignet.images.opening import load_images
 from hf_alignet.judgments import aggregate, image_names, load_judgments, make_judgments
+from hf_alignet.judgments.file_reading import read_header
 from hf_alignet.judgments.index_files import split_of
 from hf_alignet.judgments.rows import column
-from hf_alignet.judgments.text_table import read_header
 
 TRIPLETS = np.array([[0, 1, 2], [3, 1, 0], [2, 4, 3], [4, 0, 1], [2, 1, 0]])
 ODD = np.array([0, 2, 1, 1, 0])
@@ -119,7 +119,7 @@ def test_numbers_are_said_to_be_read_as_row_numbers(own, tmp_path, caplog):
         assert not caplog.records
         load_judgments(str(tmp_path / "numbers.csv"))
         load_judgments(str(tmp_path / "numbers.csv"), [f"picture {i}.png" for i in range(40)])
-    assert caplog.text.count("numbers.csv are read as row numbers from 0") == 2
+    assert caplog.text.count("numbers in numbers.csv are read as row numbers of the images, from 0") == 2
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", " nested"])
@@ -141,15 +141,13 @@ def test_number_that_may_be_the_stem_of_a_name_is_refused(tmp_path, suffix, name
     else:  # load_dataset reads it, and makes numbers of names
         (path / "train").mkdir(parents=True)
         table.astype(str).map(lambda cell: cell.zfill(3)).to_csv(path / "train" / "mine.csv", index=False)
-    with pytest.raises(
-        InputError, match=f"row 0 of .* may mean the image '{meant}' or the row .* write names in full"
-    ):
+    with pytest.raises(InputError, match=f"row 0 of .* can be the image '{meant}' or the row .* write the full names"):
         load_judgments(str(path), names)
 
 
 def test_some_numbers_that_are_names_are_refused(tmp_path):
     by_number([2, 10, 3]).to_csv(tmp_path / "mine.csv", index=False)
-    with pytest.raises(InputError, match="may mean the image '10' or the row 10"):
+    with pytest.raises(InputError, match="can be the image '10' or the row 10 from 0"):
         load_judgments(str(tmp_path / "mine.csv"), ["cat", "dog", "10"])
 
 
@@ -174,7 +172,7 @@ def test_folder_of_tables_keeps_names_as_text(tmp_path, caplog):
         "test": [[1, 2, 0]],
     }
     assert loaded["train"]["rt"][:] == [None, 2.0]
-    assert "columns are no judgments: people.csv" in caplog.text
+    assert "do not have the columns of judgments: people.csv" in caplog.text
 
 
 def test_folder_of_tables_beside_images(tmp_path):
@@ -202,7 +200,7 @@ def test_number_that_may_be_an_image_or_a_position_is_refused(own, tmp_path):
     for i in range(3):
         own[f"image_{i + 1}"] = [3, 2, 1][i]
     own["odd_one_out"] = 3
-    refused(own, tmp_path, "can be read as the number of an image and as a position: row 0 .* '3', '2', '1'")
+    refused(own, tmp_path, "can be the number of an image or a position: row 0 .* '3', '2', '1'")
     own["odd_one_out"] = 2  # either way the second image
     own.to_csv(tmp_path / "mine.csv", index=False)
     assert load_judgments(str(tmp_path / "mine.csv"), NAMES)["train"]["odd"][:] == [1] * 5
@@ -212,7 +210,7 @@ def test_number_that_may_be_a_name_or_a_row_is_refused(own, tmp_path):
     for i in range(3):
         own[f"image_{i + 1}"] = i
     own["odd_one_out"] = 3
-    refused(own, tmp_path, "can be read as names and as row numbers", names=["1", "0", "2"])
+    refused(own, tmp_path, "can be names of images or row numbers", names=["1", "0", "2"])
     own.to_csv(tmp_path / "mine.csv", index=False)
     assert load_judgments(str(tmp_path / "mine.csv"), ["0", "1", "2"])["train"]["triplet"][0] == [0, 1, 2]
 
@@ -233,7 +231,7 @@ def test_unknown_names_are_listed_with_those_close(own, tmp_path):
 
 
 def test_name_of_several_images_is_refused(own, tmp_path):
-    refused(own, tmp_path, "'dog.png', which is the name of several images", names=[*NAMES, "dog.png"])
+    refused(own, tmp_path, "'dog.png', but several images have this name", names=[*NAMES, "dog.png"])
 
 
 def test_missing_columns_and_cells_and_wrong_types_are_refused(own, tmp_path):
@@ -253,7 +251,7 @@ def test_missing_columns_and_cells_and_wrong_types_are_refused(own, tmp_path):
         ("image_1,image_2,image_3,odd_one_out\na,b\n", "cannot read mine.csv: .*columns"),
         (
             "left,right\n1,2\n",
-            r"has the columns left, right, which are no judgments; what is understood:\n- a ",
+            r"has the columns left, right, which do not show judgments; supported are:\n- a ",
         ),
     ],
 )
@@ -265,7 +263,7 @@ def test_tables_that_are_none(tmp_path, text, message):
 
 def test_dataset_that_is_none_and_path_that_is_none(tmp_path):
     Dataset.from_dict({"text": ["a"]}).save_to_disk(tmp_path / "other")
-    with pytest.raises(InputError, match="has the columns text; what is understood"):
+    with pytest.raises(InputError, match="has the columns text; supported are"):
         load_judgments(str(tmp_path / "other"))
     with pytest.raises(InputError, match="cannot open the dataset"):
         load_judgments(str(tmp_path / "nowhere"))
@@ -334,8 +332,8 @@ def test_a_table_that_is_not_utf8_says_what_to_do(tmp_path):
     assert read_header(tmp_path / "b.csv") == (["a,b", "c"], ",")
 
 
-def test_splits_told_by_file_names():
-    told = {
+def test_splits_by_file_name():
+    expected = {
         "train_90.npy": "train",
         "test_10.txt": "test",
         "data1854_batch5_test10.txt": "test",
@@ -354,7 +352,7 @@ def test_splits_told_by_file_names():
         "values.npy": None,
         "valentina.csv": None,
     }
-    assert {name: split_of(name) for name in told} == told
+    assert {name: split_of(name) for name in expected} == expected
 
 
 @pytest.mark.parametrize(
@@ -393,5 +391,5 @@ def test_text_and_archives_that_are_no_triplets(tmp_path):
 def test_two_files_of_one_split_are_refused(tmp_path):
     np.save(tmp_path / "train_90.npy", TRIPLETS)
     np.savetxt(tmp_path / "train_90.txt", TRIPLETS, fmt="%i")
-    with pytest.raises(InputError, match="train_90.npy and train_90.txt both give the split 'train'"):
+    with pytest.raises(InputError, match="train_90.npy and train_90.txt both hold the split 'train'"):
         load_judgments(str(tmp_path))

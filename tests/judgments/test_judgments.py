@@ -155,9 +155,9 @@ def test_many_images_do_not_overflow_the_keys():
         ({"triplet": [0, 1, 7]}, r"row 2 of the 'test' judgments points outside the 7 images: \[0, 1, 7\]"),
         ({"triplet": [0, 3, 0]}, "row 2 .* names an image twice"),
         ({"odd": 3}, "row 2 .* not position 0, 1 or 2: 3"),
-        ({"rt": -0.5}, "row 2 .* response time that is not positive: -0.5"),
+        ({"rt": -0.5}, "row 2 .* response time that is not positive and finite: -0.5"),
         ({"rt": 0.0}, "row 2 .* not positive"),
-        ({"rt": math.inf}, "row 2 .* not finite"),
+        ({"rt": math.inf}, "row 2 .* not positive and finite: inf"),
         ({"level": "medium"}, "row 2 .* level other than coarse, fine, boundary: medium"),
         ({"triplet": None}, "'triplet' has missing values"),
         ({"odd": None}, "'odd' has missing values"),
@@ -184,7 +184,7 @@ def test_missing_column_empty_split_and_impossible_counts_are_refused(table):
 
 
 def test_milliseconds_are_not_taken_for_seconds(table):
-    with pytest.raises(InputError, match="as if it were milliseconds"):
+    with pytest.raises(InputError, match="look like milliseconds"):
         check_judgments(make_judgments(**(table | {"rt": table["rt"] * 1000})))
     check_judgments(make_judgments(**(table | {"rt": np.full(400, np.nan)})))  # nobody was timed
 

@@ -146,7 +146,7 @@ def test_processed_table(tmp_path):
 def test_pickles_are_refused(tmp_path):
     path = tmp_path / "pruned_dataset.pkl"
     path.touch()
-    with pytest.raises(InputError, match="is a pickle, which could run any program"):
+    with pytest.raises(InputError, match="is a pickle, and reading it could run any program"):
         load_levels(path)
 
 
@@ -180,7 +180,7 @@ def test_what_cannot_be_levels(tmp_path):
         load_levels(tmp_path / "bad.json")
     with pytest.raises(InputError, match="no experimental trials"):
         load_levels(table(tmp_path / "levels.csv", exp_trial_type="break"))
-    with pytest.raises(InputError, match="as if it were in seconds"):
+    with pytest.raises(InputError, match="look like seconds"):
         load_levels(table(tmp_path / "levels.csv", rt=2.5))
     with pytest.raises(InputError, match="no trial .* is left"):
         load_levels(table(tmp_path / "levels.csv", rt=11_000))
@@ -198,7 +198,7 @@ def test_level_by_field_where_names_tell_no_class(tmp_path):
     kinds = {"triplet_class": ["within_class", "class_boundary", "between_class"]}
     judgments = load_levels(table(tmp_path / "levels.csv", **plain, **kinds), min_catch_accuracy=0).judgments
     assert judgments["level"][:] == ["fine", "boundary", "coarse"]
-    with pytest.raises(InputError, match="level of the images 0.png, 1.png, 2.png cannot be told"):
+    with pytest.raises(InputError, match="level of the images 0.png, 1.png, 2.png is not known"):
         load_levels(table(tmp_path / "levels.csv", **plain))
 
 

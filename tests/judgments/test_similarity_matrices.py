@@ -71,7 +71,9 @@ def test_arrays(matrix, tmp_path):
     for file in ("three.npz", "four.mat"):
         found = load_similarity_matrix(tmp_path / file, "similarity", variable="b")
         np.testing.assert_array_equal(found.matrix, 2 * matrix)
-        with pytest.raises(InputError, match=f"{file} has 2 arrays .* name one with `variable`: it has a, b"):
+        with pytest.raises(
+            InputError, match=f"{file} has 2 arrays .* give the name of one as `variable`: it has a, b"
+        ):
             load_similarity_matrix(tmp_path / file, "similarity")
         with pytest.raises(InputError, match=f"{file} has no array 'c'; it has a, b"):
             load_similarity_matrix(tmp_path / file, "similarity", variable="c")
@@ -115,13 +117,13 @@ def test_peterson_files_that_are_none(matrix, tmp_path):
     with pytest.raises(InputError, match=r"must hold one file sim_judgements/\*sim\*.mat, found none"):
         load_peterson(folder)
     savemat(folder / "sim_judgements" / "sim.mat", {"ratings": matrix})
-    with pytest.raises(InputError, match="sim.mat has no variable whose name has 'sim' in it"):
+    with pytest.raises(InputError, match="sim.mat has no variable with 'sim' in its name"):
         load_peterson(folder)
     savemat(folder / "sim_judgements" / "sim.mat", {"simMatrix": 10 * matrix})
     with pytest.raises(InputError, match="has entries from 15 to 100; mean ratings are from 0 to 10"):
         load_peterson(folder)
     add_pictures(folder / "images", ["a.png", "b.png"])
-    with pytest.raises(InputError, match="has 4 stimuli, and there are 2 names"):
+    with pytest.raises(InputError, match="has 4 stimuli, but 2 names"):
         load_peterson(folder)
 
 
@@ -143,7 +145,7 @@ def test_king(participants, tmp_path):
     with pytest.raises(InputError, match="no BEHAVIOR.set3.pairwisedistances of numbers"):
         load_king(tmp_path, "set3")
     savemat(tmp_path / "wrong.mat", {"BEHAVIOR": {"set1": {"pairwisedistances": one[:, :9]}}})
-    with pytest.raises(InputError, match=rf"has shape \({participants}, 9\); expected one row a participant"):
+    with pytest.raises(InputError, match=rf"has shape \({participants}, 9\); expected one row for each participant"):
         load_king(tmp_path / "wrong.mat")
 
 
@@ -181,7 +183,7 @@ def test_the_diagonal_tells_the_kind(matrix, tmp_path, caplog):
     assert not caplog.records
     for diagonal in (np.nan, matrix.min(), matrix.mean()):
         np.save(tmp_path / "ratings.npy", np.where(np.eye(4), diagonal, matrix))
-        with pytest.raises(InputError, match="does not tell whether it holds similarity or dissimilarity"):
+        with pytest.raises(InputError, match="does not show whether the entries are similarities or dissimilarities"):
             load_similarity_matrix(tmp_path / "ratings.npy", None)
     np.save(tmp_path / "ratings.npy", np.ones((3, 4)))
     with pytest.raises(InputError, match="must be square"):
@@ -198,29 +200,29 @@ def test_files_that_are_no_matrices(matrix, tmp_path):
         return str(error.value)
 
     assert "is empty" in error_of("")
-    assert "line 3 of file.csv has 2 cells, the first one has 3" in error_of("1,2,3\n2,1,4\n3,4\n")
-    assert "the entry (1, 2) is 'x', which is no number" in error_of("a,b,c\n1,2,3\n2,1,x\n3,x,1\n")
+    assert "line 3 of file.csv has 2 cells, but the first line has 3" in error_of("1,2,3\n2,1,4\n3,4\n")
+    assert "the entry (1, 2) is 'x', which is not a number" in error_of("a,b,c\n1,2,3\n2,1,x\n3,x,1\n")
     assert "stimulus 1 is 'b' in the first row, 'c' in the first column" in error_of(
         ",a,b,c\na,1,2,3\nc,2,1,4\nb,3,4,1\n"
     )
     assert "not symmetric: the entry (0, 1) is 2.0, and (1, 0) is 9.0" in error_of("1,2,3\n9,1,4\n3,4,1\n")
     assert "must be square" in error_of("1,2,3,5,5\n2,1,4,5,5\n3,4,1,5,5\n")
-    assert "two stimuli of file.csv are called 'a'" in error_of("a,b,a\n1,2,3\n2,1,4\n3,4,1\n")
+    assert "two stimuli of file.csv have the name 'a'" in error_of("a,b,a\n1,2,3\n2,1,4\n3,4,1\n")
     assert "cannot read the similarity matrix" in error_of("no array", ".npy")
     assert "cannot read the similarity matrix" in error_of("no archive", ".npz")
     assert "cannot read the MATLAB file" in error_of("no matrix", ".mat")
     header = b"MATLAB 7.3 MAT-file".ljust(116) + bytes(8) + b"\x00\x02IM"
-    assert "saved by MATLAB with -v7.3 (HDF5), which is not read here; save it with -v7" in error_of(header, ".mat")
-    assert "understood are .csv, .tsv, .txt, .npy, .npz and .mat" in error_of("{}", ".json")
+    assert "with -v7.3 (HDF5), which is not supported; save it with -v7" in error_of(header, ".mat")
+    assert "supported are .csv, .tsv, .txt, .npy, .npz, .mat" in error_of("{}", ".json")
     np.save(tmp_path / "objects.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match="cannot read the similarity matrix"):
         load_similarity_matrix(tmp_path / "objects.npy", "similarity")
     for suffix in (".csv", ".npy", ".npz", ".mat"):
         with pytest.raises(InputError, match="cannot read"):
             load_similarity_matrix(tmp_path / f"nowhere{suffix}", "similarity")
-    with pytest.raises(InputError, match="kind must be one of"):
+    with pytest.raises(InputError, match="`kind` must be one of similarity, dissimilarity, got 'distance'"):
         load_similarity_matrix(tmp_path / "nowhere.csv", "distance")
-    with pytest.raises(InputError, match=r"matrices of participants of shape \(2, 3, 3\)"):
+    with pytest.raises(InputError, match=r"matrices of its participants have the shape \(2, 3, 3\)"):
         SimilarityMatrix(NAMES, matrix, "similarity", "ratings", np.ones((2, 3, 3)))
 
 
@@ -233,7 +235,7 @@ def test_a_dataset_of_a_matrix_opens_as_the_matrix(tmp_path):
     np.testing.assert_array_equal(found.matrix, matrix.matrix)
     rows = as_rows(matrix)["matrix"]
     rows.select([0, 1]).save_to_disk(tmp_path / "fewer")
-    with pytest.raises(InputError, match="as many numbers in each row"):
+    with pytest.raises(InputError, match="must hold 2 numbers, one for each stimulus"):
         load_similarity_matrix(tmp_path / "fewer", None)
     rows.rename_column("similarity", "ratings").save_to_disk(tmp_path / "others")
     with pytest.raises(InputError, match="there are name, ratings"):

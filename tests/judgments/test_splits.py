@@ -124,12 +124,12 @@ def test_shared_checks_of_attention_do_not_count():
 
 
 def test_split_without_triplets_says_what_to_do(judgments):
-    with pytest.raises(InputError, match=r"none of the 600 triplets lies within the 2 of 20 objects .* 'test'"):
+    with pytest.raises(InputError, match=r"'test' has 2 of 20 objects, and none of the 600 triplets"):
         split_by_object(judgments, NUM_OBJECTS, held_out=0.1)
-    with pytest.raises(InputError, match="'train'.* give it more objects, or use more judgments"):
+    with pytest.raises(InputError, match="'train'.* give the split more objects, or use more judgments"):
         split_by_object(judgments, NUM_OBJECTS, held_out=0.9)
-    with pytest.raises(InputError, match="leaves none on one side"):
+    with pytest.raises(InputError, match="leaves one side empty"):
         split_by_triplet(judgments, held_out=0.001)
     for share in (0, 1, float("nan")):
-        with pytest.raises(InputError, match="must lie between 0 and 1"):
+        with pytest.raises(InputError, match="`held_out` must lie between 0 and 1"):
             split_by_triplet(judgments, held_out=share)

@@ -39,11 +39,15 @@ def test_rows_are_found_by_name(stimuli, names, rows, published):
     ("stimuli", "names", "message"),
     [
         (["a.png", "b.png", "c.png"], ["a.png", "b.png", "d.png"], "are not among the 3 images: 'c.png'"),
-        (["0", "1", "2"], ["cat/0.png", "dog/0.png", "1.png", "2.png"], "cannot be told .* the 4 images: '0'"),
+        (
+            ["0", "1", "2"],
+            ["cat/0.png", "dog/0.png", "1.png", "2.png"],
+            "do not have one clear match among the 4 images: '0'",
+        ),
         (["cat/0.png", "dog/0.png", "1.png"], ["0.png", "1.png"], "2 stimuli .*: 'cat/0.png', 'dog/0.png'"),
-        (["0.png", "0.png", "1.png"], ["0.png", "1.png"], "cannot be told by their names"),
+        (["0.png", "0.png", "1.png"], ["0.png", "1.png"], "do not have one clear match among"),
     ],
 )
-def test_a_name_that_could_be_several_pictures_is_refused(stimuli, names, message, published):
+def test_stimulus_that_matches_no_or_several_pictures_is_refused(stimuli, names, message, published):
     with pytest.raises(InputError, match=message):
         load_judgments(published(stimuli), names)

@@ -109,12 +109,12 @@ def test_early_index_files_are_renumbered(tmp_path):
 
 
 def test_unknown_order_is_refused(tmp_path):
-    with pytest.raises(InputError, match="order must be one of uid, file_name, got 'alphabetical'"):
+    with pytest.raises(InputError, match="`order` must be one of uid, file_name, got 'alphabetical'"):
         load_judgments(write(tmp_path / CORRECTED), order="alphabetical")
 
 
-def test_order_told_by_file_names():
-    told = {
+def test_order_by_file_name():
+    expected = {
         CORRECTED: "uid",
         "triplets_large_final.csv": "file_name",
         "triplets_large_final_corrected.csv": "file_name",
@@ -122,4 +122,4 @@ def test_order_told_by_file_names():
         "trainset.txt": "uid",
         "train_90.npy": "uid",
     }
-    assert {name: published_order(name) for name in told} == told
+    assert {name: published_order(name) for name in expected} == expected

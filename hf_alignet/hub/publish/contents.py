@@ -13,6 +13,7 @@ from hf_alignet.hub.publish.participants import anonymous
 from hf_alignet.hub.publish.publication import Publication
 from hf_alignet.images.opening import as_encoded_images, load_images
 from hf_alignet.judgments import aggregate, image_names, load_judgments, load_levels, load_similarity_matrix
+from hf_alignet.judgments.file_reading import read_header
 from hf_alignet.judgments.judgment_dataset import (
     COUNTS,
     IS_CATCH,
@@ -26,7 +27,6 @@ from hf_alignet.judgments.similarity_matrices import PARTICIPANT as NUMBERED
 from hf_alignet.judgments.similarity_matrices import PARTICIPANTS, as_rows
 from hf_alignet.judgments.stimulus_names import CONFIG as STIMULI
 from hf_alignet.judgments.stimulus_names import NAME
-from hf_alignet.judgments.text_table import read_header
 from hf_alignet.judgments.things import is_things_table
 from hf_alignet.sources import has_config, load_names, load_splits
 from hf_alignet.storage import CHECKSUMS

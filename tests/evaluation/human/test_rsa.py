@@ -276,7 +276,7 @@ def test_what_cannot_be_compared(embeddings, human):
         compare_rsms(Rsm.from_embeddings(embeddings[1:]), judged)
     with pytest.raises(InputError, match="measure must be one of spearman, pearson, kendall, got 'tau'"):
         compare_rsms(model, judged, "tau")
-    with pytest.raises(InputError, match="kind must be one of similarity, dissimilarity, got 'distance'"):
+    with pytest.raises(InputError, match="`kind` must be one of similarity, dissimilarity, got 'distance'"):
         Rsm.from_matrix(human, "distance")
     with pytest.raises(InputError, match="all pairs equally similar: there is nothing"):
         compare_rsms(model, Rsm.from_matrix(np.full((N, N), 2.0)))
