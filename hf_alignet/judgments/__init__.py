@@ -9,7 +9,7 @@ from hf_alignet.judgments.judgment_dataset import (
     choice_counts,
     make_judgments,
 )
-from hf_alignet.judgments.levels_study import Exclusions, Levels, in_shared_sets, load_levels, trial_sets
+from hf_alignet.judgments.levels_study import Exclusions, LevelsStudy, in_shared_sets, load_levels, trial_sets
 from hf_alignet.judgments.loading import load_judgments
 from hf_alignet.judgments.majority import Majority, majority
 from hf_alignet.judgments.own_table import image_names
@@ -29,7 +29,7 @@ __all__ = [
     "FEATURES",
     "LEVELS",
     "Exclusions",
-    "Levels",
+    "LevelsStudy",
     "Majority",
     "Repeats",
     "SimilarityMatrix",

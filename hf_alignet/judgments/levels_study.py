@@ -80,7 +80,7 @@ class Exclusions(NamedTuple):
     slow: int
 
 
-class Levels(NamedTuple):
+class LevelsStudy(NamedTuple):
     """What `load_levels` gives: judgments, the names of the images that they point into, and what was left out."""
 
     judgments: Dataset
@@ -94,7 +94,7 @@ def load_levels(
     min_catch_accuracy: float = MIN_CATCH_ACCURACY,
     max_misses: int = MAX_MISSES,
     slowest: float = SLOWEST,
-) -> Levels:
+) -> LevelsStudy:
     """The judgments of the published files, with `participant`, `rt`, `level` and `is_catch`.
 
     Args:
@@ -122,7 +122,7 @@ def load_levels(
     names = sorted(used) if names is None else [Path(name).name for name in names]
     judgments = own_table.read_own_table(_own_table(kept, names), names, str(path))
     check_judgments(judgments, len(names))
-    return Levels(judgments, list(names), exclusions)
+    return LevelsStudy(judgments, list(names), exclusions)
 
 
 def _without_exclusions(

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from hf_alignet.similarity import PAIRS, choice_log_probabilities, odd_of_pair, pairwise_similarities
-from hf_alignet.teacher.choice_likelihood import Choices
+from hf_alignet.teacher.choice_likelihood import ChoiceLikelihood
 
 
 class Evidence(Protocol):
-    """Choices that an embedding is to explain, dealt out for the steps of one epoch."""
+    """The choices that an embedding has to explain, given out over the steps of one epoch."""
 
     def slopes(self, generator: torch.Generator) -> "Iterator[Slope]":
         """One function a step; those of an epoch cover every choice once."""
@@ -35,7 +35,7 @@ class AllChoices:
 
     def __init__(self, triplets: np.ndarray, pair_counts: np.ndarray, num_objects: int):
         judged = pair_counts.sum(1)
-        self.choices = Choices(triplets, pair_counts / judged[:, None], num_objects, judged.astype(float))
+        self.choices = ChoiceLikelihood(triplets, pair_counts / judged[:, None], num_objects, judged.astype(float))
 
     def slopes(self, generator: torch.Generator) -> Iterator[Slope]:
         yield self._slope

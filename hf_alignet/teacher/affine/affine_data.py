@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 from hf_alignet.errors import InputError
-from hf_alignet.teacher.choice_likelihood import Choices
+from hf_alignet.teacher.choice_likelihood import ChoiceLikelihood
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ class AffineData:
         )
 
     @cached_property
-    def choices(self) -> Choices:
+    def choices(self) -> ChoiceLikelihood:
         """The triplets by way of the matrix of similarities."""
-        return Choices(self.triplets, self.probabilities, len(self.features), self.weights)
+        return ChoiceLikelihood(self.triplets, self.probabilities, len(self.features), self.weights)
 
 
 def check_features(features: np.ndarray, name: str) -> np.ndarray:

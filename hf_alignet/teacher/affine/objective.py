@@ -13,7 +13,7 @@ import torch
 from scipy.linalg import get_blas_funcs
 
 from hf_alignet.teacher.affine.local import LocalTerm
-from hf_alignet.teacher.choice_likelihood import Choices
+from hf_alignet.teacher.choice_likelihood import ChoiceLikelihood
 
 Penalty = Callable[[np.ndarray], tuple[float, np.ndarray]]
 """Of a (p, p) weight: a penalty and its gradient."""
@@ -52,7 +52,7 @@ class Objective:
     """
 
     features: np.ndarray
-    choices: Choices
+    choices: ChoiceLikelihood
     penalty: Penalty
     regularization: float
     local: LocalTerm | None = None
