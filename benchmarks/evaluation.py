@@ -6,7 +6,13 @@
 - `rsa`: Spearman's correlation of the similarities of 2,000 x 768 embeddings with a given matrix, from the embeddings
   on, beside SciPy's `spearmanr` on the two vectors of similarities alone.
 - `rsa_interval`: the same with the bootstrap interval of 1,000 resamples of 144 objects.
-- `rsa_large`: two models of 26,000 objects, 338 million pairs; memory is what it takes beyond the embeddings.
+- `resampled_correlation`: one of 1,000 correlations of that interval for 1,854 objects: Spearman's of all 1.7 million
+  pairs, and Kendall's of 250,000. Beside it SciPy's of the repeated pairs, which sorts them again in each resample,
+  and Spearman's in NumPy alone. On one core of an AMD EPYC: Spearman 0.03 s, NumPy 0.06 s, SciPy 0.4 s; Kendall
+  0.006 s, SciPy 0.05 s. The loops are compiled so that 1,000 resamples take half a minute, not one or seven.
+- `rsa_large`: two models of 26,000 objects, 338 million pairs; memory is what it takes beyond the embeddings. On one
+  core of an AMD EPYC it takes 230 s and 2.8 GB. Ranks found by `np.searchsorted` took 430 s. SciPy's `rankdata` of all
+  pairs takes as long with 2,000 objects, a third longer with 6,000, and would need 24 GB here (70 bytes a pair).
 - `cka`: linear CKA of two 1,854 x 768 embeddings. Beside it the three matrix products alone.
 
 Of several calls the fastest counts; the first, for which Numba compiles, does not.
@@ -16,7 +22,7 @@ Of several calls the fastest counts; the first, for which Numba compiles, does n
 
 import numpy as np
 from measuring import Cost, cost, least, random_triplets, run_parts
-from scipy.stats import spearmanr
+from scipy.stats import kendalltau, rankdata, spearmanr
 
 from hf_alignet.analysis import linear_cka
 from hf_alignet.evaluation import (
@@ -28,6 +34,7 @@ from hf_alignet.evaluation import (
     odd_one_out_accuracy,
     odd_one_out_choices,
 )
+from hf_alignet.evaluation.statistics.correlations import CorrelationWith, Measure, codes
 
 NUM_OBJECTS, NUM_FEATURES, NUM_TRIPLETS = 1854, 768, 1_000_000
 
@@ -76,6 +83,45 @@ def rsa_interval(n: int = 144) -> dict[str, float]:
     return costs(least(lambda: compare_rsms(first, second), 3))
 
 
+def numpy_spearman(x: np.ndarray, y: np.ndarray, times: np.ndarray) -> float:
+    """Of codes from 0, each of which counts several times."""
+    some = np.flatnonzero(times)
+    x, y, times = x[some], y[some], times[some]
+    ranks = []
+    for side in (x, y):
+        counts = np.bincount(side, times)
+        ranks.append((2 * np.cumsum(counts) - counts - times.sum())[side])
+    a, b = ranks
+    return float((a * times) @ b / np.sqrt((a * times) @ a) / np.sqrt((b * times) @ b))
+
+
+def resampled_correlation() -> dict[str, float]:
+    rng, found = np.random.default_rng(0), {}
+    for measure, n in (("spearman", NUM_OBJECTS), ("kendall", 708)):
+        i, j = np.triu_indices(n, 1)
+        x = rng.standard_normal(len(i), np.float32)
+        y = x + rng.standard_normal(len(i), np.float32)
+        objects = np.bincount(rng.integers(n, size=n), minlength=n)
+        times = objects[i] * objects[j]
+        found |= one_correlation(x, y, times, measure)
+    return found
+
+
+def one_correlation(x: np.ndarray, y: np.ndarray, times: np.ndarray, measure: Measure) -> dict[str, float]:
+    with_y, of_x = CorrelationWith(y, measure), codes(x, measure)
+
+    def scipy() -> float:
+        a, b = np.repeat(x, times), np.repeat(y, times)
+        if measure == "kendall":
+            return kendalltau(a, b, method="asymptotic").statistic
+        return np.corrcoef(rankdata(a), rankdata(b))[0, 1]
+
+    found = {f"{measure}_cpu_s": least(lambda: with_y.of(of_x, times), 5).cpu_s}
+    if measure == "spearman":
+        found["numpy_spearman_cpu_s"] = least(lambda: numpy_spearman(of_x, with_y.y, times), 5).cpu_s
+    return {**found, f"scipy_{measure}_cpu_s": least(scipy, 3).cpu_s}
+
+
 def rsa_large(n: int = 26_000) -> dict[str, float]:
     first, second = map(Rsm.from_embeddings, two_models(n))
     return costs(cost(lambda: correlate_rsms(first, second)))
@@ -92,5 +138,5 @@ def cka() -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    parts = (odd_one_out, objects_interval, rsa, rsa_interval, rsa_large, cka)
+    parts = (odd_one_out, objects_interval, rsa, rsa_interval, resampled_correlation, rsa_large, cka)
     run_parts(__doc__, {part.__name__: part for part in parts})

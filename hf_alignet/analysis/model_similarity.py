@@ -1,6 +1,6 @@
-"""How alike the representations of models are: linear CKA (Kornblith et al. 2019), or RSA between them.
+"""How similar the representations of models are: by linear CKA (Kornblith et al. 2019), or by RSA.
 
-After alignment to the same judgments models should be more alike; `model_similarities` before and after shows it.
+Alignment to the same judgments should make models more similar.
 """
 
 from collections.abc import Mapping
@@ -21,19 +21,19 @@ Comparison = Literal["cka", "rsa"]
 def linear_cka(first: np.ndarray, second: np.ndarray) -> float:
     """Linear centred kernel alignment of two representations of the same objects.
 
-    `‖YᵀX‖²_F / (‖XᵀX‖_F ‖YᵀY‖_F)` with columns centred (Kornblith et al. 2019, eq. 4 and table 1), or the same by way
-    of the Gram matrices XXᵀ and YYᵀ where there are fewer objects than dimensions. Rotations, translations and scale
-    of either make no difference.
+    `‖YᵀX‖²_F / (‖XᵀX‖_F ‖YᵀY‖_F)` with columns centred (Kornblith et al. 2019, eq. 4 and table 1). With fewer objects
+    than dimensions the same value is computed from the Gram matrices XXᵀ and YYᵀ. It does not change if one of the two
+    is rotated, moved or scaled.
 
     Args:
         first: (n, d1).
         second: (n, d2) of the same objects, in the same order.
 
     Returns:
-        In [0, 1]; 0 if the objects are all the same in either.
+        In [0, 1]; 0 if all objects are the same in one of the two.
 
     Raises:
-        InputError: different numbers of objects, fewer than 3, or an embedding is not finite.
+        InputError: the numbers of objects differ or are below 3, or an embedding is not finite.
 
     Example:
         >>> x = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 2.0]])
@@ -43,7 +43,7 @@ def linear_cka(first: np.ndarray, second: np.ndarray) -> float:
     if len(first) != len(second):
         raise InputError(f"the models embed {len(first)} and {len(second)} objects; both need the same ones")
     x, y = _centred(first), _centred(second)
-    if x.max() == 0 or y.max() == 0:  # centred, so that nothing is below 0 either
+    if not (x.any() and y.any()):
         return 0.0
     n, d1, d2 = len(x), x.shape[1], y.shape[1]
     if n * (d1 + d2) < d1 * d1 + d1 * d2 + d2 * d2:
@@ -66,18 +66,18 @@ def model_similarities(
 
     Args:
         models: embeddings (n, d) of the same n objects by name; d may differ.
-        by: `cka`, or `rsa`, the correlation of their similarity matrices.
-        measure: of `rsa`.
-        kernel: of `rsa`.
+        by: `cka`, or `rsa` for the correlation of their similarity matrices.
+        measure: `spearman`, `pearson` or `kendall`; for `rsa` only.
+        kernel: similarity of two embeddings, see `Rsm.from_embeddings`; for `rsa` only.
 
     Returns:
-        Symmetric, names in rows and columns, 1 on the diagonal; 0 beside a model that cannot tell objects apart.
+        Symmetric, with names in rows and columns, and 1 on the diagonal; 0 for a model that finds all objects alike.
 
     Raises:
         InputError: see `linear_cka` and `correlate_rsms`.
     """
     if by not in get_args(Comparison):
-        raise InputError(f"by must be one of {', '.join(get_args(Comparison))}, got {by!r}")
+        raise InputError(f"`by` must be one of {', '.join(get_args(Comparison))}, got {by!r}")
     names = list(models)
     rsms = {name: Rsm.from_embeddings(models[name], kernel) for name in names} if by == "rsa" else {}
     found = pd.DataFrame(np.eye(len(names)), index=names, columns=names)
@@ -98,7 +98,7 @@ def model_similarities_before_and_after(
 
     Args:
         base: embeddings (n, d) by name.
-        aligned: of the same objects by the same models, aligned.
+        aligned: embeddings of the same objects by the same models after alignment.
         by: `cka` or `rsa`.
 
     Raises:

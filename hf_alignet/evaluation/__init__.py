@@ -3,7 +3,7 @@
 from hf_alignet.evaluation.downstream.few_shot import few_shot_accuracy
 from hf_alignet.evaluation.human.agreement import McNemar, agreement, agreement_table, mcnemar
 from hf_alignet.evaluation.human.breakdown import accuracy_by_category, accuracy_by_group, leading_dimensions
-from hf_alignet.evaluation.human.choices import choice_accuracy, choice_cross_entropy, fit_temperature, reliability
+from hf_alignet.evaluation.human.choices import choice_accuracy, choice_cross_entropy, human_model_divergence
 from hf_alignet.evaluation.human.concepts import (
     PredictedDimensions,
     dimension_scores,
@@ -41,15 +41,9 @@ from hf_alignet.evaluation.human.teacher_predictions import (
     predictors,
     vice_choices,
 )
-from hf_alignet.evaluation.human.uncertainty import (
-    Correlation,
-    Uncertainty,
-    choice_entropies,
-    evaluate_uncertainty,
-    expected_calibration_error,
-    human_model_divergence,
-    spearman,
-)
+from hf_alignet.evaluation.human.uncertainty import Uncertainty, choice_entropies, evaluate_uncertainty
+from hf_alignet.evaluation.statistics.calibration import expected_calibration_error, fit_temperature, reliability
+from hf_alignet.evaluation.statistics.correlations import Correlation, spearman
 from hf_alignet.evaluation.statistics.intervals import Interval, object_bootstrap, share_correct
 
 __all__ = [

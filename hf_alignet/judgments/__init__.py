@@ -11,7 +11,7 @@ from hf_alignet.judgments.judgment_dataset import (
     majority,
     make_judgments,
 )
-from hf_alignet.judgments.levels_study import Exclusions, Levels, in_shared_sets, load_levels, trial_sets
+from hf_alignet.judgments.levels_study import Exclusions, LevelsStudy, in_shared_sets, load_levels, trial_sets
 from hf_alignet.judgments.loading import load_judgments
 from hf_alignet.judgments.own_table import image_names
 from hf_alignet.judgments.similarity_files import load_cichy, load_king, load_peterson, load_similarity_matrix
@@ -30,7 +30,7 @@ __all__ = [
     "FEATURES",
     "LEVELS",
     "Exclusions",
-    "Levels",
+    "LevelsStudy",
     "Majority",
     "Repeats",
     "SimilarityMatrix",

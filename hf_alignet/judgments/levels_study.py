@@ -90,7 +90,7 @@ class Exclusions(NamedTuple):
     slow: int  # answered trials of the other participants that took too long
 
 
-class Levels(NamedTuple):
+class LevelsStudy(NamedTuple):
     """Result of `load_levels`: judgments, names of the images in the order of their rows, and exclusions."""
 
     judgments: Dataset
@@ -104,7 +104,7 @@ def load_levels(
     min_catch_accuracy: float = MIN_CATCH_ACCURACY,
     max_misses: int = MAX_MISSES,
     slowest: float = SLOWEST,
-) -> Levels:
+) -> LevelsStudy:
     """The judgments of the published files, with `participant`, `rt`, `level` and `is_catch`.
 
     Args:
@@ -132,7 +132,7 @@ def load_levels(
     names = sorted(used) if names is None else [Path(name).name for name in names]
     judgments = own_table.read_own_table(_own_table(kept, names), names, str(path))
     check_judgments(judgments, len(names))
-    return Levels(judgments, list(names), exclusions)
+    return LevelsStudy(judgments, list(names), exclusions)
 
 
 def read_trials(path: Path) -> pd.DataFrame:

@@ -1,14 +1,14 @@
 """Teachers: models of human choices, fitted to judgments."""
 
 from hf_alignet.teacher.affine.affine_teacher import AffineTeacher
-from hf_alignet.teacher.choice_likelihood import Choices, observed_choices, pair_counts
+from hf_alignet.teacher.choice_likelihood import ChoiceLikelihood, observed_choices, pair_counts
 from hf_alignet.teacher.embeddings import Teacher
 from hf_alignet.teacher.fitting import FittedTeacher, fit_teacher
 from hf_alignet.teacher.vice import Vice
 
 __all__ = [
     "AffineTeacher",
-    "Choices",
+    "ChoiceLikelihood",
     "FittedTeacher",
     "Teacher",
     "Vice",

@@ -16,7 +16,7 @@ from hf_alignet.judgments import choice_counts
 from hf_alignet.similarity import PAIRS, at_least_float32, odd_of_pair
 
 
-class Choices:
+class ChoiceLikelihood:
     """Triplets of n objects, with the probability that people, or a model of people, choose each pair.
 
     Args:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hf_alignet.similarity import PAIRS, choice_log_probabilities, odd_of_pair, pairwise_similarities
-from hf_alignet.teacher.choice_likelihood import Choices
+from hf_alignet.teacher.choice_likelihood import ChoiceLikelihood
 
 Slope = Callable[[Tensor], tuple[float, Tensor]]
 """From an embedding (n, d) to the mean cross-entropy of some choices in nats, and its gradient (n, d)."""
@@ -21,7 +21,7 @@ class AllChoices:
 
     def __init__(self, triplets: np.ndarray, pair_counts: np.ndarray, num_objects: int):
         judged = pair_counts.sum(1)
-        self.choices = Choices(triplets, pair_counts / judged[:, None], num_objects, judged.astype(float))
+        self.choices = ChoiceLikelihood(triplets, pair_counts / judged[:, None], num_objects, judged.astype(float))
 
     def slopes(self, generator: torch.Generator) -> Iterator[Slope]:
         """The one step of an epoch."""
@@ -46,7 +46,7 @@ class ShuffledChoices:
     def slopes(self, generator: torch.Generator) -> Iterator[Slope]:
         """The steps of an epoch. Together they use each choice once."""
         for rows in self.rows[torch.randperm(len(self.rows), generator=generator)].split(self.batch_size):
-            yield lambda embedding, rows=rows: _slope_of_rows(embedding, rows)
+            yield partial(_slope_of_rows, rows=rows)
 
 
 def _slope_of_rows(embedding: Tensor, rows: Tensor) -> tuple[float, Tensor]:

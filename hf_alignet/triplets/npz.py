@@ -81,8 +81,10 @@ def write_npz(path: str | Path, num_rows: int, arrays: Mapping[str, tuple[np.dty
         arrays: by name, the type of each array and its blocks of rows.
     """
     # Three of four bytes of a file name are zero. A higher level of compression is slow and gains little
-    compression = {"compression": zipfile.ZIP_DEFLATED, "compresslevel": 1}
-    with whole_file(path) as temporary, zipfile.ZipFile(temporary, "w", **compression) as archive:
+    with (
+        whole_file(path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+    ):
         for name, (dtype, blocks) in arrays.items():
             header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (num_rows, 3)}
             with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:

@@ -91,5 +91,5 @@ def test_what_cannot_be_compared(models):
     models["a"][7, 2] = np.nan
     with pytest.raises(InputError, match="row 7 of the embeddings is not finite"):
         linear_cka(models["a"], models["b"])
-    with pytest.raises(InputError, match="by must be one of cka, rsa, got 'hsic'"):
+    with pytest.raises(InputError, match="`by` must be one of cka, rsa, got 'hsic'"):
         model_similarities(models, "hsic")

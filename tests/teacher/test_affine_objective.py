@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hf_alignet.errors import RunError
-from hf_alignet.teacher import Choices
+from hf_alignet.teacher import ChoiceLikelihood
 from hf_alignet.teacher.affine.affine_teacher import PENALTIES
 from hf_alignet.teacher.affine.axes import PrincipalAxes
 from hf_alignet.teacher.affine.objective import BIAS_PENALTY, LocalTerm, Objective
@@ -25,8 +25,8 @@ def softmax(logits):
 def test_gradient_is_that_of_differences(method):
     rng = np.random.default_rng(0)
     features, triplets = rng.normal(size=(8, 3)), np.stack([rng.permutation(8)[:3] for _ in range(30)])
-    targets = rng.multinomial(8, np.ones(3) / 3, 30) / 8  # which float32 holds exactly, as `Choices` does at first
-    data = Choices(triplets, targets, 8, rng.uniform(0, 2, 30)).to(torch.float64)
+    targets = rng.multinomial(8, np.ones(3) / 3, 30) / 8  # exact in the float32 of `ChoiceLikelihood`
+    data = ChoiceLikelihood(triplets, targets, 8, rng.uniform(0, 2, 30)).to(torch.float64)
     images = rng.normal(size=(2, 6, 3))
     local = LocalTerm(images + 0.2, images, 0.5) if method == "glocal" else None
     objective = Objective(features, data, PENALTIES[method], 0.3, local, 0.4 if local else 0.0)
@@ -55,7 +55,7 @@ def test_objective_is_that_of_a_loop(method):
     mean = sum(weight[i, i] for i in range(3)) / 3 if method == "hard" else 0.0
     penalty = sum((weight[i, j] - mean * (i == j)) ** 2 for i in range(3) for j in range(3))
     expected = total + 0.3 * (penalty + BIAS_PENALTY * sum(b**2 for b in bias))
-    choices = Choices(triplets, targets, 8).to(torch.float64)
+    choices = ChoiceLikelihood(triplets, targets, 8).to(torch.float64)
     assert Objective(features, choices, PENALTIES[method], 0.3)(weight, bias)[0] == pytest.approx(expected, rel=1e-7)
 
 
@@ -92,7 +92,7 @@ def test_axes_change_coordinates_only():
 def test_diverged_fit_is_no_result():
     rng = np.random.default_rng(0)
     features = 1e20 * rng.normal(size=(6, 5)).astype(np.float32)
-    choices = Choices(np.array([[0, 1, 2], [3, 4, 5]]), np.eye(3)[:2], 6)
+    choices = ChoiceLikelihood(np.array([[0, 1, 2], [3, 4, 5]]), np.eye(3)[:2], 6)
     problem = Objective(features, choices, PENALTIES["hard"], 0.1)
     with np.errstate(all="ignore"), pytest.raises(RunError, match="the fit diverged"):
         solve(problem, 1.0, np.ones(5), 1e-6, 10)

@@ -6,7 +6,7 @@ import torch
 
 from hf_alignet.errors import InputError
 from hf_alignet.similarity import PAIRS, triplet_similarities
-from hf_alignet.triplets import label_triplets
+from hf_alignet.triplets import label_triplets, labeling
 
 DTYPES = ["float16", "bfloat16", "float32", "float64"]
 
@@ -101,6 +101,18 @@ def test_layout_of_memory_makes_no_difference(dtype, layout, tmp_path):
     before = embeddings.copy()
     np.testing.assert_array_equal(label_triplets(embeddings, triplets), expected)
     np.testing.assert_array_equal(embeddings, before)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_size_of_blocks_makes_no_difference(dtype, monkeypatch):
+    embeddings, triplets = as_dtype(np.random.default_rng(0).normal(size=(12, 40)), dtype), drawn(12, 25)
+    expected = label_triplets(embeddings, triplets)
+    for size in (1, 3 * embeddings[0].nbytes * 7):  # one triplet, and seven
+        monkeypatch.setattr(labeling, "BLOCK", size)
+        np.testing.assert_array_equal(label_triplets(embeddings, triplets), expected)
+    embeddings[3] = as_dtype(np.array([np.nan]), dtype)
+    with pytest.raises(InputError, match="of image row 3 is not finite"):
+        label_triplets(embeddings, np.concatenate([triplets, [[3, 1, 2]]]))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -1,1 +1,1 @@
-"""Usefulness: what frozen embeddings are worth for other tasks."""
+"""How useful frozen embeddings are for other tasks."""

@@ -20,9 +20,9 @@ class McNemar(NamedTuple):
 
     Attributes:
         gained: triplets that only the second model gets right.
-        lost: triplets that only the first one does.
-        p_value: two-sided; 1 where there are neither.
-        is_exact: whether by the binomial distribution.
+        lost: triplets that only the first model gets right.
+        p_value: two-sided; 1 if there are no such triplets.
+        is_exact: whether the p-value is that of the binomial distribution.
     """
 
     gained: int
@@ -32,18 +32,18 @@ class McNemar(NamedTuple):
 
 
 def agreement(choices: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """Share of triplets for which two models choose the same, of each with each.
+    """Share of triplets for which two models choose the same image, for every two models.
 
-    No choice (-1) never equals anything: the diagonal is the share of triplets in which a model chooses at all.
+    No choice (-1) never equals anything, so that the diagonal is the share of triplets in which a model chooses.
 
     Args:
-        choices: by model, (m,) positions in {0, 1, 2}, or -1, for the same triplets.
+        choices: positions (m,) in {0, 1, 2}, or -1, in the same triplets, by name of the model.
 
     Returns:
         Symmetric, with the models as rows and columns.
 
     Raises:
-        InputError: there are no models or no triplets, or models chose in unequal numbers of triplets.
+        InputError: there are no models or no triplets, or the numbers of triplets differ.
     """
     lengths = {name: len(chosen) for name, chosen in choices.items()}
     if len(set(lengths.values())) != 1 or 0 in lengths.values():
@@ -56,13 +56,13 @@ def agreement(choices: Mapping[str, np.ndarray]) -> pd.DataFrame:
 def mcnemar(base: np.ndarray, aligned: np.ndarray) -> McNemar:
     """Whether two models, measured on the same triplets, differ in accuracy.
 
-    With b triplets that one model alone gets right and c that the other alone does, b is binomial(b + c, 1/2) if they
-    do not differ; for many, (|b - c| - 1)² / (b + c) is chi-squared with one degree of freedom (McNemar 1947, with
-    Edwards' correction). Triplets are treated as independent.
+    Let b be the number of triplets that only one model gets right, and c the number that only the other gets right. If
+    the models do not differ, b is binomial(b + c, 1/2). For large numbers (|b - c| - 1)² / (b + c) is chi-squared with
+    one degree of freedom (McNemar 1947, with Edwards' correction). Triplets are treated as independent.
 
     Args:
         base: (m,) bool, whether the first model is right.
-        aligned: (m,) bool, whether the second one is.
+        aligned: (m,) bool, whether the second model is right.
 
     Raises:
         InputError: the lengths differ.
@@ -86,12 +86,12 @@ def agreement_table(
     """How often every two models choose the same, and whether one is right more often than the first.
 
     Args:
-        choices: by model and variant, (m,) positions, -1 where there is no choice.
-        labels: by variant, triplets (m, 3) and the odd ones out (m,).
+        choices: positions (m,), -1 where there is no choice, by name of the model and of the variant.
+        labels: triplets (m, 3) and the odd ones out (m,), by name of the variant.
 
     Returns:
-        One row a variant and pair: `agreement`, and in pairs with the first model how many triplets the other one
-        `gained` and `lost`, with McNemar's `p_value`.
+        One row for each variant and pair of models: `agreement`; in pairs with the first model also how many triplets
+        the other one `gained` and `lost`, and McNemar's `p_value`.
     """
     models = list(choices)
     rows = []

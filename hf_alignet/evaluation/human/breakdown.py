@@ -23,13 +23,13 @@ def accuracy_by_group(
 
     Args:
         correct: (m,) bool.
-        groups: (m,) such as levels, or numbers of dimensions; a triplet with None or NaN is in no group.
+        groups: (m,) group of each triplet, such as its level; a triplet with None or NaN is in no group.
         triplets: (m, 3), needed for `interval="objects"`.
         interval: see `hf_alignet.evaluation.statistics.intervals`.
-        seed: of the bootstraps.
+        seed: Seed of the bootstraps.
 
     Raises:
-        InputError: the groups are not as many as the triplets.
+        InputError: the numbers of groups and triplets differ.
     """
     if len(groups) != len(correct):
         raise InputError(f"there are {len(groups)} groups for {len(correct)} triplets; give one for each")
@@ -53,16 +53,16 @@ def accuracy_by_category(
         categories: one row a concept, one column a category, true or 1 where the concept belongs to it.
         at_least: how many of a triplet's three objects belong to a category in which it counts.
         interval: see `hf_alignet.evaluation.statistics.intervals`.
-        seed: of the bootstraps.
+        seed: Seed of the bootstraps.
 
     Returns:
-        By category; those without a triplet are not there.
+        Metrics by name of the category, without categories that have no triplet.
 
     Raises:
         InputError: `at_least` is not 1, 2 or 3, or a triplet points outside the concepts.
     """
     if at_least not in (1, 2, 3):
-        raise InputError(f"at_least must be 1, 2 or 3 of the three objects, got {at_least}")
+        raise InputError(f"`at_least` must be 1, 2 or 3 of the three objects, got {at_least}")
     _check_rows(triplets, len(categories), "concepts")
     found = {}
     for name in categories.columns:
@@ -76,13 +76,13 @@ def accuracy_by_category(
 def leading_dimensions(human: np.ndarray, triplets: np.ndarray, odd: np.ndarray | None = None) -> np.ndarray:
     """The dimension of human similarity that matters most in each triplet, (m,) int64.
 
-    It is the largest one in the mean of the two most similar objects' embeddings (gLocal's analysis of failures).
+    It is the largest dimension of the mean embedding of the two most similar objects (gLocal's analysis of failures).
 
     Args:
         human: (n, k) embedding, such as VICE's or SPoSE's.
         triplets: (m, 3) rows of it.
-        odd: (m,) positions that people chose: the other two are the most similar objects. Without it, they are those
-            of the largest dot product in `human`, the first such pair where there are several.
+        odd: (m,) positions that people chose; the other two objects are the most similar ones. None takes the pair
+            with the largest dot product in `human`, and the first of several such pairs.
 
     Raises:
         InputError: a triplet points outside the embedding.

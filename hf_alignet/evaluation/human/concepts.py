@@ -1,20 +1,19 @@
-"""Which human dimensions can be read out of a model's embeddings: ridge regression, tested on objects left out.
+"""Which human dimensions a ridge regression can predict from a model's embeddings, for objects that were left out.
 
-The protocol of Muttenthaler et al. 2023 ("Human alignment of neural network representations", section 5): one ridge
-regression a dimension, its strength chosen by leave-one-out inside the training objects, five folds of the objects;
-then the odd one out by the predicted dimensions, in triplets whose objects were all left out together.
+The protocol is that of Muttenthaler et al. 2023 ("Human alignment of neural network representations", section 5). The
+objects make five folds. Each dimension has a ridge regression of its own, whose strength is chosen by leave-one-out
+inside the training objects. The predicted dimensions then choose the odd one out, in triplets within one fold.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import t
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
 
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.human.odd_one_out import are_correct, odd_one_out_choices
-from hf_alignet.evaluation.statistics.intervals import Interval, share_correct
+from hf_alignet.evaluation.statistics.intervals import Interval, share_correct, student_interval
 from hf_alignet.judgments import object_folds, triplets_within
 from hf_alignet.metric import Metric
 from hf_alignet.similarity import SimilarityKind
@@ -29,7 +28,7 @@ class PredictedDimensions(NamedTuple):
     Attributes:
         values: (n, k) float64.
         folds: (n,) number of the fold in which the object was left out.
-        r2: (folds, k) coefficient of determination on the objects left out; negative where the mean would do better.
+        r2: (folds, k) coefficient of determination on the objects left out; negative if the mean predicts better.
     """
 
     values: np.ndarray
@@ -40,16 +39,16 @@ class PredictedDimensions(NamedTuple):
 def predict_dimensions(
     embeddings: np.ndarray, human: np.ndarray, num_folds: int = NUM_FOLDS, seed: int = SEED
 ) -> PredictedDimensions:
-    """Predicts human dimensions of each object from a model's embeddings of the others.
+    """Predicts human dimensions of each object by regressions that were fitted to other objects.
 
     Args:
-        embeddings: (n, p) of the model, one row an object, as they are: gLocal does not standardise them.
+        embeddings: (n, p) of the model, one row an object. They are not standardised, as in gLocal.
         human: (n, k), such as VICE's embedding of the same objects.
-        num_folds: of the objects.
-        seed: of the folds.
+        num_folds: Number of folds of the objects.
+        seed: Seed of the folds.
 
     Raises:
-        InputError: there are unequal numbers of objects, too few for the folds, or a number is not finite.
+        InputError: the numbers of objects differ or are too small for the folds, or a number is not finite.
     """
     if embeddings.ndim != 2 or human.ndim != 2 or len(embeddings) != len(human):
         raise InputError(
@@ -71,11 +70,9 @@ def predict_dimensions(
 
 def dimension_scores(predicted: PredictedDimensions) -> list[Metric]:
     """R² of each dimension, mean over folds; `n` counts objects, and the interval is Student's over folds."""
-    number = len(predicted.r2)
-    half = t.ppf(0.975, number - 1) * predicted.r2.std(0, ddof=1) / np.sqrt(number)
     return [
-        Metric(value=float(mean), n=len(predicted.values), chance=0.0, ci95=[float(mean - h), float(mean + h)])
-        for mean, h in zip(predicted.r2.mean(0), half, strict=True)
+        Metric(value=float(r2.mean()), n=len(predicted.values), chance=0.0, ci95=student_interval(r2))
+        for r2 in predicted.r2.T
     ]
 
 
@@ -91,14 +88,14 @@ def predicted_odd_one_out_accuracy(
 
     Args:
         predicted: from `predict_dimensions`.
-        triplets: (m, 3) rows of the objects; those across folds are left out.
+        triplets: (m, 3) rows of the objects. Triplets with objects of several folds are left out.
         odd: (m,) positions that people chose.
-        similarity: of predicted dimensions; `cosine` in the source.
+        similarity: Similarity of predicted dimensions; `cosine` in the paper.
         interval: see `hf_alignet.evaluation.statistics.intervals`.
-        seed: of the bootstraps.
+        seed: Seed of the bootstraps.
 
     Raises:
-        InputError: no triplet lies within a fold, or one points outside the objects.
+        InputError: no triplet lies within a fold, or a triplet names an object that does not exist.
     """
     triplets, odd = np.asarray(triplets), np.asarray(odd)
     triplets_within(triplets, np.ones(len(predicted.folds), bool))  # refuses rows outside the objects
@@ -107,7 +104,7 @@ def predicted_odd_one_out_accuracy(
     if not is_inside.any():
         raise InputError(
             f"none of the {len(triplets)} triplets has its three objects in one of the {len(predicted.r2)} folds "
-            f"(about {len(predicted.r2) ** -2:.0%} of random ones do); give more triplets, or fewer folds"
+            f"(about {len(predicted.r2) ** -2:.0%} of random ones do); give more triplets, or a smaller `num_folds`"
         )
     choices = odd_one_out_choices(predicted.values, triplets[is_inside], similarity)
     return share_correct(are_correct(choices, odd[is_inside]), interval, triplets[is_inside], seed)

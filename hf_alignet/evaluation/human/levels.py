@@ -29,10 +29,10 @@ class LevelScore(NamedTuple):
     """How a model does at one level.
 
     Attributes:
-        accuracy: against the majority, over triplets that have one.
-        ceiling: how often one of the people agrees with the majority of the others, over all triplets of the level.
-        num_tied: triplets left out since no answer has most votes.
-        num_few: triplets left out since too few people judged them.
+        accuracy: share of triplets with a majority where the model chooses as the majority does.
+        ceiling: how often one person agrees with the majority of the others, over all triplets of the level.
+        num_tied: number of triplets left out because several answers have most votes.
+        num_few: number of triplets left out because too few people judged them.
     """
 
     accuracy: Metric
@@ -45,7 +45,7 @@ def select_level(judgments: Dataset, level: str) -> Dataset:
     """The judgments of one level.
 
     Raises:
-        InputError: the judgments have no levels, or none of that level (says which there are).
+        InputError: the judgments have no levels, or not this one (the message names the existing levels).
     """
     if LEVEL not in judgments.column_names:
         raise InputError(f"the judgments have no column {LEVEL!r}; there are {', '.join(judgments.column_names)}")
@@ -67,18 +67,18 @@ def level_scores(
     """Accuracy of a model at each level that the judgments have, in the order coarse, fine, boundary.
 
     Args:
-        embeddings: (n, d) of the images that the judgments point into.
-        judgments: with `level`, such as from `load_levels`; rows of choices or of counts.
+        embeddings: (n, d) of the images that the judgments name by row.
+        judgments: with the column `level`, such as from `load_levels`; rows of choices or of counts.
         similarity: `dot`, `cosine` or `pearson`.
-        min_raters: how many people must have judged a triplet.
-        interval: of accuracies, see `hf_alignet.evaluation.statistics.intervals`.
-        seed: of the bootstraps.
+        min_raters: smallest number of people who judged a triplet.
+        interval: Interval of the accuracies, see `hf_alignet.evaluation.statistics.intervals`.
+        seed: Seed of the bootstraps.
 
     Raises:
         InputError: there are no levels, or at a level no triplet has a majority of enough people.
     """
     if LEVEL not in judgments.column_names:
-        select_level(judgments, LEVELS[0])  # says what there is
+        select_level(judgments, LEVELS[0])  # its error names the columns
     there = set(arrow_column(judgments, LEVEL).to_pylist())
     if not there & set(LEVELS):
         raise InputError(f"no judgment has a level; they are {', '.join(LEVELS)}")
@@ -89,7 +89,7 @@ def level_scores(
         if len(answers.triplets) == 0:
             raise InputError(
                 f"at level {level!r} no triplet has a majority: {answers.num_few} have fewer than {min_raters} choices"
-                f" and {answers.num_tied} are tied; lower min_raters, or use more judgments"
+                f" and {answers.num_tied} are tied; lower `min_raters`, or use more judgments"
             )
         accuracy = odd_one_out_accuracy(embeddings, answers.triplets, answers.odd, similarity, interval, seed)
         ceiling = leave_one_out(of_level, seed)

@@ -1,24 +1,25 @@
 """Noise ceilings: the best odd-one-out accuracy that any model can reach, since people disagree.
 
-A model gives one answer to a triplet. Of people who choose its images with probabilities p, it agrees at best with the
-share max p, by naming the most probable image; the ceiling is E[max p] over triplets. Where several people judged the
-same triplets, three numbers estimate it:
+A model gives one answer to a triplet. If people choose the images with probabilities p, the best answer is the most
+probable image, which agrees with a share max p of people. The ceiling is E[max p] over triplets. If several people
+judged the same triplets, three numbers estimate it:
 
 - `modal_share`, the mean share of the most frequent choice, is the usual one (66.67 % of THINGS, Hebart et al. 2020).
-  It is biased upwards, since the mode is picked after seeing the choices: two people agree with their mode at least
-  half of the time even where all choose at random.
+  It is too high, since the mode is taken from the same choices: two people agree with their mode at least half of the
+  time, even if all choose at random.
 - `leave_one_out` predicts each person's choice by the mode of the other people's. It is unbiased for the accuracy of
-  the majority of R - 1 people, which lies below the ceiling, and rises towards it with R.
-- `noise_ceiling` is E[max p] itself: p has a symmetric Dirichlet distribution over triplets (the order of the images
-  means nothing, so no position is special), whose concentration is fitted by maximum likelihood, and E[max p] is its
-  mean given each triplet's choices. With many people the choices decide, with few the other triplets do too.
+  the majority of R - 1 people, which is below the ceiling, and approaches it as R grows.
+- `noise_ceiling` estimates E[max p] itself. The probabilities p of triplets have a symmetric Dirichlet distribution,
+  since the order of the images has no meaning. Its concentration is fitted by maximum likelihood, and max p is
+  averaged over the distribution given each triplet's choices. With many people these choices decide; with few, the
+  other triplets count too.
 
 With R people a triplet, `leave_one_out` <= ceiling <= `modal_share` in expectation. All intervals are of the bootstrap
 over triplets.
 
-Only triplets that two people or more judged count, and of each person's judgments of a triplet only the first: people
-agree with themselves more than with others. Judgments without a participant, and choices that are only counted, are
-each taken for another person's.
+Only triplets that two people or more judged count. Of several judgments of a triplet by one person only the first
+counts, since people agree with themselves more than with others. Each judgment without a participant, and each choice
+that is only counted, is taken as that of another person.
 """
 
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from datasets import Dataset
 from scipy.special import gammainc, gammaln
 
 from hf_alignet.errors import InputError
+from hf_alignet.evaluation.statistics.intervals import quantile_interval, resampled_kinds
 from hf_alignet.judgments.judgment_dataset import (
     COUNTS,
     PARTICIPANT,
@@ -39,9 +41,7 @@ from hf_alignet.judgments.judgment_dataset import (
 from hf_alignet.metric import Metric
 from hf_alignet.similarity import CHANCE
 
-DRAWS = 1000  # of the bootstrap
 CONCENTRATIONS = np.geomspace(0.01, 100, 400)  # from "all agree" to "all choose at random"
-LARGEST_BLOCK = 10_000_000  # numbers in memory at once
 
 
 def noise_ceilings(judgments: Dataset, seed: int = 0) -> dict[str, Metric]:
@@ -55,7 +55,7 @@ def noise_ceilings(judgments: Dataset, seed: int = 0) -> dict[str, Metric]:
 
 
 def modal_share(judgments: Dataset, seed: int = 0) -> Metric:
-    """Mean share of the most frequent choice; biased upwards, the more the fewer people.
+    """Mean share of the most frequent choice. It is too high, most of all with few people.
 
     Raises:
         InputError: no triplet was judged by two people.
@@ -65,9 +65,9 @@ def modal_share(judgments: Dataset, seed: int = 0) -> Metric:
 
 
 def leave_one_out(judgments: Dataset, seed: int = 0) -> Metric:
-    """How often a person chooses as the majority of the other people does; biased downwards with few people.
+    """How often a person chooses as the majority of the other people does. It is too low with few people.
 
-    Where the others are tied, a choice among the tied counts as its share. Averaged over the people of each triplet,
+    If k choices of the others are tied, choosing one of them counts 1/k. The mean is over the people of each triplet,
     then over triplets.
 
     Raises:
@@ -93,16 +93,16 @@ def noise_ceiling(judgments: Dataset, seed: int = 0) -> Metric:
 
 
 def noise_ceilings_from_shares(shares: np.ndarray, raters: np.ndarray, seed: int = 0) -> dict[str, Metric]:
-    """`{"modal_share", "noise_ceiling"}` where only the share of the most frequent choice is published.
+    """`{"modal_share", "noise_ceiling"}` if only the share of the most frequent choice is published.
 
-    The two smaller counts are unknown; `noise_ceiling` sums over all that fit.
+    The two smaller counts are unknown; `noise_ceiling` sums over all possible ones.
 
     Args:
         shares: (m,) shares of the most frequent choice, each a whole number of its raters.
         raters: (m,) how many people judged each triplet.
 
     Raises:
-        InputError: no triplet has two raters, or a share is not of that many raters (names the row).
+        InputError: no triplet has two raters, or a share is impossible for its raters (the message names the row).
     """
     shares, raters = np.asarray(shares, float), np.asarray(raters)
     modal = np.rint(shares * raters)
@@ -158,26 +158,20 @@ def _bootstrap_mean(values: np.ndarray, seed: int) -> Metric:
 
 
 def _bootstrap(statistic: Callable[[np.ndarray], np.ndarray], frequencies: np.ndarray, seed: int) -> Metric:
-    """The value of a statistic of triplets, with its interval over triplets drawn anew.
+    """The value of a statistic of triplets, with its bootstrap interval over triplets.
 
     Args:
-        statistic: values (b,) for b sets of triplets, given how often (b, k) each kind of triplet is in them.
+        statistic: gives values (b,) for b samples of triplets, from how often (b, k) each kind of triplet is in them.
         frequencies: (k,) how often each kind was observed.
-        seed: of the draws.
+        seed: Seed of the bootstrap.
     """
-    rng = np.random.default_rng(seed)
-    total = int(frequencies.sum())
-    block = max(1, LARGEST_BLOCK // len(frequencies))
-    values = [
-        statistic(rng.multinomial(total, frequencies / total, size=min(block, DRAWS - start)))
-        for start in range(0, DRAWS, block)
-    ]
-    low, high = np.quantile(np.concatenate(values), [0.025, 0.975])
-    return Metric(value=float(statistic(frequencies[None])[0]), n=total, chance=CHANCE, ci95=[float(low), float(high)])
+    values = np.concatenate([statistic(weights) for weights in resampled_kinds(frequencies, seed)])
+    value, n = float(statistic(frequencies[None])[0]), int(frequencies.sum())
+    return Metric(value=value, n=n, chance=CHANCE, ci95=quantile_interval(values))
 
 
 def _counts_with_mode(modal: np.ndarray, raters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All counts (c, 3), ascending in each row, whose largest is `modal` of `raters`, and which pair (c,) they fit."""
+    """All counts (c, 3), ascending in each row, with the largest `modal` of `raters`, and which pair (c,) they fit."""
     middle = -(-(raters - modal) // 2)  # the middle count is half of the rest or more, and no larger than the mode
     sizes = np.minimum(modal, raters - modal) - middle + 1
     owners = np.repeat(np.arange(len(modal)), sizes)
@@ -186,13 +180,14 @@ def _counts_with_mode(modal: np.ndarray, raters: np.ndarray) -> tuple[np.ndarray
 
 
 def _expected_maximum_metric(counts: np.ndarray, owners: np.ndarray, frequencies: np.ndarray, seed: int) -> Metric:
-    """E[max p] with the concentration fitted anew to each bootstrap sample.
+    """E[max p], with the concentration fitted to each bootstrap sample.
 
     Args:
-        counts: (c, 3), ascending in each row; those with the same owner are what one kind of triplet may be.
+        counts: (c, 3), ascending in each row. Counts with the same owner are the possible counts of one kind of
+            triplet.
         owners: (c,) ascending, in [0, k).
         frequencies: (k,) how often each kind was observed.
-        seed: of the bootstrap.
+        seed: Seed of the bootstrap.
     """
     starts = np.flatnonzero(np.diff(owners, prepend=-1))
     log_likelihoods = np.stack([_log_likelihoods(counts, a) for a in CONCENTRATIONS])  # (400, c)

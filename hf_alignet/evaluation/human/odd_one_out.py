@@ -1,7 +1,7 @@
 """Odd-one-out accuracy: how often a model picks the image that people, or the teacher, picked.
 
-A model chooses by the similarities of its embeddings; it is right when the odd one out is the labelled one. Chance is
-1/3. Ties are wrong, so that a model which finds everything equally similar scores 0.
+A model chooses by the similarities of its embeddings. It is right if its odd one out is the labelled one. Chance is
+1/3. Ties are wrong, so that a model that finds everything equally similar scores 0.
 """
 
 from typing import Any
@@ -50,7 +50,7 @@ def odd_one_out_choices(
     table, rows = torch.as_tensor(embeddings), torch.as_tensor(triplets).long()
     if number**2 > 16 * len(triplets):
         return odd_one_out(triplet_similarities(table, rows, similarity)).numpy()
-    # As `triplet_similarities` does it, but four times faster where no gradient is needed.
+    # As in `triplet_similarities`, but four times faster, since no gradient is needed
     table = prepare_embeddings(table, similarity)
     matrix = (table @ table.T).flatten()
     columns = [matrix.index_select(0, rows[:, i] * number + rows[:, j]) for i, j in PAIRS]
@@ -72,9 +72,9 @@ def odd_one_out_accuracy(
         triplets: (m, 3) rows of `embeddings`.
         odd: (m,) positions in {0, 1, 2}.
         similarity: `dot`, `cosine` or `pearson`.
-        interval: `wilson` or `triplets` treat triplets as independent; they share images, so that the uncertainty over
-            new images is larger, which `objects` gives (see `hf_alignet.evaluation.statistics.intervals`).
-        seed: of the bootstraps.
+        interval: `wilson` and `triplets` treat triplets as independent. `objects` gives the larger uncertainty over
+            new images, since triplets share images (see `hf_alignet.evaluation.statistics.intervals`).
+        seed: Seed of the bootstraps.
 
     Raises:
         InputError: there are no triplets, or an embedding is not finite.
@@ -86,12 +86,12 @@ def odd_one_out_accuracy(
 
 
 def are_correct(choices: np.ndarray, odd: np.ndarray) -> np.ndarray:
-    """(m,) bool, whether each choice is the labelled one; without a choice it is not."""
+    """(m,) bool, whether each choice is the labelled one; no choice is wrong."""
     return is_correct(torch.as_tensor(choices), torch.as_tensor(odd)).numpy()
 
 
 def odd_labels(triplets: Dataset) -> np.ndarray:
-    """(n,) labelled odd ones out: the column `odd`, or else what the column `similarities` implies."""
+    """(n,) labelled odd ones out: from the column `odd`, or else from the column `similarities`."""
     if ODD in triplets.column_names:
         return column(triplets, ODD).astype(np.int64)
     return odd_one_out(torch.from_numpy(column(triplets, SIMILARITIES))).numpy()
@@ -101,7 +101,7 @@ def _scorable(triplets: Dataset, num_images: int, variant: str) -> Dataset:
     """Checked triplets, without those whose label is undecided."""
     required = ODD if ODD in triplets.column_names else SIMILARITIES
     if required == SIMILARITIES:
-        check_triplets(triplets, num_images, required, variant)  # first, lest NaN passes for undecided
+        check_triplets(triplets, num_images, required, variant)  # first: NaN would look like an undecided label
     triplets = triplets.select(np.flatnonzero(odd_labels(triplets) != NO_CHOICE))
     check_triplets(triplets, num_images, required, variant)
     return triplets
@@ -115,14 +115,14 @@ def evaluate_splits(
     similarity: SimilarityKind = "dot",
     **embed_options: Any,
 ) -> tuple[dict[str, Metric], np.ndarray, np.ndarray]:
-    """Odd-one-out accuracy on several sets of triplets of one image dataset, each image embedded once.
+    """Odd-one-out accuracy on several sets of triplets of one image dataset. Each image is embedded once.
 
     Args:
         encoder: the model.
-        images: what the triplets point into, or a reader or cache of it.
-        splits: triplets by name of the variant. Those whose label is undecided (-1, or a tie of the teacher) have no
-            right answer, and are left out.
-        name: of the dataset, for the names of the metrics.
+        images: the dataset whose rows the triplets name, or a reader or cache of it.
+        splits: triplets by name of the variant. Triplets with an undecided label (-1, or a tie of the teacher) have
+            no right answer, and are left out.
+        name: Name of the dataset, for the names of the metrics.
         similarity: `dot`, `cosine` or `pearson`.
         **embed_options: see `hf_alignet.encoder.embedding.embed_dataset`.
 

@@ -1,7 +1,7 @@
 """Representational similarity matrices (RSMs): of a model's embeddings, or judged by people.
 
-An RSM of many objects is large: 26,000 objects have 338 million pairs. So its rows are made from the embeddings as
-they are needed, and two RSMs are read side by side, a block of rows at a time.
+An RSM of many objects is large: 26,000 objects have 338 million pairs. So its rows are computed from the embeddings
+when they are needed, and two RSMs are read together, a block of rows at a time.
 """
 
 from collections.abc import Iterator
@@ -18,9 +18,9 @@ BLOCK_PAIRS = 4_000_000  # similarities in memory at once
 
 
 class Rsm:
-    """A symmetric matrix (n, n) of similarities: the larger, the more similar. Entries may be missing (NaN).
+    """A symmetric matrix (n, n) of similarities. Larger is more similar. Entries may be missing (NaN).
 
-    Made by `from_embeddings` or `from_matrix`.
+    `from_embeddings` and `from_matrix` make one.
 
     Example:
         >>> Rsm.from_embeddings(np.eye(3), kernel="dot").matrix()[0].tolist()
@@ -43,7 +43,7 @@ class Rsm:
                 Pearson, constant) has Pearson and cosine similarity 0 to everything.
 
         Raises:
-            InputError: there are too few, or one is not finite (names the row).
+            InputError: there are fewer than 3 embeddings, or one is not finite (the message names the row).
         """
         embeddings = np.asarray(embeddings)
         if embeddings.ndim != 2 or embeddings.dtype.kind not in "fiu":
@@ -67,14 +67,14 @@ class Rsm:
 
     @classmethod
     def from_matrix(cls, matrix: np.ndarray, kind: MatrixKind = "similarity") -> Self:
-        """Similarities, or dissimilarities, whose sign is turned; NaN where a pair was not judged.
+        """The RSM of similarities, or of dissimilarities, whose sign is changed; NaN where a pair was not judged.
 
         Args:
             matrix: (n, n), n >= 3, symmetric; not copied. The diagonal is never used.
-            kind: what its entries are.
+            kind: `similarity` or `dissimilarity`.
 
         Raises:
-            InputError: it is not square, not symmetric beyond rounding, too small, or has an infinite entry.
+            InputError: the matrix is not square, not symmetric up to rounding, too small, or has an infinite entry.
         """
         check_kind(kind)
         return cls(None, matrix, -1 if kind == "dissimilarity" else 1, check_symmetric(matrix))
@@ -87,19 +87,19 @@ class Rsm:
         return self._matrix
 
     def rows(self, start: int, stop: int) -> np.ndarray:
-        """(stop - start, n - start) float32: some rows, of which the columns from `start` on."""
+        """(stop - start, n - start) float32: some rows, with the columns from `start` on."""
         if self._vectors is not None:
-            with np.errstate(over="ignore", invalid="ignore"):  # whoever compares them refuses what is not finite
+            with np.errstate(over="ignore", invalid="ignore"):  # rsa.py refuses similarities that are not finite
                 return self._vectors[start:stop] @ self._vectors[start:].T
         rows = self._entries()[start:stop, start:].astype(np.float32)
         return np.negative(rows, out=rows) if self._sign < 0 else rows
 
     def matrix(self) -> np.ndarray:
-        """(n, n) float32, the whole of it."""
+        """The whole matrix, (n, n) float32."""
         return self.rows(0, len(self))
 
     def select(self, objects: np.ndarray) -> "Rsm":
-        """That of some objects (k,), in their order."""
+        """The RSM of some objects (k,), in the order given."""
         if self._vectors is not None:
             return Rsm(self._vectors[objects], None, 1, 0)
         return Rsm.from_matrix(
@@ -117,7 +117,7 @@ def triangle_blocks(
     """The upper triangles of two RSMs of the same objects, row by row, in blocks.
 
     Yields:
-        The number of pairs before the block, and its pairs' similarities (m,) float32 in both.
+        The number of pairs before the block, and the similarities (m,) float32 of its pairs in both RSMs.
     """
     n, start, offset = len(model), 0, 0
     while start < n - 1:

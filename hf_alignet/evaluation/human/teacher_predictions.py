@@ -1,4 +1,4 @@
-"""How well a teacher predicts the choices of people: before its transform, after it, and the VICE it learned from."""
+"""How well a teacher predicts the choices of people: without its transform, with it, and by the VICE behind it."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -11,7 +11,8 @@ import torch
 from datasets import Dataset, DatasetDict
 
 from hf_alignet.errors import InputError
-from hf_alignet.evaluation.human.choices import choice_accuracy, choice_cross_entropy, fit_temperature, reliability
+from hf_alignet.evaluation.human.choices import choice_accuracy, choice_cross_entropy
+from hf_alignet.evaluation.statistics.calibration import fit_temperature, reliability
 from hf_alignet.judgments import object_folds, objects_within, triplets_within
 from hf_alignet.judgments.rows import TRIPLET, column
 from hf_alignet.metric import Metric
@@ -28,18 +29,18 @@ BASE, ALIGNED, VICE = "base", "aligned", "vice"
 
 
 def base_temperature(features: np.ndarray, judgments: Dataset) -> float:
-    """The temperature at which features (n, p) as they are predict judgments best: their unit means nothing."""
+    """The temperature at which untransformed features (n, p), whose unit is arbitrary, predict judgments best."""
     triplets, counts = pair_counts(judgments)
     return fit_temperature(_similarities(features, triplets).numpy(), counts)
 
 
 def predictors(features: np.ndarray, teacher: FittedTeacher, temperature: float) -> dict[str, Predictor]:
-    """`base`, the features as they are; `aligned`, transformed; and `vice` if there is one.
+    """Predictors by name: `base`, the features as they are; `aligned`, transformed; `vice`, if the teacher has one.
 
     Args:
         features: (n, p) of the stimuli.
-        teacher: what was fitted.
-        temperature: of `base`.
+        teacher: the fitted teacher.
+        temperature: Temperature of `base`.
     """
     transformed = teacher.transform(features)
     found: dict[str, Predictor] = {
@@ -53,13 +54,13 @@ def predictors(features: np.ndarray, teacher: FittedTeacher, temperature: float)
 def dot_product_choices(vectors: np.ndarray, triplets: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     """(m, 3) float64 log-probabilities by the dot products of vectors (n, p).
 
-    In double precision, since at the high temperature that fits an uninformative model all are nearly the same.
+    In double precision, since they are nearly equal at the high temperature that fits an uninformative model.
     """
     return choice_log_probabilities(_similarities(vectors, triplets).double(), temperature).numpy()
 
 
 def vice_choices(vice: Vice, triplets: np.ndarray) -> np.ndarray:
-    """(m, 3) float64 log-probabilities by VICE, a mean over draws that float32 could round to zero."""
+    """(m, 3) float64 log-probabilities by VICE. Probabilities that float32 rounded to zero are raised a little."""
     return np.log(vice.choice_probabilities(triplets).clip(np.finfo(np.float32).tiny).astype(np.float64))
 
 
@@ -68,7 +69,7 @@ def _similarities(vectors: np.ndarray, triplets: np.ndarray) -> torch.Tensor:
 
 
 class Predictions:
-    """What several predictors say of the same choices of people, gathered bit by bit."""
+    """Predictions of the same choices of people by several predictors, collected part after part."""
 
     def __init__(self) -> None:
         self._predicted: dict[str, list[np.ndarray]] = {}
@@ -87,7 +88,7 @@ class Predictions:
             self._predicted.setdefault(name, []).append(predict(triplets))
 
     def measure(self, prefix: str) -> dict[str, dict[str, Metric]]:
-        """Of each predictor, `{prefix/odd_one_out_accuracy: …, prefix/choice_cross_entropy: …}`."""
+        """By predictor, `{prefix/odd_one_out_accuracy: …, prefix/choice_cross_entropy: …}`."""
         counts = np.concatenate(self._counts)
         return {
             name: {
@@ -98,25 +99,25 @@ class Predictions:
         }
 
     def reliability(self) -> dict[str, pd.DataFrame]:
-        """Of each predictor, predicted against observed (see `hf_alignet.evaluation.human.choices`)."""
+        """By predictor, predicted against observed (see `hf_alignet.evaluation.reliability`)."""
         counts = np.concatenate(self._counts)
         return {name: reliability(np.concatenate(parts), counts) for name, parts in self._predicted.items()}
 
 
 def draw_folds(splits: DatasetDict, num_objects: int, number: int, seed: int) -> np.ndarray:
-    """Folds of the objects such that triplets lie inside one of them, and training ones outside of each.
+    """Random folds of the objects. Some triplets lie inside a fold, and each fold leaves some triplets to train on.
 
     Args:
-        splits: judgments, one of them `train`.
+        splits: judgments by name of the split; one is `train`.
         num_objects: n.
-        number: of folds.
-        seed: of the draw.
+        number: Number of folds.
+        seed: Seed of the random draw.
 
     Returns:
-        (n,) numbers of folds.
+        (n,) the fold of each object.
 
     Raises:
-        InputError: there are too few judgments for so many folds, or so few.
+        InputError: there are too few judgments for this number of folds.
     """
     folds = object_folds(num_objects, number, seed)
     every = [column(judgments, TRIPLET) for judgments in splits.values()]
@@ -137,20 +138,21 @@ def predict_new_objects(
     folds: np.ndarray,
     fit: Callable[[np.ndarray, Dataset, int], FittedTeacher],
 ) -> Predictions:
-    """Predictions for objects that nothing was fitted to, VICE included: everything is fitted anew in each fold.
+    """Predictions for new objects: for each fold everything, also VICE, is fitted again without its objects.
 
     Args:
         features: (n, p) of the stimuli.
-        splits: judgments of them; `train` is fitted to, in all of them those about the objects left out are predicted.
+        splits: judgments of the stimuli. The teacher is fitted to `train`; in all splits the judgments about objects
+            that were left out are predicted.
         folds: (n,) from `draw_folds`.
-        fit: a teacher to features, judgments of them, and the number of the fold left out.
+        fit: fits a teacher, given features, judgments of them, and the number of the fold that is left out.
     """
     predictions = Predictions()
     for fold in range(folds.max() + 1):
         logger.info("fold %d of %d of the objects is left out", fold + 1, folds.max() + 1)
         is_old = folds != fold
         train = objects_within(splits["train"], is_old)
-        teacher = replace(fit(features[is_old], train, fold), vice=None)  # VICE knows nothing of other objects
+        teacher = replace(fit(features[is_old], train, fold), vice=None)  # VICE cannot predict new objects
         found = predictors(features[~is_old], teacher, base_temperature(features[is_old], train))
         for judgments in splits.values():
             new = objects_within(judgments, ~is_old)

@@ -1,1 +1,1 @@
-"""Statistics that all evaluations share: intervals, correlations, calibration."""
+"""The statistics that all evaluations share: intervals, correlations, ranks, calibration."""

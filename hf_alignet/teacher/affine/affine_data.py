@@ -8,7 +8,7 @@ import numpy as np
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments.rows import check_rows, refuse
-from hf_alignet.teacher.choice_likelihood import Choices
+from hf_alignet.teacher.choice_likelihood import ChoiceLikelihood
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class AffineData:
         return replace(self, features=self.features[is_member], triplets=triplets, **kept)
 
     @cached_property
-    def choices(self) -> Choices:
+    def choices(self) -> ChoiceLikelihood:
         """The triplets, for fits through the matrix of similarities."""
-        return Choices(self.triplets, self.probabilities, len(self.features), self.weights)
+        return ChoiceLikelihood(self.triplets, self.probabilities, len(self.features), self.weights)
 
 
 def check_features(features: np.ndarray, name: str) -> np.ndarray:

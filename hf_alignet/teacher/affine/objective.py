@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from scipy.linalg import get_blas_funcs
 
-from hf_alignet.teacher.choice_likelihood import Choices
+from hf_alignet.teacher.choice_likelihood import ChoiceLikelihood
 
 Penalty = Callable[[np.ndarray], tuple[float, np.ndarray]]
 """From a weight (p, p) to its penalty and the gradient."""
@@ -85,7 +85,7 @@ class Objective:
     """
 
     features: np.ndarray  # (n, p) centred features of the objects
-    choices: Choices  # among the objects
+    choices: ChoiceLikelihood  # among the objects
     penalty: Penalty
     regularization: float  # λ
     local: LocalTerm | None = None

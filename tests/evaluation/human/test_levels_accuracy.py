@@ -85,7 +85,7 @@ def test_what_cannot_be_scored(judgments):
         level_scores(hidden, judged.remove_columns("level"))
     with pytest.raises(InputError, match="no judgment is of level 'middle'; there are boundary, coarse, fine"):
         select_level(judged, "middle")
-    with pytest.raises(InputError, match="60 have fewer than 6 choices and 0 are tied; lower min_raters"):
+    with pytest.raises(InputError, match="60 have fewer than 6 choices and 0 are tied; lower `min_raters`"):
         level_scores(hidden, judged, min_raters=6)
     with pytest.raises(InputError, match="there are 20 embeddings"):
         level_scores(hidden[:20], judged)

@@ -1,22 +1,13 @@
-"""Entropy against people's entropy and times, and calibration, against scipy and loops."""
+"""A model's uncertainty against people's entropy and times."""
 
 import logging
-import math
 
 import numpy as np
 import pytest
 from scipy.stats import entropy as scipy_entropy
-from scipy.stats import spearmanr
 
 from hf_alignet.errors import InputError
-from hf_alignet.evaluation import (
-    choice_cross_entropy,
-    choice_entropies,
-    evaluate_uncertainty,
-    expected_calibration_error,
-    human_model_divergence,
-    spearman,
-)
+from hf_alignet.evaluation import choice_entropies, evaluate_uncertainty
 from hf_alignet.evaluation.human import uncertainty as module
 from hf_alignet.judgments import make_judgments, split_by_triplet
 
@@ -37,34 +28,6 @@ def study():
     seconds = np.exp(0.5 + hesitation[:, None] + 0.5 * rng.normal(size=odd.shape))
     judgments = make_judgments(distinct.repeat(10, 0), odd.ravel(), rt=seconds.ravel())
     return embeddings, split_by_triplet(judgments, held_out=0.6)
-
-
-@pytest.mark.parametrize("ties", [False, True])
-def test_spearman_and_its_bootstrap_are_scipys(ties):
-    rng = np.random.default_rng(1)
-    x, y = rng.normal(size=(2, 60))
-    y += x
-    if ties:
-        x, y = x.round(), y.round()
-    found = spearman(x, y, seed=3, draws=50)
-    assert found.metric["value"] == pytest.approx(spearmanr(x, y).statistic)
-    again, values = np.random.default_rng(3), []
-    for _ in range(50):
-        rows = again.integers(0, 60, 60)
-        values.append(spearmanr(x[rows], y[rows]).statistic)
-    assert found.sd == pytest.approx(np.std(values, ddof=1))
-    np.testing.assert_allclose(found.metric["ci95"], np.quantile(values, [0.025, 0.975]))
-    assert found.metric["n"] == 60 and not found.is_constant
-
-
-def test_spearman_leaves_out_what_is_not_known_and_never_is_nan():
-    x, y = np.array([1.0, 2.0, np.nan, 4.0, 5.0]), np.array([2.0, 1.0, 0.0, np.nan, 9.0])
-    assert spearman(x, y).metric["value"] == pytest.approx(0.5) and spearman(x, y).metric["n"] == 3
-    assert np.isfinite(spearman(x, y).metric["ci95"]).all()  # also where a draw is constant
-    constant = spearman(np.ones(9), np.arange(9.0))
-    assert constant == ({"value": 0.0, "n": 9, "chance": 0.0, "ci95": [0.0, 0.0]}, 0.0, True)
-    with pytest.raises(InputError, match="three items that both sides know, there are 2"):
-        spearman(x[:2], y[:2])
 
 
 def test_entropies_of_people():
@@ -131,44 +94,3 @@ def test_without_times_or_repeats_there_is_no_correlation(study):
     embeddings[4, 1] = np.nan
     with pytest.raises(InputError, match="row 4 of the embeddings is not finite"):
         evaluate_uncertainty(embeddings, splits["train"], single)
-
-
-def test_calibration_error_equals_a_loop():
-    rng = np.random.default_rng(2)
-    probabilities = rng.dirichlet([1, 1, 1], 800)
-    counts = rng.integers(0, 4, (800, 3))
-    bins: dict[int, list] = {}
-    for p, c in zip(probabilities, counts, strict=True):
-        for pair, times in enumerate(c):
-            bins.setdefault(min(int(p.max() * 10), 9), []).extend([(p.max(), pair == p.argmax())] * times)
-    total = counts.sum()
-    expected = sum(abs(sum(p - hit for p, hit in rows)) for rows in bins.values()) / total
-    found = expected_calibration_error(np.log(probabilities), counts)
-    assert found["value"] == pytest.approx(expected) and found["n"] == total
-    assert 0 <= found["ci95"][0] < found["value"] < found["ci95"][1]
-    certain = np.log(np.array([[1.0, 1e-300, 1e-300]]))
-    assert expected_calibration_error(certain, np.array([[3, 1, 0]]))["value"] == pytest.approx(0.25)
-    even = np.full((1, 3), -math.log(3))
-    assert expected_calibration_error(even, np.array([[2, 1, 0]]))["value"] == pytest.approx(0, abs=1e-12)
-
-
-def test_divergence_is_scipys_and_cross_entropy_for_single_choices():
-    rng = np.random.default_rng(3)
-    probabilities = rng.dirichlet([1, 1, 1], 50)
-    counts = rng.integers(0, 5, (50, 3))
-    counts[7] = 0  # nobody judged it
-    judged = counts.any(1)
-    found = human_model_divergence(np.log(probabilities), counts)
-    expected = scipy_entropy(counts[judged], probabilities[judged], axis=1)
-    assert found["value"] == pytest.approx(expected.mean()) and found["n"] == judged.sum()
-    half = 1.96 * expected.std(ddof=1) / np.sqrt(judged.sum())
-    np.testing.assert_allclose(found["ci95"], [expected.mean() - half, expected.mean() + half], rtol=1e-4)
-    even = human_model_divergence(np.full((50, 3), -math.log(3)), counts)
-    assert even["value"] == pytest.approx(found["chance"])
-    single = np.eye(3, dtype=int)[rng.integers(0, 3, 50)]
-    by_cross_entropy = choice_cross_entropy(np.log(probabilities), single)["value"]
-    assert human_model_divergence(np.log(probabilities), single)["value"] == pytest.approx(by_cross_entropy)
-    with pytest.raises(InputError, match="no choices"):
-        human_model_divergence(np.log(probabilities), 0 * counts)
-    with pytest.raises(InputError, match="scores of triplet 0 are not finite"):
-        expected_calibration_error(np.full((1, 3), np.nan), np.ones((1, 3), int))

@@ -1,18 +1,18 @@
-"""Accuracy, cross-entropy, temperature and calibration of predicted choices, against loops over single choices."""
+"""Accuracy, cross-entropy and divergence of predicted choices, against loops over single choices and SciPy."""
 
 import math
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest
+from scipy.stats import entropy as scipy_entropy
 
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation import (
     choice_accuracy,
     choice_cross_entropy,
     dot_product_choices,
-    fit_temperature,
-    reliability,
+    human_model_divergence,
 )
 
 
@@ -95,25 +95,24 @@ def test_interval_of_single_choices_is_wilsons():
     assert choice_accuracy(predicted, counts)["ci95"] == pytest.approx([expected.low, expected.high], abs=1e-6)
 
 
-@pytest.mark.parametrize("temperature", [1e-3, 0.7, 500.0])
-def test_the_temperature_of_simulated_people_is_found(temperature):
-    rng = np.random.default_rng(1)
-    logits = rng.normal(size=(20_000, 3))
-    chosen = (logits + rng.gumbel(size=logits.shape)).argmax(1)
-    similarities = (temperature * logits + 10 * temperature).astype(np.float32)  # an offset changes nothing
-    assert fit_temperature(similarities, np.eye(3, dtype=int)[chosen]) == pytest.approx(temperature, rel=0.05)
-
-
-def test_reliability_of_true_probabilities_is_the_diagonal(predicted):
-    probabilities, counts = predicted
-    table = reliability(np.log(probabilities), counts)
-    assert table.n.sum() == 3 * counts.sum() and len(table) == 20
-    assert table.n.between(300, 450).all()
-    assert (table.predicted.diff().dropna() > 0).all()
-    error = np.sqrt(table.predicted * (1 - table.predicted) / table.n)
-    assert ((table.observed - table.predicted).abs() < 4 * error + 1e-3).all()
-    wrong = reliability(np.log(probabilities), np.roll(counts, 1, axis=1))
-    assert (wrong.observed - wrong.predicted).abs().max() > 0.3
+def test_divergence_is_scipys_and_cross_entropy_for_single_choices():
+    rng = np.random.default_rng(3)
+    probabilities = rng.dirichlet([1, 1, 1], 50)
+    counts = rng.integers(0, 5, (50, 3))
+    counts[7] = 0  # nobody judged it
+    judged = counts.any(1)
+    found = human_model_divergence(np.log(probabilities), counts)
+    expected = scipy_entropy(counts[judged], probabilities[judged], axis=1)
+    assert found["value"] == pytest.approx(expected.mean()) and found["n"] == judged.sum()
+    half = 1.96 * expected.std(ddof=1) / np.sqrt(judged.sum())
+    np.testing.assert_allclose(found["ci95"], [expected.mean() - half, expected.mean() + half], rtol=1e-4)
+    even = human_model_divergence(np.full((50, 3), -math.log(3)), counts)
+    assert even["value"] == pytest.approx(found["chance"])
+    single = np.eye(3, dtype=int)[rng.integers(0, 3, 50)]
+    by_cross_entropy = choice_cross_entropy(np.log(probabilities), single)["value"]
+    assert human_model_divergence(np.log(probabilities), single)["value"] == pytest.approx(by_cross_entropy)
+    with pytest.raises(InputError, match="no choices"):
+        human_model_divergence(np.log(probabilities), 0 * counts)
 
 
 def test_what_cannot_be_measured_is_refused():
@@ -121,5 +120,3 @@ def test_what_cannot_be_measured_is_refused():
         choice_accuracy(np.ones((2, 3)), np.zeros((2, 3), int))
     with pytest.raises(InputError, match="scores of triplet 1 are not finite"):
         choice_accuracy(np.array([[1, 2, 3], [0, np.nan, 0]]), np.ones((2, 3), int))
-    with pytest.raises(InputError, match="all the same|no temperature"):
-        fit_temperature(np.ones((2, 3), np.float32), np.ones((2, 3), int))

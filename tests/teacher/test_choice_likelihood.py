@@ -8,7 +8,7 @@ import torch
 from datasets import Dataset
 
 from hf_alignet.errors import InputError
-from hf_alignet.teacher import Choices, observed_choices
+from hf_alignet.teacher import ChoiceLikelihood, observed_choices
 
 PAIRS = ((0, 1), (0, 2), (1, 2))
 
@@ -33,7 +33,7 @@ def naive_cross_entropy(embeddings, triplets, probabilities, weights):
 
 def test_value_is_that_of_a_loop(problem):
     embeddings, triplets, probabilities, weights = problem
-    choices = Choices(triplets, probabilities, 9, weights).to(torch.float64)
+    choices = ChoiceLikelihood(triplets, probabilities, 9, weights).to(torch.float64)
     similarities = torch.from_numpy(embeddings @ embeddings.T)
     expected = naive_cross_entropy(*problem)
     assert choices.value(similarities) == pytest.approx(expected, rel=1e-7)
@@ -42,7 +42,7 @@ def test_value_is_that_of_a_loop(problem):
 
 def test_gradient_is_that_of_differences(problem):
     embeddings, triplets, probabilities, weights = problem
-    choices = Choices(triplets, probabilities, 9, weights).to(torch.float64)
+    choices = ChoiceLikelihood(triplets, probabilities, 9, weights).to(torch.float64)
     gradient = choices.value_and_gradient(torch.from_numpy(embeddings @ embeddings.T))[1].numpy()
     assert (np.triu(gradient) == 0).all()
     of_embeddings = (gradient + gradient.T) @ embeddings
@@ -59,15 +59,15 @@ def test_order_of_objects_makes_no_difference(problem):
     embeddings, triplets, probabilities, weights = problem
     similarities = torch.from_numpy(embeddings @ embeddings.T).float()
     # Objects 0, 1, 2 become 2, 0, 1: what was the pair 01 is 12, 02 is 01, 12 is 02
-    turned = Choices(triplets[:, [2, 0, 1]], probabilities[:, [1, 2, 0]], 9, weights)
-    value, gradient = Choices(triplets, probabilities, 9, weights).value_and_gradient(similarities)
+    turned = ChoiceLikelihood(triplets[:, [2, 0, 1]], probabilities[:, [1, 2, 0]], 9, weights)
+    value, gradient = ChoiceLikelihood(triplets, probabilities, 9, weights).value_and_gradient(similarities)
     turned_value, turned_gradient = turned.value_and_gradient(similarities)
     assert turned_value == pytest.approx(value, rel=1e-6)
     torch.testing.assert_close(turned_gradient, gradient)
 
 
 def test_large_similarities_stay_finite():
-    choices = Choices(np.array([[0, 1, 2]]), np.array([[1.0, 0, 0]]), 3)
+    choices = ChoiceLikelihood(np.array([[0, 1, 2]]), np.array([[1.0, 0, 0]]), 3)
     similarities = torch.tensor([[0, -1e6, 1e6], [-1e6, 0, 0], [1e6, 0, 0.0]])
     value, gradient = choices.value_and_gradient(similarities)
     assert value == pytest.approx(2e6)
