@@ -1,6 +1,7 @@
 """The cross-entropy of choices under an embedding, and its gradient: for all choices at once, or batch by batch."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
