@@ -42,8 +42,8 @@ class AlignTrainer(EncoderTrainer):
             in-batch triplets.
         eval_dataset: held-out triplets of the same images, or a dict of several.
         processing_class: the image processor of a bare model; by default its own.
-        callbacks: as for `transformers.Trainer`, like `optimizers`.
         images: the image dataset that triplets point into, or a reader or `ImageCache` of it.
+        callbacks: as for `transformers.Trainer`, like `optimizers`.
 
     Raises:
         InputError: data or settings that cannot work; see the message.
@@ -65,10 +65,10 @@ class AlignTrainer(EncoderTrainer):
         train_dataset: Dataset | TeacherVectors | None = None,
         eval_dataset: Dataset | dict[str, Dataset] | None = None,
         processing_class: BaseImageProcessor | None = None,
-        callbacks: list[TrainerCallback] | None = None,
-        optimizers: tuple[Any, Any] = (None, None),
         *,
         images: Dataset | ImageReader,
+        callbacks: list[TrainerCallback] | None = None,
+        optimizers: tuple[Any, Any] = (None, None),
     ):
         args = args or AlignTrainingArguments()
         encoder = prepare_student(model, processing_class, args)
