@@ -11,8 +11,9 @@
   and Spearman's in NumPy alone. On one core of an AMD EPYC: Spearman 0.03 s, NumPy 0.06 s, SciPy 0.4 s; Kendall
   0.006 s, SciPy 0.05 s. The loops are compiled so that 1,000 resamples take half a minute, not one or seven.
 - `rsa_large`: two models of 26,000 objects, 338 million pairs; memory is what it takes beyond the embeddings. On one
-  core of an AMD EPYC it takes 230 s and 2.8 GB. Ranks found by `np.searchsorted` took 430 s. SciPy's `rankdata` of all
-  pairs takes as long with 2,000 objects, a third longer with 6,000, and would need 24 GB here (70 bytes a pair).
+  core of an AMD EPYC it takes 230 to 260 s and 2.9 GB. Ranks found by `np.searchsorted` took 430 s. SciPy's
+  `rankdata` of all pairs takes as long with 2,000 objects, a third longer with 6,000, and would need 24 GB here (70
+  bytes a pair).
 - `cka`: linear CKA of two 1,854 x 768 embeddings. Beside it the three matrix products alone.
 
 Of several calls the fastest counts; the first, for which Numba compiles, does not.

@@ -4,7 +4,7 @@ The upper triangles of two similarity matrices, the diagonal left out, are corre
 of n objects are not independent, so that intervals and tests are over objects: the bootstrap resamples objects and
 leaves out pairs of an object with itself; the permutation test shuffles objects (Nili et al. 2014).
 
-Two matrices are compared in blocks, since 26,000 objects have 338 million pairs. They take 2.8 GB and 4 minutes of one
+Two matrices are compared in blocks, since 26,000 objects have 338 million pairs. They take 2.9 GB and 4 minutes of one
 core so. SciPy's `rankdata` of all pairs is no faster, and needs 70 bytes a pair, 24 GB (`benchmarks/evaluation.py`).
 """
 
