@@ -205,6 +205,12 @@ def packaged(folder: str) -> list[Path]:
     return sorted((installed if installed.is_dir() else package.parent / "recipes" / folder).glob("*.yaml"))
 
 
+def packaged_or_path(folder: str, name: str) -> Path:
+    """The file of that path, or else the packaged one that has the name without its ending."""
+    path = Path(name).expanduser()
+    return path if path.exists() else next((file for file in packaged(folder) if file.stem == name), path)
+
+
 def load_matrix(path: str, what: str) -> np.ndarray:
     """The matrix of numbers (n, p) in a `.npy` file, memory-mapped.
 

@@ -17,7 +17,7 @@ Several processes: add --accelerate_config multi_gpu, or write a launch configur
 """
 
 import logging
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,7 @@ def align_command(settings: Any, lora: LoraArguments, args: AlignTrainingArgumen
     align(**settings.values(), args=args, lora=lora.config(), command=line)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the command."""
-    COMMAND.run(align_command, argv)
-
+main = partial(COMMAND.run, align_command)
 
 if __name__ == "__main__":
     main()

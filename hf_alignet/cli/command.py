@@ -22,7 +22,7 @@ from transformers import HfArgumentParser
 
 from hf_alignet.cli.launch import launch, launch_file
 from hf_alignet.errors import DISK_FULL, InputError, RunError
-from hf_alignet.sources import hub_id, packaged, public_name
+from hf_alignet.sources import hub_id, packaged, packaged_or_path, public_name
 
 # Settings that say where a result goes, not what is made; one of them is a token. Some are beginnings of names.
 NOT_SHOWN = (
@@ -180,7 +180,7 @@ class Command:
         finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)  # the file may set what is required
         finder.add_argument("--config")
         config = finder.parse_known_args(argv)[0].config
-        given = [*(_read_flags(parser, _config_file(config)) if config is not None else []), *argv]
+        given = [*(_read_flags(parser, packaged_or_path("configs", config)) if config is not None else []), *argv]
         default = self.default_config(parser.parse_known_args(given)[0])
         return (_read_flags(parser, default) if default is not None else []), given
 
@@ -198,13 +198,6 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefa
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default in (None, []) else super()._get_help_string(action)
-
-
-def _config_file(name: str) -> Path:
-    """The file of that path, or the packaged configuration of that name."""
-    found = {file.stem: file for file in packaged("configs")}
-    path = Path(name).expanduser()
-    return found[name] if name in found and not path.exists() else path
 
 
 def _word(value: Any) -> str:

@@ -6,7 +6,7 @@ Needs no download and takes minutes on two CPU cores. The settings are those of 
 goes to outputs/demo-aligned.
 """
 
-from collections.abc import Sequence
+from functools import partial
 
 from hf_alignet.cli.align import SETTINGS, align_command
 from hf_alignet.cli.command import Command
@@ -15,10 +15,7 @@ from hf_alignet.workflows.alignment_run import demo_config
 COMMAND = Command("demo", SETTINGS, __doc__, lambda given: demo_config(), launches=True)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the command."""
-    COMMAND.run(align_command, argv)
-
+main = partial(COMMAND.run, align_command)
 
 if __name__ == "__main__":
     main()

@@ -21,7 +21,7 @@ The embeddings stay in output_dir/embeddings, from where a later run takes them.
 """
 
 import logging
-from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from hf_alignet.cli.arguments.signature import flags_of
@@ -40,10 +40,7 @@ def evaluate_command(arguments: Any, _line: str) -> None:
     evaluate(**arguments.values())
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the command."""
-    COMMAND.run(evaluate_command, argv)
-
+main = partial(COMMAND.run, evaluate_command)
 
 if __name__ == "__main__":
     main()

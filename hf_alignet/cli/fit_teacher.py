@@ -16,7 +16,7 @@ it was.
 """
 
 import logging
-from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from hf_alignet.cli.arguments.signature import flags_of
@@ -32,10 +32,7 @@ def fit_command(arguments: Any, line: str) -> None:
     write_teacher(**arguments.values(), command=line)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the command."""
-    COMMAND.run(fit_command, argv)
-
+main = partial(COMMAND.run, fit_command)
 
 if __name__ == "__main__":
     main()

@@ -9,7 +9,7 @@ from accelerate.commands.config.config_args import default_config_file
 from accelerate.commands.launch import launch_command, launch_command_parser
 
 from hf_alignet.errors import InputError
-from hf_alignet.sources import packaged
+from hf_alignet.sources import packaged_or_path
 
 FLAG = "--accelerate_config"
 LAUNCHED = ("LOCAL_RANK", "ACCELERATE_MIXED_PRECISION")  # set in processes that torchrun or accelerate started
@@ -28,7 +28,7 @@ def launch_file(argv: Sequence[str]) -> Path | None:
     if any(name in os.environ for name in LAUNCHED):
         return None
     given = _value(argv)
-    file = _named_file(given) if given is not None else Path(default_config_file)
+    file = packaged_or_path("accelerate", given) if given is not None else Path(default_config_file)
     if given is None and not file.is_file():
         return None
     try:
@@ -53,9 +53,3 @@ def _value(argv: Sequence[str]) -> str | None:
         if word.startswith(f"{FLAG}="):
             return word.partition("=")[2]
     return None
-
-
-def _named_file(name: str) -> Path:
-    found = {file.stem: file for file in packaged("accelerate")}
-    path = Path(name).expanduser()
-    return found[name] if name in found and not path.exists() else path

@@ -16,7 +16,7 @@ goes on where it was.
 """
 
 import logging
-from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from hf_alignet.cli.arguments.signature import flags_of
@@ -34,10 +34,7 @@ def make_command(arguments: Any, design: Any, line: str) -> None:
     make_triplets(**arguments.values(), **design.values(), command=line)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the command."""
-    COMMAND.run(make_command, argv)
-
+main = partial(COMMAND.run, make_command)
 
 if __name__ == "__main__":
     main()

@@ -13,7 +13,7 @@ token. If an upload fails, the same command continues: files that the Hub has ar
 """
 
 import logging
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +42,7 @@ def _show(folder: Path) -> None:
     print(f"{sum(sizes.values()):>14,}  bytes in {len(sizes)} files, in {folder}")
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the command."""
-    COMMAND.run(publish_command, argv)
-
+main = partial(COMMAND.run, publish_command)
 
 if __name__ == "__main__":
     main()
