@@ -39,6 +39,10 @@ check: setup  ## Lint, formatting and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	for folder in recipes recipes/*/; do \
+		if ls $$folder/*.py > /dev/null 2>&1; then $(BIN)/mypy $$folder/*.py || exit 1; fi; \
+	done
+	$(BIN)/mypy --allow-untyped-defs --cache-dir .mypy_cache/tests tests benchmarks hub_cards/examples
 
 rooms: setup  ## Print the rooms of the package, and the imports that go the wrong way
 	$(BIN)/python tests/rooms.py

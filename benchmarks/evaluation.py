@@ -97,8 +97,10 @@ def numpy_spearman(x: np.ndarray, y: np.ndarray, times: np.ndarray) -> float:
 
 
 def resampled_correlation() -> dict[str, float]:
-    rng, found = np.random.default_rng(0), {}
-    for measure, n in (("spearman", NUM_OBJECTS), ("kendall", 708)):
+    rng = np.random.default_rng(0)
+    sizes: dict[Measure, int] = {"spearman": NUM_OBJECTS, "kendall": 708}
+    found: dict[str, float] = {}
+    for measure, n in sizes.items():
         i, j = np.triu_indices(n, 1)
         x = rng.standard_normal(len(i), np.float32)
         y = x + rng.standard_normal(len(i), np.float32)

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -54,7 +55,7 @@ def write_table(path: Path, rows: int, seed: int) -> None:
     csv.write_csv(pa.table(columns), path, options)
 
 
-def measure(name: str, function: Callable[[], object]) -> object:
+def measure(name: str, function: Callable[[], object]) -> Any:
     """Prints what a call costs, and returns what it gives."""
     call = cost(function)
     result = {

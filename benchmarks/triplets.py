@@ -24,6 +24,7 @@ what was held before it: the embeddings, for one.
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import datasets
@@ -59,8 +60,8 @@ def make_sampler() -> TripletSampler:
 
 def make_embeddings(dtype: str, dim: int) -> np.ndarray:
     """Rows that differ, soon made: a random block again and again, turned."""
-    block = torch.randn(4096, dim, generator=torch.Generator().manual_seed(0)).to(getattr(torch, dtype))
-    block = (block.view(torch.uint16) if dtype == "bfloat16" else block).numpy()
+    drawn = torch.randn(4096, dim, generator=torch.Generator().manual_seed(0)).to(getattr(torch, dtype))
+    block = (drawn.view(torch.uint16) if dtype == "bfloat16" else drawn).numpy()
     embeddings = np.empty((NUM_IMAGES, dim), block.dtype)
     for turn, start in enumerate(range(0, NUM_IMAGES, len(block))):
         embeddings[start : start + len(block)] = np.roll(block, turn, axis=1)[: NUM_IMAGES - start]
@@ -158,6 +159,9 @@ def reading() -> dict:
     def read(dataset: Dataset) -> None:
         dataset[rng.integers(MANY, size=NUM_READ)]
 
+    def open_and_read(way: Callable[[], Dataset]) -> None:
+        read(way())
+
     def open_arrow(file: str) -> None:
         with pa.memory_map(file) as mapped:
             pa.ipc.open_stream(mapped).read_all()
@@ -168,12 +172,12 @@ def reading() -> dict:
         directory = Path(folder) / "made"
         write_shards(directory / "triplets", "train", make_source(), MANY, progress=False)
         write_triplets_card(directory, {"images": "images", "num_images": NUM_IMAGES}, {"train": MANY})
-        ways = {
+        ways: dict[str, Callable[[], Dataset]] = {
             "load_dataset": lambda: load_dataset(str(directory), "triplets")["train"],
             "load_triplets": lambda: load_triplets(str(directory))["train"],
         }
         first = {f"{name}_first_cpu_s": cost(way).cpu_s for name, way in ways.items()}
-        opened = {name: least(lambda way=way: read(way()), 10) for name, way in ways.items()}
+        opened = {name: least(partial(open_and_read, way), 10) for name, way in ways.items()}
         dataset = ways["load_triplets"]()
         opened["once_open"] = least(lambda: read(dataset), 10)
         opened["arrow"] = least(lambda: open_arrow(dataset.cache_files[0]["filename"]), 10)

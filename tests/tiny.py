@@ -1,13 +1,14 @@
 """Tiny random checkpoints of every family of vision models, saved as their publishers save them."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers as t
 
 SIZE = 32
-VIT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-TOWER = {**VIT, "image_size": SIZE, "patch_size": 8}
+VIT: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+TOWER: dict[str, Any] = {**VIT, "image_size": SIZE, "patch_size": 8}
 TEXT = {**VIT, "vocab_size": 99, "max_position_embeddings": 16}
 
 
@@ -29,7 +30,7 @@ def _siglip2() -> t.PreTrainedModel:
     return t.Siglip2Model(t.Siglip2Config(text_config=TEXT | {"projection_size": 32}, vision_config=vision))
 
 
-CONV = {"hidden_sizes": [8, 16], "depths": [1, 1]}
+CONV: dict[str, Any] = {"hidden_sizes": [8, 16], "depths": [1, 1]}
 # family: (model, image processor, pooling that `auto` picks)
 FAMILIES = {
     "vit": (lambda: t.ViTModel(t.ViTConfig(**TOWER)), _processor, "pooler"),

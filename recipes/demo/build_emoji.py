@@ -16,6 +16,7 @@ import tarfile
 import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import datasets
 from PIL import Image
@@ -81,8 +82,15 @@ def fetch(package: str, folder: str) -> tarfile.TarFile:
     return tarfile.open(Path(folder, done.stdout.split()[-1]))
 
 
-def read_json(package: tarfile.TarFile, name: str) -> dict | list:
-    return json.load(package.extractfile(f"package/{name}"))
+def read_member(package: tarfile.TarFile, name: str) -> bytes:
+    member = package.extractfile(name)
+    if member is None:
+        sys.exit(f"`{name}` of an npm package is not a file.")
+    return member.read()
+
+
+def read_json(package: tarfile.TarFile, name: str) -> Any:
+    return json.loads(read_member(package, f"package/{name}"))
 
 
 def plain(name: str) -> str:
@@ -117,7 +125,7 @@ def to_webp(picture: bytes, **options: bool | int) -> bytes | None:
     image = Image.open(io.BytesIO(picture)).convert("RGBA")
     image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     image = image.resize((SIZE, SIZE), Image.Resampling.LANCZOS)  # a copy where the size is right already
-    if all(low == high for low, high in image.getextrema()):
+    if image.getcolors(maxcolors=1) is not None:  # not more than one colour
         return None
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", **options)
@@ -157,7 +165,7 @@ def main() -> None:
                 if style == "fluent_3d":
                     # The only shaded pictures: lossless they would take 40 % of a file of more than 6 MB.
                     options = {"quality": 90}
-                    data = packages[style].extractfile(assets[bare]).read() if bare in assets else None
+                    data = read_member(packages[style], assets[bare]) if bare in assets else b""
                 else:
                     options = {"lossless": True, "quality": 100}
                     names = [tables[style][key] for key in (code, bare) if key in tables.get(style, {})]
@@ -165,8 +173,10 @@ def main() -> None:
                         unicode_name = unicode_names.get(entry["hexcode"], "")
                         names = [own_names[concept]] if concept in own_names else [concept, unicode_name]
                     text = next((svg[style][plain(name)] for name in names if plain(name) in svg[style]), None)
-                    data = text and resvg_py.svg_to_bytes(text, width=SIZE, height=SIZE, skip_system_fonts=True)
-                if data and (webp := to_webp(bytes(data), **options)):
+                    data = b""
+                    if text:
+                        data = bytes(resvg_py.svg_to_bytes(text, width=SIZE, height=SIZE, skip_system_fonts=True))
+                if data and (webp := to_webp(data, **options)):
                     pictures[style] = webp
             if len(pictures) < MIN_STYLES:
                 continue

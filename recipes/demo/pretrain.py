@@ -11,6 +11,7 @@ import argparse
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,7 +91,7 @@ def main() -> None:
 
     model = ViTModel(CONFIG, add_pooling_layer=False)
     prototypes = torch.nn.Parameter(0.05 * torch.randn(int(labels.max()) + 1, CONFIG.hidden_size))  # not saved
-    groups = [{"params": model.parameters()}, {"params": [prototypes], "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [{"params": model.parameters()}, {"params": [prototypes], "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=args.learning_rate, weight_decay=0.05, fused=True)
     steps = args.epochs * (len(labels) // args.batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.learning_rate, total_steps=steps, pct_start=0.1)

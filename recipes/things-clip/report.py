@@ -88,9 +88,8 @@ def main() -> None:
     parser.add_argument("--original", action="store_true", help="also fit VICE by its original schedule (10 minutes)")
     arguments = parser.parse_args()
     data: Path = arguments.data
-    vice, transform = (
-        kind.from_pretrained(arguments.teacher / at) for kind, at in ((Vice, "vice"), (AffineTransform, ""))
-    )
+    vice = Vice.from_pretrained(arguments.teacher / "vice")
+    transform = AffineTransform.from_pretrained(arguments.teacher)
     features = np.load(data / "clip_vitb32_things_images_uid_order.npy")
     published = np.load(data / "vice_42d_uid_order.npy")
     splits = load_judgments(str(data / "things_human_triplets.npz"), num_images=NUM_OBJECTS)
@@ -109,8 +108,8 @@ def main() -> None:
 
     repeated = pd.read_csv(data / "repeated_triplets_prop_max.csv")
     rows = repeated[["id_lo", "id_mid", "id_hi"]].to_numpy()
-    for raters, kept in (("all", repeated.n_per_triplet > 0), ("90 or more", repeated.n_per_triplet >= 90)):
-        report[f"hesitation, {raters} raters"] = {
+    for group, kept in (("all", repeated.n_per_triplet > 0), ("90 or more", repeated.n_per_triplet >= 90)):
+        report[f"hesitation, {group} raters"] = {
             name: against_hesitation(predict(rows[kept]), repeated.prop_max[kept].to_numpy())
             for name, predict in predictors.items()
         }

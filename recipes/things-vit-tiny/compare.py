@@ -230,6 +230,7 @@ def train(
     result = {"run": asdict(run), "points": callback.points, "seconds": round(time.perf_counter() - start, 1)}
     before = 1.0
     for share in SHARES if run.setting == INTERPOLATED.setting else ():
+        assert trainer.anchor is not None  # INTERPOLATED has one
         trainer.anchor.interpolate(share / before)
         before = share
         result[f"interpolation {share}"] = measure(encoder, photographs, True, options)[0]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -341,7 +342,7 @@ def write_released(photos, file: Path, number: int, seed: int, names: list[str] 
     rng = np.random.default_rng(seed)
     triplets = np.stack([rng.permutation(NUM_IMAGES)[:3] for _ in range(number)])
     similarities = np.sort(rng.normal(size=(number, 3)), axis=1)[:, ::-1].astype(np.float32)
-    arrays = {"similarities": similarities, "indices": triplets}
+    arrays: dict[str, Any] = {"similarities": similarities, "indices": triplets}
     if names is not None:
         arrays |= {"filenames": np.array(names)[triplets], "indices": triplets + 1000}
     np.savez(file, **arrays)

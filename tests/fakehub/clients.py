@@ -25,8 +25,15 @@ def tiny_vit() -> Any:
     from transformers import ViTConfig, ViTModel
 
     torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    return ViTModel(ViTConfig(**sizes, image_size=32, patch_size=8))
+    config = ViTConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=32,
+        patch_size=8,
+    )
+    return ViTModel(config)
 
 
 def embedding(model: Any) -> list[float]:
@@ -89,7 +96,9 @@ def pull() -> dict[str, Any]:
     expected, found = tiny_vit().state_dict(), model.state_dict()
     adapter = AutoModel.from_pretrained(ADAPTER)
     info = model_info(MODEL)
-    entry = model_info(MODEL, expand=["evalResults"]).eval_results[0]
+    entries = model_info(MODEL, expand=["evalResults"]).eval_results
+    results = info.card_data.eval_results if info.card_data else None
+    assert results is not None and entries is not None
     splits = load_dataset(TRIPLETS, "triplets")
     stream = list(load_dataset(TRIPLETS, "images", split="train", streaming=True))
     return {
@@ -101,8 +110,8 @@ def pull() -> dict[str, Any]:
         "adapter": embedding(adapter),
         "lora_tensors": sum("lora_" in name for name, _ in adapter.named_parameters()),
         "tags": info.tags,
-        "card_results": [(r.dataset_name, r.dataset_split, r.metric_value) for r in info.card_data.eval_results],
-        "eval_entry": [entry.dataset_id, entry.task_id, entry.value],
+        "card_results": [(r.dataset_name, r.dataset_split, r.metric_value) for r in results],
+        "eval_entry": [entries[0].dataset_id, entries[0].task_id, entries[0].value],
         "configs": sorted(get_dataset_config_names(TRIPLETS)),
         "rows": {name: split.num_rows for name, split in splits.items()},
         "last_triplet": splits["validation"][5],

@@ -350,7 +350,11 @@ def test_dropped_commit_is_not_carried_out() -> None:
 
 def test_commits_from_many_threads_are_all_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     # A pause between reading the head of the branch and moving it: without the lock, commits get lost.
-    monkeypatch.setattr("fakehub.api.file_errors", lambda *arguments: time.sleep(0.002) or [])
+    def slow_check(*arguments: object) -> list:
+        time.sleep(0.002)
+        return []
+
+    monkeypatch.setattr("fakehub.api.file_errors", slow_check)
     with FakeHub() as hub:
         create(hub, "busy")
         with concurrent.futures.ThreadPoolExecutor(8) as pool:

@@ -26,6 +26,7 @@ from peft import LoraConfig
 from PIL import Image
 from tiny import save_tiny
 from transformers import TrainerCallback
+from transformers.trainer_utils import EvalLoopOutput
 
 import hf_alignet.student.checkpoint_sharing as checkpoint_sharing
 from hf_alignet.encoder.model import VisionEncoder
@@ -77,10 +78,10 @@ def trainer_of(directory: str, repository: str, lora: bool = False, **settings: 
     )
     evaluation_loop = trainer.evaluation_loop
 
-    def measured(*args: Any, **kwargs: Any) -> Any:
+    def measured(*args: Any, **kwargs: Any) -> EvalLoopOutput:
         output = evaluation_loop(*args, **kwargs)
-        output.metrics["eval_agreement"] = AGREEMENT[trainer.state.global_step - 1]
-        return output
+        metrics = {**(output.metrics or {}), "eval_agreement": AGREEMENT[trainer.state.global_step - 1]}
+        return output._replace(metrics=metrics)
 
     trainer.evaluation_loop = measured  # type: ignore[method-assign]
     return trainer
@@ -100,7 +101,12 @@ def goes_on(directory: str, repository: str, whole: AlignTrainer, **settings: An
 
 def best() -> dict[str, Any]:
     """All weights, of which the best come before the last, while older checkpoints are deleted."""
-    settings = {"eval_strategy": "steps", "eval_steps": 1, "load_best_model_at_end": True, "save_total_limit": 1}
+    settings: dict[str, Any] = {
+        "eval_strategy": "steps",
+        "eval_steps": 1,
+        "load_best_model_at_end": True,
+        "save_total_limit": 1,
+    }
     trainer = trainer_of("best", "tester/best", **settings)
     trainer.train()
     for name in ("training_args.bin", "optimizer.pt", "nohup.out", "runs/events", "projection.safetensors"):
@@ -143,9 +149,9 @@ def slow() -> dict[str, Any]:
             if state.global_step == 4:
                 is_over.set()
 
-    def waiting(*args: Any) -> None:
+    def waiting(*args: Any, **kwargs: Any) -> None:
         assert is_over.wait(60)
-        replace_folder(*args)
+        replace_folder(*args, **kwargs)
 
     checkpoint_sharing.replace_folder = waiting
     uploaded = {}
@@ -172,9 +178,9 @@ def interrupted() -> dict[str, Any]:
         if checkpoint.name == "checkpoint-2":
             json.loads("{")
 
-    def late(*args: Any) -> None:
+    def late(*args: Any, **kwargs: Any) -> None:
         time.sleep(0.5)
-        replace_folder(*args)
+        replace_folder(*args, **kwargs)
 
     replace_folder, copy_to_share = checkpoint_sharing.replace_folder, checkpoint_sharing._copy_to_share
     checkpoint_sharing.replace_folder, checkpoint_sharing._copy_to_share = late, copied

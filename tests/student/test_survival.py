@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from hf_alignet.student.checkpoints import find_checkpoint, rotate
 
 
 def arguments(directory, **settings) -> AlignTrainingArguments:
-    defaults = {
+    defaults: dict[str, Any] = {
         "max_steps": 4,
         "per_device_train_batch_size": 8,
         "learning_rate": 1e-3,

@@ -2,6 +2,7 @@ import inspect
 import itertools
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ CHECKPOINTING = next(
 
 
 def arguments(tmp_path, **settings) -> AlignTrainingArguments:
-    defaults = {
+    defaults: dict[str, Any] = {
         "max_steps": 4,
         "per_device_train_batch_size": 8,
         "learning_rate": 1e-3,

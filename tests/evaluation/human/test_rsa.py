@@ -190,7 +190,8 @@ def test_a_constant_model_scores_0(measure, row, human):
 def test_p_value_counts_shuffles_that_agree_as_well(measure, has_gaps, embeddings, human):
     if has_gaps:
         human[2, 9] = human[9, 2] = np.nan
-    model, i, j = Rsm.from_embeddings(embeddings), *np.triu_indices(N, 1)
+    model = Rsm.from_embeddings(embeddings)
+    i, j = np.triu_indices(N, 1)
     judged = ~np.isnan(human[i, j])
     i, j = i[judged], j[judged]
     weak = Rsm.from_embeddings(embeddings + 5 * np.random.default_rng(9).normal(size=embeddings.shape))
