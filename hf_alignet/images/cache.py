@@ -81,8 +81,7 @@ class ImageCache(ImageReader):
         """Stores the rows that the cache lacks; otherwise as `ImageReader.prepare`.
 
         Raises:
-            InputError: a picture cannot be read, and `skip_bad` is False (names the row), or the disk has not enough
-                space.
+            InputError: as `ImageReader.prepare`, or the disk has not enough space.
             RunError: the disk gets full meanwhile, or cannot be written for another reason.
         """
         rows = rows[self.pixels.done[rows] == 0]
@@ -105,12 +104,9 @@ class ImageCache(ImageReader):
 
 def _pixel_shape(preprocessor: Preprocessor) -> tuple[int, ...]:
     """(3, H, W) of every picture."""
-    shapes = set()
-    if preprocessor.stacks_uint8:
-        shapes = {
-            preprocessor.stack([Image.new("RGB", size)])["pixel_values"].shape[1:] for size in ((96, 80), (80, 96))
-        }
-    if len(shapes) != 1:
+    pictures = [Image.new("RGB", size) for size in ((96, 80), (80, 96))]
+    shapes = {preprocessor.stack([picture])["pixel_values"].shape[1:] for picture in pictures}
+    if not preprocessor.stacks_uint8 or len(shapes) != 1:
         raise InputError(
             f"images cannot be cached for {type(preprocessor.processor).__name__}: it does not make uint8 pixels of "
             "one shape; leave out `cache_images`"
