@@ -36,11 +36,7 @@ def has_learned_pooler(model: nn.Module) -> bool:
 
 
 def check_pooling(pooling: str, model: nn.Module, outputs: ModelOutput, inputs: dict[str, Tensor]) -> Pooling:
-    """The same pooling.
-
-    Raises:
-        InputError: the output of the model cannot be pooled in this way.
-    """
+    """The same pooling; InputError if the output of the model cannot be pooled in this way."""
     name = type(model).__name__
     if pooling not in POOLINGS:
         raise InputError(f"`pooling` must be one of auto, {', '.join(POOLINGS)}, got {pooling!r}")
