@@ -15,15 +15,7 @@ MAX_ASPECT_RATIO = 4 / 3  # of the longer side to the shorter one
 
 
 def augment(pixels: Tensor, rng: np.random.Generator) -> Tensor:
-    """Crops each picture at random, resizes the crop to the size of the picture, and flips half of them.
-
-    Args:
-        pixels: (U, 3, H, W) uint8.
-        rng: generator of the random draws.
-
-    Returns:
-        (U, 3, H, W) uint8.
-    """
+    """Crops each picture (U, 3, H, W) uint8 at random, resizes the crop to the old size, and flips half of them."""
     return torch.stack([_crop_and_flip(picture, rng) for picture in pixels])
 
 

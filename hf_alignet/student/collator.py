@@ -17,7 +17,7 @@ from hf_alignet.triplets.triplet_dataset import ODD, TRIPLET
 
 
 class TripletCollator:
-    """Turns rows of a triplet Dataset into a batch. It can be pickled, so that worker processes can run it.
+    """Turns rows of a triplet Dataset into a batch, also in worker processes.
 
     Args:
         images: the image dataset that `triplet` points into, or a reader or cache of it.
@@ -49,9 +49,8 @@ class TripletCollator:
         """A batch of B triplets over U distinct images.
 
         Returns:
-            `images`: inputs of the encoder, U pictures, most often `pixel_values` (U, 3, H, W) uint8;
-            `triplets`: (B, 3) positions among those U; `target`: (B, 3) float32 similarities or (B,) int64 odd ones
-                out.
+            `images`: inputs of the encoder, most often `pixel_values` (U, 3, H, W) uint8; `triplets`: (B, 3) positions
+            among the U; `target`: (B, 3) float32 similarities or (B,) int64 odd ones out.
         """
         triplets = np.array([row[TRIPLET] for row in rows])
         distinct, positions = np.unique(triplets, return_inverse=True)
@@ -71,10 +70,7 @@ class TripletCollator:
 class InBatchCollator(TripletCollator):
     """Turns items of `TeacherVectors` into a batch of all triplets among their images, or of a random subset.
 
-    Args:
-        *args: as for `TripletCollator`. For `odd`, ties of the teacher are left out. The subset has the same seed.
-        limit: the largest number of triplets; None for all.
-        **options: as for `TripletCollator`.
+    `limit` is the largest number of triplets. For `odd`, ties of the teacher are left out.
     """
 
     def __init__(self, *args: Any, limit: int | None = None, **options: Any):

@@ -27,7 +27,7 @@ def open_images(
     num_workers: int = 0,
     progress: bool = True,
 ) -> tuple[ImageReader, dict[int, str]]:
-    """The images as the run reads them, and why some that the triplets name cannot be read, by row.
+    """A reader of the images, and for each image that the triplets name and that cannot be read, the reason.
 
     Args:
         images: the image dataset.
@@ -35,8 +35,8 @@ def open_images(
         preprocessor: of the student.
         cache_images: directory in which to keep resized pictures; None for no cache.
         on_bad_image: `error`, or `skip` to decode all pictures now and to find those that cannot be decoded.
-        num_workers: processes that decode now; 0 does it in this one.
-        progress: show a bar meanwhile.
+        num_workers: as for `ImageReader.prepare`, like `progress`.
+        progress: show a bar.
 
     Raises:
         InputError: a picture cannot be read, unless such are skipped; the cache fails; or triplets name no images.
@@ -108,8 +108,8 @@ def training_data(
         bad: the images that cannot be read, by row.
         teacher_embeddings: matrix (n, p), or a `.npy` file of one, with the teacher's vector of each image.
         class_vectors: `.npy` file with the teacher's vector of each class of the images' column `label`.
-        triplet_source: `batch`: all triplets in each batch of images; `separate`: those of `train`; `auto`: by the
-            vectors, if there are some.
+        triplet_source: `batch`: all triplets in each batch of images; `separate`: those of `train`; `auto`: `batch`
+            if vectors are given, else `separate`.
         seed: seed of the clusters of the images.
 
     Raises:
@@ -133,7 +133,7 @@ def describe_teacher(
     class_vectors: str | None = None,
     triplet_source: str = "auto",
 ) -> dict[str, Any]:
-    """What is known of the teacher, for the card. Without `triplets`, their path or Hub id, it is that of the demo."""
+    """Facts about the teacher for the card. Without a path or Hub id of `triplets`, it is the teacher of the demo."""
     if triplets is None:
         return {"teacher": "simulated raters, nothing here is about people"}
     if learns_in_batch(teacher_embeddings, class_vectors, triplet_source):
