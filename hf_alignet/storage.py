@@ -189,10 +189,7 @@ def write_dataset(
 
     Pictures that lie in files of their own are put into the parquet files. Each keeps its file name, without folders.
 
-    A file is closed before it holds more than `shard_bytes`, counted before compression.
-
-    Raises:
-        InputError: the split has no rows.
+    A file is closed before it holds more than `shard_bytes`, counted before compression. InputError without rows.
     """
     if len(dataset) == 0:
         raise InputError(f"the split {split!r} of {folder.name} has no rows")

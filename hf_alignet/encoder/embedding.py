@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -90,7 +90,9 @@ def embed_dataset(
     total, is_hidden = sum(end - start for start, end in spans), not progress or not state.is_main_process
     bar = tqdm(total=total, desc="embedding", unit="image", disable=is_hidden)
     read: Any = partial(_read_span, reader, rows)
-    with bar, _evaluation_mode(encoder), torch.inference_mode():
+    with bar, contextlib.ExitStack() as afterwards, torch.inference_mode():
+        afterwards.callback(encoder.train, encoder.training)
+        encoder.train(False)
         for start, end, inputs in DataLoader(spans, batch_size=None, collate_fn=read, num_workers=num_workers):
             with torch.autocast(encoder.device.type, torch.bfloat16) if bf16 else contextlib.nullcontext():
                 embeddings = encoder(**{name: tensor.to(encoder.device) for name, tensor in inputs.items()}).cpu()
@@ -124,16 +126,6 @@ def _open_directory(
         disk.create(description, np.float32)
     state.wait_for_everyone()
     return disk
-
-
-@contextlib.contextmanager
-def _evaluation_mode(encoder: Embedder) -> Iterator[None]:
-    was_training = encoder.training
-    encoder.train(False)
-    try:
-        yield
-    finally:
-        encoder.train(was_training)
 
 
 def _read_span(reader: ImageReader, rows: np.ndarray, span: tuple[int, int]) -> tuple[int, int, dict[str, Tensor]]:

@@ -29,9 +29,7 @@ def find_targets(model: nn.Module, config: LoraConfig, used: set[str]) -> list[s
     Raises:
         InputError: the model has no such layer, or LoRA cannot adapt it.
     """
-    attention = tuple(
-        f"{name}." for name, module in model.named_modules() if isinstance(module, nn.MultiheadAttention)
-    )
+    attention = tuple(f"{n}." for n, m in model.named_modules() if isinstance(m, nn.MultiheadAttention))
     modules = {name: module for name, module in model.named_modules() if not name.startswith(attention)}
     layers = {name: module for name, module in modules.items() if f"{name}.weight" in used}
     linear = [name for name, module in layers.items() if isinstance(module, nn.Linear)]

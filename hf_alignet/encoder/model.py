@@ -1,8 +1,4 @@
-"""VisionEncoder: any vision model that `AutoModel` loads, as a module that gives one float32 embedding per image.
-
-Training and evaluation use the same embedding. `save_pretrained` writes only the wrapped model: a plain transformers
-directory, or a plain PEFT adapter.
-"""
+"""VisionEncoder: any vision model that `AutoModel` loads, as a module that gives one float32 embedding per image."""
 
 import copy
 import hashlib
@@ -26,14 +22,7 @@ from transformers.utils import find_adapter_config_file
 
 from hf_alignet.encoder.embedding import embed_dataset
 from hf_alignet.encoder.lora import check_adapter, find_targets
-from hf_alignet.encoder.pooling import (
-    Pooling,
-    check_pooling,
-    choose_pooling,
-    count_prefix_tokens,
-    has_learned_pooler,
-    pool,
-)
+from hf_alignet.encoder.pooling import choose_pooling, count_prefix_tokens, has_learned_pooler, pool
 from hf_alignet.encoder.pretrained import load_vision_model, quiet_loading, read_alignment
 from hf_alignet.encoder.transform import AffineTransform
 from hf_alignet.errors import InputError
@@ -49,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 class VisionEncoder(nn.Module):
-    """One embedding per image from a vision model.
+    """One embedding per image from a vision model, the same in training and in evaluation.
 
     Args:
         model: a vision `PreTrainedModel` (takes `pixel_values`, gives `last_hidden_state`), or a `PeftModel` of one.
@@ -92,13 +81,7 @@ class VisionEncoder(nn.Module):
         check_adapter(model)
         with torch.no_grad():
             inputs, outputs = self._try_forward()
-            if pooling == "auto" and has_learned_pooler(self.backbone):
-                raise InputError(
-                    f"it is unknown whether the pooler of this {type(self.backbone).__name__} was trained; give the "
-                    "name or path of the checkpoint instead of the model, or set `pooling`"
-                )
-            pooling = choose_pooling(self.backbone, outputs, inputs) if pooling == "auto" else pooling
-            self.pooling: Pooling = check_pooling(pooling, self.backbone, outputs, inputs)
+            self.pooling = choose_pooling(pooling, self.backbone, outputs, inputs)
             self.embedding_dim = pool(self.pooling, self.backbone, outputs, inputs).shape[1]
             has_tokens = outputs["last_hidden_state"].ndim == 3
             self.num_prefix_tokens = count_prefix_tokens(self.backbone, outputs, inputs) if has_tokens else None

@@ -69,11 +69,7 @@ def quiet_loading() -> Iterator[None]:
 
 
 def read_alignment(name_or_path: str) -> dict[str, Any]:
-    """The content of `alignment.json` beside a model: how it was aligned. Empty if it was not aligned.
-
-    Raises:
-        InputError: the model does not exist.
-    """
+    """The content of `alignment.json` of a model, empty if it was not aligned; InputError if it does not exist."""
     name, revision = split_revision(name_or_path)
     try:
         file = cached_file(name, ALIGNMENT_FILE, revision=revision, _raise_exceptions_for_missing_entries=False)

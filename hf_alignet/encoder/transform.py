@@ -155,7 +155,7 @@ class AffineTransform(nn.Module, SharedModel):
         """Writes gLocal's `transform.npz`."""
         arrays = {name: tensor.cpu().numpy() for name, tensor in self.named_buffers()}
         with whole_file(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, weights=arrays.pop("weight"), **arrays)
+            np.savez(file, weights=arrays["weight"], bias=arrays["bias"], mean=arrays["mean"], std=arrays["std"])
 
     # ---- the Hub
 

@@ -32,8 +32,7 @@ class ImageCache(ImageReader):
 
     Args:
         directory: for the folders of all caches.
-        images: a Dataset with an `image` column, or a list of PIL images or paths.
-        preprocessor: of the encoder that gets the inputs.
+        images: as for `ImageReader`, like `preprocessor`.
 
     Raises:
         InputError: the image processor does not make uint8 pixels of one shape, or the directory cannot be written.
@@ -48,16 +47,13 @@ class ImageCache(ImageReader):
 
     def __init__(self, directory: str | Path, images: Dataset | Sequence[Picture], preprocessor: Preprocessor):
         super().__init__(images, preprocessor)
+        # Decoding and resizing may change from one version to the next
+        versions = {"hf_alignet": __version__, "pillow": PIL.__version__, "transformers": transformers.__version__}
         description = {
             "images": self.fingerprint,
             "shape": [len(self), *_pixel_shape(preprocessor)],
             "processor": preprocessor.settings(),
-            # Their decoding and resizing may change from one version to the next
-            "versions": {
-                "hf_alignet": __version__,
-                "pillow": PIL.__version__,
-                "transformers": transformers.__version__,
-            },
+            "versions": versions,
         }
         key = hashlib.blake2b(json.dumps(description, sort_keys=True).encode(), digest_size=8).hexdigest()
         self.pixels = ResumableArray(Path(directory) / key, "pixels.npy", "cache.json")

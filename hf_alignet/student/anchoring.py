@@ -23,8 +23,7 @@ from hf_alignet.errors import InputError
 class Anchor:
     """A snapshot of the trainable weights of an encoder, without a projection head, which is new.
 
-    Raises:
-        InputError: the encoder has an adapter of an unknown kind.
+    InputError if the encoder has an adapter of an unknown kind.
     """
 
     def __init__(self, encoder: VisionEncoder):

@@ -42,9 +42,8 @@ def calibration_sample(
 def match_entropy(student: Tensor, teacher: Tensor, teacher_temperature: float = 1.0) -> float:
     """The τ† at which the choices of student and teacher have the same mean entropy.
 
-    The mean entropy of `softmax(S†/τ†)` over triplets grows with τ† from 0 to ln 3, so that there is one solution.
-
-    Arguments are (n, 3) similarities, of the student before training and of the teacher, and τ'.
+    The mean entropy of `softmax(S†/τ†)` over triplets grows with τ† from 0 to ln 3, so that it has one solution.
+    The similarities, of the student before training and of the teacher, are (n, 3).
 
     Raises:
         InputError: the teacher is certain of every triplet or of none, or the student finds all pairs equally similar.

@@ -12,7 +12,6 @@ from hf_alignet.images.preprocessing import Preprocessor
 from hf_alignet.images.reader import ImageReader
 from hf_alignet.sources import public_name
 from hf_alignet.triplets.batches import TeacherVectors, load_teacher
-from hf_alignet.triplets.clusters import default_num_clusters, fit_clusters
 from hf_alignet.triplets.triplet_dataset import TRIPLET, check_triplets, column, read_info
 
 logger = logging.getLogger(__name__)
@@ -51,11 +50,7 @@ def open_images(
 
 
 def without_images(triplets: DatasetDict, bad: dict[int, str]) -> DatasetDict:
-    """The triplets that name none of the bad images of `open_images`. Logs how many are left out.
-
-    Raises:
-        InputError: a split has no other triplets.
-    """
+    """The triplets without the bad images of `open_images`. Logs their number; InputError if a split gets empty."""
     if not bad:
         return triplets
     example = next(iter(bad.values()))
@@ -78,11 +73,7 @@ def _without(triplets: Dataset, bad: dict[int, str]) -> Dataset:
 def learns_in_batch(
     teacher_embeddings: str | np.ndarray | None, class_vectors: str | None, triplet_source: str
 ) -> bool:
-    """Whether each batch is of images, with all triplets among them; the arguments are those of `training_data`.
-
-    Raises:
-        InputError: they exclude each other.
-    """
+    """Whether each batch is of images, with all triplets among them; InputError if arguments exclude each other."""
     if teacher_embeddings is not None and class_vectors is not None:
         raise InputError("give `teacher_embeddings` or `class_vectors`, not both")
     has_vectors = teacher_embeddings is not None or class_vectors is not None
@@ -118,13 +109,7 @@ def training_data(
     if not learns_in_batch(teacher_embeddings, class_vectors, triplet_source):
         return _without(train, bad)
     rows = np.setdiff1d(column(train, TRIPLET), list(bad))
-    if not isinstance(teacher_embeddings, np.ndarray):
-        return load_teacher(images, rows, teacher_embeddings, class_vectors, seed)
-    if len(teacher_embeddings) != len(images):
-        raise InputError(f"`teacher_embeddings` has {len(teacher_embeddings)} rows for {len(images)} images")
-    vectors = teacher_embeddings[rows]
-    clusters = fit_clusters(vectors, default_num_clusters(len(rows)), seed, progress=False)
-    return TeacherVectors(rows, vectors, clusters.assignments)
+    return load_teacher(images, rows, teacher_embeddings, class_vectors, seed)
 
 
 def describe_teacher(
