@@ -81,7 +81,7 @@ def embed_dataset(
     # A batch lies in one chunk. Each process takes every num_processes-th of the chunks that are not done.
     size = batch_size if disk is None else disk.chunk
     chunks = [start for start in range(0, len(rows), size) if disk is None or not disk.done[start // size]]
-    spans = [
+    spans: Any = [
         (start, min(start + batch_size, chunk + size, len(rows)))
         for chunk in chunks[state.process_index :: state.num_processes]
         for start in range(chunk, min(chunk + size, len(rows)), batch_size)
@@ -89,7 +89,7 @@ def embed_dataset(
     state.wait_for_everyone()  # no process finishes a chunk before all have looked
     total, is_hidden = sum(end - start for start, end in spans), not progress or not state.is_main_process
     bar = tqdm(total=total, desc="embedding", unit="image", disable=is_hidden)
-    read: Any = partial(_read_span, reader, rows)
+    read = partial(_read_span, reader, rows)
     with bar, contextlib.ExitStack() as afterwards, torch.inference_mode():
         afterwards.callback(encoder.train, encoder.training)
         encoder.train(False)

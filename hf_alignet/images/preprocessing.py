@@ -47,7 +47,7 @@ class Preprocessor:
 
     def stack(self, pictures: list[Image.Image]) -> dict[str, Tensor]:
         """`{"pixel_values": (B, 3, H, W) uint8}`, or the whole output of a processor that does more."""
-        steps = {"do_rescale": False, "do_normalize": False} if self.stacks_uint8 else {}
+        steps: dict[str, Any] = {"do_rescale": False, "do_normalize": False} if self.stacks_uint8 else {}
         return dict(self.processor(pictures, return_tensors="pt", **steps))
 
     def settings(self) -> dict[str, Any]:

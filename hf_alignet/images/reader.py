@@ -83,12 +83,12 @@ class ImageReader:
             For each row that cannot be read, the reason.
         """
         state = PartialState(cpu=not torch.accelerator.is_available())  # else it would not see other CPU processes
-        spans = [rows[start : start + SPAN] for start in range(0, len(rows), SPAN)]
+        spans: Any = [rows[start : start + SPAN] for start in range(0, len(rows), SPAN)]
         spans = spans[state.process_index :: state.num_processes]
         bad: dict[int, str] = {}
         total, is_hidden = sum(map(len, spans)), not progress or not state.is_main_process
         with tqdm(total=total, desc=self.activity, unit="image", disable=is_hidden) as bar:
-            visit: Any = partial(self._visit_span, skip_bad)
+            visit = partial(self._visit_span, skip_bad)
             for good, refused in DataLoader(spans, batch_size=None, collate_fn=visit, num_workers=num_workers):
                 self._finish(good)
                 bad |= refused

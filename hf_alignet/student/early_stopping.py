@@ -9,7 +9,7 @@ class EarlyStopping(EarlyStoppingCallback):
     """Stops after `early_stopping_patience` evaluations in a row that are no better than the best one.
 
     Evaluations during warm-up do not count: the learning rate is still small, so that no improvement says little. A
-    run that is resumed goes on counting from its checkpoint.
+    run that is resumed continues the count of its checkpoint.
     """
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -33,7 +33,7 @@ from hf_alignet.student.training_arguments import AlignTrainingArguments
 # Keywords of `Trainer.create_model_card`, and their names in the metadata of a card
 CARD_METADATA = {name: name for name in ("language", "license", "tags", "model_name")}
 CARD_METADATA |= {"finetuned_from": "base_model", "dataset_tags": "datasets"}
-# What `alignment.json` says of the settings
+# Settings that `alignment.json` records under the same name
 RECORDED = ("teacher_temperature", "anchor_type", "anchor_weight", "interpolation", "projection_dim", "augment")
 
 
