@@ -58,7 +58,7 @@ def public_name(path_or_id: str) -> str:
 def in_one_line(error: Exception) -> str:
     """Why something cannot be opened, without the paragraphs and addresses that the libraries of the Hub add."""
     if isinstance(error, RepositoryNotFoundError):
-        return "it is not there, neither here nor on the Hub, or only for those who log in by `hf auth login`"
+        return "it does not exist, neither here nor on the Hub, or only for users who log in by `hf auth login`"
     return " ".join(str(error).split())
 
 
@@ -79,7 +79,7 @@ def load_splits(path_or_id: str, config: str, rows_at_once: int | None = None) -
         The splits by name; a dataset without splits becomes `train`.
 
     Raises:
-        InputError: there is no dataset that can be opened.
+        InputError: no dataset can be opened.
     """
     path = Path(path_or_id).expanduser()
     is_folder = (path / config).is_dir()
@@ -101,11 +101,7 @@ def load_splits(path_or_id: str, config: str, rows_at_once: int | None = None) -
 
 
 def has_config(path_or_id: str, config: str) -> bool:
-    """Whether a directory of parquet files, or a dataset on the Hub, has a configuration of that name.
-
-    Raises:
-        InputError: the Hub has no such dataset.
-    """
+    """Whether a dataset, here or on the Hub, has a configuration of that name; InputError if the Hub lacks it."""
     path = local_path(path_or_id)
     if path is not None:
         return (path / config).is_dir()
@@ -126,13 +122,10 @@ def _shards(folder: Path) -> dict[str, list[str]]:
     """The files of each split if all are named like `train-00000-of-00002.parquet`; otherwise none.
 
     `datasets` opens a list of files sooner than a folder, where it looks for dozens of patterns.
-
-    Raises:
-        InputError: a split lacks some of its files.
     """
-    matches = [SHARD.fullmatch(file.name) for file in sorted(folder.iterdir()) if not file.name.startswith(".")]
     splits: dict[str, list[str]] = {}
-    for match in matches:
+    for file in sorted(file for file in folder.iterdir() if not file.name.startswith(".")):
+        match = SHARD.fullmatch(file.name)
         if match is None:
             return {}
         splits.setdefault(match["split"], []).append(str(folder / match[0]))
@@ -153,14 +146,14 @@ class SharedModel(ModelHubMixin):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Self:
-        """Loads what `save_pretrained` wrote.
+        """Loads what `save_pretrained` wrote, from a directory or a Hub id, optionally with `@revision`.
 
         Args:
-            pretrained_model_name_or_path: a directory, or a Hub id, optionally with `@revision`.
-            **kwargs: `revision`, `token`, `cache_dir`, `force_download` and `local_files_only` of huggingface_hub.
+            pretrained_model_name_or_path: the directory or Hub id.
+            **kwargs: as for `huggingface_hub.ModelHubMixin`, such as `revision` and `token`.
 
         Raises:
-            InputError: it is not there, or is something else.
+            InputError: it does not exist, or is something else.
         """
         name, revision = split_revision(str(pretrained_model_name_or_path))
         if revision is not None:
@@ -212,11 +205,7 @@ def packaged_or_path(folder: str, name: str) -> Path:
 
 
 def load_matrix(path: str, what: str) -> np.ndarray:
-    """The matrix of numbers (n, p) in a `.npy` file, memory-mapped.
-
-    Args:
-        path: of the file.
-        what: name of the content, for messages.
+    """The matrix of numbers (n, p) in a `.npy` file, memory-mapped; `what` names it in messages.
 
     Raises:
         InputError: the file cannot be read, or holds something else.
@@ -231,11 +220,7 @@ def load_matrix(path: str, what: str) -> np.ndarray:
 
 
 def load_names(file: str) -> list[str]:
-    """The lines of a text file, each the name of a stimulus.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
+    """The lines of a text file, each the name of a stimulus; InputError if the file cannot be read."""
     try:
         return Path(file).expanduser().read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

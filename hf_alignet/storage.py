@@ -2,6 +2,7 @@
 
 A file or folder is written under a hidden name. It gets its own name when it is complete and on the disk. So neither a
 reader nor a run after a crash finds half a file. A hidden name begins with a dot and ends with `.unfinished`.
+Everything that writes here raises RunError if the disk is full, or cannot be written for another reason.
 """
 
 import contextlib
@@ -36,11 +37,7 @@ LARGE = 1_000_000  # bytes; a larger file gets a second name instead of a copy
 
 @contextlib.contextmanager
 def writing(target: Path) -> Iterator[None]:
-    """Turns the errors of a failed write into one.
-
-    Raises:
-        RunError: the disk is full, or cannot be written for another reason.
-    """
+    """Turns the errors of a failed write into RunError."""
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
@@ -54,13 +51,9 @@ def writing(target: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def whole_file(file: str | Path) -> Iterator[Path]:
-    """Yields a hidden path to write to. At the end, what was written replaces `file`; an error deletes it.
+    """Yields a hidden path to write to. At the end, it replaces `file`; after an error the old file stays.
 
-    Args:
-        file: a leading `~` is the home directory. The folder is made if it does not exist.
-
-    Raises:
-        RunError: the disk is full, or cannot be written for another reason. The old file stays.
+    A leading `~` of `file` is the home directory. The folder is made if it does not exist.
 
     Example:
         >>> with whole_file("embeddings.npy") as path, open(path, "wb") as opened:  # doctest: +SKIP
@@ -94,26 +87,14 @@ def write_json(file: str | Path, content: dict[str, Any]) -> None:
 
 
 def write_table(table: pa.Table, file: str | Path, **options: Any) -> None:
-    """Writes a parquet file; see `whole_file`.
-
-    Args:
-        table: the rows.
-        file: where.
-        **options: of `pyarrow.parquet.write_table`.
-    """
+    """Writes a parquet file; see `whole_file`. The options are those of `pyarrow.parquet.write_table`."""
     with whole_file(file) as temporary:
         pq.write_table(table, temporary, **options)
 
 
 @contextlib.contextmanager
 def whole_array(file: str | Path, shape: tuple[int, ...], dtype: str) -> Iterator[np.memmap]:
-    """Yields a memory map to fill, of an array that is too large for the memory; see `whole_file`.
-
-    Args:
-        file: a `.npy` file.
-        shape: of the array.
-        dtype: of the array.
-    """
+    """Yields a memory map of a `.npy` file to fill, for an array larger than the memory; see `whole_file`."""
     with whole_file(file) as temporary:
         array = np.lib.format.open_memmap(temporary, "w+", np.dtype(dtype), shape)
         if hasattr(os, "posix_fallocate"):  # a full disk would kill the process that writes to the map
@@ -128,11 +109,7 @@ def whole_array(file: str | Path, shape: tuple[int, ...], dtype: str) -> Iterato
 
 @contextlib.contextmanager
 def unfinished(directory: Path, name: str = UNFINISHED) -> Iterator[Path]:
-    """Yields a new, empty folder inside `directory` to write in, and deletes it at the end. `publish` keeps a part.
-
-    Raises:
-        RunError: the disk is full, or cannot be written for another reason.
-    """
+    """Yields a new, empty folder inside `directory` to write in, and deletes it at the end. `publish` keeps a part."""
     inside = directory / name
     with writing(directory):
         try:
@@ -158,14 +135,7 @@ def publish(made: Path, final: Path) -> None:
 
 @contextlib.contextmanager
 def whole_directory(directory: str | Path) -> Iterator[Path]:
-    """Yields a new, empty folder to write in. At the end it replaces `directory`; an error deletes it.
-
-    Args:
-        directory: a leading `~` is the home directory.
-
-    Raises:
-        RunError: the disk is full, or cannot be written for another reason. The old folder stays.
-    """
+    """Yields a new, empty folder to write in. At the end it replaces `directory`; after an error the old one stays."""
     directory = Path(directory).expanduser()
     with unfinished(directory.parent, f".{directory.name}{UNFINISHED}") as inside:
         made = inside / "made"
@@ -191,9 +161,8 @@ def take_files(source: Path, names: Iterable[str], target: Path) -> None:
 
 def write_checksums(directory: Path) -> None:
     """Writes `SHA256SUMS`, the checksums of all files in the folder; `sha256sum --check` reads it."""
-    files = sorted(file for file in directory.rglob("*") if file.is_file())
     lines = []
-    for file in files:
+    for file in sorted(path for path in directory.rglob("*") if path.is_file()):
         with open(file, "rb") as opened:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
         lines.append(f"{digest}  {file.relative_to(directory).as_posix()}\n")
@@ -220,16 +189,7 @@ def write_dataset(
 
     Pictures that lie in files of their own are put into the parquet files. Each keeps its file name, without folders.
 
-    Args:
-        dataset: the split.
-        folder: made if it does not exist.
-        split: the name of the split.
-        progress: show a bar.
-        shard_bytes: a file is closed before it holds more bytes than this, counted before compression.
-
-    Raises:
-        InputError: the split has no rows.
-        RunError: the disk is full, or cannot be written for another reason.
+    A file is closed before it holds more than `shard_bytes`, counted before compression. InputError without rows.
     """
     if len(dataset) == 0:
         raise InputError(f"the split {split!r} of {folder.name} has no rows")
@@ -239,21 +199,18 @@ def write_dataset(
     row_bytes = dataset.data.nbytes // max(1, len(dataset.data)) + 1
     step = GROUP_IMAGES if columns else max(1, min(GROUP_ROWS, GROUP_BYTES // row_bytes))
     schema, arrow = dataset.features.arrow_schema, dataset.with_format("arrow")
-    writer, size, number = None, 0, 0
+    size, number = 0, 0
     with unfinished(folder, f".{split}{UNFINISHED}") as inside:
-        try:
+        with contextlib.ExitStack() as opened:
             for start in tqdm(range(0, len(dataset), step), f"{folder.name}, {split}", disable=not progress):
                 table = embed_table_storage(arrow[start : start + step].cast(schema))
-                if writer is None or size + table.nbytes > shard_bytes:
-                    if writer is not None:
-                        writer.close()
-                    writer, size = pq.ParquetWriter(inside / f"{number:05d}", schema, compression="zstd"), 0
-                    number += 1
+                if number == 0 or size + table.nbytes > shard_bytes:
+                    opened.close()  # the file before
+                    file = pq.ParquetWriter(inside / f"{number:05d}", schema, compression="zstd")
+                    writer = opened.enter_context(file)
+                    size, number = 0, number + 1
                 writer.write_table(table)
                 size += table.nbytes
-        finally:
-            if writer is not None:
-                writer.close()
         for index in range(number):
             publish(inside / f"{index:05d}", folder / f"{split}-{index:05d}-of-{number:05d}.parquet")
 
@@ -282,9 +239,7 @@ class ResumableArray:
     def create(self, description: dict[str, Any], dtype: type[np.generic]) -> None:
         """Makes the files, or checks the description of those that exist; one process calls it.
 
-        Args:
-            description: `shape`, that of the array, and what else its content depends on, as JSON can hold it.
-            dtype: of the array.
+        The description holds the `shape` of the array, and what else its content depends on, as JSON can hold it.
 
         Raises:
             InputError: the folder has an array with another description, or cannot be written.
@@ -332,11 +287,7 @@ class ResumableArray:
         return np.load(self.directory / "done.npy", mmap_mode="r", allow_pickle=False)
 
     def write(self, start: int, rows: np.ndarray) -> None:
-        """Writes rows (m, …) from row `start` on.
-
-        Raises:
-            RunError: the disk is full, or cannot be written for another reason.
-        """
+        """Writes rows (m, …) from row `start` on."""
         rows = np.ascontiguousarray(rows, self.values.dtype)
         offset = self.values.offset + start * self.values[:1].nbytes
         # Not through a memory map, where a full disk would kill the process without a message
@@ -345,11 +296,7 @@ class ResumableArray:
             file.write(rows.data)
 
     def finish(self, chunks: list[int]) -> None:
-        """Notes, when their rows have reached the disk, that chunks are complete.
-
-        Raises:
-            RunError: the disk is full, or cannot be written for another reason.
-        """
+        """Notes, when their rows have reached the disk, that chunks are complete."""
         with writing(self.directory):
             _sync(self.directory / self.array)
         done = np.load(self.directory / "done.npy", mmap_mode="r+", allow_pickle=False)

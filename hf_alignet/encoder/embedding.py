@@ -2,7 +2,8 @@
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,8 +34,7 @@ class Embedder(Protocol):
     @property
     def device(self) -> torch.device: ...
 
-    def describe(self) -> dict[str, Any]:
-        """What embeddings depend on, as JSON can hold it."""
+    def describe(self) -> dict[str, Any]: ...
 
     def train(self, mode: bool = True) -> Any: ...
 
@@ -54,7 +54,7 @@ def embed_dataset(
     """Embeddings of an image dataset or some of its rows, the same on every process.
 
     Under `accelerate launch` the processes share the work. With `save_to`, embeddings are written to `embeddings.npy`
-    in that directory as they are made. A run that was killed continues there, with any number of processes.
+    in that directory as they are made. A run that was killed continues from them, with any number of processes.
 
     Args:
         encoder: used on the device that it is on, in evaluation mode.
@@ -81,21 +81,19 @@ def embed_dataset(
     # A batch lies in one chunk. Each process takes every num_processes-th of the chunks that are not done.
     size = batch_size if disk is None else disk.chunk
     chunks = [start for start in range(0, len(rows), size) if disk is None or not disk.done[start // size]]
-    spans = [
+    spans: Any = [
         (start, min(start + batch_size, chunk + size, len(rows)))
         for chunk in chunks[state.process_index :: state.num_processes]
         for start in range(chunk, min(chunk + size, len(rows)), batch_size)
     ]
     state.wait_for_everyone()  # no process finishes a chunk before all have looked
-    bar = tqdm(
-        total=sum(end - start for start, end in spans),
-        desc="embedding",
-        unit="image",
-        disable=not progress or not state.is_main_process,
-    )
-    with bar, _evaluation_mode(encoder), torch.inference_mode():
-        batches = _Batches(reader, rows, spans)
-        for start, end, inputs in DataLoader(batches, batch_size=None, num_workers=num_workers):
+    total, is_hidden = sum(end - start for start, end in spans), not progress or not state.is_main_process
+    bar = tqdm(total=total, desc="embedding", unit="image", disable=is_hidden)
+    read = partial(_read_span, reader, rows)
+    with bar, contextlib.ExitStack() as afterwards, torch.inference_mode():
+        afterwards.callback(encoder.train, encoder.training)
+        encoder.train(False)
+        for start, end, inputs in DataLoader(spans, batch_size=None, collate_fn=read, num_workers=num_workers):
             with torch.autocast(encoder.device.type, torch.bfloat16) if bf16 else contextlib.nullcontext():
                 embeddings = encoder(**{name: tensor.to(encoder.device) for name, tensor in inputs.items()}).cpu()
             if disk is None:
@@ -130,25 +128,6 @@ def _open_directory(
     return disk
 
 
-@contextlib.contextmanager
-def _evaluation_mode(encoder: Embedder) -> Iterator[None]:
-    was_training = encoder.training
-    encoder.train(False)
-    try:
-        yield
-    finally:
-        encoder.train(was_training)
-
-
-class _Batches(torch.utils.data.Dataset):
-    """Item i is the i-th batch: its first row, the row after its last, and its inputs."""
-
-    def __init__(self, reader: ImageReader, rows: np.ndarray, spans: list[tuple[int, int]]):
-        self.reader, self.rows, self.spans = reader, rows, spans
-
-    def __len__(self) -> int:
-        return len(self.spans)
-
-    def __getitem__(self, index: int) -> tuple[int, int, dict[str, Tensor]]:
-        start, end = self.spans[index]
-        return start, end, self.reader.read(self.rows[start:end].tolist())
+def _read_span(reader: ImageReader, rows: np.ndarray, span: tuple[int, int]) -> tuple[int, int, dict[str, Tensor]]:
+    start, end = span
+    return start, end, reader.read(rows[start:end].tolist())

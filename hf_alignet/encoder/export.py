@@ -1,4 +1,4 @@
-"""Checks that an encoder can be exported: what `AutoModel` opens elsewhere must be the same model."""
+"""Checks that `AutoModel` opens an exported encoder elsewhere as the same model."""
 
 from transformers import PreTrainedConfig
 
@@ -8,13 +8,10 @@ from hf_alignet.sources import local_path
 
 
 def check_export(encoder: VisionEncoder) -> None:
-    """Refuses an adapter that AutoModel would open as another model.
+    """InputError for an adapter that AutoModel would open as another model.
 
     AutoModel loads the base model by the name in the adapter. For the vision tower of a dual model this is the whole
     dual model, and the adapter is left out.
-
-    Raises:
-        InputError: the message says what AutoModel would do.
     """
     base = encoder.backbone.name_or_path
     if not encoder.is_adapter or not base:
@@ -35,11 +32,7 @@ def check_export(encoder: VisionEncoder) -> None:
 
 
 def check_sharing(encoder: VisionEncoder) -> None:
-    """Refuses, before training, to push an adapter that others could not open, or only as another model.
-
-    Raises:
-        InputError: the base of the adapter is a local directory, or AutoModel would open another model.
-    """
+    """InputError for an adapter that others could not open, because its base is local, or only as another model."""
     check_export(encoder)
     base = str(encoder.backbone.name_or_path)
     if encoder.is_adapter and base and local_path(base) is not None:

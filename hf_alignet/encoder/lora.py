@@ -27,10 +27,11 @@ def find_targets(model: nn.Module, config: LoraConfig, used: set[str]) -> list[s
         used: names of the parameters that the embedding depends on.
 
     Raises:
-        InputError: there is no such layer, or LoRA cannot adapt it.
+        InputError: the model has no such layer, or LoRA cannot adapt it.
     """
-    layers = {name: module for name, module in model.named_modules() if f"{name}.weight" in used}
-    layers = {name: module for name, module in layers.items() if not _is_in_attention(model, name)}
+    attention = tuple(f"{n}." for n, m in model.named_modules() if isinstance(m, nn.MultiheadAttention))
+    modules = {name: module for name, module in model.named_modules() if not name.startswith(attention)}
+    layers = {name: module for name, module in modules.items() if f"{name}.weight" in used}
     linear = [name for name, module in layers.items() if isinstance(module, nn.Linear)]
     if config.target_modules is None:
         plain = [name for name, module in layers.items() if obstacle(module) is None]
@@ -40,8 +41,10 @@ def find_targets(model: nn.Module, config: LoraConfig, used: set[str]) -> list[s
     else:
         targets = [name for name in _named(model, config) if name in layers]
     if not targets:
+        given = config.target_modules
+        text = repr(given) if isinstance(given, str) else ", ".join(sorted(given or ["auto"]))
         raise InputError(
-            f"LoRA with targets {_text(config)} finds no layer to adapt in {type(model).__name__}, or none that its "
+            f"LoRA with targets {text} finds no layer to adapt in {type(model).__name__}, or none that its "
             "embedding uses; give other targets or auto, or train all weights"
         )
     return targets
@@ -61,11 +64,7 @@ def obstacle(module: nn.Module) -> str | None:
 
 
 def check_adapter(model: nn.Module) -> None:
-    """Refuses an adapter in `nn.MultiheadAttention`, which `find_targets` never makes.
-
-    Raises:
-        InputError: the model has one.
-    """
+    """InputError for an adapter in `nn.MultiheadAttention`, which `find_targets` never makes."""
     for name, module in model.named_modules():
         if isinstance(module, nn.MultiheadAttention) and any(isinstance(m, BaseTunerLayer) for m in module.modules()):
             raise InputError(
@@ -93,21 +92,8 @@ def _named(model: nn.Module, config: LoraConfig) -> list[str]:
     return matched
 
 
-def _is_in_attention(model: nn.Module, name: str) -> bool:
-    parents = name.split(".")[:-1]
-    return any(
-        isinstance(model.get_submodule(".".join(parents[:depth])), nn.MultiheadAttention)
-        for depth in range(1, len(parents) + 1)
-    )
-
-
 def _linear_share(layers: dict[str, nn.Module]) -> float:
     """The share of linear layers in the weights of linear layers and convolutions."""
     linear = sum(module.weight.numel() for module in layers.values() if isinstance(module, nn.Linear))
     conv = sum(module.weight.numel() for module in layers.values() if isinstance(module, nn.Conv2d))
     return linear / max(1, linear + conv)
-
-
-def _text(config: LoraConfig) -> str:
-    targets = config.target_modules
-    return repr(targets) if isinstance(targets, str) else ", ".join(sorted(targets or ["auto"]))

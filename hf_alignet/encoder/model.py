@@ -1,8 +1,4 @@
-"""VisionEncoder: any vision model that `AutoModel` loads, as a module that gives one float32 embedding per image.
-
-We embed datasets with it, the student trainer trains it, and evaluation measures it, so all three use the same
-embedding. `save_pretrained` writes only the wrapped model: a plain transformers directory, or a plain PEFT adapter.
-"""
+"""VisionEncoder: any vision model that `AutoModel` loads, as a module that gives one float32 embedding per image."""
 
 import copy
 import hashlib
@@ -26,14 +22,7 @@ from transformers.utils import find_adapter_config_file
 
 from hf_alignet.encoder.embedding import embed_dataset
 from hf_alignet.encoder.lora import check_adapter, find_targets
-from hf_alignet.encoder.pooling import (
-    Pooling,
-    check_pooling,
-    choose_pooling,
-    count_prefix_tokens,
-    has_learned_pooler,
-    pool,
-)
+from hf_alignet.encoder.pooling import choose_pooling, count_prefix_tokens, has_learned_pooler, pool
 from hf_alignet.encoder.pretrained import load_vision_model, quiet_loading, read_alignment
 from hf_alignet.encoder.transform import AffineTransform
 from hf_alignet.errors import InputError
@@ -49,18 +38,16 @@ logger = logging.getLogger(__name__)
 
 
 class VisionEncoder(nn.Module):
-    """One embedding per image from a vision model.
+    """One embedding per image from a vision model, the same in training and in evaluation.
 
     Args:
-        model: a vision `PreTrainedModel` (takes `pixel_values`, gives `last_hidden_state`), or a `PeftModel` around
-            one.
+        model: a vision `PreTrainedModel` (takes `pixel_values`, gives `last_hidden_state`), or a `PeftModel` of one.
         processor: the image processor of the model.
-        pooling: `pooler`, `cls` or `mean`; `auto` takes what is right for the family, see
-            `hf_alignet.encoder.pooling`.
+        pooling: `pooler`, `cls` or `mean`; `auto` takes that of the family, see `hf_alignet.encoder.pooling`.
 
     Raises:
         InputError: the model has no such pooling; `pooling` is `auto` and a model in memory has a pooler, which may
-            not be trained (`from_pretrained` finds out); or an adapter has no effect where it is.
+            not be trained (`from_pretrained` finds out); or an adapter has no effect in its place.
 
     Attributes:
         pooling: `pooler`, `cls` or `mean`.
@@ -94,13 +81,7 @@ class VisionEncoder(nn.Module):
         check_adapter(model)
         with torch.no_grad():
             inputs, outputs = self._try_forward()
-            if pooling == "auto" and has_learned_pooler(self.backbone):
-                raise InputError(
-                    f"it is unknown whether the pooler of this {type(self.backbone).__name__} was trained; give the "
-                    "name or path of the checkpoint instead of the model, or set `pooling`"
-                )
-            pooling = choose_pooling(self.backbone, outputs, inputs) if pooling == "auto" else pooling
-            self.pooling: Pooling = check_pooling(pooling, self.backbone, outputs, inputs)
+            self.pooling = choose_pooling(pooling, self.backbone, outputs, inputs)
             self.embedding_dim = pool(self.pooling, self.backbone, outputs, inputs).shape[1]
             has_tokens = outputs["last_hidden_state"].ndim == 3
             self.num_prefix_tokens = count_prefix_tokens(self.backbone, outputs, inputs) if has_tokens else None
@@ -113,7 +94,7 @@ class VisionEncoder(nn.Module):
         trust_remote_code: bool = False,
         transform: str | AffineTransform | None = None,
     ) -> "VisionEncoder":
-        """Loads a model or a PEFT adapter, in float32, from a local directory or the Hub.
+        """Loads a model or a PEFT adapter, in float32.
 
         Only the vision tower of a dual model (CLIP, SigLIP) is loaded. If a checkpoint has no weights for the pooler,
         the pooler is left out, because its weights would be random. An aligned model is pooled as in its training.
@@ -126,8 +107,8 @@ class VisionEncoder(nn.Module):
                 images are pooled as for the fit of the transform.
 
         Raises:
-            InputError: the model is not there, is no vision model, needs remote code, or lacks weights that the
-                embedding uses; or the transform is not there, or has another width.
+            InputError: the model does not exist, is no vision model, needs remote code, or lacks weights that the
+                embedding uses; or the transform does not exist, or has another width.
         """
         if transform is not None:
             if not isinstance(transform, AffineTransform):
@@ -168,8 +149,7 @@ class VisionEncoder(nn.Module):
     @property
     def backbone(self) -> PreTrainedModel:
         """The vision model itself, without an adapter around it."""
-        model = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
-        return cast(PreTrainedModel, model)
+        return cast(PreTrainedModel, self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model)
 
     @property
     def is_adapter(self) -> bool:
@@ -210,12 +190,7 @@ class VisionEncoder(nn.Module):
         return embeddings if self.transform is None else self.transform(embeddings)
 
     def embed(self, images: Dataset | ImageReader | Sequence[Picture], **options: Any) -> np.ndarray:
-        """Embeddings (n, d) float32 of images.
-
-        Args:
-            images: a Dataset with an `image` column, a reader or cache of one, or a list of PIL images or paths.
-            **options: of `hf_alignet.encoder.embedding.embed_dataset`, such as `batch_size` and `save_to`.
-        """
+        """Embeddings (n, d) float32 of images; see `hf_alignet.encoder.embedding.embed_dataset` for the options."""
         return embed_dataset(self, images, **options)
 
     def describe(self) -> dict[str, Any]:
@@ -238,11 +213,7 @@ class VisionEncoder(nn.Module):
         self.projection = nn.Linear(self.embedding_dim, dim, device=self.device)
 
     def add_transform(self, transform: AffineTransform) -> None:
-        """Sends all embeddings through a transform, from now on.
-
-        Raises:
-            InputError: the transform has another width than the embedding (names both).
-        """
+        """Sends all embeddings through a transform, from now on; InputError if it has another width."""
         if transform.dim != self.embedding_dim:
             raise InputError(
                 f"the transform is of {transform.dim} features, but the embedding has {self.embedding_dim}: it was "
@@ -251,7 +222,7 @@ class VisionEncoder(nn.Module):
         self.transform = transform.to(self.device)
 
     def train(self, mode: bool = True) -> "VisionEncoder":
-        """As for any module, but with an adapter, which stores no batch statistics, those of the base model stay."""
+        """As for any module, but the batch statistics of the base of an adapter, which stores none, stay."""
         super().train(mode)
         for module in self.model.modules() if self.is_adapter else ():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -284,14 +255,12 @@ class VisionEncoder(nn.Module):
     def add_lora(self, config: LoraConfig) -> None:
         """Wraps the model in a new adapter. Layers where LoRA would have no effect are left out.
 
-        Merge an adapter with DoRA before you share it, because AutoModel drops its magnitudes.
-
-        Args:
-            config: without `target_modules`, the structure of the model decides which layers are adapted; see
-                `hf_alignet.encoder.lora`.
+        Without `target_modules` in the config, the structure of the model decides which layers are adapted; see
+        `hf_alignet.encoder.lora`. Merge an adapter with DoRA before you share it, because AutoModel drops its
+        magnitudes.
 
         Raises:
-            InputError: there is no such layer, or LoRA cannot adapt it.
+            InputError: the model has no such layer, or LoRA cannot adapt it.
         """
         config = copy.copy(config)
         config.target_modules = find_targets(self.model, config, self.used_parameters())

@@ -17,38 +17,40 @@ PoolingChoice = Literal["auto", "pooler", "cls", "mean"]
 POOLINGS: tuple[str, ...] = get_args(Pooling)
 
 
-def choose_pooling(model: nn.Module, outputs: ModelOutput, inputs: dict[str, Tensor]) -> Pooling:
-    """The right pooling for the family of the model, found from one forward pass.
+def choose_pooling(pooling: str, model: nn.Module, outputs: ModelOutput, inputs: dict[str, Tensor]) -> Pooling:
+    """The same pooling, or for `auto` the right one for the family of the model, found from one forward pass.
 
     It is the pooler if the model has one; remove a pooler without trained weights before. Otherwise it is the CLS
-    token if there is one and the class can have a pooler: ViT and DeiT classifiers are trained through the CLS token.
-    Otherwise it is the mean of the patch tokens: I-JEPA has no CLS token, and MAE does not train it.
+    token if the model has one and its class can have a pooler: ViT and DeiT classifiers are trained through the CLS
+    token. Otherwise it is the mean of the patch tokens: I-JEPA has no CLS token, and MAE does not train it.
+
+    Raises:
+        InputError: the output of the model cannot be pooled in this way; or, for `auto`, it has a learned pooler.
     """
-    if outputs.get("pooler_output") is not None:
-        return "pooler"
-    return "cls" if count_prefix_tokens(model, outputs, inputs) > 0 and hasattr(model, "pooler") else "mean"
+    name, has_pooler = type(model).__name__, outputs.get("pooler_output") is not None
+    has_class_token = count_prefix_tokens(model, outputs, inputs) > 0
+    if pooling == "auto":
+        if has_learned_pooler(model):
+            raise InputError(
+                f"it is unknown whether the pooler of this {name} was trained; give the name or path of the "
+                "checkpoint instead of the model, or set `pooling`"
+            )
+        if has_pooler:
+            return "pooler"
+        return "cls" if has_class_token and hasattr(model, "pooler") else "mean"
+    if pooling not in POOLINGS:
+        raise InputError(f"`pooling` must be one of auto, {', '.join(POOLINGS)}, got {pooling!r}")
+    if pooling == "pooler" and not has_pooler:
+        raise InputError(f"{name} has no trained pooler; use pooling 'cls' or 'mean'")
+    if pooling == "cls" and not has_class_token:
+        raise InputError(f"{name} has no class token; use pooling 'pooler' or 'mean'")
+    return cast(Pooling, pooling)
 
 
 def has_learned_pooler(model: nn.Module) -> bool:
     """Whether the model has a pooler with its own layer (ViT, DeiT); many checkpoints have no weights for it."""
     pooler = getattr(model, "pooler", None)
     return pooler is not None and any(isinstance(module, nn.Linear) for module in pooler.modules())
-
-
-def check_pooling(pooling: str, model: nn.Module, outputs: ModelOutput, inputs: dict[str, Tensor]) -> Pooling:
-    """The same pooling.
-
-    Raises:
-        InputError: the output of the model cannot be pooled in this way.
-    """
-    name = type(model).__name__
-    if pooling not in POOLINGS:
-        raise InputError(f"`pooling` must be one of auto, {', '.join(POOLINGS)}, got {pooling!r}")
-    if pooling == "pooler" and outputs.get("pooler_output") is None:
-        raise InputError(f"{name} has no trained pooler; use pooling 'cls' or 'mean'")
-    if pooling == "cls" and count_prefix_tokens(model, outputs, inputs) == 0:
-        raise InputError(f"{name} has no class token; use pooling 'pooler' or 'mean'")
-    return cast(Pooling, pooling)
 
 
 def pool(pooling: Pooling, model: nn.Module, outputs: ModelOutput, inputs: dict[str, Tensor]) -> Tensor:

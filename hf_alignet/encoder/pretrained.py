@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils import cached_file, find_adapter_config_file
 from transformers.utils import logging as transformers_logging
 
@@ -18,43 +18,34 @@ ALIGNMENT_FILE = "alignment.json"
 
 
 def check_vision_model(name_or_path: str, trust_remote_code: bool = False) -> None:
-    """Refuses what is no model, by its configuration alone, before anything long begins.
-
-    Raises:
-        InputError: nothing is there, it cannot be opened, or it needs code that is not allowed to run.
-    """
+    """InputError, by the configuration alone, if it is no model that can be opened and whose code may run."""
     read_alignment(name_or_path)
     name, revision = split_revision(name_or_path)
     if find_adapter_config_file(name, revision=revision) is None:
-        _load_config(name, revision=revision, trust_remote_code=trust_remote_code)
+        with _loading(name):
+            AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
 
 
-def _load_config(name: str, **options: Any) -> PreTrainedConfig:
+@contextlib.contextmanager
+def _loading(name: str) -> Iterator[None]:
     try:
-        return AutoConfig.from_pretrained(name, **options)
+        yield
     except (OSError, ValueError) as error:
-        raise InputError(_why_not(name, error)) from error
-
-
-def _why_not(name: str, error: Exception) -> str:
-    hint = " (or, if you trust its code, add `trust_remote_code=True`)" if "remote_code" in str(error) else ""
-    return f"cannot load the model {name!r}{hint}: {in_one_line(error)}"
+        hint = " (or, if you trust its code, add `trust_remote_code=True`)" if "remote_code" in str(error) else ""
+        raise InputError(f"cannot load the model {name!r}{hint}: {in_one_line(error)}") from error
 
 
 def load_vision_model(name: str, revision: str | None, trust_remote_code: bool) -> tuple[PreTrainedModel, set[str]]:
     """The vision model of a checkpoint in float32, and the names of its parameters that the checkpoint lacks."""
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
-    config = _load_config(name, **options)
-    config = getattr(config, "vision_config", None) or config
-    if hasattr(config, "mask_ratio"):
-        config.mask_ratio = 0.0  # MAE would hide three quarters of every image
-    try:
+    with _loading(name):
+        config = AutoConfig.from_pretrained(name, **options)
+        config = getattr(config, "vision_config", None) or config
+        if hasattr(config, "mask_ratio"):
+            config.mask_ratio = 0.0  # MAE would hide three quarters of every image
+        options |= {"config": config, "dtype": torch.float32, "output_loading_info": True}
         with quiet_loading():
-            model, info = AutoModel.from_pretrained(
-                name, config=config, dtype=torch.float32, output_loading_info=True, **options
-            )
-    except (OSError, ValueError) as error:
-        raise InputError(_why_not(name, error)) from error
+            model, info = AutoModel.from_pretrained(name, **options)
     if model.main_input_name != "pixel_values":
         raise InputError(f"{name!r} is not a vision model: {type(model).__name__} takes {model.main_input_name}")
     missing = set(info["missing_keys"])
@@ -78,11 +69,7 @@ def quiet_loading() -> Iterator[None]:
 
 
 def read_alignment(name_or_path: str) -> dict[str, Any]:
-    """The content of `alignment.json` beside a model: how it was aligned. Empty if it was not aligned.
-
-    Raises:
-        InputError: the model is not there.
-    """
+    """The content of `alignment.json` of a model, empty if it was not aligned; InputError if it does not exist."""
     name, revision = split_revision(name_or_path)
     try:
         file = cached_file(name, ALIGNMENT_FILE, revision=revision, _raise_exceptions_for_missing_entries=False)

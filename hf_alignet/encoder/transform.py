@@ -1,8 +1,7 @@
 """AffineTransform: maps features of an encoder to features whose dot products predict human choices.
 
-`hf_alignet.teacher` fits it. It can be saved, shared on the Hub, and applied to the features of any images.
-The convention is that of gLocal (Muttenthaler et al. 2023b): features are rows. One scalar mean and one scalar
-standard deviation, both of the whole matrix of stimulus features, standardise them.
+`hf_alignet.teacher` fits it. The convention is that of gLocal (Muttenthaler et al. 2023b): features are rows. One
+scalar mean and one scalar standard deviation, both of the whole matrix of stimulus features, standardise them.
 """
 
 from pathlib import Path
@@ -32,8 +31,8 @@ class AffineTransform(nn.Module, SharedModel):
         bias: (p,).
         mean: scalar that is subtracted from every feature.
         std: positive scalar that every feature is divided by.
-        info: facts about the fit that JSON can hold. They are saved in `config.json` and shown on the card. They are
-            shared with the transform, so they must not contain a local path.
+        info: facts about the fit that JSON can hold, for `config.json` and the card. They are shared with the
+            transform, so they must not contain a local path.
 
     Raises:
         InputError: the shapes do not fit, a number is not finite, or `std` is not positive.
@@ -59,10 +58,18 @@ class AffineTransform(nn.Module, SharedModel):
         info: dict[str, Any] | None = None,
     ):
         super().__init__()
-        for name, value in (("weight", weight), ("bias", bias), ("mean", mean), ("std", std)):
+        for name, value in {"weight": weight, "bias": bias, "mean": mean, "std": std}.items():
             self.register_buffer(name, torch.as_tensor(value).detach().to(torch.float32, copy=True).contiguous())
         self.info = dict(info or {})
-        self._check()
+        shapes = {name: tuple(tensor.shape) for name, tensor in self.named_buffers()}
+        p = self.bias.numel()
+        if shapes != {"weight": (p, p), "bias": (p,), "mean": (), "std": ()}:
+            raise InputError(f"a transform has weight (p, p), bias (p,) and scalar mean and std, got {shapes}")
+        bad = [name for name, tensor in self.named_buffers() if not torch.isfinite(tensor).all()]
+        if bad:
+            raise InputError(f"{bad[0]} of the transform is not finite")
+        if not self.std > 0:
+            raise InputError(f"std of the transform must be positive, got {self.std.item()}")
 
     @classmethod
     def identity(cls, dim: int) -> Self:
@@ -71,7 +78,6 @@ class AffineTransform(nn.Module, SharedModel):
 
     @property
     def dim(self) -> int:
-        """Number of features p."""
         return len(self.bias)
 
     @overload
@@ -121,17 +127,6 @@ class AffineTransform(nn.Module, SharedModel):
             raise InputError(f"features of row {first_row + int(is_bad.int().argmax())} are not finite, or too large")
         return transformed
 
-    def _check(self) -> None:
-        shapes = {name: tuple(tensor.shape) for name, tensor in self.named_buffers()}
-        p = self.bias.numel()
-        if shapes != {"weight": (p, p), "bias": (p,), "mean": (), "std": ()}:
-            raise InputError(f"a transform has weight (p, p), bias (p,) and scalar mean and std, got {shapes}")
-        bad = [name for name, tensor in self.named_buffers() if not torch.isfinite(tensor).all()]
-        if bad:
-            raise InputError(f"{bad[0]} of the transform is not finite")
-        if not self.std > 0:
-            raise InputError(f"std of the transform must be positive, got {self.std.item()}")
-
     # ---- gLocal's file
 
     @classmethod
@@ -146,7 +141,7 @@ class AffineTransform(nn.Module, SharedModel):
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise ValueError("it is no .npz file")
             with file:
-                arrays = {name: file[name] for name in file.files}
+                arrays = dict(file)
         except (OSError, ValueError, BadZipFile) as error:
             raise InputError(f"cannot read the transform {path}: {error}") from error
         missing = {"weights", "mean", "std"} - arrays.keys()
@@ -176,16 +171,9 @@ class AffineTransform(nn.Module, SharedModel):
         """
         links = card_links(self.info)
         data = ModelCardData(library_name="hf_alignet", tags=TAGS, **links)
-        return render_card(
-            "teacher.md.jinja",
-            data,
-            dim=self.dim,
-            info=self.info,
-            base_model=self.info["base_model"] if links["base_model"] else None,
-            repo_id=repo_id,
-            table=table,
-            has_figure=has_figure,
-        )
+        base_model = self.info["base_model"] if links["base_model"] else None
+        facts = {"dim": self.dim, "info": self.info, "base_model": base_model, "repo_id": repo_id}
+        return render_card("teacher.md.jinja", data, **facts, table=table, has_figure=has_figure)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         with whole_file(save_directory / WEIGHTS_FILE) as temporary:

@@ -32,8 +32,7 @@ class ImageCache(ImageReader):
 
     Args:
         directory: for the folders of all caches.
-        images: a Dataset with an `image` column, or a list of PIL images or paths.
-        preprocessor: of the encoder that gets the inputs.
+        images: as for `ImageReader`, like `preprocessor`.
 
     Raises:
         InputError: the image processor does not make uint8 pixels of one shape, or the directory cannot be written.
@@ -48,16 +47,13 @@ class ImageCache(ImageReader):
 
     def __init__(self, directory: str | Path, images: Dataset | Sequence[Picture], preprocessor: Preprocessor):
         super().__init__(images, preprocessor)
+        # Decoding and resizing may change from one version to the next
+        versions = {"hf_alignet": __version__, "pillow": PIL.__version__, "transformers": transformers.__version__}
         description = {
             "images": self.fingerprint,
             "shape": [len(self), *_pixel_shape(preprocessor)],
             "processor": preprocessor.settings(),
-            # Their decoding and resizing may change from one version to the next
-            "versions": {
-                "hf_alignet": __version__,
-                "pillow": PIL.__version__,
-                "transformers": transformers.__version__,
-            },
+            "versions": versions,
         }
         key = hashlib.blake2b(json.dumps(description, sort_keys=True).encode(), digest_size=8).hexdigest()
         self.pixels = ResumableArray(Path(directory) / key, "pixels.npy", "cache.json")
@@ -81,8 +77,7 @@ class ImageCache(ImageReader):
         """Stores the rows that the cache lacks; otherwise as `ImageReader.prepare`.
 
         Raises:
-            InputError: a picture cannot be read, and `skip_bad` is False (names the row), or the disk has not enough
-                space.
+            InputError: as `ImageReader.prepare`, or the disk has not enough space.
             RunError: the disk gets full meanwhile, or cannot be written for another reason.
         """
         rows = rows[self.pixels.done[rows] == 0]
@@ -105,12 +100,9 @@ class ImageCache(ImageReader):
 
 def _pixel_shape(preprocessor: Preprocessor) -> tuple[int, ...]:
     """(3, H, W) of every picture."""
-    shapes = set()
-    if preprocessor.stacks_uint8:
-        shapes = {
-            preprocessor.stack([Image.new("RGB", size)])["pixel_values"].shape[1:] for size in ((96, 80), (80, 96))
-        }
-    if len(shapes) != 1:
+    pictures = [Image.new("RGB", size) for size in ((96, 80), (80, 96))]
+    shapes = {preprocessor.stack([picture])["pixel_values"].shape[1:] for picture in pictures}
+    if not preprocessor.stacks_uint8 or len(shapes) != 1:
         raise InputError(
             f"images cannot be cached for {type(preprocessor.processor).__name__}: it does not make uint8 pixels of "
             "one shape; leave out `cache_images`"

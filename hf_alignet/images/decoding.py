@@ -14,11 +14,7 @@ from hf_alignet.images.opening import IMAGE_COLUMN
 
 
 def read_pictures(encoded: Dataset, rows: list[int]) -> list[Image.Image]:
-    """RGB pictures of some rows of a dataset from `as_encoded_images`, decoded when this is called.
-
-    Raises:
-        InputError: a picture cannot be decoded (names the row).
-    """
+    """RGB pictures of some rows of a dataset from `as_encoded_images`; for errors see `decode_picture`."""
     if len(encoded.column_names) > 1:
         encoded = encoded.select_columns(IMAGE_COLUMN)
     column = encoded[rows][IMAGE_COLUMN]

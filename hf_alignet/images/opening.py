@@ -13,7 +13,7 @@ def load_images(path_or_id: str, split: str = "train") -> Dataset:
     """The image dataset at a local path or Hub id (configuration `images` if it has one), pictures left encoded.
 
     Raises:
-        InputError: there is no such dataset or split, or no `image` column (the message lists the columns).
+        InputError: the dataset, the split or the column `image` does not exist (lists the columns).
     """
     splits = load_splits(path_or_id, config="images")
     if split not in splits:
@@ -25,7 +25,7 @@ def as_encoded_images(dataset: Dataset) -> Dataset:
     """The same dataset with an `image` column that gives bytes. We decode them ourselves, so that errors name the row.
 
     Raises:
-        InputError: there is no `image` column (the message lists the columns), or it holds something else.
+        InputError: the dataset has no column `image` (lists the columns), or it holds something else.
     """
     feature = dataset.features.get(IMAGE_COLUMN)
     if feature is None:

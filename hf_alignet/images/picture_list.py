@@ -34,11 +34,7 @@ class PictureList:
         return len(self.rows)
 
     def read(self, rows: list[int]) -> list[Image.Image]:
-        """RGB pictures of some rows.
-
-        Raises:
-            InputError: a picture cannot be decoded (names the row and the file).
-        """
+        """RGB pictures of some rows; for errors see `decode_picture`."""
         return [decode_picture(self.rows[row], row) for row in rows]
 
     @property

@@ -24,9 +24,6 @@ class Preprocessor:
 
     Together they equal `processor(pictures)`, which is checked once on a random picture. Some processors do more than
     resize, crop, rescale and normalise (NaFlex patches, extra statistics); `stack` then calls the whole processor.
-
-    Args:
-        processor: the image processor of the checkpoint.
     """
 
     def __init__(self, processor: BaseImageProcessor):
@@ -50,9 +47,8 @@ class Preprocessor:
 
     def stack(self, pictures: list[Image.Image]) -> dict[str, Tensor]:
         """`{"pixel_values": (B, 3, H, W) uint8}`, or the whole output of a processor that does more."""
-        if self.stacks_uint8:
-            return dict(self.processor(pictures, return_tensors="pt", do_rescale=False, do_normalize=False))
-        return dict(self.processor(pictures, return_tensors="pt"))
+        steps: dict[str, Any] = {"do_rescale": False, "do_normalize": False} if self.stacks_uint8 else {}
+        return dict(self.processor(pictures, return_tensors="pt", **steps))
 
     def settings(self) -> dict[str, Any]:
         """What the output of `stack` depends on, as JSON can hold it. It leaves uint8 pixels without normalisation."""
@@ -61,11 +57,7 @@ class Preprocessor:
         return json.loads(json.dumps({"class": type(self.processor).__name__, **settings}, default=str))
 
     def check_size(self, picture: Image.Image, row: int) -> None:
-        """Refuses a picture that is so long that it would fill the memory when its shorter edge is resized.
-
-        Raises:
-            InputError: names the row, its size and the limit.
-        """
+        """InputError for a picture that is so long that it would fill the memory when its shorter edge is resized."""
         pixels = round(self.shortest_edge**2 * max(picture.size) / min(picture.size))
         if pixels > MAX_RESIZED_PIXELS:
             raise InputError(

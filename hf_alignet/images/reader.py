@@ -1,7 +1,8 @@
 """Reads rows of an image dataset as inputs of an encoder. Training, calibration and evaluation all read through it."""
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ class ImageReader:
         preprocessor: of the encoder that gets the inputs.
 
     Raises:
-        InputError: there is no such column, or an item of the list is no picture.
+        InputError: the dataset has no such column, or an item of the list is no picture.
     """
 
     activity = "checking images"
@@ -50,7 +51,7 @@ class ImageReader:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the images: that of the Dataset, or of the content of a list."""
+        """Hash of the images: that of the Dataset, or of the content of a list."""
         assert isinstance(self.images, PictureList)  # a Dataset has brought its own
         return self.images.fingerprint
 
@@ -76,22 +77,19 @@ class ImageReader:
             rows: (m,) distinct row numbers.
             num_workers: number of worker processes that decode; with 0, this process decodes.
             progress: show a bar (on the first process).
-            skip_bad: continue after a picture that cannot be read.
+            skip_bad: continue after a picture that cannot be read; otherwise InputError names its row.
 
         Returns:
             For each row that cannot be read, the reason.
-
-        Raises:
-            InputError: a picture cannot be read, and `skip_bad` is False (names the row).
         """
         state = PartialState(cpu=not torch.accelerator.is_available())  # else it would not see other CPU processes
-        spans = [rows[start : start + SPAN] for start in range(0, len(rows), SPAN)]
+        spans: Any = [rows[start : start + SPAN] for start in range(0, len(rows), SPAN)]
         spans = spans[state.process_index :: state.num_processes]
         bad: dict[int, str] = {}
         total, is_hidden = sum(map(len, spans)), not progress or not state.is_main_process
         with tqdm(total=total, desc=self.activity, unit="image", disable=is_hidden) as bar:
-            visits = _Visits(self, spans, skip_bad)
-            for good, refused in DataLoader(visits, batch_size=None, num_workers=num_workers):
+            visit = partial(self._visit_span, skip_bad)
+            for good, refused in DataLoader(spans, batch_size=None, collate_fn=visit, num_workers=num_workers):
                 self._finish(good)
                 bad |= refused
                 bar.update(len(good) + len(refused))
@@ -104,34 +102,25 @@ class ImageReader:
             self.preprocessor.check_size(picture, row)
         return pictures
 
+    def _visit_span(self, skip_bad: bool, rows: np.ndarray) -> tuple[list[int], dict[int, str]]:
+        """The rows that can be read, and for each other row the reason."""
+        good, bad = [], {}
+        for row in rows.tolist():
+            try:
+                self._visit(row)
+                good.append(row)
+            except InputError as error:
+                if not skip_bad:
+                    raise
+                bad[row] = str(error)
+        return good, bad
+
     def _visit(self, row: int) -> None:
         """What a worker process does with a row in `prepare`."""
         self._decode([row])
 
     def _finish(self, rows: list[int]) -> None:
         """What the main process does with rows after `_visit`."""
-
-
-class _Visits(torch.utils.data.Dataset):
-    """Item i visits the i-th span. It holds the rows that can be read, and for each other row the reason."""
-
-    def __init__(self, reader: ImageReader, spans: list[np.ndarray], skip_bad: bool):
-        self.reader, self.spans, self.skip_bad = reader, spans, skip_bad
-
-    def __len__(self) -> int:
-        return len(self.spans)
-
-    def __getitem__(self, index: int) -> tuple[list[int], dict[int, str]]:
-        good, bad = [], {}
-        for row in self.spans[index].tolist():
-            try:
-                self.reader._visit(row)
-                good.append(row)
-            except InputError as error:
-                if not self.skip_bad:
-                    raise
-                bad[row] = str(error)
-        return good, bad
 
 
 def as_reader(images: Dataset | ImageReader | Sequence[Picture], preprocessor: Preprocessor) -> ImageReader:
@@ -142,9 +131,9 @@ def as_reader(images: Dataset | ImageReader | Sequence[Picture], preprocessor: P
     """
     if not isinstance(images, ImageReader):
         return ImageReader(images, preprocessor)
-    ours, theirs = preprocessor.settings(), images.preprocessor.settings()
-    if ours != theirs:
-        different = sorted(key for key in ours | theirs if ours.get(key) != theirs.get(key))
+    needed, given = preprocessor.settings(), images.preprocessor.settings()
+    if needed != given:
+        different = sorted(key for key in needed | given if needed.get(key) != given.get(key))
         raise InputError(
             f"the images are read for an encoder with another image processor ({', '.join(different)} differ); make "
             "the reader or the cache with the preprocessor of this encoder"

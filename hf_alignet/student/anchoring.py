@@ -23,11 +23,7 @@ from hf_alignet.errors import InputError
 class Anchor:
     """A snapshot of the trainable weights of an encoder, without a projection head, which is new.
 
-    Args:
-        encoder: the encoder before training.
-
-    Raises:
-        InputError: the encoder has an adapter of an unknown kind.
+    InputError if the encoder has an adapter of an unknown kind.
     """
 
     def __init__(self, encoder: VisionEncoder):
@@ -85,9 +81,7 @@ class Anchor:
 
 
 class DecoupledAnchorCallback(TrainerCallback):
-    """Pulls towards the anchor before each step of the optimiser, so that both start from the same weights, as in the
-    reference: θ - lr·(Adam + λ(θ - θ*)).
-    """
+    """Pulls before each step of the optimiser, from the same weights, as the reference: θ - lr·(Adam + λ(θ - θ*))."""
 
     def __init__(self, anchor: Anchor, weight: float):
         self.anchor, self.weight = anchor, weight
@@ -99,8 +93,7 @@ class DecoupledAnchorCallback(TrainerCallback):
 class _LoraAnchor:
     """The change s·BA of one weight, now and at the start; the kernel of a convolution counts as a matrix.
 
-    PiSSA and OLoRA put a part of the weight into the factors and freeze the rest, so that θ - θ* = s(BA - B*A*) holds
-    for them, too.
+    θ - θ* = s(BA - B*A*) also holds for PiSSA and OLoRA, which put a part of the weight into the factors.
     """
 
     def __init__(self, layer: LoraLayer, adapter: str):
@@ -156,7 +149,7 @@ def _anchor_adapters(model: nn.Module) -> list[_LoraAnchor]:
 
 
 def _check_dense(model: nn.Module, anchored: set[int]) -> None:
-    """Refuses parameters of other adapters, which would count as weights of the model."""
+    """InputError for parameters of other adapters, which would count as weights of the model."""
     for layer in (module for module in model.modules() if isinstance(module, BaseTunerLayer)):
         for name, parameter in layer.named_parameters():
             if parameter.requires_grad and id(parameter) not in anchored and not name.startswith("base_layer."):

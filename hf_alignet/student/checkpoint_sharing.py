@@ -1,10 +1,8 @@
-"""The newest checkpoint of a run on the Hub: how it gets there while training goes on."""
+"""Uploads the newest checkpoint of a run to the Hub while training goes on."""
 
 import json
 import logging
-import os
 import shutil
-from collections.abc import Sequence
 from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_alignet.hub.transport.repository import reason, replace_folder
 from hf_alignet.sources import public_name
-from hf_alignet.storage import write_json
+from hf_alignet.storage import take_files, write_json
 
 SHARED = ".shared"  # folder of a run, with what is under way to the Hub
 LAST_CHECKPOINT = "last-checkpoint"  # Trainer's name for it
@@ -36,13 +34,10 @@ class CheckpointSharing(TrainerCallback):
     """Shares each checkpoint when it is written. No error of the Hub ends training.
 
     While an upload is under way, newer checkpoints are left out, or wait for it with `hub_always_push`.
-
-    Args:
-        repository: name on the Hub; None in processes other than the first.
     """
 
     def __init__(self, repository: str | None):
-        self.repository = repository
+        self.repository = repository  # None in processes other than the first
         self.uploads: list[Future[None]] = []
         self.sender = HfApi()  # its futures run one after another
 
@@ -90,25 +85,20 @@ class CheckpointSharing(TrainerCallback):
 def _copy_to_share(checkpoint: Path, best: Path, copy: Path) -> None:
     """Makes a directory with what resuming needs of a checkpoint, without the paths of this machine.
 
-    Its files are links, so that it takes no room. They stay if the checkpoint is deleted before they are sent.
+    Its files stay if the checkpoint is deleted before they are sent.
     """
-    _link(checkpoint, copy, STATE)
+    take_files(checkpoint, _names(checkpoint, STATE), copy)
     if best != checkpoint:
-        _link(best, copy / BEST, WEIGHTS)
+        take_files(best, _names(best, WEIGHTS), copy / BEST)
     adapter = copy / "adapter_config.json"
     if adapter.exists():
         settings = json.loads(adapter.read_text(encoding="utf-8"))
         write_json(adapter, settings | {"base_model_name_or_path": public_name(settings["base_model_name_or_path"])})
     state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
     state.best_model_checkpoint = state.trial_name = state.trial_params = None
-    (copy / TRAINER_STATE_NAME).unlink()  # writing to the link would change the checkpoint
+    (copy / TRAINER_STATE_NAME).unlink()  # if it is a link, writing to it would change the checkpoint
     state.save_to_json(str(copy / TRAINER_STATE_NAME))
 
 
-def _link(source: Path, target: Path, patterns: Sequence[str]) -> None:
-    target.mkdir(parents=True)
-    for file in (file for pattern in patterns for file in source.glob(pattern)):
-        try:
-            os.link(file, target / file.name)
-        except OSError:  # not every file system has links
-            shutil.copyfile(file, target / file.name)
+def _names(directory: Path, patterns: list[str]) -> list[str]:
+    return [file.name for pattern in patterns for file in directory.glob(pattern)]

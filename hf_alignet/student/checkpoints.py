@@ -1,8 +1,4 @@
-"""Checkpoints of a run: how they become whole, which of them stay, and which one a run goes on from.
-
-A checkpoint is made in a directory of another name, and gets its own name when it is complete and on the disk, so that
-a crash at any moment leaves only whole ones.
-"""
+"""Checkpoints of a run: which of them stay, and which one a run continues from."""
 
 import os
 import re
@@ -69,26 +65,26 @@ def find_checkpoint(output_dir: str, resume_from_checkpoint: str | None) -> str 
             that was shared with its checkpoint, which is downloaded into `output_dir`.
 
     Raises:
-        InputError: there is no such checkpoint, or the directory is not empty and holds something else.
+        InputError: no such checkpoint exists, or the directory is not empty and holds something else.
     """
-    there = set(os.listdir(output_dir)) if Path(output_dir).is_dir() else set()
+    found = set(os.listdir(output_dir)) if Path(output_dir).is_dir() else set()
     processes = PartialState(cpu=not torch.accelerator.is_available())
-    processes.wait_for_everyone()  # all must look before one writes there
+    processes.wait_for_everyone()  # all must look before one writes into it
     taken = f"{output_dir} is not empty: go on with it by `resume_from_checkpoint=last`, or give another `output_dir`"
     if resume_from_checkpoint is None:
-        if there:
+        if found:
             raise InputError(taken)
         return None
     checkpoint = os.path.expanduser(resume_from_checkpoint)
     if checkpoint in LAST:
-        last = get_last_checkpoint(output_dir) if there else None
-        if last is None and not there <= LEFT_BY_A_CRASH:
-            raise InputError(f"{output_dir} is not empty, but holds no checkpoint to resume from")
+        last = get_last_checkpoint(output_dir) if found else None
         if last is None:
+            if not found <= LEFT_BY_A_CRASH:
+                raise InputError(f"{output_dir} is not empty, but holds no checkpoint to resume from")
             return None
         checkpoint = last
     elif not Path(checkpoint).exists() and hub_id(checkpoint) is not None:
-        if not there <= LEFT_BY_A_CRASH:
+        if not found <= LEFT_BY_A_CRASH:
             raise InputError(taken)
         if processes.is_main_process:
             _download(checkpoint, Path(output_dir))
@@ -96,7 +92,7 @@ def find_checkpoint(output_dir: str, resume_from_checkpoint: str | None) -> str 
         return get_last_checkpoint(output_dir)
     if not (Path(checkpoint) / TRAINER_STATE_NAME).is_file():
         raise InputError(f"{checkpoint} is not a checkpoint: it has no {TRAINER_STATE_NAME}")
-    if there and Path(output_dir).resolve() != Path(checkpoint).resolve().parent:
+    if found and Path(output_dir).resolve() != Path(checkpoint).resolve().parent:
         raise InputError(f"{output_dir} is not empty, and {checkpoint} is not its own: give another `output_dir`")
     return checkpoint
 

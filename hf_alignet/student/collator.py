@@ -1,23 +1,29 @@
 """Batches of triplets: each distinct image of a batch is decoded, resized and later embedded once."""
 
+import math
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset
+from torch import Tensor
+from torch.nn.functional import interpolate
 
 from hf_alignet.errors import InputError
 from hf_alignet.images.preprocessing import Preprocessor
 from hf_alignet.images.reader import ImageReader, as_reader
 from hf_alignet.similarity import NO_CHOICE, odd_one_out
-from hf_alignet.student.augmentation import augment as augmented
 from hf_alignet.student.criterion import as_target
 from hf_alignet.triplets.batches import triplets_of_batch
 from hf_alignet.triplets.triplet_dataset import ODD, TRIPLET
 
+# The paper does not augment. Crops are large, because the teacher's labels of a picture should be true of its crop.
+AREA = (0.5, 1.0)  # of the crop, as a share of the picture
+MAX_ASPECT_RATIO = 4 / 3  # of the longer side to the shorter one
+
 
 class TripletCollator:
-    """Turns rows of a triplet Dataset into a batch. It can be pickled, so that worker processes can run it.
+    """Turns rows of a triplet Dataset into a batch, also in worker processes.
 
     Args:
         images: the image dataset that `triplet` points into, or a reader or cache of it.
@@ -49,9 +55,8 @@ class TripletCollator:
         """A batch of B triplets over U distinct images.
 
         Returns:
-            `images`: inputs of the encoder, U pictures, most often `pixel_values` (U, 3, H, W) uint8;
-            `triplets`: (B, 3) positions among those U; `target`: (B, 3) float32 similarities or (B,) int64 odd ones
-                out.
+            `images`: inputs of the encoder, most often `pixel_values` (U, 3, H, W) uint8; `triplets`: (B, 3) positions
+            among the U; `target`: (B, 3) float32 similarities or (B,) int64 odd ones out.
         """
         triplets = np.array([row[TRIPLET] for row in rows])
         distinct, positions = np.unique(triplets, return_inverse=True)
@@ -64,17 +69,14 @@ class TripletCollator:
     def _read(self, rows: list[int], seed: list[int] | np.random.Generator) -> dict[str, Any]:
         inputs = self.reader.read(rows)
         if self.augment:
-            inputs["pixel_values"] = augmented(inputs["pixel_values"], np.random.default_rng(seed))
+            inputs["pixel_values"] = augment(inputs["pixel_values"], np.random.default_rng(seed))
         return inputs
 
 
 class InBatchCollator(TripletCollator):
     """Turns items of `TeacherVectors` into a batch of all triplets among their images, or of a random subset.
 
-    Args:
-        *args: as for `TripletCollator`. For `odd`, ties of the teacher are left out. The subset has the same seed.
-        limit: the largest number of triplets; None for all.
-        **options: as for `TripletCollator`.
+    `limit` is the largest number of triplets. For `odd`, ties of the teacher are left out.
     """
 
     def __init__(self, *args: Any, limit: int | None = None, **options: Any):
@@ -94,3 +96,19 @@ class InBatchCollator(TripletCollator):
             if len(triplets) == 0:
                 raise InputError(f"the teacher is undecided about every triplet of the image rows {images}")
         return {"images": self._read(images, rng), "triplets": triplets, "target": target}
+
+
+def augment(pixels: Tensor, rng: np.random.Generator) -> Tensor:
+    """Crops each picture (U, 3, H, W) uint8 at random, resizes the crop to the old size, and flips half of them."""
+    return torch.stack([_crop_and_flip(picture, rng) for picture in pixels])
+
+
+def _crop_and_flip(picture: Tensor, rng: np.random.Generator) -> Tensor:
+    height, width = picture.shape[1:]
+    area, ratio = rng.uniform(*AREA), MAX_ASPECT_RATIO ** rng.uniform(-1, 1)
+    rows = min(height, max(1, round(height * math.sqrt(area / ratio))))
+    columns = min(width, max(1, round(width * math.sqrt(area * ratio))))
+    top, left = rng.integers(height - rows + 1), rng.integers(width - columns + 1)
+    crop = picture[None, :, top : top + rows, left : left + columns].contiguous(memory_format=torch.channels_last)
+    resized = interpolate(crop, (height, width), mode="bilinear", antialias=True)[0]
+    return resized.flip(-1) if rng.random() < 0.5 else resized

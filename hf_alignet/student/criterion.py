@@ -1,6 +1,5 @@
-"""What a student is asked about a batch of triplets: the loss, and what is logged beside it."""
+"""The loss of a batch of triplets, and what is logged beside it."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,14 +26,11 @@ class Criterion:
         loss_type: `kl`, `jsd` or `hard`.
         similarity: of two embeddings of the student.
         teacher_temperature: τ'.
-
-    Attributes:
-        target: the column that the loss learns from: `odd` for the hard loss, `similarities` for the others.
     """
 
     def __init__(self, loss_type: LossType, similarity: SimilarityKind, teacher_temperature: float):
         self.loss_type, self.similarity, self.teacher_temperature = loss_type, similarity, teacher_temperature
-        self.target = ODD if loss_type == "hard" else SIMILARITIES
+        self.target = ODD if loss_type == "hard" else SIMILARITIES  # the column that the loss learns from
 
     def arrays(self, dataset: Any) -> tuple[np.ndarray, Tensor, Tensor]:
         """Distinct image rows (U,) of a triplet Dataset, triplets (n, 3) as positions among them, and targets."""
@@ -49,7 +45,7 @@ class Criterion:
         """(B,) nats."""
         if self.loss_type == "hard":
             return triplet_hard(similarities, target, temperature)
-        loss: Callable[..., Tensor] = triplet_kl if self.loss_type == "kl" else triplet_jsd
+        loss = triplet_kl if self.loss_type == "kl" else triplet_jsd
         return loss(similarities, target, temperature, self.teacher_temperature)
 
     def measure(self, similarities: Tensor, target: Tensor, temperature: float | None) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Early stopping that leaves warm-up out, and that goes on counting after a resume."""
+"""Early stopping."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from transformers import EarlyStoppingCallback
 class EarlyStopping(EarlyStoppingCallback):
     """Stops after `early_stopping_patience` evaluations in a row that are no better than the best one.
 
-    Evaluations during warm-up do not count: the learning rate is still small, so that no improvement says little. The
-    count is in every checkpoint, and comes back from there.
+    Evaluations during warm-up do not count: the learning rate is still small, so that no improvement says little. A
+    run that is resumed continues the count of its checkpoint.
     """
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

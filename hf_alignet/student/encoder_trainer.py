@@ -33,6 +33,8 @@ from hf_alignet.student.training_arguments import AlignTrainingArguments
 # Keywords of `Trainer.create_model_card`, and their names in the metadata of a card
 CARD_METADATA = {name: name for name in ("language", "license", "tags", "model_name")}
 CARD_METADATA |= {"finetuned_from": "base_model", "dataset_tags": "datasets"}
+# Settings that `alignment.json` records under the same name
+RECORDED = ("teacher_temperature", "anchor_type", "anchor_weight", "interpolation", "projection_dim", "augment")
 
 
 class EncoderTrainer(Trainer):
@@ -77,12 +79,7 @@ class EncoderTrainer(Trainer):
             "similarity": args.similarity,
             "student_temperature": self.student_temperature,
             "exported_temperature": self.exported_temperature,
-            "teacher_temperature": args.teacher_temperature,
-            "anchor_type": args.anchor_type,
-            "anchor_weight": args.anchor_weight,
-            "interpolation": args.interpolation,
-            "projection_dim": args.projection_dim,
-            "augment": args.augment,
+            **{name: getattr(args, name) for name in RECORDED},
             "learning_rate": args.learning_rate,
             "global_batch_size": self.get_total_train_batch_size(args),
             "steps": self.state.global_step,
@@ -117,7 +114,7 @@ class EncoderTrainer(Trainer):
             write_json(self.output_dir / "results.json", results)
 
     def _get_output_dir(self, trial: Any) -> str:
-        # Where Trainer writes checkpoints and deletes old ones: nobody takes what is in there for a whole one
+        # Where Trainer writes checkpoints and deletes old ones: nobody takes its content for a whole checkpoint
         return str(Path(super()._get_output_dir(trial)) / UNFINISHED)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
@@ -165,13 +162,11 @@ class EncoderTrainer(Trainer):
     def create_model_card(self, **metadata: Any) -> None:  # type: ignore[override]
         """Writes `README.md` (and `.eval_results`) from `alignment.json` and `results.json`.
 
-        Args:
-            **metadata: keywords of Trainer's method, of which the card can use those of `CARD_METADATA`. `tags` and
-                `dataset_tags` are added to those of the card.
+        Of the keywords of Trainer's method, the card can use those of `CARD_METADATA`; `tags` and `dataset_tags` are
+        added to those of the card.
 
         Raises:
             InputError: the card cannot use a keyword, or AutoModel would open the model as another one.
-            TypeError: Trainer's method has no such keyword.
         """
         given = _card_metadata(metadata)
         check_export(self.model)
@@ -193,7 +188,6 @@ class EncoderTrainer(Trainer):
         Raises:
             InputError: nobody else could load the model, or the Hub or the card cannot use an argument.
             RunError: it failed. The model is on the disk, and the message says how to share it.
-            TypeError: there is no such keyword.
         """
         _card_metadata(metadata)  # before anything is written
         revision = revision or self.args.hub_revision

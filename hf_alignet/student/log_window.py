@@ -13,20 +13,13 @@ NEVER = torch.iinfo(torch.int64).max
 
 
 class LogWindow:
-    """Sums on the device between two logs. Only reading them waits for the device, so that a training step does not.
-
-    Args:
-        device: the device of the sums.
-
-    Attributes:
-        first_bad_step: int64 scalar, the first step whose loss was not finite, or `NEVER`.
-    """
+    """Sums on the device between two logs. Only reading them waits for the device, and no training step does."""
 
     def __init__(self, device: torch.device):
         self.sums: dict[str, Tensor] = {}
         self.counts: Counter[str] = Counter()
         self.num_added = 0
-        self.first_bad_step = torch.tensor(NEVER, device=device)
+        self.first_bad_step = torch.tensor(NEVER, device=device)  # the first whose loss was not finite
         self.started = time.perf_counter()
 
     def add(self, loss: Tensor, step: int, values: dict[str, Tensor], **counts: int) -> None:

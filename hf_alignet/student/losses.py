@@ -41,10 +41,7 @@ def triplet_jsd(
 ) -> Tensor:
     """Mean of KL(p ‖ m) and KL(q ‖ m) with m = (p + q) / 2, the loss of the released AligNet configuration.
 
-    Arguments as for `triplet_kl`.
-
-    Returns:
-        (...) nats in [0, ln 2].
+    Arguments as for `triplet_kl`; gives (...) nats in [0, ln 2].
     """
     log_q = choice_log_probabilities(student, student_temperature)
     log_p = choice_log_probabilities(teacher, teacher_temperature)
@@ -53,15 +50,9 @@ def triplet_jsd(
 
 
 def triplet_hard(student: Tensor, odd: Tensor, student_temperature: float = 1.0) -> Tensor:
-    """Negative log-likelihood of the pair that the person kept together (eq. 1).
+    """Negative log-likelihood of the pair that the person kept together (eq. 1): (...) nats, at least 0.
 
-    Args:
-        student: (..., 3) similarities of the student.
-        odd: (...) integers in {0, 1, 2}, the chosen odd one out.
-        student_temperature: τ†.
-
-    Returns:
-        (...) nats, at least 0.
+    Arguments as for `triplet_kl`; `odd` (...) holds integers in {0, 1, 2}, the chosen odd ones out.
     """
     log_q = choice_log_probabilities(student, student_temperature)
     return -log_q.gather(-1, odd_of_pair(odd.long()).unsqueeze(-1)).squeeze(-1)

@@ -1,4 +1,4 @@
-"""Which model becomes the student, and whether all of it is trained or a small adapter."""
+"""Loads the student, and prepares it for training."""
 
 from peft import LoraConfig, PeftModel
 from torch import nn
@@ -62,9 +62,7 @@ def prepare_student(model: Model, processor: BaseImageProcessor | None, args: Al
     if encoder.transform is not None:
         raise InputError("the encoder has a transform, which an aligned model cannot be exported with")
     if args.n_gpu > 1:
-        raise InputError(
-            f"each of the {args.n_gpu} GPUs needs a process of its own: start them by `accelerate launch`"
-        )
+        raise InputError(f"each of the {args.n_gpu} GPUs needs its own process: start them by `accelerate launch`")
     if args.fsdp:
         raise InputError("`fsdp` splits the weights that the anchor has to compare: use plain data parallelism")
     # Under an adapter, batch statistics stay those of the base model
@@ -78,10 +76,7 @@ def prepare_student(model: Model, processor: BaseImageProcessor | None, args: Al
 
 
 def _as_encoder(
-    model: Model,
-    pooling: str = "auto",
-    trust_remote_code: bool = False,
-    processor: BaseImageProcessor | None = None,
+    model: Model, pooling: str = "auto", trust_remote_code: bool = False, processor: BaseImageProcessor | None = None
 ) -> VisionEncoder:
     if isinstance(model, VisionEncoder):
         return model

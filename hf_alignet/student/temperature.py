@@ -28,11 +28,7 @@ LOG_RANGE = 20.0  # temperatures from e^-20 to e^20 times the spread of the simi
 def calibration_sample(
     dataset: Dataset | TeacherVectors | None, target: str, order: Iterable[int], batch_size: int, seed: int
 ) -> Dataset:
-    """Training triplets to choose a temperature on. Those of batches of images need the `order` of the images.
-
-    Raises:
-        InputError: there are no training data.
-    """
+    """Training triplets to choose a temperature on. Those of batches of images need the `order` of the images."""
     if dataset is None:
         raise InputError("`student_temperature=auto` needs training triplets: give them, or a number")
     rng = np.random.default_rng(seed)
@@ -46,12 +42,8 @@ def calibration_sample(
 def match_entropy(student: Tensor, teacher: Tensor, teacher_temperature: float = 1.0) -> float:
     """The τ† at which the choices of student and teacher have the same mean entropy.
 
-    The mean entropy of `softmax(S†/τ†)` over triplets grows with τ† from 0 to ln 3, so that there is one solution.
-
-    Args:
-        student: (n, 3) similarities of the student before training.
-        teacher: (n, 3) similarities of the teacher.
-        teacher_temperature: τ'.
+    The mean entropy of `softmax(S†/τ†)` over triplets grows with τ† from 0 to ln 3, so that it has one solution.
+    The similarities, of the student before training and of the teacher, are (n, 3).
 
     Raises:
         InputError: the teacher is certain of every triplet or of none, or the student finds all pairs equally similar.
@@ -74,11 +66,7 @@ def maximize_likelihood(student: Tensor, odd: Tensor) -> float:
     """The τ† that makes given choices most likely, for the `hard` loss, where the teacher gives no probabilities.
 
     The search stays within a factor of ten of the spread of the student's similarities. Outside, gradients nearly
-    vanish, and for a student at chance τ† would be infinite.
-
-    Args:
-        student: (n, 3) similarities of the student before training.
-        odd: (n,) chosen odd ones out.
+    vanish, and for a student at chance τ† would be infinite. Arguments as for `triplet_hard`.
     """
 
     def loss(log_temperature: float) -> float:

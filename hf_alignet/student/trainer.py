@@ -1,7 +1,4 @@
-"""AlignTrainer: `transformers.Trainer` with a triplet loss, for a model that stays near its initial weights.
-
-All that is trained is in the model. The data hold what the teacher says, and the loss and the anchor are functions.
-"""
+"""AlignTrainer: `transformers.Trainer` with a triplet loss, for a model that stays near its initial weights."""
 
 import contextlib
 from functools import partial
@@ -111,7 +108,7 @@ class AlignTrainer(EncoderTrainer):
     ) -> TrainOutput:
         """As Trainer's, between the choice of the student's temperature and the interpolation of the weights.
 
-        The temperature comes from the checkpoint if there is one. Checkpoints hold the weights before interpolation.
+        A checkpoint brings its temperature. Checkpoints hold the weights before interpolation.
         """
         if not resume_from_checkpoint:
             self.calibrate()
@@ -128,7 +125,7 @@ class AlignTrainer(EncoderTrainer):
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Mean triplet loss of a batch from `TripletCollator`, plus the anchor's penalty if there is one."""
+        """Mean triplet loss of a batch from `TripletCollator`, plus the anchor's penalty with that `anchor_type`."""
         options = {"project": self.model.projection is not None, "images_per_forward": self.args.images_per_forward}
         embeddings = model(**inputs["images"], **options)  # (U, d)
         similarities, target = self.criterion.similarities(embeddings, inputs["triplets"]), inputs["target"]
@@ -170,8 +167,7 @@ class AlignTrainer(EncoderTrainer):
     def calibrate(self) -> None:
         """Chooses the temperatures that were left to `auto`, on training triplets, with the model as it is.
 
-        With a projection head there are two: for the head's output, which trains, and for the embedding, which is
-        exported.
+        A projection head has its own: its output trains, and the embedding is exported.
         """
         if self.student_temperature is not None:
             return

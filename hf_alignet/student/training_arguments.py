@@ -24,8 +24,6 @@ def _setting(default: Any, help: str) -> Any:
 class AlignTrainingArguments(TrainingArguments):
     """`TrainingArguments` with the choices of AligNet (Muttenthaler et al. 2025), called "the paper" below.
 
-    Numbers of numpy become numbers of Python.
-
     Raises:
         InputError: a value is out of its range (names the setting and the value), or settings exclude each other.
     """
@@ -44,8 +42,8 @@ class AlignTrainingArguments(TrainingArguments):
     teacher_temperature: float = _setting(1.0, "The same for the teacher's similarities (the paper: 1).")
     anchor_type: Literal["decoupled", "penalty"] = _setting(
         "decoupled",
-        "How weights are held near those at the start. decoupled: pulled there by lr * anchor_weight each step, as in "
-        "the released configuration. penalty: anchor_weight * squared distance in the loss (eq. 6).",
+        "How weights are held near those at the start. decoupled: pulled by lr * anchor_weight each step, as in the "
+        "released configuration. penalty: anchor_weight * squared distance in the loss (eq. 6).",
     )
     anchor_weight: float = _setting(1.0, "Strength of the anchor, 0 for none (released configuration: 1).")
     interpolation: float = _setting(
@@ -114,7 +112,7 @@ class AlignTrainingArguments(TrainingArguments):
     remove_unused_columns: bool = _setting(False, "Must stay false: the collator needs columns that no model takes.")
 
     def __post_init__(self) -> None:
-        for setting in fields(self):
+        for setting in fields(self):  # numbers of numpy become numbers of Python
             if isinstance(value := getattr(self, setting.name), np.generic):
                 setattr(self, setting.name, value.item())
         # Without an accelerator, Trainer allows bf16 only together with use_cpu
@@ -144,10 +142,7 @@ class AlignTrainingArguments(TrainingArguments):
             "anchor_weight": (0 <= self.anchor_weight < math.inf, "0 or more"),
             "interpolation": (0 < self.interpolation <= 1, "above 0 and at most 1"),
             "hub_strategy": (self.hub_strategy in ("end", "checkpoint"), "end or checkpoint"),
-            "label_smoothing_factor": (
-                not self.label_smoothing_factor,
-                "0, as triplets have soft labels of their own",
-            ),
+            "label_smoothing_factor": (not self.label_smoothing_factor, "0, as triplets have their own soft labels"),
             "remove_unused_columns": (not self.remove_unused_columns, "false, as the collator needs all columns"),
         }
         for name in ("triplets_per_batch", "projection_dim", "images_per_forward", "early_stopping_patience"):

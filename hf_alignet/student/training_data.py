@@ -12,7 +12,6 @@ from hf_alignet.images.preprocessing import Preprocessor
 from hf_alignet.images.reader import ImageReader
 from hf_alignet.sources import public_name
 from hf_alignet.triplets.batches import TeacherVectors, load_teacher
-from hf_alignet.triplets.clusters import default_num_clusters, fit_clusters
 from hf_alignet.triplets.triplet_dataset import TRIPLET, check_triplets, column, read_info
 
 logger = logging.getLogger(__name__)
@@ -27,7 +26,7 @@ def open_images(
     num_workers: int = 0,
     progress: bool = True,
 ) -> tuple[ImageReader, dict[int, str]]:
-    """The images as the run reads them, and why some that the triplets name cannot be read, by row.
+    """A reader of the images, and for each image that the triplets name and that cannot be read, the reason.
 
     Args:
         images: the image dataset.
@@ -35,8 +34,8 @@ def open_images(
         preprocessor: of the student.
         cache_images: directory in which to keep resized pictures; None for no cache.
         on_bad_image: `error`, or `skip` to decode all pictures now and to find those that cannot be decoded.
-        num_workers: processes that decode now; 0 does it in this one.
-        progress: show a bar meanwhile.
+        num_workers: as for `ImageReader.prepare`, like `progress`.
+        progress: show a bar.
 
     Raises:
         InputError: a picture cannot be read, unless such are skipped; the cache fails; or triplets name no images.
@@ -51,11 +50,7 @@ def open_images(
 
 
 def without_images(triplets: DatasetDict, bad: dict[int, str]) -> DatasetDict:
-    """The triplets that name none of the bad images of `open_images`. Logs how many are left out.
-
-    Raises:
-        InputError: a split has no other triplets.
-    """
+    """The triplets without the bad images of `open_images`. Logs their number; InputError if a split gets empty."""
     if not bad:
         return triplets
     example = next(iter(bad.values()))
@@ -78,11 +73,7 @@ def _without(triplets: Dataset, bad: dict[int, str]) -> Dataset:
 def learns_in_batch(
     teacher_embeddings: str | np.ndarray | None, class_vectors: str | None, triplet_source: str
 ) -> bool:
-    """Whether each batch is of images, with all triplets among them; the arguments are those of `training_data`.
-
-    Raises:
-        InputError: they exclude each other.
-    """
+    """Whether each batch is of images, with all triplets among them; InputError if arguments exclude each other."""
     if teacher_embeddings is not None and class_vectors is not None:
         raise InputError("give `teacher_embeddings` or `class_vectors`, not both")
     has_vectors = teacher_embeddings is not None or class_vectors is not None
@@ -108,8 +99,8 @@ def training_data(
         bad: the images that cannot be read, by row.
         teacher_embeddings: matrix (n, p), or a `.npy` file of one, with the teacher's vector of each image.
         class_vectors: `.npy` file with the teacher's vector of each class of the images' column `label`.
-        triplet_source: `batch`: all triplets in each batch of images; `separate`: those of `train`; `auto`: by the
-            vectors, if there are some.
+        triplet_source: `batch`: all triplets in each batch of images; `separate`: those of `train`; `auto`: `batch`
+            if vectors are given, else `separate`.
         seed: seed of the clusters of the images.
 
     Raises:
@@ -118,13 +109,7 @@ def training_data(
     if not learns_in_batch(teacher_embeddings, class_vectors, triplet_source):
         return _without(train, bad)
     rows = np.setdiff1d(column(train, TRIPLET), list(bad))
-    if not isinstance(teacher_embeddings, np.ndarray):
-        return load_teacher(images, rows, teacher_embeddings, class_vectors, seed)
-    if len(teacher_embeddings) != len(images):
-        raise InputError(f"`teacher_embeddings` has {len(teacher_embeddings)} rows for {len(images)} images")
-    vectors = teacher_embeddings[rows]
-    clusters = fit_clusters(vectors, default_num_clusters(len(rows)), seed, progress=False)
-    return TeacherVectors(rows, vectors, clusters.assignments)
+    return load_teacher(images, rows, teacher_embeddings, class_vectors, seed)
 
 
 def describe_teacher(
@@ -133,7 +118,7 @@ def describe_teacher(
     class_vectors: str | None = None,
     triplet_source: str = "auto",
 ) -> dict[str, Any]:
-    """What is known of the teacher, for the card. Without `triplets`, their path or Hub id, it is that of the demo."""
+    """Facts about the teacher for the card. Without a path or Hub id of `triplets`, it is the teacher of the demo."""
     if triplets is None:
         return {"teacher": "simulated raters, nothing here is about people"}
     if learns_in_batch(teacher_embeddings, class_vectors, triplet_source):

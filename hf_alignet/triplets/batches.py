@@ -159,16 +159,16 @@ def all_triplets(number: int) -> torch.Tensor:
 def load_teacher(
     images: datasets.Dataset,
     rows: np.ndarray,
-    embeddings: str | None = None,
+    embeddings: str | np.ndarray | None = None,
     class_table: str | None = None,
     seed: int = 0,
 ) -> TeacherVectors:
-    """The teacher's vectors of some images, from one of two `.npy` files.
+    """The teacher's vectors of some images, from an array or one of two `.npy` files.
 
     Args:
         images: the image dataset.
         rows: (m,) rows to train on.
-        embeddings: file of (n, p), one row for each image of the dataset. k-means makes the clusters.
+        embeddings: array or file of (n, p), one row for each image of the dataset. k-means makes the clusters.
         class_table: file of (num_classes, p), one row for each class of the column `label`. Classes are the clusters.
         seed: seed of k-means.
 
@@ -176,9 +176,10 @@ def load_teacher(
         InputError: a file cannot be read or does not fit the images, or there are no labels.
     """
     if embeddings is not None:
-        vectors = load_matrix(embeddings, VECTORS)
+        vectors = load_matrix(embeddings, VECTORS) if isinstance(embeddings, str) else embeddings
         if len(vectors) != len(images):
-            raise InputError(f"{embeddings} has {len(vectors)} rows, but there are {len(images)} images")
+            name = embeddings if isinstance(embeddings, str) else "`teacher_embeddings`"
+            raise InputError(f"{name} has {len(vectors)} rows for {len(images)} images")
         vectors = vectors[rows]
         check_finite(vectors, rows)  # k-means does not know the rows
         clusters = fit_clusters(vectors, default_num_clusters(len(rows)), seed, progress=False)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from hf_alignet.student import augmentation
-from hf_alignet.student.augmentation import augment
+from hf_alignet.student.collator import augment
 
 
 @pytest.fixture
