@@ -14,14 +14,12 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import torch
 from datasets import Dataset
 
 from hf_alignet.errors import InputError
-from hf_alignet.evaluation.human.choices import choice_cross_entropy
 from hf_alignet.evaluation.human.levels import MIN_RATERS, level_metrics, level_scores, select_level
 from hf_alignet.evaluation.human.noise_ceiling import noise_ceiling
-from hf_alignet.evaluation.human.odd_one_out import are_correct, odd_one_out_choices
+from hf_alignet.evaluation.human.odd_one_out import are_correct, odd_one_out_choices, similarities_of_triplets
 from hf_alignet.evaluation.human.rsa import rsa_score
 from hf_alignet.evaluation.human.uncertainty import TIME_CORRELATION, evaluate_uncertainty, is_constant
 from hf_alignet.evaluation.statistics.intervals import share_correct
@@ -39,16 +37,10 @@ from hf_alignet.judgments.judgment_dataset import COUNTS, RT, without_catch_tria
 from hf_alignet.judgments.rows import ODD, TRIPLET, column, select_rows
 from hf_alignet.judgments.similarity_matrices import MatrixKind
 from hf_alignet.judgments.stimuli import Stimuli
-from hf_alignet.judgments.stimulus_names import AMBIGUOUS, UNKNOWN, rows_by_name
+from hf_alignet.judgments.stimulus_names import UNKNOWN, check_matched, rows_by_name
 from hf_alignet.judgments.things import ObjectOrder
 from hf_alignet.metric import Metric
-from hf_alignet.similarity import (
-    PAIRS,
-    SimilarityKind,
-    choice_log_probabilities,
-    odd_of_pair,
-    triplet_similarities,
-)
+from hf_alignet.similarity import SimilarityKind, odd_one_out
 from hf_alignet.sources import split_revision
 
 logger = logging.getLogger(__name__)
@@ -165,19 +157,6 @@ def open_benchmarks(
     return benchmarks
 
 
-def _flat_if_constant(
-    embeddings: np.ndarray, triplets: np.ndarray, similarity: SimilarityKind
-) -> tuple[np.ndarray, bool]:
-    """The embeddings; if they differ by no more than rounding, zeros, so that rounding makes no choices; and which."""
-    similarities = _similarities(embeddings, triplets, similarity)
-    constant = is_constant(similarities)
-    return (np.zeros_like(embeddings) if constant else embeddings), constant
-
-
-def _similarities(embeddings: np.ndarray, triplets: np.ndarray, similarity: SimilarityKind) -> np.ndarray:
-    return triplet_similarities(torch.from_numpy(embeddings), torch.from_numpy(triplets).long(), similarity).numpy()
-
-
 class ChoicesBenchmark:
     """Odd-one-out choices of people, such as those of THINGS."""
 
@@ -233,20 +212,16 @@ class ChoicesBenchmark:
         for split, judgments in self.tested.items():
             prefix = f"{self.name}/{split}"
             triplets, odd = self.labels[prefix]
-            scored, constant = _flat_if_constant(embeddings, triplets, self.similarity)
-            constants.append(constant)
-            choices[prefix] = odd_one_out_choices(scored, triplets, self.similarity)
+            similarities = similarities_of_triplets(embeddings, triplets, self.similarity)
+            constants.append(is_constant(similarities.numpy()))
+            if constants[-1]:
+                similarities.zero_()  # rounding makes no choices
+            choices[prefix] = odd_one_out(similarities).numpy()
             correct = are_correct(choices[prefix], odd)
             metrics[f"{prefix}/{ACCURACY}"] = share_correct(correct, "objects", triplets, self.seed)
             fitted = self.fitted[split]
             if fitted is not None:
-                found = evaluate_uncertainty(scored, fitted, judgments, self.similarity, self.seed)
-                distinct, counts = choice_counts(judgments)
-                similarities = torch.from_numpy(_similarities(scored, distinct, self.similarity)).double()
-                log_probabilities = choice_log_probabilities(similarities, found.temperature).numpy()
-                metrics[f"{prefix}/choice_cross_entropy"] = choice_cross_entropy(
-                    log_probabilities, counts[:, odd_of_pair(np.arange(len(PAIRS)))]
-                )
+                found = evaluate_uncertainty(embeddings, fitted, judgments, self.similarity, self.seed)
                 metrics |= {
                     f"{prefix}/{measure}": metric
                     for measure, metric in found.metrics.items()
@@ -297,7 +272,8 @@ class LevelsBenchmark:
 
     def measure(self, embeddings: np.ndarray) -> Measured:
         every = np.concatenate([triplets for triplets, _ in self.labels.values()])
-        scored, constant = _flat_if_constant(embeddings, every, self.similarity)
+        constant = is_constant(similarities_of_triplets(embeddings, every, self.similarity).numpy())
+        scored = np.zeros_like(embeddings) if constant else embeddings  # rounding makes no choices
         scores = level_scores(scored, self.judgments, self.similarity, seed=self.seed)
         accuracies = {k: m for k, m in level_metrics(scores, self.name).items() if k.endswith(ACCURACY)}
         choices = {
@@ -377,13 +353,7 @@ class RsaBenchmark:
                     f"the stimulus {differs[0]} of {file} can be the image of that name, or that in this row from "
                     f"0; write names in full, such as {names[0]!r}"
                 )
-        for kind, what in ((UNKNOWN, "are not among"), (AMBIGUOUS, "cannot be told by their names among")):
-            bad = np.flatnonzero(rows == kind)
-            if len(bad):
-                raise InputError(
-                    f"{len(bad)} stimuli of {file} {what} the {len(names)} images of {self.stimuli.name}: "
-                    f"{', '.join(self.human.names[row] for row in bad[:5])}"
-                )
+        check_matched(rows, self.human.names, file, f"{len(names)} images of {self.stimuli.name}")
         return rows
 
     def measure(self, embeddings: np.ndarray) -> Measured:

@@ -15,7 +15,7 @@ import torch
 from datasets import Dataset
 
 from hf_alignet.errors import InputError
-from hf_alignet.evaluation.human.choices import human_model_divergence
+from hf_alignet.evaluation.human.choices import choice_cross_entropy, human_model_divergence
 from hf_alignet.evaluation.statistics.calibration import expected_calibration_error, fit_temperature, reliability
 from hf_alignet.evaluation.statistics.correlations import spearman
 from hf_alignet.judgments import aggregate, shared_triplets
@@ -25,6 +25,7 @@ from hf_alignet.metric import Metric
 from hf_alignet.similarity import (
     PAIRS,
     SimilarityKind,
+    check_finite,
     choice_log_probabilities,
     entropy,
     odd_of_pair,
@@ -35,7 +36,6 @@ logger = logging.getLogger(__name__)
 
 ROUNDING = 1e-5  # differences between similarities, relative to the largest, that may be float32 rounding
 TIME_CORRELATION, ENTROPY_CORRELATION = "response_time_spearman", "human_entropy_spearman"
-CALIBRATION_ERROR, DIVERGENCE = "expected_calibration_error", "human_model_kl"
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def evaluate_uncertainty(
     similarity: SimilarityKind = "dot",
     seed: int = 0,
 ) -> Uncertainty:
-    """Calibration error, divergence from people, and the correlations of uncertainty, for one model.
+    """Cross-entropy, calibration error, divergence from people, and the correlations of uncertainty, of one model.
 
     Args:
         embeddings: (n, d) of the images that the judgments name by row.
@@ -80,8 +80,7 @@ def evaluate_uncertainty(
     Raises:
         InputError: `validation` and `test` share a triplet, hold no choices, or an embedding is not finite.
     """
-    if not np.isfinite(embeddings).all():
-        raise InputError(f"row {np.argwhere(~np.isfinite(embeddings))[0][0]} of the embeddings is not finite")
+    check_finite(embeddings)
     shared = shared_triplets(validation, test)
     if shared:
         raise InputError(
@@ -98,8 +97,9 @@ def evaluate_uncertainty(
         similarities = np.zeros_like(similarities)
     log_probabilities = choice_log_probabilities(torch.from_numpy(similarities).double(), temperature).numpy()
     metrics = {
-        CALIBRATION_ERROR: expected_calibration_error(log_probabilities, counts, seed=seed),
-        DIVERGENCE: human_model_divergence(log_probabilities, counts),
+        "choice_cross_entropy": choice_cross_entropy(log_probabilities, counts),
+        "expected_calibration_error": expected_calibration_error(log_probabilities, counts, seed=seed),
+        "human_model_kl": human_model_divergence(log_probabilities, counts),
     }
     sds = {}
     targets = {TIME_CORRELATION: times, ENTROPY_CORRELATION: choice_entropies(counts)}
@@ -117,8 +117,8 @@ def _measurable(
     """Similarities (m, 3), counts in pair order (m, 3), and mean log times (m,), NaN if unknown, of the triplets."""
     judged = aggregate(judgments)
     triplets, counts = column(judged, TRIPLET), column(judged, COUNTS)[:, odd_of_pair(np.arange(len(PAIRS)))]
-    known = RT_LOG_MEAN in judged.column_names
-    times = known_times(judged, RT_LOG_MEAN) if known else np.full(len(judged), np.nan)
+    is_timed = RT_LOG_MEAN in judged.column_names
+    times = known_times(judged, RT_LOG_MEAN) if is_timed else np.full(len(judged), np.nan)
     similarities = triplet_similarities(torch.as_tensor(embeddings), torch.as_tensor(triplets).long(), similarity)
     return similarities.numpy(), counts.astype(np.int64), times
 

@@ -11,7 +11,8 @@ from hf_alignet.evaluation import choice_entropies, evaluate_uncertainty
 from hf_alignet.evaluation.human import uncertainty as module
 from hf_alignet.judgments import make_judgments, split_by_triplet
 
-METRICS = {"expected_calibration_error", "human_model_kl", "response_time_spearman", "human_entropy_spearman"}
+OF_ALL = {"choice_cross_entropy", "expected_calibration_error", "human_model_kl"}
+METRICS = OF_ALL | {"response_time_spearman", "human_entropy_spearman"}
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def test_without_times_or_repeats_there_is_no_correlation(study):
     embeddings, splits = study
     single = make_judgments(np.array([[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]]), np.array([0, 1, 2, 0]))
     found = evaluate_uncertainty(embeddings, splits["train"].remove_columns("rt"), single)
-    assert set(found.metrics) == {"expected_calibration_error", "human_model_kl"}
+    assert set(found.metrics) == OF_ALL
     embeddings[4, 1] = np.nan
     with pytest.raises(InputError, match="row 4 of the embeddings is not finite"):
         evaluate_uncertainty(embeddings, splits["train"], single)
