@@ -39,9 +39,6 @@ def agreement(choices: Mapping[str, np.ndarray]) -> pd.DataFrame:
     Args:
         choices: positions (m,) in {0, 1, 2}, or -1, in the same triplets, by name of the model.
 
-    Returns:
-        Symmetric, with the models as rows and columns.
-
     Raises:
         InputError: there are no models or no triplets, or the numbers of triplets differ.
     """
@@ -62,10 +59,7 @@ def mcnemar(base: np.ndarray, aligned: np.ndarray) -> McNemar:
 
     Args:
         base: (m,) bool, whether the first model is right.
-        aligned: (m,) bool, whether the second model is right.
-
-    Raises:
-        InputError: the lengths differ.
+        aligned: (m,) bool, whether the second model is right. An InputError says if the lengths differ.
     """
     if len(base) != len(aligned):
         raise InputError(f"the models were measured on {len(base)} and {len(aligned)} triplets; use the same ones")

@@ -26,7 +26,7 @@ def accuracy_by_group(
         correct: (m,) bool.
         groups: (m,) group of each triplet, such as its level; a triplet with None or NaN is in no group.
         triplets: (m, 3), needed for `interval="objects"`.
-        interval: see `hf_alignet.evaluation.statistics.intervals`.
+        interval: as for `share_correct`, like `seed`.
         seed: Seed of the bootstraps.
 
     Raises:
@@ -53,7 +53,7 @@ def accuracy_by_category(
         triplets: (m, 3) rows of `categories`.
         categories: one row a concept, one column a category, true or 1 where the concept belongs to it.
         at_least: how many of a triplet's three objects belong to a category in which it counts.
-        interval: see `hf_alignet.evaluation.statistics.intervals`.
+        interval: as for `share_correct`, like `seed`.
         seed: Seed of the bootstraps.
 
     Returns:
@@ -88,7 +88,7 @@ def leading_dimensions(human: np.ndarray, triplets: np.ndarray, odd: np.ndarray 
     Raises:
         InputError: a triplet points outside the embedding.
     """
-    check_range(triplets, len(human), "objects")
+    check_range(triplets, len(human), "rows of the human embedding")
     if odd is None:
         pair = triplet_similarities(torch.as_tensor(human), torch.as_tensor(triplets).long()).argmax(-1).numpy()
     else:

@@ -49,11 +49,7 @@ class RsmCorrelation(NamedTuple):
 
 
 class _Pairs:
-    """The pairs of objects of a model and people, in blocks. Those of a small matrix are computed once.
-
-    Raises:
-        InputError: see `compare_rsms`.
-    """
+    """The pairs of objects of a model and people, in blocks. Those of a small matrix are computed once."""
 
     def __init__(self, model: Rsm, human: Rsm):
         if len(model) != len(human):
@@ -127,11 +123,7 @@ def rsa_score(
         num_bootstraps: Number of bootstrap samples of the stimuli.
         seed: Seed of the bootstrap.
 
-    Returns:
-        See `compare_rsms`.
-
-    Raises:
-        InputError: a stimulus has no embedding; or see `compare_rsms`.
+    Returns and raises what `compare_rsms` does, also if a stimulus has no embedding.
     """
     if len(embeddings) != len(human.names):
         raise InputError(
@@ -187,13 +179,7 @@ def correlate_rsms(model: Rsm, human: Rsm, measure: Measure = "spearman") -> Rsm
 
     The pairs are read twice, in blocks. Memory is that of the inputs, and 8 bytes a pair (Pearson: none).
 
-    Args:
-        model: RSM of n objects without missing pairs.
-        human: RSM of the same objects in the same order; missing pairs are left out.
-        measure: `spearman`, `pearson` or `kendall`, the last for at most 20 million pairs (6,300 objects).
-
-    Raises:
-        InputError: see `compare_rsms`.
+    The arguments and errors are those of `compare_rsms`. Kendall's τ takes at most 20 million pairs (6,300 objects).
     """
     return _correlate(_Pairs(model, human), measure)
 
@@ -236,20 +222,13 @@ def permutation_p_value(
 ) -> float:
     """Share of permutations of the objects that agree at least as well: (1 + #{≥}) / (1 + permutations), one-sided.
 
-    If there are more than 2,000 objects, 2,000 drawn at random are tested.
+    If there are more than 2,000 objects, 2,000 drawn at random are tested. The value is 1 if the model or people find
+    all pairs equally similar. Other arguments, and the errors, are those of `compare_rsms`.
 
     Args:
         model: RSM whose objects are shuffled.
-        human: RSM of the same objects; missing pairs are left out.
-        measure: `spearman`, `pearson` or `kendall`.
         num_permutations: Number of permutations, at least 1.
         seed: Seed of the permutations.
-
-    Returns:
-        In (0, 1]; 1 if the model or people find all pairs equally similar.
-
-    Raises:
-        InputError: see `compare_rsms`.
     """
     if num_permutations < 1:
         raise ValueError(f"`num_permutations` must be at least 1, got {num_permutations}")

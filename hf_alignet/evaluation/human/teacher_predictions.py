@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -35,20 +36,13 @@ def base_temperature(features: np.ndarray, judgments: Dataset) -> float:
 
 
 def predictors(features: np.ndarray, teacher: FittedTeacher, temperature: float) -> dict[str, Predictor]:
-    """Predictors by name: `base`, the features as they are; `aligned`, transformed; `vice`, if the teacher has one.
-
-    Args:
-        features: (n, p) of the stimuli.
-        teacher: the fitted teacher.
-        temperature: Temperature of `base`.
-    """
+    """`base`, by features (n, p) at a temperature; `aligned`, by transformed ones; `vice`, if the teacher has one."""
     transformed = teacher.transform(features)
     found: dict[str, Predictor] = {
         BASE: lambda rows: dot_product_choices(features, rows, temperature),
-        ALIGNED: lambda rows: dot_product_choices(transformed, rows),
+        ALIGNED: partial(dot_product_choices, transformed),
     }
-    vice = teacher.vice
-    return found | ({VICE: lambda rows: vice_choices(vice, rows)} if vice is not None else {})
+    return found | ({VICE: partial(vice_choices, teacher.vice)} if teacher.vice is not None else {})
 
 
 def dot_product_choices(vectors: np.ndarray, triplets: np.ndarray, temperature: float = 1.0) -> np.ndarray:
@@ -105,19 +99,9 @@ class Predictions:
 
 
 def draw_folds(splits: DatasetDict, num_objects: int, number: int, seed: int) -> np.ndarray:
-    """Random folds of the objects. Some triplets lie inside a fold, and each fold leaves some triplets to train on.
+    """(num_objects,) the random fold of each object. Some triplets lie inside a fold, and each leaves some of `train`.
 
-    Args:
-        splits: judgments by name of the split; one is `train`.
-        num_objects: n.
-        number: Number of folds.
-        seed: Seed of the random draw.
-
-    Returns:
-        (n,) the fold of each object.
-
-    Raises:
-        InputError: there are too few judgments for this number of folds.
+    Raises an InputError if there are too few judgments for this number of folds.
     """
     folds = object_folds(num_objects, number, seed)
     every = [column(judgments, TRIPLET) for judgments in splits.values()]
@@ -142,10 +126,10 @@ def predict_new_objects(
 
     Args:
         features: (n, p) of the stimuli.
-        splits: judgments of the stimuli. The teacher is fitted to `train`; in all splits the judgments about objects
-            that were left out are predicted.
+        splits: judgments. The teacher is fitted to `train`; those of all splits about the left-out objects are
+            predicted.
         folds: (n,) from `draw_folds`.
-        fit: fits a teacher, given features, judgments of them, and the number of the fold that is left out.
+        fit: fits a teacher to features and their judgments, given the number of the fold that is left out.
     """
     predictions = Predictions()
     for fold in range(folds.max() + 1):

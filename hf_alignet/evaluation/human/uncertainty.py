@@ -74,7 +74,7 @@ def evaluate_uncertainty(
         seed: Seed of the bootstraps.
 
     Returns:
-        The metrics include `response_time_spearman` if at least three triplets of `test` have response times, and
+        With `response_time_spearman` if at least three triplets of `test` have response times, and
         `human_entropy_spearman` if at least three were judged by two people or more.
 
     Raises:

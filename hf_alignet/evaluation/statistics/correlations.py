@@ -63,12 +63,7 @@ def codes(values: np.ndarray, measure: Measure) -> np.ndarray:
 
 
 class CorrelationWith:
-    """Correlation of any vectors with one that stays the same. Entries may count several times, or not at all.
-
-    Args:
-        y: (n,) the vector that stays.
-        measure: `spearman`, `pearson` or `kendall`.
-    """
+    """Correlation of any vectors (n,) with `y` (n,), which stays. Entries may count several times, or not at all."""
 
     def __init__(self, y: np.ndarray, measure: Measure):
         self.measure = measure
@@ -76,14 +71,11 @@ class CorrelationWith:
         self.order = self.y.argsort(kind="stable") if measure == "kendall" else None
 
     def of(self, x: np.ndarray, weights: np.ndarray | None = None) -> float:
-        """The correlation of a vector.
+        """In [-1, 1]; 0 where x is constant, NaN where y is.
 
         Args:
-            x: (n,) its `codes`.
+            x: (n,) `codes` of the other vector.
             weights: (n,) int64, how often each entry counts; once by default.
-
-        Returns:
-            In [-1, 1]; 0 where x is constant, NaN where y is.
         """
         if weights is None:
             weights = np.ones(len(x), np.int64)

@@ -59,13 +59,7 @@ def resampled(number: int, seed: int, draws: int = DRAWS) -> Iterator[np.ndarray
 
 
 def resampled_kinds(frequencies: np.ndarray, seed: int, draws: int = DRAWS) -> Iterator[np.ndarray]:
-    """Bootstrap samples of cases of k kinds, block after block: how often (b, k) int64 each kind is drawn.
-
-    Args:
-        frequencies: (k,) how often each kind was observed.
-        seed: Seed of the bootstrap.
-        draws: Number of samples.
-    """
+    """As `resampled`, of cases of k kinds that were observed with frequencies (k,): blocks (b, k) of samples."""
     rng, total = np.random.default_rng(seed), int(frequencies.sum())
     for start in range(0, draws, BLOCK):
         yield rng.multinomial(total, frequencies / total, size=min(BLOCK, draws - start))

@@ -29,9 +29,7 @@ def write_dataset_card(
         configs: the splits of each configuration in the directory, the default one first.
         facts: about the data, without any local path.
         repo_id: where the dataset will be on the Hub.
-        license: as the Hub calls it.
-        source: a sentence about the origin of the data.
-        command: the command that made the directory.
+        license: see `publish`, as for `source` and `command`.
     """
     splits = {config: list(parts) for config, parts in configs.items()}
     first = {config: next(iter(parts.values())) for config, parts in configs.items()}

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 from datasets import DatasetInfo, Features
@@ -21,9 +22,7 @@ def dataset_metadata(
     directory: Path,
     splits: Mapping[str, Sequence[str]],
     tags: Sequence[str],
-    license: str | None = None,
-    task_categories: list[str] | None = None,
-    source_datasets: list[str] | None = None,
+    **fields: Any,
 ) -> DatasetCardData:
     """The metadata of the card of parquet files `{config}/{split}-00000-of-00002.parquet`.
 
@@ -31,47 +30,26 @@ def dataset_metadata(
         directory: of the dataset.
         splits: the splits of each configuration. The first configuration is the default.
         tags: added to those of the package.
-        license: as the Hub calls it, like the categories.
-        task_categories: that the dataset is for.
-        source_datasets: Hub ids of the datasets that it was made from.
+        **fields: other fields of `DatasetCardData`.
     """
     configs, infos = [], {}
     for number, (config, names) in enumerate(splits.items()):
         files = {split: sorted((directory / config).glob(f"{split}-*-of-*.parquet")) for split in names}
-        configs.append(
-            {
-                "config_name": config,
-                **({"default": True} if number == 0 else {}),
-                "description": _digest(directory / config),
-                # With the number of shards, so that files of an earlier upload are not read too
-                "data_files": [
-                    {"split": split, "path": f"{config}/{split}-*-{shards[0].name.split('-', 2)[2]}"}
-                    for split, shards in files.items()
-                ],
-            }
-        )
+        # With the number of shards, so that files of an earlier upload are not read too
+        data_files = [
+            {"split": split, "path": f"{config}/{split}-*-{shards[0].name.split('-', 2)[2]}"}
+            for split, shards in files.items()
+        ]
+        default = {"default": True} if number == 0 else {}
+        digest = _digest(directory / config)
+        configs.append({"config_name": config, **default, "description": digest, "data_files": data_files})
         infos[config] = _info(files)
     rows = sum(split.num_examples for split in infos[next(iter(splits))].splits.values())
-    data = DatasetCardData(
-        configs=configs,
-        tags=list(dict.fromkeys([*TAGS, *tags])),
-        size_categories=size_category(rows),
-        license=license,
-        task_categories=task_categories,
-        source_datasets=source_datasets,
-    )
+    size = next((size for limit, size in SIZES.items() if rows < limit), LARGER)
+    tags = list(dict.fromkeys([*TAGS, *tags]))
+    data = DatasetCardData(configs=configs, tags=tags, size_categories=size, **fields)
     DatasetInfosDict(infos).to_dataset_card_data(data)
     return data
-
-
-def size_category(rows: int) -> str:
-    """The name on the Hub for datasets with this number of rows.
-
-    Example:
-        >>> [size_category(rows) for rows in (999, 1_000, 50_000_000)]
-        ['n<1K', '1K<n<10K', '10M<n<100M']
-    """
-    return next((size for limit, size in SIZES.items() if rows < limit), LARGER)
 
 
 def _info(files: Mapping[str, Sequence[Path]]) -> DatasetInfo:
@@ -90,10 +68,9 @@ def _info(files: Mapping[str, Sequence[Path]]) -> DatasetInfo:
 
 
 def _digest(folder: Path) -> str:
-    """A short text that changes with the files.
+    """A short text that changes with the files: `datasets` caches a local directory by its name and metadata.
 
-    `datasets` caches a local directory by its name and metadata. Without this text in the metadata, a directory that
-    was made again would open as it was before.
+    Without it, a directory that was made again would open as it was before.
     """
     digest = blake2b(digest_size=8)
     for file in sorted(folder.iterdir()):

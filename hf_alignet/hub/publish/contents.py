@@ -38,8 +38,7 @@ Contents = tuple[dict[str, DatasetDict], dict[str, Any]]
 def open_contents(publication: Publication) -> Contents:
     """Opens what is published, in the schema in which it is published.
 
-    Raises:
-        InputError: nothing known is there (says what was tried), or pictures may not be shared.
+    Raises an InputError if the path holds nothing known (says what was tried), or pictures may not be shared.
     """
     path, place = publication.path, publication.place
     images = load_images(publication.images) if publication.images is not None else None
@@ -148,8 +147,7 @@ def _pictures(path_or_id: str) -> DatasetDict:
 def _add_published(publication: Publication, configs: dict[str, DatasetDict], facts: dict[str, Any]) -> None:
     """Adds the other configurations of a copy that was published before.
 
-    Raises:
-        InputError: settings that can change the rows were given, so that these configurations may not fit.
+    Raises an InputError if settings can change the rows, so that these configurations may not fit.
     """
     for config in ("images", PARTICIPANTS):
         if config in configs or not (publication.place / config).is_dir():

@@ -9,14 +9,10 @@ from hf_alignet.judgments.rows import arrow_column
 
 
 def anonymous(splits: DatasetDict) -> tuple[DatasetDict, bool]:
-    """The same judgments, with numbers instead of the names of participants, the same number in all splits.
+    """The same judgments, with numbers instead of the names of participants; and whether names were replaced.
 
-    Args:
-        splits: of judgments, with the same columns.
-
-    Returns:
-        The splits, and whether names were replaced. n participants whose names are the numbers from 0 to n - 1 keep
-        them. Otherwise participants get these numbers in their order of appearance.
+    n participants whose names are the numbers from 0 to n - 1 keep them. Otherwise they get these numbers in their
+    order of appearance in the splits, which have the same columns.
     """
     if PARTICIPANT not in next(iter(splits.values())).column_names:
         return splits, False

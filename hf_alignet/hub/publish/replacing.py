@@ -23,9 +23,7 @@ def replaced_files(folder: Path, publication: Publication) -> list[str]:
 def check_nothing_lost(folder: Path, publication: Publication) -> None:
     """Refuses to replace the card of another dataset, whose data nobody would find then, and a model by a transform.
 
-    Raises:
-        InputError: the repository has data that the folder does not have (names them), or a model.
-        RunError: the Hub does not answer.
+    Raises an InputError that names the data, or a RunError if the Hub does not answer.
     """
     name, kind = publication.repo_id, publication.kind
     if kind not in ("dataset", "transform"):

@@ -25,15 +25,14 @@ ABSOLUTE = r"^(/[^/]{2,}/|[A-Za-z]:\\|~/|file://)"
 
 
 def check_shareable(directory: Path, sources: Sequence[str] = ()) -> None:
-    """Refuses a directory with a file that must not be uploaded.
+    """Refuses, by an InputError that names it, a file that must not be uploaded.
+
+    It is a pickle, or holds the home directory, the folder of a source, an absolute path as a value of a table, or an
+    access token.
 
     Args:
         directory: with all files of the upload, and no others.
         sources: local paths that the directory was made from. No file may name their folders.
-
-    Raises:
-        InputError: a file is a pickle, or holds the home directory, the folder of a source, an absolute path as a
-            value of a table, or an access token (names the file).
     """
     folders = [Path.cwd(), directory, *(Path(source).expanduser().parent for source in sources)]
     # A folder at the top, such as /data, may be part of an address
