@@ -69,8 +69,6 @@ def curves_figure(
 
     Args:
         curves: by name, arrays (k, 2) of x and y, one a run, with the same x.
-        x_label: of the x axis.
-        y_label: of the y axis.
         base: y before training, drawn across.
     """
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
@@ -89,8 +87,6 @@ def trade_off_figure(ends: dict[str, np.ndarray], base: tuple[float, float], x_l
     Args:
         ends: by name, (2,) x and y after a run.
         base: x and y before training.
-        x_label: of the x axis.
-        y_label: of the y axis.
     """
     figure, axes = plt.subplots(figsize=(10, 5), layout="constrained")
     for index, (name, end) in enumerate(ends.items()):

@@ -9,9 +9,10 @@ triplets.
 """
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from datasets import Dataset
@@ -53,50 +54,41 @@ FEWEST_REPEATED = 20  # triplets; fewer that several people judged say nothing o
 
 
 class Settings(NamedTuple):
-    """What all benchmarks of an evaluation share; see `open_benchmarks`."""
+    """What all benchmarks of an evaluation share."""
 
-    similarity: SimilarityKind
-    object_order: ObjectOrder | None
-    rsa_kind: MatrixKind | None
-    seed: int
+    similarity: SimilarityKind  # of two embeddings in a triplet
+    object_order: ObjectOrder | None  # of the objects in files of THINGS; None goes by the name of the file
+    rsa_kind: MatrixKind | None  # of the similarity matrices; None goes by their diagonal
+    seed: int  # of all random draws
 
 
 class Measured(NamedTuple):
-    """What a benchmark found.
+    """What a benchmark found."""
 
-    Attributes:
-        metrics: by name.
-        choices: (m,) positions that the model chooses, -1 where it has no choice, by `dataset/variant`.
-        is_constant: whether the model finds all stimuli equally similar.
-    """
-
-    metrics: dict[str, Metric]
-    choices: dict[str, np.ndarray]
-    is_constant: bool
+    metrics: dict[str, Metric]  # by name
+    choices: dict[str, np.ndarray]  # (m,) positions that the model chooses, -1 without a choice, by `dataset/variant`
+    is_constant: bool  # whether the model finds all stimuli equally similar
 
 
-class Benchmark(Protocol):
-    """What all benchmarks offer.
+class Benchmark(ABC):
+    """What all benchmarks offer."""
 
-    Attributes:
-        name: the first part of the names of its metrics.
-        stimuli: what was judged.
-        people: how well people, or the best possible model, would do, by name of the metric.
-        labels: rows of triplets (m, 3) and the odd ones out (m,) that people chose, by `dataset/variant`.
-        notes: sentences on what was left out.
-    """
+    def __init__(self, task: "Task", stimuli: Stimuli, settings: Settings):
+        self.name = task.name or task.kind  # the first part of the names of its metrics
+        self.stimuli, self.similarity, self.seed = stimuli, settings.similarity, settings.seed
+        # How well people, or the best possible model, would do, by name of the metric
+        self.people: dict[str, Metric] = {}
+        # Rows of triplets (m, 3) and the odd ones out (m,) that people chose, by `dataset/variant`
+        self.labels: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self.notes: list[str] = []  # sentences about what was left out
 
-    name: str
-    stimuli: Stimuli
-    people: dict[str, Metric]
-    labels: dict[str, tuple[np.ndarray, np.ndarray]]
-    notes: list[str]
-
-    def measure(self, embeddings: np.ndarray) -> Measured: ...
+    @abstractmethod
+    def measure(self, embeddings: np.ndarray) -> Measured:
+        """Measures a model by its embeddings (n, d) of the stimuli."""
 
 
 class Task(NamedTuple):
-    """What `[name=]kind:source` names: the kind of a benchmark, where its judgments are, and what results call it."""
+    """What `[name=]kind:source` names: the kind of a benchmark, the source of its judgments, its name in results."""
 
     kind: str
     source: str
@@ -104,11 +96,7 @@ class Task(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Task":
-        """Reads `[name=]kind:source`.
-
-        Raises:
-            InputError: there is no such kind, or nothing follows the colon.
-        """
+        """Reads `[name=]kind:source`. Raises an InputError if the kind is unknown, or nothing follows the colon."""
         label, _, source = text.partition(":")
         name, _, kind = label.rpartition("=")
         if kind not in KINDS:
@@ -123,28 +111,12 @@ class Task(NamedTuple):
         return cls(kind, source, name or None)
 
 
-def open_benchmarks(
-    tasks: Sequence[Task],
-    stimuli: Sequence[Stimuli],
-    similarity: SimilarityKind = "dot",
-    object_order: ObjectOrder | None = None,
-    rsa_kind: MatrixKind | None = None,
-    seed: int = 42,
-) -> list[Benchmark]:
-    """Opens benchmarks, before anything is embedded.
-
-    Args:
-        tasks: which.
-        stimuli: of each task.
-        similarity: of two embeddings in a triplet.
-        object_order: of the objects in files of THINGS; None goes by the file's name.
-        rsa_kind: what matrices hold; None goes by the diagonal.
-        seed: of all random draws.
+def open_benchmarks(tasks: Sequence[Task], stimuli: Sequence[Stimuli], settings: Settings) -> list[Benchmark]:
+    """Opens the benchmark of each task on its stimuli, before anything is embedded.
 
     Raises:
         InputError: one cannot be opened, does not fit its stimuli, or two would give metrics of the same names.
     """
-    settings = Settings(similarity, object_order, rsa_kind, seed)
     benchmarks: list[Benchmark] = []
     for task, judged in zip(tasks, stimuli, strict=True):
         opened = KINDS[task.kind][0](task, judged, settings)
@@ -157,7 +129,7 @@ def open_benchmarks(
     return benchmarks
 
 
-class ChoicesBenchmark:
+class ChoicesBenchmark(Benchmark):
     """Odd-one-out choices of people, such as those of THINGS."""
 
     def __init__(self, task: Task, stimuli: Stimuli, settings: Settings):
@@ -166,17 +138,14 @@ class ChoicesBenchmark:
                 f"`benchmarks` has things:{task.source}, but there are {len(stimuli)} stimuli; things is for choices "
                 f"about the {NUM_THINGS} objects of THINGS: use `benchmarks=choices:{task.source}`"
             )
-        self.name = task.name or task.kind
-        self.stimuli, self.similarity, self.seed = stimuli, settings.similarity, settings.seed
+        super().__init__(task, stimuli, settings)
         splits = load_judgments(task.source, stimuli.names, settings.object_order, len(stimuli))
-        self.notes: list[str] = []
         measured = [split for split in splits if split != "train"] or ["train"]
         if measured == ["train"]:
             self.notes.append(f"{self.name}: the judgments have no split but train, which is measured on")
         self.tested = {split: without_catch_trials(splits[split]) for split in measured}
         self.fitted = {split: self._to_fit(splits, split) for split in measured}
         self.labels = {f"{self.name}/{split}": _rows_of_choices(data) for split, data in self.tested.items()}
-        self.people = {}
         for split, judgments in self.tested.items():
             if len(judgments) == 0:
                 raise InputError(f"the split {split!r} of {task.source!r} holds nothing but checks of attention")
@@ -239,13 +208,11 @@ def _rows_of_choices(judgments: Dataset) -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(triplets, counts.sum(1), axis=0), np.repeat(np.tile(np.arange(3), len(counts)), counts.ravel())
 
 
-class LevelsBenchmark:
+class LevelsBenchmark(Benchmark):
     """Coarse, fine and boundary triplets: the answers of the majority, and response times."""
 
     def __init__(self, task: Task, stimuli: Stimuli, settings: Settings):
-        self.name = task.name or task.kind
-        self.stimuli, self.similarity, self.seed = stimuli, settings.similarity, settings.seed
-        self.notes: list[str] = []
+        super().__init__(task, stimuli, settings)
         if stimuli.images is not None and stimuli.names is None:
             raise InputError(f"the pictures of {stimuli.name} have no names: Levels needs a column filename")
         path = Path(task.source).expanduser()
@@ -265,7 +232,6 @@ class LevelsBenchmark:
         # No triplet is right for a model of zeros: what is wrong with the judgments shows now, and the ceilings
         scores = level_scores(np.zeros((len(stimuli), 1), np.float32), self.judgments, seed=self.seed)
         self.people = {f"{self.name}/{level}/{ACCURACY}": score.ceiling for level, score in scores.items()}
-        self.labels = {}
         for level in scores:
             answers = majority(select_level(self.judgments, level), MIN_RATERS)
             self.labels[f"{self.name}/{level}"] = (answers.triplets, answers.odd)
@@ -310,20 +276,20 @@ class LevelsBenchmark:
         return found
 
 
-class RsaBenchmark:
+class RsaBenchmark(Benchmark):
     """Similarities of all pairs, as people judged them."""
 
     def __init__(self, task: Task, stimuli: Stimuli, settings: Settings):
+        super().__init__(task, stimuli, settings)
         path = Path(split_revision(task.source)[0]).expanduser()
-        self.stimuli, self.seed, self.name = stimuli, settings.seed, task.name or path.stem.lower()
+        self.name = task.name or path.stem.lower()
         self.human = load_similarity_matrix(task.source, settings.rsa_kind)
         if settings.rsa_kind is None:
             logger.info("%s is read as %s", path.name, self.human.kind)
         self.rows = self._rows(path.name)
-        self.people: dict[str, Metric] = {}
-        self.labels: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         missing = int(np.isnan(self.human.matrix[np.triu_indices(len(self.rows), 1)]).sum())
-        self.notes = [f"{self.name}: {missing} pairs were not judged, and are left out"] if missing else []
+        if missing:
+            self.notes.append(f"{self.name}: {missing} pairs were not judged, and are left out")
 
     def _rows(self, file: str) -> np.ndarray:
         """The row of each stimulus of the matrix: by name where both sides have names, or else in order."""
@@ -340,8 +306,7 @@ class RsaBenchmark:
     def _rows_by_name(self, file: str, names: Sequence[str]) -> np.ndarray | None:
         """By name; None where the matrix has the numbers 0, 1, 2 … in place of names.
 
-        Raises:
-            InputError: a name is unknown or fits several images, or numbers can be names as well as rows.
+        Raises an InputError if a name is unknown or fits several images, or numbers can be names as well as rows.
         """
         rows = rows_by_name(self.human.names, names)
         if list(self.human.names) == [str(row) for row in range(len(rows))]:

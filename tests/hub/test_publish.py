@@ -29,9 +29,9 @@ from hf_alignet.errors import InputError, RunError
 from hf_alignet.hub.cards.model_card import write_model_card
 from hf_alignet.hub.cards.triplets_card import write_triplets_card
 from hf_alignet.hub.publish import publish
-from hf_alignet.hub.publish.participants import anonymous
+from hf_alignet.hub.publish.contents import anonymous
 from hf_alignet.hub.publish.publication import Publication
-from hf_alignet.hub.publish.replacing import replaced_files
+from hf_alignet.hub.publish.upload import replaced_files
 from hf_alignet.hub.transport.inspection import check_shareable
 from hf_alignet.images.opening import load_images
 from hf_alignet.judgments import aggregate, image_names, load_judgments, make_judgments

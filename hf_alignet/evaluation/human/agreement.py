@@ -16,19 +16,12 @@ EXACT_UP_TO = 1000  # discordant pairs; beyond, the chi-squared distribution is 
 
 
 class McNemar(NamedTuple):
-    """McNemar's test that two models are right equally often.
+    """McNemar's test that two models are right equally often."""
 
-    Attributes:
-        gained: triplets that only the second model gets right.
-        lost: triplets that only the first model gets right.
-        p_value: two-sided; 1 if there are no such triplets.
-        is_exact: whether the p-value is that of the binomial distribution.
-    """
-
-    gained: int
-    lost: int
-    p_value: float
-    is_exact: bool
+    gained: int  # triplets that only the second model gets right
+    lost: int  # triplets that only the first model gets right
+    p_value: float  # two-sided; 1 if there are no such triplets
+    is_exact: bool  # whether the p-value is that of the binomial distribution
 
 
 def agreement(choices: Mapping[str, np.ndarray]) -> pd.DataFrame:

@@ -23,17 +23,11 @@ NUM_FOLDS, SEED = 5, 42
 
 
 class PredictedDimensions(NamedTuple):
-    """Human dimensions of n objects, each predicted by a regression that did not see the object.
+    """Human dimensions of n objects, each predicted by a regression that did not see the object."""
 
-    Attributes:
-        values: (n, k) float64.
-        folds: (n,) number of the fold in which the object was left out.
-        r2: (folds, k) coefficient of determination on the objects left out; negative if the mean predicts better.
-    """
-
-    values: np.ndarray
-    folds: np.ndarray
-    r2: np.ndarray
+    values: np.ndarray  # (n, k) float64
+    folds: np.ndarray  # (n,) number of the fold in which the object was left out
+    r2: np.ndarray  # (folds, k) coefficient of determination on the left-out objects; below 0 if the mean is better
 
 
 def predict_dimensions(

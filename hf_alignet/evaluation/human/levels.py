@@ -26,19 +26,12 @@ MIN_RATERS = 4  # as in the authors' analysis
 
 
 class LevelScore(NamedTuple):
-    """How a model does at one level.
+    """How a model does at one level."""
 
-    Attributes:
-        accuracy: share of triplets with a majority where the model chooses as the majority does.
-        ceiling: how often one person agrees with the majority of the others, over all triplets of the level.
-        num_tied: number of triplets left out because several answers have most votes.
-        num_few: number of triplets left out because too few people judged them.
-    """
-
-    accuracy: Metric
-    ceiling: Metric
-    num_tied: int
-    num_few: int
+    accuracy: Metric  # share of triplets with a majority where the model chooses as the majority does
+    ceiling: Metric  # how often one person agrees with the majority of the others, over all triplets of the level
+    num_tied: int  # triplets left out because several answers have most votes
+    num_few: int  # triplets left out because too few people judged them
 
 
 def select_level(judgments: Dataset, level: str) -> Dataset:

@@ -84,8 +84,7 @@ def odd_one_out_accuracy(
         triplets: (m, 3) rows of `embeddings`.
         odd: (m,) positions in {0, 1, 2}.
         similarity: `dot`, `cosine` or `pearson`.
-        interval: `wilson` and `triplets` treat triplets as independent. `objects` gives the larger uncertainty over
-            new images, since triplets share images (see `hf_alignet.evaluation.statistics.intervals`).
+        interval: `wilson`, `triplets` or `objects`, see `hf_alignet.evaluation.statistics.intervals`.
         seed: Seed of the bootstraps.
 
     Raises:

@@ -18,9 +18,7 @@ BLOCK_PAIRS = 4_000_000  # similarities in memory at once
 
 
 class Rsm:
-    """A symmetric matrix (n, n) of similarities. Larger is more similar. Entries may be missing (NaN).
-
-    `from_embeddings` and `from_matrix` make one.
+    """A symmetric matrix (n, n) of similarities, by `from_embeddings` or `from_matrix`. Entries may be missing (NaN).
 
     Example:
         >>> Rsm.from_embeddings(np.eye(3), kernel="dot").matrix()[0].tolist()
@@ -107,8 +105,7 @@ def triangle_blocks(
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """The upper triangles of two RSMs of the same objects, row by row, in blocks.
 
-    Yields:
-        The number of pairs before the block, and the similarities (m,) float32 of its pairs in both RSMs.
+    Yields the number of pairs before the block, and the similarities (m,) float32 of its pairs in both RSMs.
     """
     n, start, offset = len(model), 0, 0
     while start < n - 1:

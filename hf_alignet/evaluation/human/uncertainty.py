@@ -40,21 +40,13 @@ TIME_CORRELATION, ENTROPY_CORRELATION = "response_time_spearman", "human_entropy
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """What `evaluate_uncertainty` gives.
+    """What `evaluate_uncertainty` gives."""
 
-    Attributes:
-        metrics: Metrics by name of the measure.
-        sds: SD over bootstrap samples of each correlation, by name of the measure.
-        temperature: the fitted temperature; 1 for a constant model.
-        is_constant: whether the model finds all images of each triplet equally similar.
-        reliability: predicted against observed probabilities (see `hf_alignet.evaluation.reliability`).
-    """
-
-    metrics: dict[str, Metric]
-    sds: dict[str, float]
-    temperature: float
-    is_constant: bool
-    reliability: pd.DataFrame
+    metrics: dict[str, Metric]  # by name of the measure
+    sds: dict[str, float]  # SD over bootstrap samples of each correlation, by name of the measure
+    temperature: float  # the fitted temperature; 1 for a constant model
+    is_constant: bool  # whether the model finds all images of each triplet equally similar
+    reliability: pd.DataFrame  # predicted against observed probabilities, see `reliability`
 
 
 def evaluate_uncertainty(

@@ -36,17 +36,13 @@ def spearman(x: np.ndarray, y: np.ndarray, seed: int = 0, draws: int = DRAWS) ->
         seed: Seed of the bootstrap.
         draws: Number of bootstrap samples. A sample in which one side is constant gives 0.
 
-    Returns:
-        `n` counts items, chance is 0, and the interval lies between quantiles of the bootstrap. Where one side is
-        constant, everything is 0 and `is_constant` is true.
-
     Raises:
         InputError: fewer than three items are left.
     """
     is_known = ~(np.isnan(x) | np.isnan(y))
     number = int(is_known.sum())
     if number < 3:
-        raise InputError(f"a correlation needs three items that both sides know, there are {number}")
+        raise InputError(f"a correlation needs three items with both values, got {number}")
     of_x, with_y = codes(np.asarray(x)[is_known], "spearman"), CorrelationWith(np.asarray(y)[is_known], "spearman")
     if not (of_x.any() and with_y.y.any()):
         return Correlation(Metric(value=0.0, n=number, chance=0.0, ci95=[0.0, 0.0]), 0.0, True)

@@ -100,7 +100,7 @@ def object_bootstrap(values: np.ndarray, triplets: np.ndarray, seed: int = 0, dr
     """Weighted means of values of triplets, for objects drawn with replacement.
 
     mean_b = sum_t w_bt v_t / sum_t w_bt, w_bt = c_bi c_bj c_bk for the triplet t = (i, j, k), where c_b are the times
-    that each object was drawn. There are as many draws as there are objects in the triplets.
+    that each object was drawn. A sample draws as many objects as the triplets have.
 
     Args:
         values: (m,) one number a triplet, such as whether it is right.

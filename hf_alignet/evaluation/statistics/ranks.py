@@ -57,9 +57,9 @@ def _ranks_among(block: np.ndarray, order: np.ndarray, ascending: np.ndarray) ->
 
 @njit(cache=True, nogil=True)
 def _first(ascending: np.ndarray, start: int, value: float, is_above: bool) -> int:
-    """The first position from `start` on whose value is not below `value`, or, if `is_above`, is above it.
+    """The first position from `start` whose value is not below `value`, or, if `is_above`, is above it.
 
-    The steps double until the value is passed: the position is mostly near.
+    The steps double until they pass the value, because the position is mostly near.
     """
     stop, step = start, 1
     while stop < len(ascending) and (ascending[stop] < value or (is_above and ascending[stop] == value)):

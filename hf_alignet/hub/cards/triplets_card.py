@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from hf_alignet.hub.cards.dataset_metadata import dataset_metadata
+from hf_alignet.hub.cards.dataset_card import dataset_metadata
 from hf_alignet.hub.rendering import render_card
 from hf_alignet.sources import hub_id
 

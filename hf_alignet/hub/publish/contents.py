@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from datasets import Dataset, DatasetDict, Features, Value
 from datasets.exceptions import DatasetGenerationError
 
 from hf_alignet.errors import InputError
-from hf_alignet.hub.publish.participants import anonymous
 from hf_alignet.hub.publish.publication import Publication
 from hf_alignet.images.opening import as_encoded_images, load_images
 from hf_alignet.judgments import aggregate, image_names, load_judgments, load_levels, load_similarity_matrix
@@ -162,3 +162,27 @@ def _add_published(publication: Publication, configs: dict[str, DatasetDict], fa
 
 def _stimuli(names: Sequence[str]) -> DatasetDict:
     return DatasetDict(train=Dataset.from_dict({NAME: list(names)}, Features({NAME: Value("string")})))
+
+
+def anonymous(splits: DatasetDict) -> tuple[DatasetDict, bool]:
+    """The same judgments, with numbers instead of the names of participants; and whether names were replaced.
+
+    With the id that a platform gave a worker one can find the person. n participants whose names are the numbers from
+    0 to n - 1 keep them. Otherwise they get these numbers in their order of appearance in the splits, which have the
+    same columns.
+    """
+    if PARTICIPANT not in next(iter(splits.values())).column_names:
+        return splits, False
+    everyone = pa.concat_arrays([arrow_column(data, PARTICIPANT) for data in splits.values()]).dictionary_encode()
+    numbers = pa.array(np.arange(len(everyone.dictionary)).astype(str))
+    if set(everyone.dictionary.to_pylist()) == set(numbers.to_pylist()):
+        return splits, False
+    coded = pa.DictionaryArray.from_arrays(everyone.indices, numbers).cast(pa.string())
+    replaced, start = {}, 0
+    for name, data in splits.items():
+        table = data.with_format("arrow")[:]
+        column = table.schema.get_field_index(PARTICIPANT)
+        part = coded.slice(start, len(table))
+        replaced[name] = Dataset(table.set_column(column, table.schema.field(column), part), info=data.info.copy())
+        start += len(table)
+    return DatasetDict(replaced), True

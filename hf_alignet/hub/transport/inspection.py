@@ -66,7 +66,7 @@ def check_shareable(directory: Path, sources: Sequence[str] = ()) -> None:
 
 
 def _is_pickle(file: IO[bytes]) -> bool:
-    """Whether it is a pickle, an array of objects, or an archive that holds one of them, as torch and NumPy write."""
+    """Whether it is a pickle, an array of objects, or an archive with such a file, as torch and NumPy write."""
     head = file.read(NPY_HEADER)
     if head[:1] == b"\x80" and len(head) > 1 and head[1] in PICKLE_PROTOCOLS:
         file.seek(0)
