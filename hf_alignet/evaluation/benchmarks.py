@@ -293,33 +293,25 @@ class RsaBenchmark(Benchmark):
 
     def _rows(self, file: str) -> np.ndarray:
         """The row of each stimulus of the matrix: by name where both sides have names, or else in order."""
-        rows, number = None, len(self.human.names)
-        if self.stimuli.names is not None and self.human.is_named:
-            rows = self._rows_by_name(file, self.stimuli.names)
-        if rows is None and number != len(self.stimuli):
-            raise InputError(
-                f"{file} has {number} stimuli, and {self.stimuli.name} has {len(self.stimuli)}; without names on "
-                "both sides every stimulus needs one, in the order of the matrix"
-            )
-        return np.arange(number) if rows is None else rows
-
-    def _rows_by_name(self, file: str, names: Sequence[str]) -> np.ndarray | None:
-        """By name; None where the matrix has the numbers 0, 1, 2 … in place of names.
-
-        Raises an InputError if a name is unknown or fits several images, or numbers can be names as well as rows.
-        """
-        rows = rows_by_name(self.human.names, names)
-        if list(self.human.names) == [str(row) for row in range(len(rows))]:
-            if (rows == UNKNOWN).all():
-                return None
-            differs = np.flatnonzero(rows != np.arange(len(rows)))
-            if len(differs):
+        names, number = self.stimuli.names, len(self.human.names)
+        if names is not None and self.human.is_named:
+            rows = rows_by_name(self.human.names, names)
+            are_numbers = list(self.human.names) == [str(row) for row in range(number)]
+            differs = np.flatnonzero(rows != np.arange(number))
+            if are_numbers and len(differs) and (rows != UNKNOWN).any():
                 raise InputError(
                     f"the stimulus {differs[0]} of {file} can be the image of that name, or that in this row from "
                     f"0; write names in full, such as {names[0]!r}"
                 )
-        check_matched(rows, self.human.names, file, f"{len(names)} images of {self.stimuli.name}")
-        return rows
+            if not are_numbers or (rows != UNKNOWN).any():  # otherwise the numbers are no names
+                check_matched(rows, self.human.names, file, f"{len(names)} images of {self.stimuli.name}")
+                return rows
+        if number != len(self.stimuli):
+            raise InputError(
+                f"{file} has {number} stimuli, and {self.stimuli.name} has {len(self.stimuli)}; without names on "
+                "both sides every stimulus needs one, in the order of the matrix"
+            )
+        return np.arange(number)
 
     def measure(self, embeddings: np.ndarray) -> Measured:
         found = rsa_score(np.asarray(embeddings)[self.rows], self.human, seed=self.seed)

@@ -46,7 +46,7 @@ def accuracy_by_category(
     interval: Interval = "wilson",
     seed: int = 0,
 ) -> dict[str, Metric]:
-    """Share of right triplets of each category of concepts; a triplet may count in several.
+    """Share of right triplets of each category of concepts that has any; a triplet may count in several.
 
     Args:
         correct: (m,) bool.
@@ -55,9 +55,6 @@ def accuracy_by_category(
         at_least: how many of a triplet's three objects belong to a category in which it counts.
         interval: as for `share_correct`, like `seed`.
         seed: Seed of the bootstraps.
-
-    Returns:
-        Metrics by name of the category, without categories that have no triplet.
 
     Raises:
         InputError: `at_least` is not 1, 2 or 3, or a triplet points outside the concepts.

@@ -11,11 +11,9 @@ judged the same triplets, three numbers estimate it:
   the majority of R - 1 people, which is below the ceiling, and approaches it as R grows.
 - `noise_ceiling` estimates E[max p] itself. The probabilities p of triplets have a symmetric Dirichlet distribution,
   since the order of the images has no meaning. Its concentration is fitted by maximum likelihood, and max p is
-  averaged over the distribution given each triplet's choices. With many people these choices decide; with few, the
-  other triplets count too.
+  averaged over the distribution given each triplet's choices. With few people the other triplets count too.
 
-With R people a triplet, `leave_one_out` <= ceiling <= `modal_share` in expectation. All intervals are of the bootstrap
-over triplets.
+In expectation, `leave_one_out` <= ceiling <= `modal_share`. All intervals are of the bootstrap over triplets.
 
 Only triplets that two people or more judged count; without any, all functions raise an InputError. Of several
 judgments of a triplet by one person only the first counts, since people agree with themselves more than with others.

@@ -144,11 +144,9 @@ def evaluate_splits(
     table = np.concatenate([column(dataset, TRIPLET) for dataset in splits.values()])
     rows, positions = np.unique(table, return_inverse=True)
     embeddings = encoder.embed(images, rows=rows, **embed_options)
-    metrics, start = {}, 0
-    for variant, dataset in splits.items():
-        triplets = positions.reshape(-1, 3)[start : start + len(dataset)]
-        start += len(dataset)
-        metrics[f"{name}/{variant}/odd_one_out_accuracy"] = odd_one_out_accuracy(
-            embeddings, triplets, odd_labels(dataset), similarity
-        )
+    parts = np.split(positions.reshape(-1, 3), np.cumsum([len(data) for data in splits.values()])[:-1])
+    metrics = {
+        f"{name}/{variant}/odd_one_out_accuracy": odd_one_out_accuracy(embeddings, part, odd_labels(data), similarity)
+        for (variant, data), part in zip(splits.items(), parts, strict=True)
+    }
     return metrics, rows, embeddings

@@ -8,16 +8,16 @@ from typing import Self
 
 import numpy as np
 import pandas as pd
-import torch
 from datasets import Dataset, DatasetDict
 
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.human.choices import choice_accuracy, choice_cross_entropy
+from hf_alignet.evaluation.human.odd_one_out import similarities_of_triplets
 from hf_alignet.evaluation.statistics.calibration import fit_temperature, reliability
 from hf_alignet.judgments import object_folds, objects_within, triplets_within
 from hf_alignet.judgments.rows import TRIPLET, column
 from hf_alignet.metric import Metric
-from hf_alignet.similarity import choice_log_probabilities, triplet_similarities
+from hf_alignet.similarity import choice_log_probabilities
 from hf_alignet.teacher.choice_likelihood import pair_counts
 from hf_alignet.teacher.fitting import FittedTeacher
 from hf_alignet.teacher.vice import Vice
@@ -32,7 +32,7 @@ BASE, ALIGNED, VICE = "base", "aligned", "vice"
 def base_temperature(features: np.ndarray, judgments: Dataset) -> float:
     """The temperature at which untransformed features (n, p), whose unit is arbitrary, predict judgments best."""
     triplets, counts = pair_counts(judgments)
-    return fit_temperature(_similarities(features, triplets).numpy(), counts)
+    return fit_temperature(similarities_of_triplets(features, triplets).numpy(), counts)
 
 
 def predictors(features: np.ndarray, teacher: FittedTeacher, temperature: float) -> dict[str, Predictor]:
@@ -50,16 +50,12 @@ def dot_product_choices(vectors: np.ndarray, triplets: np.ndarray, temperature: 
 
     In double precision, since they are nearly equal at the high temperature that fits an uninformative model.
     """
-    return choice_log_probabilities(_similarities(vectors, triplets).double(), temperature).numpy()
+    return choice_log_probabilities(similarities_of_triplets(vectors, triplets).double(), temperature).numpy()
 
 
 def vice_choices(vice: Vice, triplets: np.ndarray) -> np.ndarray:
     """(m, 3) float64 log-probabilities by VICE. Probabilities that float32 rounded to zero are raised a little."""
     return np.log(vice.choice_probabilities(triplets).clip(np.finfo(np.float32).tiny).astype(np.float64))
-
-
-def _similarities(vectors: np.ndarray, triplets: np.ndarray) -> torch.Tensor:
-    return triplet_similarities(torch.from_numpy(vectors), torch.from_numpy(triplets))
 
 
 class Predictions:

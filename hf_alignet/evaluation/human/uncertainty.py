@@ -16,21 +16,14 @@ from datasets import Dataset
 
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.human.choices import choice_cross_entropy, human_model_divergence
+from hf_alignet.evaluation.human.odd_one_out import similarities_of_triplets
 from hf_alignet.evaluation.statistics.calibration import expected_calibration_error, fit_temperature, reliability
 from hf_alignet.evaluation.statistics.correlations import spearman
 from hf_alignet.judgments import aggregate, shared_triplets
 from hf_alignet.judgments.judgment_dataset import COUNTS, RT_LOG_MEAN, known_times
 from hf_alignet.judgments.rows import TRIPLET, column
 from hf_alignet.metric import Metric
-from hf_alignet.similarity import (
-    PAIRS,
-    SimilarityKind,
-    check_finite,
-    choice_log_probabilities,
-    entropy,
-    odd_of_pair,
-    triplet_similarities,
-)
+from hf_alignet.similarity import PAIRS, SimilarityKind, choice_log_probabilities, entropy, odd_of_pair
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +65,6 @@ def evaluate_uncertainty(
     Raises:
         InputError: `validation` and `test` share a triplet, hold no choices, or an embedding is not finite.
     """
-    check_finite(embeddings)
     shared = shared_triplets(validation, test)
     if shared:
         raise InputError(
@@ -111,8 +103,8 @@ def _measurable(
     triplets, counts = column(judged, TRIPLET), column(judged, COUNTS)[:, odd_of_pair(np.arange(len(PAIRS)))]
     is_timed = RT_LOG_MEAN in judged.column_names
     times = known_times(judged, RT_LOG_MEAN) if is_timed else np.full(len(judged), np.nan)
-    similarities = triplet_similarities(torch.as_tensor(embeddings), torch.as_tensor(triplets).long(), similarity)
-    return similarities.numpy(), counts.astype(np.int64), times
+    similarities = similarities_of_triplets(embeddings, triplets, similarity).numpy()
+    return similarities, counts.astype(np.int64), times
 
 
 def is_constant(similarities: np.ndarray) -> bool:

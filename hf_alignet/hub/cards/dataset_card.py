@@ -91,11 +91,15 @@ def dataset_metadata(
         configs.append({"config_name": config, **default, "description": digest, "data_files": data_files})
         infos[config] = _info(files)
     rows = sum(split.num_examples for split in infos[next(iter(splits))].splits.values())
-    size = next((size for limit, size in SIZES.items() if rows < limit), LARGER)
     tags = list(dict.fromkeys([*TAGS, *tags]))
-    data = DatasetCardData(configs=configs, tags=tags, size_categories=size, **fields)
+    data = DatasetCardData(configs=configs, tags=tags, size_categories=size_category(rows), **fields)
     DatasetInfosDict(infos).to_dataset_card_data(data)
     return data
+
+
+def size_category(rows: int) -> str:
+    """The name on the Hub for datasets with this number of rows."""
+    return next((size for limit, size in SIZES.items() if rows < limit), LARGER)
 
 
 def _info(files: Mapping[str, Sequence[Path]]) -> datasets.DatasetInfo:

@@ -96,7 +96,7 @@ def update_card(directory: str | Path, metrics: Mapping[str, Metric], sources: M
 
 
 def show_evaluation(card: ModelCard) -> None:
-    """Shows the later measurements in the model index of a card in a table of its text, which replaces an old one."""
+    """Shows the later measurements of the model index in a table in the text of a card, which replaces an old one."""
     results = cast(ModelCardData, card.data).eval_results or []
     measured = {
         str(result.metric_name): cast(Metric, {"value": result.metric_value, **result.metric_args})
