@@ -114,8 +114,7 @@ class Task(NamedTuple):
 def open_benchmarks(tasks: Sequence[Task], stimuli: Sequence[Stimuli], settings: Settings) -> list[Benchmark]:
     """Opens the benchmark of each task on its stimuli, before anything is embedded.
 
-    Raises:
-        InputError: one cannot be opened, does not fit its stimuli, or two would give metrics of the same names.
+    Raises an InputError if one cannot be opened or does not fit its stimuli, or two have the same name.
     """
     benchmarks: list[Benchmark] = []
     for task, judged in zip(tasks, stimuli, strict=True):
@@ -303,7 +302,7 @@ class RsaBenchmark(Benchmark):
                     f"the stimulus {differs[0]} of {file} can be the image of that name, or that in this row from "
                     f"0; write names in full, such as {names[0]!r}"
                 )
-            if not are_numbers or (rows != UNKNOWN).any():  # otherwise the numbers are no names
+            if not are_numbers or (rows != UNKNOWN).any():  # otherwise these are row numbers, not names
                 check_matched(rows, self.human.names, file, f"{len(names)} images of {self.stimuli.name}")
                 return rows
         if number != len(self.stimuli):

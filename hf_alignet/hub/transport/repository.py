@@ -92,15 +92,13 @@ def share_folder(
 
     Args:
         directory: the folder.
-        repository: user/name, which exists; for its type, branch and token see `make_repository`.
+        repository: user/name, which exists.
         patterns: of the paths in the folder.
-        repo_type: `model`, `dataset` or `space`.
-        revision: a branch; None for the main one.
+        repo_type: see `make_repository`, as for `revision` and `token`.
         replaced: patterns of files that are deleted from the repository unless the folder has them, such as the
             shards of an earlier upload with another number of shards.
         again: the command that tries again, for the message of an error; by default `hf upload`.
         message: of the commit.
-        token: of the user.
 
     Raises:
         RunError: the upload failed; says why, and how to try again.

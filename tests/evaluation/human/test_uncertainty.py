@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 import pytest
+from scipy.special import log_softmax
 from scipy.stats import entropy as scipy_entropy
 
 from hf_alignet.errors import InputError
@@ -50,6 +51,11 @@ def test_the_model_that_people_follow_is_calibrated_and_hesitates_where_they_do(
     assert low < found.metrics["response_time_spearman"]["value"] < high
     assert found.sds["response_time_spearman"] == pytest.approx((high - low) / 3.92, rel=0.2)
     assert found.reliability.n.sum() == 3 * 3000
+    triplets, odd = (np.array(splits["test"][name]) for name in ("triplet", "odd"))
+    first, second, third = embeddings[triplets].astype(np.float64).transpose(1, 0, 2)
+    of_odd = np.stack([(second * third).sum(1), (first * third).sum(1), (first * second).sum(1)], axis=1)
+    expected = -log_softmax(of_odd / found.temperature, axis=1)[np.arange(len(odd)), odd].mean()
+    assert found.metrics["choice_cross_entropy"]["value"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_scale_of_embeddings_does_not_matter(study):
@@ -72,6 +78,7 @@ def test_constant_model_is_reported_and_scores_zero(study, similarity, caplog):
         assert found.metrics["human_entropy_spearman"]["ci95"] == [0, 0]
         divergence = found.metrics["human_model_kl"]
         assert divergence["value"] == pytest.approx(divergence["chance"])
+        assert found.metrics["choice_cross_entropy"]["value"] == pytest.approx(np.log(3))
         numbers = [value for metric in found.metrics.values() for value in (metric["value"], *metric["ci95"])]
         assert np.isfinite(numbers).all()
 
