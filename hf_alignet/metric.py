@@ -35,8 +35,7 @@ def comparison_table(base: dict[str, Metric], aligned: dict[str, Metric]) -> str
 def results_table(results: Mapping[str, Mapping[str, Metric]]) -> str:
     """One row a metric, one column a model: value and 95 % interval, and n where it is not that of the first.
 
-    Args:
-        results: metrics by name of the model; a model (such as people) may lack some.
+    `results` holds metrics by name of the model; a model (such as people) may lack some.
     """
     rows = []
     for name in dict.fromkeys(name for metrics in results.values() for name in metrics):

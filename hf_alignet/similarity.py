@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hf_alignet.errors import InputError
+
 PAIRS = ((0, 1), (0, 2), (1, 2))
 NO_CHOICE = -1
 CHANCE = 1 / 3
@@ -123,6 +125,13 @@ def odd_of_pair(pair: Index) -> Index:
 def entropy(log_probabilities: Tensor) -> Tensor:
     """Shannon entropy in nats of each row, (..., 3) -> (...), in [0, ln 3]; p = 0 counts as 0."""
     return torch.special.entr(log_probabilities.exp()).sum(-1)
+
+
+def check_finite(vectors: np.ndarray, what: str = "embeddings") -> None:
+    """Raises an InputError that names the first of the vectors (n, d) that is not finite."""
+    is_bad = ~np.isfinite(vectors).all(1)
+    if is_bad.any():
+        raise InputError(f"row {is_bad.argmax()} of the {what} is not finite")
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:

@@ -69,8 +69,6 @@ def curves_figure(
 
     Args:
         curves: by name, arrays (k, 2) of x and y, one a run, with the same x.
-        x_label: of the x axis.
-        y_label: of the y axis.
         base: y before training, drawn across.
     """
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
@@ -89,8 +87,6 @@ def trade_off_figure(ends: dict[str, np.ndarray], base: tuple[float, float], x_l
     Args:
         ends: by name, (2,) x and y after a run.
         base: x and y before training.
-        x_label: of the x axis.
-        y_label: of the y axis.
     """
     figure, axes = plt.subplots(figsize=(10, 5), layout="constrained")
     for index, (name, end) in enumerate(ends.items()):
@@ -104,9 +100,7 @@ def trade_off_figure(ends: dict[str, np.ndarray], base: tuple[float, float], x_l
 def calibration_figure(tables: dict[str, pd.DataFrame]) -> Figure:
     """How often people choose what is predicted with a probability: on the diagonal, probabilities are true.
 
-    Args:
-        tables: by name of the predictor, rows with the columns `predicted` and `observed` (see
-            `hf_alignet.evaluation.reliability`).
+    `tables` are those of `hf_alignet.evaluation.reliability`, by name of the predictor.
     """
     figure, axes = plt.subplots(figsize=(6.5, 4.5), layout="constrained")
     axes.plot([0, 1], [0, 1], color=CHANCE_LINE, linestyle=":")
@@ -119,9 +113,7 @@ def calibration_figure(tables: dict[str, pd.DataFrame]) -> Figure:
 def elbow_figure(curve: pd.DataFrame, chosen: int) -> Figure:
     """Mean squared distance to the nearest centre against the number of clusters, and the number that was chosen.
 
-    Args:
-        curve: columns `num_clusters` and `inertia`.
-        chosen: number of clusters.
+    `curve` has the columns `num_clusters` and `inertia`.
     """
     figure, axes = plt.subplots(figsize=(6.5, 4), layout="constrained")
     axes.plot(curve.num_clusters, curve.inertia, marker="o", markersize=4, color=AFTER, label="k-means")

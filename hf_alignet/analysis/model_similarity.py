@@ -4,6 +4,7 @@ Alignment to the same judgments should make models more similar.
 """
 
 from collections.abc import Mapping
+from itertools import combinations
 from typing import Literal, get_args
 
 import numpy as np
@@ -13,7 +14,7 @@ from hf_alignet.errors import InputError
 from hf_alignet.evaluation.human.rsa import correlate_rsms
 from hf_alignet.evaluation.human.rsm import Rsm
 from hf_alignet.evaluation.statistics.correlations import Measure
-from hf_alignet.similarity import SimilarityKind
+from hf_alignet.similarity import SimilarityKind, check_finite
 
 Comparison = Literal["cka", "rsa"]
 
@@ -78,37 +79,29 @@ def model_similarities(
     """
     if by not in get_args(Comparison):
         raise InputError(f"`by` must be one of {', '.join(get_args(Comparison))}, got {by!r}")
-    names = list(models)
-    rsms = {name: Rsm.from_embeddings(models[name], kernel) for name in names} if by == "rsa" else {}
-    found = pd.DataFrame(np.eye(len(names)), index=names, columns=names)
-    for position, name in enumerate(names):
-        for other in names[position + 1 :]:
-            if by == "cka":
-                value = linear_cka(models[name], models[other])
-            else:
-                value = correlate_rsms(rsms[name], rsms[other], measure).value
-            found.loc[name, other] = found.loc[other, name] = value
+    rsms = {name: Rsm.from_embeddings(models[name], kernel) for name in models} if by == "rsa" else {}
+    found = pd.DataFrame(np.eye(len(models)), index=list(models), columns=list(models))
+    for one, other in combinations(models, 2):
+        if by == "cka":
+            value = linear_cka(models[one], models[other])
+        else:
+            value = correlate_rsms(rsms[one], rsms[other], measure).value
+        found.loc[one, other] = found.loc[other, one] = value
     return found
 
 
 def model_similarities_before_and_after(
     base: Mapping[str, np.ndarray], aligned: Mapping[str, np.ndarray], by: Comparison = "cka"
 ) -> dict[str, pd.DataFrame]:
-    """`{"base", "aligned"}`, the similarities of models before and after alignment.
+    """`{"base", "aligned"}`, the similarities of the same models before and after alignment.
 
-    Args:
-        base: embeddings (n, d) by name.
-        aligned: embeddings of the same objects by the same models after alignment.
-        by: `cka` or `rsa`.
-
-    Raises:
-        InputError: the names differ; or see `model_similarities`.
+    The arguments are those of `model_similarities`. Raises an InputError also if the names of the models differ.
     """
     if base.keys() != aligned.keys():
         only = sorted(base.keys() ^ aligned.keys())
         raise InputError(f"every model is needed before and after alignment; only on one side: {', '.join(only)}")
-    in_order = {name: aligned[name] for name in base}
-    return {"base": model_similarities(base, by), "aligned": model_similarities(in_order, by)}
+    after = {name: aligned[name] for name in base}
+    return {"base": model_similarities(base, by), "aligned": model_similarities(after, by)}
 
 
 def _centred(embeddings: np.ndarray) -> np.ndarray:
@@ -116,8 +109,7 @@ def _centred(embeddings: np.ndarray) -> np.ndarray:
     embeddings = np.asarray(embeddings)
     if embeddings.ndim != 2 or len(embeddings) < 3:
         raise InputError(f"embeddings must have the shape (n, d) with n >= 3, got {embeddings.shape}")
-    if not np.isfinite(embeddings).all():
-        raise InputError(f"row {np.argwhere(~np.isfinite(embeddings))[0][0]} of the embeddings is not finite")
+    check_finite(embeddings)
     if (embeddings == embeddings[0]).all():
         return np.zeros(embeddings.shape, np.float32)
     centred = embeddings.astype(np.result_type(embeddings, np.float32))

@@ -30,9 +30,9 @@ from hf_alignet.evaluation.human.rsa import (
     compare_rsms,
     correlate_rsms,
     permutation_p_value,
+    rsa_noise_ceiling,
     rsa_score,
 )
-from hf_alignet.evaluation.human.rsa_ceiling import rsa_noise_ceiling
 from hf_alignet.evaluation.human.rsm import Rsm
 from hf_alignet.evaluation.human.teacher_predictions import (
     Predictions,

@@ -9,19 +9,18 @@ triplets.
 """
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
-import torch
 from datasets import Dataset
 
 from hf_alignet.errors import InputError
-from hf_alignet.evaluation.human.choices import choice_cross_entropy
 from hf_alignet.evaluation.human.levels import MIN_RATERS, level_metrics, level_scores, select_level
 from hf_alignet.evaluation.human.noise_ceiling import noise_ceiling
-from hf_alignet.evaluation.human.odd_one_out import are_correct, odd_one_out_choices
+from hf_alignet.evaluation.human.odd_one_out import are_correct, odd_one_out_choices, similarities_of_triplets
 from hf_alignet.evaluation.human.rsa import rsa_score
 from hf_alignet.evaluation.human.uncertainty import TIME_CORRELATION, evaluate_uncertainty, is_constant
 from hf_alignet.evaluation.statistics.intervals import share_correct
@@ -39,16 +38,10 @@ from hf_alignet.judgments.judgment_dataset import COUNTS, RT, without_catch_tria
 from hf_alignet.judgments.rows import ODD, TRIPLET, column, select_rows
 from hf_alignet.judgments.similarity_matrices import MatrixKind
 from hf_alignet.judgments.stimuli import Stimuli
-from hf_alignet.judgments.stimulus_names import AMBIGUOUS, UNKNOWN, rows_by_name
+from hf_alignet.judgments.stimulus_names import UNKNOWN, check_matched, rows_by_name
 from hf_alignet.judgments.things import ObjectOrder
 from hf_alignet.metric import Metric
-from hf_alignet.similarity import (
-    PAIRS,
-    SimilarityKind,
-    choice_log_probabilities,
-    odd_of_pair,
-    triplet_similarities,
-)
+from hf_alignet.similarity import SimilarityKind, odd_one_out
 from hf_alignet.sources import split_revision
 
 logger = logging.getLogger(__name__)
@@ -61,50 +54,41 @@ FEWEST_REPEATED = 20  # triplets; fewer that several people judged say nothing o
 
 
 class Settings(NamedTuple):
-    """What all benchmarks of an evaluation share; see `open_benchmarks`."""
+    """What all benchmarks of an evaluation share."""
 
-    similarity: SimilarityKind
-    object_order: ObjectOrder | None
-    rsa_kind: MatrixKind | None
-    seed: int
+    similarity: SimilarityKind  # of two embeddings in a triplet
+    object_order: ObjectOrder | None  # of the objects in files of THINGS; None goes by the name of the file
+    rsa_kind: MatrixKind | None  # of the similarity matrices; None goes by their diagonal
+    seed: int  # of all random draws
 
 
 class Measured(NamedTuple):
-    """What a benchmark found.
+    """What a benchmark found."""
 
-    Attributes:
-        metrics: by name.
-        choices: (m,) positions that the model chooses, -1 where it has no choice, by `dataset/variant`.
-        is_constant: whether the model finds all stimuli equally similar.
-    """
-
-    metrics: dict[str, Metric]
-    choices: dict[str, np.ndarray]
-    is_constant: bool
+    metrics: dict[str, Metric]  # by name
+    choices: dict[str, np.ndarray]  # (m,) positions that the model chooses, -1 without a choice, by `dataset/variant`
+    is_constant: bool  # whether the model finds all stimuli equally similar
 
 
-class Benchmark(Protocol):
-    """What all benchmarks offer.
+class Benchmark(ABC):
+    """What all benchmarks offer."""
 
-    Attributes:
-        name: the first part of the names of its metrics.
-        stimuli: what was judged.
-        people: how well people, or the best possible model, would do, by name of the metric.
-        labels: rows of triplets (m, 3) and the odd ones out (m,) that people chose, by `dataset/variant`.
-        notes: sentences on what was left out.
-    """
+    def __init__(self, task: "Task", stimuli: Stimuli, settings: Settings):
+        self.name = task.name or task.kind  # the first part of the names of its metrics
+        self.stimuli, self.similarity, self.seed = stimuli, settings.similarity, settings.seed
+        # How well people, or the best possible model, would do, by name of the metric
+        self.people: dict[str, Metric] = {}
+        # Rows of triplets (m, 3) and the odd ones out (m,) that people chose, by `dataset/variant`
+        self.labels: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self.notes: list[str] = []  # sentences about what was left out
 
-    name: str
-    stimuli: Stimuli
-    people: dict[str, Metric]
-    labels: dict[str, tuple[np.ndarray, np.ndarray]]
-    notes: list[str]
-
-    def measure(self, embeddings: np.ndarray) -> Measured: ...
+    @abstractmethod
+    def measure(self, embeddings: np.ndarray) -> Measured:
+        """Measures a model by its embeddings (n, d) of the stimuli."""
 
 
 class Task(NamedTuple):
-    """What `[name=]kind:source` names: the kind of a benchmark, where its judgments are, and what results call it."""
+    """What `[name=]kind:source` names: the kind of a benchmark, the source of its judgments, its name in results."""
 
     kind: str
     source: str
@@ -112,11 +96,7 @@ class Task(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Task":
-        """Reads `[name=]kind:source`.
-
-        Raises:
-            InputError: there is no such kind, or nothing follows the colon.
-        """
+        """Reads `[name=]kind:source`. Raises an InputError if the kind is unknown, or nothing follows the colon."""
         label, _, source = text.partition(":")
         name, _, kind = label.rpartition("=")
         if kind not in KINDS:
@@ -131,28 +111,11 @@ class Task(NamedTuple):
         return cls(kind, source, name or None)
 
 
-def open_benchmarks(
-    tasks: Sequence[Task],
-    stimuli: Sequence[Stimuli],
-    similarity: SimilarityKind = "dot",
-    object_order: ObjectOrder | None = None,
-    rsa_kind: MatrixKind | None = None,
-    seed: int = 42,
-) -> list[Benchmark]:
-    """Opens benchmarks, before anything is embedded.
+def open_benchmarks(tasks: Sequence[Task], stimuli: Sequence[Stimuli], settings: Settings) -> list[Benchmark]:
+    """Opens the benchmark of each task on its stimuli, before anything is embedded.
 
-    Args:
-        tasks: which.
-        stimuli: of each task.
-        similarity: of two embeddings in a triplet.
-        object_order: of the objects in files of THINGS; None goes by the file's name.
-        rsa_kind: what matrices hold; None goes by the diagonal.
-        seed: of all random draws.
-
-    Raises:
-        InputError: one cannot be opened, does not fit its stimuli, or two would give metrics of the same names.
+    Raises an InputError if one cannot be opened or does not fit its stimuli, or two have the same name.
     """
-    settings = Settings(similarity, object_order, rsa_kind, seed)
     benchmarks: list[Benchmark] = []
     for task, judged in zip(tasks, stimuli, strict=True):
         opened = KINDS[task.kind][0](task, judged, settings)
@@ -165,20 +128,7 @@ def open_benchmarks(
     return benchmarks
 
 
-def _flat_if_constant(
-    embeddings: np.ndarray, triplets: np.ndarray, similarity: SimilarityKind
-) -> tuple[np.ndarray, bool]:
-    """The embeddings; if they differ by no more than rounding, zeros, so that rounding makes no choices; and which."""
-    similarities = _similarities(embeddings, triplets, similarity)
-    constant = is_constant(similarities)
-    return (np.zeros_like(embeddings) if constant else embeddings), constant
-
-
-def _similarities(embeddings: np.ndarray, triplets: np.ndarray, similarity: SimilarityKind) -> np.ndarray:
-    return triplet_similarities(torch.from_numpy(embeddings), torch.from_numpy(triplets).long(), similarity).numpy()
-
-
-class ChoicesBenchmark:
+class ChoicesBenchmark(Benchmark):
     """Odd-one-out choices of people, such as those of THINGS."""
 
     def __init__(self, task: Task, stimuli: Stimuli, settings: Settings):
@@ -187,17 +137,14 @@ class ChoicesBenchmark:
                 f"`benchmarks` has things:{task.source}, but there are {len(stimuli)} stimuli; things is for choices "
                 f"about the {NUM_THINGS} objects of THINGS: use `benchmarks=choices:{task.source}`"
             )
-        self.name = task.name or task.kind
-        self.stimuli, self.similarity, self.seed = stimuli, settings.similarity, settings.seed
+        super().__init__(task, stimuli, settings)
         splits = load_judgments(task.source, stimuli.names, settings.object_order, len(stimuli))
-        self.notes: list[str] = []
         measured = [split for split in splits if split != "train"] or ["train"]
         if measured == ["train"]:
             self.notes.append(f"{self.name}: the judgments have no split but train, which is measured on")
         self.tested = {split: without_catch_trials(splits[split]) for split in measured}
         self.fitted = {split: self._to_fit(splits, split) for split in measured}
         self.labels = {f"{self.name}/{split}": _rows_of_choices(data) for split, data in self.tested.items()}
-        self.people = {}
         for split, judgments in self.tested.items():
             if len(judgments) == 0:
                 raise InputError(f"the split {split!r} of {task.source!r} holds nothing but checks of attention")
@@ -233,20 +180,16 @@ class ChoicesBenchmark:
         for split, judgments in self.tested.items():
             prefix = f"{self.name}/{split}"
             triplets, odd = self.labels[prefix]
-            scored, constant = _flat_if_constant(embeddings, triplets, self.similarity)
-            constants.append(constant)
-            choices[prefix] = odd_one_out_choices(scored, triplets, self.similarity)
+            similarities = similarities_of_triplets(embeddings, triplets, self.similarity)
+            constants.append(is_constant(similarities.numpy()))
+            if constants[-1]:
+                similarities.zero_()  # rounding makes no choices
+            choices[prefix] = odd_one_out(similarities).numpy()
             correct = are_correct(choices[prefix], odd)
             metrics[f"{prefix}/{ACCURACY}"] = share_correct(correct, "objects", triplets, self.seed)
             fitted = self.fitted[split]
             if fitted is not None:
-                found = evaluate_uncertainty(scored, fitted, judgments, self.similarity, self.seed)
-                distinct, counts = choice_counts(judgments)
-                similarities = torch.from_numpy(_similarities(scored, distinct, self.similarity)).double()
-                log_probabilities = choice_log_probabilities(similarities, found.temperature).numpy()
-                metrics[f"{prefix}/choice_cross_entropy"] = choice_cross_entropy(
-                    log_probabilities, counts[:, odd_of_pair(np.arange(len(PAIRS)))]
-                )
+                found = evaluate_uncertainty(embeddings, fitted, judgments, self.similarity, self.seed)
                 metrics |= {
                     f"{prefix}/{measure}": metric
                     for measure, metric in found.metrics.items()
@@ -264,13 +207,11 @@ def _rows_of_choices(judgments: Dataset) -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(triplets, counts.sum(1), axis=0), np.repeat(np.tile(np.arange(3), len(counts)), counts.ravel())
 
 
-class LevelsBenchmark:
+class LevelsBenchmark(Benchmark):
     """Coarse, fine and boundary triplets: the answers of the majority, and response times."""
 
     def __init__(self, task: Task, stimuli: Stimuli, settings: Settings):
-        self.name = task.name or task.kind
-        self.stimuli, self.similarity, self.seed = stimuli, settings.similarity, settings.seed
-        self.notes: list[str] = []
+        super().__init__(task, stimuli, settings)
         if stimuli.images is not None and stimuli.names is None:
             raise InputError(f"the pictures of {stimuli.name} have no names: Levels needs a column filename")
         path = Path(task.source).expanduser()
@@ -290,14 +231,14 @@ class LevelsBenchmark:
         # No triplet is right for a model of zeros: what is wrong with the judgments shows now, and the ceilings
         scores = level_scores(np.zeros((len(stimuli), 1), np.float32), self.judgments, seed=self.seed)
         self.people = {f"{self.name}/{level}/{ACCURACY}": score.ceiling for level, score in scores.items()}
-        self.labels = {}
         for level in scores:
             answers = majority(select_level(self.judgments, level), MIN_RATERS)
             self.labels[f"{self.name}/{level}"] = (answers.triplets, answers.odd)
 
     def measure(self, embeddings: np.ndarray) -> Measured:
         every = np.concatenate([triplets for triplets, _ in self.labels.values()])
-        scored, constant = _flat_if_constant(embeddings, every, self.similarity)
+        constant = is_constant(similarities_of_triplets(embeddings, every, self.similarity).numpy())
+        scored = np.zeros_like(embeddings) if constant else embeddings  # rounding makes no choices
         scores = level_scores(scored, self.judgments, self.similarity, seed=self.seed)
         accuracies = {k: m for k, m in level_metrics(scores, self.name).items() if k.endswith(ACCURACY)}
         choices = {
@@ -334,57 +275,42 @@ class LevelsBenchmark:
         return found
 
 
-class RsaBenchmark:
+class RsaBenchmark(Benchmark):
     """Similarities of all pairs, as people judged them."""
 
     def __init__(self, task: Task, stimuli: Stimuli, settings: Settings):
+        super().__init__(task, stimuli, settings)
         path = Path(split_revision(task.source)[0]).expanduser()
-        self.stimuli, self.seed, self.name = stimuli, settings.seed, task.name or path.stem.lower()
+        self.name = task.name or path.stem.lower()
         self.human = load_similarity_matrix(task.source, settings.rsa_kind)
         if settings.rsa_kind is None:
             logger.info("%s is read as %s", path.name, self.human.kind)
         self.rows = self._rows(path.name)
-        self.people: dict[str, Metric] = {}
-        self.labels: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         missing = int(np.isnan(self.human.matrix[np.triu_indices(len(self.rows), 1)]).sum())
-        self.notes = [f"{self.name}: {missing} pairs were not judged, and are left out"] if missing else []
+        if missing:
+            self.notes.append(f"{self.name}: {missing} pairs were not judged, and are left out")
 
     def _rows(self, file: str) -> np.ndarray:
         """The row of each stimulus of the matrix: by name where both sides have names, or else in order."""
-        rows, number = None, len(self.human.names)
-        if self.stimuli.names is not None and self.human.is_named:
-            rows = self._rows_by_name(file, self.stimuli.names)
-        if rows is None and number != len(self.stimuli):
-            raise InputError(
-                f"{file} has {number} stimuli, and {self.stimuli.name} has {len(self.stimuli)}; without names on "
-                "both sides every stimulus needs one, in the order of the matrix"
-            )
-        return np.arange(number) if rows is None else rows
-
-    def _rows_by_name(self, file: str, names: Sequence[str]) -> np.ndarray | None:
-        """By name; None where the matrix has the numbers 0, 1, 2 … in place of names.
-
-        Raises:
-            InputError: a name is unknown or fits several images, or numbers can be names as well as rows.
-        """
-        rows = rows_by_name(self.human.names, names)
-        if list(self.human.names) == [str(row) for row in range(len(rows))]:
-            if (rows == UNKNOWN).all():
-                return None
-            differs = np.flatnonzero(rows != np.arange(len(rows)))
-            if len(differs):
+        names, number = self.stimuli.names, len(self.human.names)
+        if names is not None and self.human.is_named:
+            rows = rows_by_name(self.human.names, names)
+            are_numbers = list(self.human.names) == [str(row) for row in range(number)]
+            differs = np.flatnonzero(rows != np.arange(number))
+            if are_numbers and len(differs) and (rows != UNKNOWN).any():
                 raise InputError(
                     f"the stimulus {differs[0]} of {file} can be the image of that name, or that in this row from "
                     f"0; write names in full, such as {names[0]!r}"
                 )
-        for kind, what in ((UNKNOWN, "are not among"), (AMBIGUOUS, "cannot be told by their names among")):
-            bad = np.flatnonzero(rows == kind)
-            if len(bad):
-                raise InputError(
-                    f"{len(bad)} stimuli of {file} {what} the {len(names)} images of {self.stimuli.name}: "
-                    f"{', '.join(self.human.names[row] for row in bad[:5])}"
-                )
-        return rows
+            if not are_numbers or (rows != UNKNOWN).any():  # otherwise these are row numbers, not names
+                check_matched(rows, self.human.names, file, f"{len(names)} images of {self.stimuli.name}")
+                return rows
+        if number != len(self.stimuli):
+            raise InputError(
+                f"{file} has {number} stimuli, and {self.stimuli.name} has {len(self.stimuli)}; without names on "
+                "both sides every stimulus needs one, in the order of the matrix"
+            )
+        return np.arange(number)
 
     def measure(self, embeddings: np.ndarray) -> Measured:
         found = rsa_score(np.asarray(embeddings)[self.rows], self.human, seed=self.seed)

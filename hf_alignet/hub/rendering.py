@@ -43,8 +43,7 @@ def render_card(template: str, data: ModelCardData | DatasetCardData, **facts: A
 def card_links(info: dict[str, Any]) -> dict[str, Any]:
     """The model and the datasets on the Hub that something was made from, as metadata of its card.
 
-    Args:
-        info: may name them under `base_model`, `judgments` and `stimuli`. Local ones are left out.
+    `info` may name them under `base_model`, `judgments` and `stimuli`. Local ones are left out.
     """
     datasets = [name for key in ("judgments", "stimuli") if (name := hub_id(info.get(key)))]
     return {"base_model": hub_id(info.get("base_model")), "datasets": datasets or None}

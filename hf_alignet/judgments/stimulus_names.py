@@ -30,15 +30,19 @@ def renumber(splits: DatasetDict, path_or_id: str, names: Sequence[str]) -> Data
     for split, judgments in splits.items():
         triplets = column(judgments, TRIPLET)
         check_rows(triplets, len(stimuli), f"{split!r} judgments")
-        for kind, what in ((UNKNOWN, "are not among"), (AMBIGUOUS, "do not have one clear match among")):
-            judged = np.unique(triplets[rows[triplets] == kind])
-            if len(judged):
-                listed = ", ".join(repr(stimuli[row]) for row in judged[:SHOWN])
-                raise InputError(
-                    f"{len(judged)} stimuli that {path_or_id} judges {what} the {len(names)} images: {listed}"
-                )
+        is_judged = np.isin(np.arange(len(stimuli)), triplets)
+        check_matched(np.where(is_judged, rows, 0), stimuli, path_or_id, f"{len(names)} images")
         renumbered[split] = with_triplets(judgments, rows[triplets])
     return DatasetDict(renumbered)
+
+
+def check_matched(rows: np.ndarray, stimuli: Sequence[str], source: str, images: str) -> None:
+    """Raises an InputError that names stimuli of `source` whose row is `UNKNOWN` or `AMBIGUOUS` among the images."""
+    for kind, what in ((UNKNOWN, "are not among"), (AMBIGUOUS, "do not have one clear match among")):
+        bad = np.flatnonzero(rows == kind)
+        if len(bad):
+            listed = ", ".join(repr(stimuli[row]) for row in bad[:SHOWN])
+            raise InputError(f"{len(bad)} stimuli of {source} {what} the {images}: {listed}")
 
 
 def rows_by_name(stimuli: Sequence[str], names: Sequence[str]) -> np.ndarray:

@@ -16,7 +16,7 @@ from hf_alignet.encoder import AffineTransform, VisionEncoder
 from hf_alignet.encoder.pooling import PoolingChoice
 from hf_alignet.encoder.pretrained import check_vision_model
 from hf_alignet.errors import InputError
-from hf_alignet.evaluation.benchmarks import Benchmark, Measured, Task, open_benchmarks
+from hf_alignet.evaluation.benchmarks import Benchmark, Measured, Settings, Task, open_benchmarks
 from hf_alignet.evaluation.human.agreement import agreement_table
 from hf_alignet.hub.cards import measured_card
 from hf_alignet.judgments.similarity_matrices import MatrixKind
@@ -97,7 +97,7 @@ def evaluate(
     named = _named(models, _listed(features))
     carded = _carded_model(update_card, named, tasks, transform)
     sets = _open_stimuli(_listed(images), _listed(features), _listed(object_names), len(tasks))
-    opened = open_benchmarks(tasks, sets, similarity, object_order, rsa_kind, seed)
+    opened = open_benchmarks(tasks, sets, Settings(similarity, object_order, rsa_kind, seed))
     if isinstance(transform, str):
         transform = AffineTransform.from_pretrained(transform)
     for model in named.values():

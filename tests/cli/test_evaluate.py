@@ -204,7 +204,7 @@ def test_a_name_that_could_be_several_pictures(study, flags, monkeypatch):
     table.index = table.columns = [f"{i}.jpg" for i in range(5)]
     table.to_csv(study / "some.csv")
     given = ("--features", study / "my_features.npy", "--object_names", study / "names.txt")
-    with pytest.raises(InputError, match=r"1 stimuli of some.csv cannot be told by their names among .*: 0.jpg"):
+    with pytest.raises(InputError, match=r"1 stimuli of some.csv do not have one clear match among .*: '0.jpg'"):
         evaluate(*flags, "--benchmarks", f"rsa:{study / 'some.csv'}", *given)
 
 
@@ -563,7 +563,7 @@ def test_judgments_of_other_pictures(every, study, images, tiny_directory, monke
     images.save_to_disk(study / "nameless")
     model = ("--output_dir", study / "out", "--model_name_or_path", tiny_directory("vit"))
     rsa, levels = f"rsa:{study / 'RDM48.csv'}", f"levels:{study / 'levels'}"
-    with pytest.raises(InputError, match="24 stimuli of RDM48.csv are not among the 24 images of others: n0"):
+    with pytest.raises(InputError, match="24 stimuli of RDM48.csv are not among the 24 images of others: 'n0"):
         evaluate(*model, "--benchmarks", rsa, "--images", study / "others")
     with pytest.raises(InputError, match="n02085620_0.JPEG"):
         evaluate(*model, "--benchmarks", levels, "--images", study / "others")
@@ -625,5 +625,5 @@ def test_published_levels_and_matrices_measure_as_their_files_do(study, flags, i
     evaluate(*flags, *stimuli, "--benchmarks", *kinds)
     assert results(study / "out") == expected
     images.add_column("filename", [*NAMES[:-1], "n1_1.JPEG"]).save_to_disk(study / "others")
-    with pytest.raises(InputError, match=f"1 stimuli that .* judges are not among the 24 images: '{NAMES[-1]}'"):
+    with pytest.raises(InputError, match=f"1 stimuli of .* are not among the 24 images: '{NAMES[-1]}'"):
         evaluate(*flags, "--images", study / "others", *stimuli[2:], "--benchmarks", kinds[0])

@@ -29,9 +29,9 @@ from hf_alignet.errors import InputError, RunError
 from hf_alignet.hub.cards.model_card import write_model_card
 from hf_alignet.hub.cards.triplets_card import write_triplets_card
 from hf_alignet.hub.publish import publish
-from hf_alignet.hub.publish.participants import anonymous
+from hf_alignet.hub.publish.contents import anonymous
 from hf_alignet.hub.publish.publication import Publication
-from hf_alignet.hub.publish.replacing import replaced_files
+from hf_alignet.hub.publish.upload import replaced_files
 from hf_alignet.hub.transport.inspection import check_shareable
 from hf_alignet.images.opening import load_images
 from hf_alignet.judgments import aggregate, image_names, load_judgments, make_judgments
@@ -438,7 +438,7 @@ def test_splits_get_the_same_columns_and_unknown_people_stay_unknown():
         ("dataset {choices} me/x", {"images": "{images}"}, "THINGS and ImageNet"),
         ("dataset {images} me/x", {}, "add `i_have_the_right_to_share_images=True`"),
         ("dataset {choices} me/x", {"images": "{images}", "object_names": "names.txt"}, "not both"),
-        ("dataset nowhere me/x", {}, "there is no nowhere"),
+        ("dataset nowhere me/x", {}, "nowhere does not exist"),
         ("dataset {teacher} me/x", {}, "a similarity matrix: "),
         ("dataset {triplets} me/x", {"images": "{images}", **RIGHT}, "`images` does not belong to triplets"),
         ("dataset {choices} me/x", {"object_order": "size"}, "`order` must be one of uid, file_name, got 'size'"),

@@ -139,7 +139,7 @@ def test_private_data_do_not_go_where_everybody_sees_them(shared):
     hub, told, _ = shared
     kind, message = told["open"]
     assert kind == "InputError"
-    assert message.startswith("tester/open is there already and is public: make it private in its settings first")
+    assert message.startswith("tester/open exists and is public: make it private in its settings first")
     open_there, hidden = (hub.api.repository("model", f"tester/{name}") for name in ("open", "hidden"))
     assert set(open_there.branches) == {"main"} and hidden.is_private
 

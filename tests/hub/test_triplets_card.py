@@ -13,6 +13,7 @@ from datasets import load_dataset
 from fakehub.checks import card_errors
 from huggingface_hub import DatasetCard
 
+from hf_alignet.hub.cards.dataset_card import size_category
 from hf_alignet.hub.cards.triplets_card import write_triplets_card
 from hf_alignet.similarity import odd_one_out
 from hf_alignet.storage import write_dataset
@@ -179,3 +180,7 @@ def test_released_triplets_are_named_as_such(directory):
     assert data.get("source_datasets") is None and data.get("license") is None and data.size_categories == "n<1K"
     assert {"alignet", "triplets"} <= set(data.tags)
     assert "DeepMind" not in written(directory)
+
+
+def test_size_categories():
+    assert [size_category(rows) for rows in (999, 1_000, 50_000_000)] == ["n<1K", "1K<n<10K", "10M<n<100M"]

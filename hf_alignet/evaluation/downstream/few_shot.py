@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.statistics.intervals import student_interval
 from hf_alignet.metric import Metric
+from hf_alignet.similarity import check_finite
 
 RIDGES = np.logspace(-4, 2, 7)  # per image of the shots, on standardised dimensions
 
@@ -44,8 +45,7 @@ def few_shot_accuracy(
         raise InputError(
             f"class {classes[sizes.argmin()]} has {sizes.min()} images, too few for {shots} shots and 2 to measure on"
         )
-    if not np.isfinite(embeddings).all():
-        raise InputError(f"row {np.argwhere(~np.isfinite(embeddings))[0][0]} of the embeddings is not finite")
+    check_finite(embeddings)
     rng = np.random.default_rng(seed)
     accuracies = [_accuracy(embeddings, positions, *_draw(positions, shots, rng)) for _ in range(num_draws)]
     ci95 = student_interval(np.array(accuracies))

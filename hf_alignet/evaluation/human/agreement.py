@@ -16,19 +16,12 @@ EXACT_UP_TO = 1000  # discordant pairs; beyond, the chi-squared distribution is 
 
 
 class McNemar(NamedTuple):
-    """McNemar's test that two models are right equally often.
+    """McNemar's test that two models are right equally often."""
 
-    Attributes:
-        gained: triplets that only the second model gets right.
-        lost: triplets that only the first model gets right.
-        p_value: two-sided; 1 if there are no such triplets.
-        is_exact: whether the p-value is that of the binomial distribution.
-    """
-
-    gained: int
-    lost: int
-    p_value: float
-    is_exact: bool
+    gained: int  # triplets that only the second model gets right
+    lost: int  # triplets that only the first model gets right
+    p_value: float  # two-sided; 1 if there are no such triplets
+    is_exact: bool  # whether the p-value is that of the binomial distribution
 
 
 def agreement(choices: Mapping[str, np.ndarray]) -> pd.DataFrame:
@@ -38,9 +31,6 @@ def agreement(choices: Mapping[str, np.ndarray]) -> pd.DataFrame:
 
     Args:
         choices: positions (m,) in {0, 1, 2}, or -1, in the same triplets, by name of the model.
-
-    Returns:
-        Symmetric, with the models as rows and columns.
 
     Raises:
         InputError: there are no models or no triplets, or the numbers of triplets differ.
@@ -62,10 +52,7 @@ def mcnemar(base: np.ndarray, aligned: np.ndarray) -> McNemar:
 
     Args:
         base: (m,) bool, whether the first model is right.
-        aligned: (m,) bool, whether the second model is right.
-
-    Raises:
-        InputError: the lengths differ.
+        aligned: (m,) bool, whether the second model is right. An InputError says if the lengths differ.
     """
     if len(base) != len(aligned):
         raise InputError(f"the models were measured on {len(base)} and {len(aligned)} triplets; use the same ones")

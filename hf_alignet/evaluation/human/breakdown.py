@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 
 from hf_alignet.errors import InputError
+from hf_alignet.evaluation.human.odd_one_out import check_range
 from hf_alignet.evaluation.statistics.intervals import Interval, share_correct
 from hf_alignet.metric import Metric
 from hf_alignet.similarity import PAIRS, odd_of_pair, triplet_similarities
@@ -25,7 +26,7 @@ def accuracy_by_group(
         correct: (m,) bool.
         groups: (m,) group of each triplet, such as its level; a triplet with None or NaN is in no group.
         triplets: (m, 3), needed for `interval="objects"`.
-        interval: see `hf_alignet.evaluation.statistics.intervals`.
+        interval: as for `share_correct`, like `seed`.
         seed: Seed of the bootstraps.
 
     Raises:
@@ -45,25 +46,22 @@ def accuracy_by_category(
     interval: Interval = "wilson",
     seed: int = 0,
 ) -> dict[str, Metric]:
-    """Share of right triplets of each category of concepts; a triplet may count in several.
+    """Share of right triplets of each category of concepts that has any; a triplet may count in several.
 
     Args:
         correct: (m,) bool.
         triplets: (m, 3) rows of `categories`.
         categories: one row a concept, one column a category, true or 1 where the concept belongs to it.
         at_least: how many of a triplet's three objects belong to a category in which it counts.
-        interval: see `hf_alignet.evaluation.statistics.intervals`.
+        interval: as for `share_correct`, like `seed`.
         seed: Seed of the bootstraps.
-
-    Returns:
-        Metrics by name of the category, without categories that have no triplet.
 
     Raises:
         InputError: `at_least` is not 1, 2 or 3, or a triplet points outside the concepts.
     """
     if at_least not in (1, 2, 3):
         raise InputError(f"`at_least` must be 1, 2 or 3 of the three objects, got {at_least}")
-    _check_rows(triplets, len(categories), "concepts")
+    check_range(triplets, len(categories), "concepts")
     found = {}
     for name in categories.columns:
         is_member = categories[name].to_numpy().astype(bool)
@@ -87,7 +85,7 @@ def leading_dimensions(human: np.ndarray, triplets: np.ndarray, odd: np.ndarray 
     Raises:
         InputError: a triplet points outside the embedding.
     """
-    _check_rows(triplets, len(human), "rows of the human embedding")
+    check_range(triplets, len(human), "rows of the human embedding")
     if odd is None:
         pair = triplet_similarities(torch.as_tensor(human), torch.as_tensor(triplets).long()).argmax(-1).numpy()
     else:
@@ -98,8 +96,3 @@ def leading_dimensions(human: np.ndarray, triplets: np.ndarray, odd: np.ndarray 
 
 def _of(is_in: np.ndarray, correct: np.ndarray, triplets: np.ndarray | None, interval: Interval, seed: int) -> Metric:
     return share_correct(correct[is_in], interval, None if triplets is None else triplets[is_in], seed)
-
-
-def _check_rows(triplets: np.ndarray, number: int, what: str) -> None:
-    if len(triplets) and (triplets.min() < 0 or triplets.max() >= number):
-        raise InputError(f"the triplets name {triplets.min()} to {triplets.max()}, but there are {number} {what}")

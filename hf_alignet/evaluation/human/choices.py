@@ -2,7 +2,7 @@
 
 Predictions are (m, 3) log-probabilities that each pair of a triplet is kept together, in pair order. People are (m, 3)
 counts: how often they kept each pair together. Choices of one triplet are not independent: intervals are over
-triplets.
+triplets. All raise an InputError if there are no choices, or a prediction is not finite.
 """
 
 import math
@@ -22,9 +22,6 @@ def choice_accuracy(scores: np.ndarray, pair_counts: np.ndarray) -> Metric:
     Args:
         scores: (m, 3) log-probabilities, or anything that grows with them, such as similarities.
         pair_counts: (m, 3).
-
-    Raises:
-        InputError: there are no choices, or a score is not finite.
     """
     check_predictions(scores, pair_counts)
     odd = odd_one_out(torch.as_tensor(scores)).numpy()
@@ -40,10 +37,7 @@ def choice_accuracy(scores: np.ndarray, pair_counts: np.ndarray) -> Metric:
 def choice_cross_entropy(log_probabilities: np.ndarray, pair_counts: np.ndarray) -> Metric:
     """Mean of -log p of the choices made, in nats; lower is better, and ln 3 is guessing.
 
-    The interval is the normal one of a mean over triplets, since choices of one triplet go together.
-
-    Raises:
-        InputError: there are no choices, or a log-probability is not finite.
+    The interval is the normal one of a mean over triplets.
     """
     check_predictions(log_probabilities, pair_counts)
     value, variance = _mean_and_variance(-(log_probabilities * pair_counts).sum(1), pair_counts)
@@ -56,9 +50,6 @@ def human_model_divergence(log_probabilities: np.ndarray, pair_counts: np.ndarra
 
     The interval is the normal one of a mean over triplets. Shares of few people are noisy, which adds the same to
     every model.
-
-    Raises:
-        InputError: there are no choices, or a log-probability is not finite.
     """
     check_predictions(log_probabilities, pair_counts)
     is_judged = pair_counts.any(1)
@@ -73,7 +64,7 @@ def human_model_divergence(log_probabilities: np.ndarray, pair_counts: np.ndarra
 
 
 def _mean_and_variance(sums: np.ndarray, pair_counts: np.ndarray) -> tuple[float, float]:
-    """Mean over choices of a quantity that is given as sums over each triplet's choices; and that mean's variance."""
+    """Mean over choices, and its variance, of a quantity that is given as its sum over the choices of each triplet."""
     judged = pair_counts.sum(1)
     value = float(sums.sum() / judged.sum())
     return value, float(((sums - value * judged) ** 2).sum() / judged.sum() ** 2)

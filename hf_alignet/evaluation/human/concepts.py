@@ -16,24 +16,18 @@ from hf_alignet.evaluation.human.odd_one_out import are_correct, odd_one_out_cho
 from hf_alignet.evaluation.statistics.intervals import Interval, share_correct, student_interval
 from hf_alignet.judgments import object_folds, triplets_within
 from hf_alignet.metric import Metric
-from hf_alignet.similarity import SimilarityKind
+from hf_alignet.similarity import SimilarityKind, check_finite
 
 STRENGTHS = np.logspace(-1, 6, 8)
 NUM_FOLDS, SEED = 5, 42
 
 
 class PredictedDimensions(NamedTuple):
-    """Human dimensions of n objects, each predicted by a regression that did not see the object.
+    """Human dimensions of n objects, each predicted by a regression that did not see the object."""
 
-    Attributes:
-        values: (n, k) float64.
-        folds: (n,) number of the fold in which the object was left out.
-        r2: (folds, k) coefficient of determination on the objects left out; negative if the mean predicts better.
-    """
-
-    values: np.ndarray
-    folds: np.ndarray
-    r2: np.ndarray
+    values: np.ndarray  # (n, k) float64
+    folds: np.ndarray  # (n,) number of the fold in which the object was left out
+    r2: np.ndarray  # (folds, k) coefficient of determination on the left-out objects; below 0 if the mean is better
 
 
 def predict_dimensions(
@@ -54,9 +48,8 @@ def predict_dimensions(
         raise InputError(
             f"embeddings {embeddings.shape} and human dimensions {human.shape} must be two tables of the same objects"
         )
-    for array, what in ((embeddings, "embeddings"), (human, "human dimensions")):
-        if not np.isfinite(array).all():
-            raise InputError(f"row {np.argwhere(~np.isfinite(array))[0][0]} of the {what} is not finite")
+    check_finite(embeddings)
+    check_finite(human, "human dimensions")
     folds = object_folds(len(embeddings), num_folds, seed)
     x, y = embeddings.astype(np.float64), human.astype(np.float64)
     values, r2 = np.empty_like(y), np.empty((num_folds, y.shape[1]))
@@ -90,8 +83,8 @@ def predicted_odd_one_out_accuracy(
         predicted: from `predict_dimensions`.
         triplets: (m, 3) rows of the objects. Triplets with objects of several folds are left out.
         odd: (m,) positions that people chose.
-        similarity: Similarity of predicted dimensions; `cosine` in the paper.
-        interval: see `hf_alignet.evaluation.statistics.intervals`.
+        similarity: of predicted dimensions; `cosine` in the paper.
+        interval: as for `share_correct`, like `seed`.
         seed: Seed of the bootstraps.
 
     Raises:

@@ -26,34 +26,27 @@ MIN_RATERS = 4  # as in the authors' analysis
 
 
 class LevelScore(NamedTuple):
-    """How a model does at one level.
+    """How a model does at one level."""
 
-    Attributes:
-        accuracy: share of triplets with a majority where the model chooses as the majority does.
-        ceiling: how often one person agrees with the majority of the others, over all triplets of the level.
-        num_tied: number of triplets left out because several answers have most votes.
-        num_few: number of triplets left out because too few people judged them.
-    """
-
-    accuracy: Metric
-    ceiling: Metric
-    num_tied: int
-    num_few: int
+    accuracy: Metric  # share of triplets with a majority where the model chooses as the majority does
+    ceiling: Metric  # how often one person agrees with the majority of the others, over all triplets of the level
+    num_tied: int  # triplets left out because several answers have most votes
+    num_few: int  # triplets left out because too few people judged them
 
 
 def select_level(judgments: Dataset, level: str) -> Dataset:
-    """The judgments of one level.
-
-    Raises:
-        InputError: the judgments have no levels, or not this one (the message names the existing levels).
-    """
-    if LEVEL not in judgments.column_names:
-        raise InputError(f"the judgments have no column {LEVEL!r}; there are {', '.join(judgments.column_names)}")
-    levels = arrow_column(judgments, LEVEL).to_numpy(zero_copy_only=False)
+    """The judgments of one level. Raises an InputError, with the existing levels, if there are none."""
+    levels = _levels(judgments)
     if not (levels == level).any():
-        there = sorted({str(name) for name in levels if name is not None})
-        raise InputError(f"no judgment is of level {level!r}; there are {', '.join(there) or 'none'}")
+        known = sorted({str(name) for name in levels if name is not None})
+        raise InputError(f"no judgment is of level {level!r}; the levels are {', '.join(known) or 'unknown'}")
     return select_rows(judgments, levels == level)
+
+
+def _levels(judgments: Dataset) -> np.ndarray:
+    if LEVEL not in judgments.column_names:
+        raise InputError(f"the judgments have no column {LEVEL!r}; they have {', '.join(judgments.column_names)}")
+    return arrow_column(judgments, LEVEL).to_numpy(zero_copy_only=False)
 
 
 def level_scores(
@@ -71,19 +64,17 @@ def level_scores(
         judgments: with the column `level`, such as from `load_levels`; rows of choices or of counts.
         similarity: `dot`, `cosine` or `pearson`.
         min_raters: smallest number of people who judged a triplet.
-        interval: Interval of the accuracies, see `hf_alignet.evaluation.statistics.intervals`.
+        interval: of the accuracies, as for `share_correct`.
         seed: Seed of the bootstraps.
 
     Raises:
         InputError: there are no levels, or at a level no triplet has a majority of enough people.
     """
-    if LEVEL not in judgments.column_names:
-        select_level(judgments, LEVELS[0])  # its error names the columns
-    there = set(arrow_column(judgments, LEVEL).to_pylist())
-    if not there & set(LEVELS):
-        raise InputError(f"no judgment has a level; they are {', '.join(LEVELS)}")
+    known = set(_levels(judgments))
+    if not known & set(LEVELS):
+        raise InputError(f"no judgment has a level; levels are {', '.join(LEVELS)}")
     scores = {}
-    for level in (name for name in LEVELS if name in there):
+    for level in (name for name in LEVELS if name in known):
         of_level = select_level(judgments, level)
         answers = majority(of_level, min_raters)
         if len(answers.triplets) == 0:

@@ -11,15 +11,13 @@ judged the same triplets, three numbers estimate it:
   the majority of R - 1 people, which is below the ceiling, and approaches it as R grows.
 - `noise_ceiling` estimates E[max p] itself. The probabilities p of triplets have a symmetric Dirichlet distribution,
   since the order of the images has no meaning. Its concentration is fitted by maximum likelihood, and max p is
-  averaged over the distribution given each triplet's choices. With many people these choices decide; with few, the
-  other triplets count too.
+  averaged over the distribution given each triplet's choices. With few people the other triplets count too.
 
-With R people a triplet, `leave_one_out` <= ceiling <= `modal_share` in expectation. All intervals are of the bootstrap
-over triplets.
+In expectation, `leave_one_out` <= ceiling <= `modal_share`. All intervals are of the bootstrap over triplets.
 
-Only triplets that two people or more judged count. Of several judgments of a triplet by one person only the first
-counts, since people agree with themselves more than with others. Each judgment without a participant, and each choice
-that is only counted, is taken as that of another person.
+Only triplets that two people or more judged count; without any, all functions raise an InputError. Of several
+judgments of a triplet by one person only the first counts, since people agree with themselves more than with others.
+Each judgment without a participant, and each choice that is only counted, is taken as that of another person.
 """
 
 from collections.abc import Callable
@@ -45,21 +43,13 @@ CONCENTRATIONS = np.geomspace(0.01, 100, 400)  # from "all agree" to "all choose
 
 
 def noise_ceilings(judgments: Dataset, seed: int = 0) -> dict[str, Metric]:
-    """`{"modal_share", "leave_one_out", "noise_ceiling"}` of judgments, see the module.
-
-    Raises:
-        InputError: no triplet was judged by two people.
-    """
+    """`{"modal_share", "leave_one_out", "noise_ceiling"}` of judgments, see the module."""
     functions = (modal_share, leave_one_out, noise_ceiling)
     return {function.__name__: function(judgments, seed) for function in functions}
 
 
 def modal_share(judgments: Dataset, seed: int = 0) -> Metric:
-    """Mean share of the most frequent choice. It is too high, most of all with few people.
-
-    Raises:
-        InputError: no triplet was judged by two people.
-    """
+    """Mean share of the most frequent choice. It is too high, most of all with few people."""
     counts = _repeated_counts(judgments)
     return _bootstrap_mean(counts.max(1) / counts.sum(1), seed)
 
@@ -69,9 +59,6 @@ def leave_one_out(judgments: Dataset, seed: int = 0) -> Metric:
 
     If k choices of the others are tied, choosing one of them counts 1/k. The mean is over the people of each triplet,
     then over triplets.
-
-    Raises:
-        InputError: no triplet was judged by two people.
     """
     counts = _repeated_counts(judgments)
     agreement = np.zeros(len(counts))
@@ -83,11 +70,7 @@ def leave_one_out(judgments: Dataset, seed: int = 0) -> Metric:
 
 
 def noise_ceiling(judgments: Dataset, seed: int = 0) -> Metric:
-    """E[max p]: the accuracy of a model that knows the probability of every choice, corrected for few people.
-
-    Raises:
-        InputError: no triplet was judged by two people.
-    """
+    """E[max p]: the accuracy of a model that knows the probability of every choice, corrected for few people."""
     counts, frequencies = np.unique(np.sort(_repeated_counts(judgments), axis=1), axis=0, return_counts=True)
     return _expected_maximum_metric(counts, np.arange(len(counts)), frequencies, seed)
 
@@ -102,7 +85,7 @@ def noise_ceilings_from_shares(shares: np.ndarray, raters: np.ndarray, seed: int
         raters: (m,) how many people judged each triplet.
 
     Raises:
-        InputError: no triplet has two raters, or a share is impossible for its raters (the message names the row).
+        InputError: also if a share is impossible for its raters (the message names the row).
     """
     shares, raters = np.asarray(shares, float), np.asarray(raters)
     modal = np.rint(shares * raters)
@@ -110,8 +93,7 @@ def noise_ceilings_from_shares(shares: np.ndarray, raters: np.ndarray, seed: int
     if not is_possible.all():
         row = int(is_possible.argmin())
         raise InputError(f"row {row}: {shares[row]:g} cannot be the largest share of {raters[row]} choices of three")
-    if not (raters > 1).any():
-        raise InputError(_no_ceiling(len(raters)))
+    _check_repeated(raters > 1)
     known, frequencies = np.unique(
         np.stack([modal, raters], axis=1)[raters > 1].astype(np.int64), axis=0, return_counts=True
     )
@@ -123,7 +105,7 @@ def noise_ceilings_from_shares(shares: np.ndarray, raters: np.ndarray, seed: int
 
 
 def _counts_of_people(judgments: Dataset) -> np.ndarray:
-    """(u, 3) how many people chose each image of each distinct triplet, going by the first choice of each person."""
+    """(u, 3) how many people chose each image of each distinct triplet, by the first choice of each person."""
     judgments = without_catch_trials(judgments)
     if COUNTS in judgments.column_names or PARTICIPANT not in judgments.column_names:
         return choice_counts(judgments)[1]
@@ -139,16 +121,16 @@ def _repeated_counts(judgments: Dataset) -> np.ndarray:
     """(u, 3) counts of the triplets that two people or more judged."""
     counts = _counts_of_people(judgments)
     is_repeated = counts.sum(1) > 1
-    if not is_repeated.any():
-        raise InputError(_no_ceiling(len(counts)))
+    _check_repeated(is_repeated)
     return counts[is_repeated]
 
 
-def _no_ceiling(number: int) -> str:
-    return (
-        f"no noise ceiling can be given: none of the {number} triplets was judged by two people or more; it needs "
-        "triplets that several people judged"
-    )
+def _check_repeated(is_repeated: np.ndarray) -> None:
+    if not is_repeated.any():
+        raise InputError(
+            f"no noise ceiling can be given: none of the {len(is_repeated)} triplets was judged by two people or more;"
+            " it needs triplets that several people judged"
+        )
 
 
 def _bootstrap_mean(values: np.ndarray, seed: int) -> Metric:
@@ -158,12 +140,9 @@ def _bootstrap_mean(values: np.ndarray, seed: int) -> Metric:
 
 
 def _bootstrap(statistic: Callable[[np.ndarray], np.ndarray], frequencies: np.ndarray, seed: int) -> Metric:
-    """The value of a statistic of triplets, with its bootstrap interval over triplets.
+    """A statistic of triplets of k kinds, which were observed with frequencies (k,), with its bootstrap interval.
 
-    Args:
-        statistic: gives values (b,) for b samples of triplets, from how often (b, k) each kind of triplet is in them.
-        frequencies: (k,) how often each kind was observed.
-        seed: Seed of the bootstrap.
+    `statistic` gives values (b,) for b samples of triplets, from how often (b, k) each kind is in them.
     """
     values = np.concatenate([statistic(weights) for weights in resampled_kinds(frequencies, seed)])
     value, n = float(statistic(frequencies[None])[0]), int(frequencies.sum())
@@ -182,12 +161,8 @@ def _counts_with_mode(modal: np.ndarray, raters: np.ndarray) -> tuple[np.ndarray
 def _expected_maximum_metric(counts: np.ndarray, owners: np.ndarray, frequencies: np.ndarray, seed: int) -> Metric:
     """E[max p], with the concentration fitted to each bootstrap sample.
 
-    Args:
-        counts: (c, 3), ascending in each row. Counts with the same owner are the possible counts of one kind of
-            triplet.
-        owners: (c,) ascending, in [0, k).
-        frequencies: (k,) how often each kind was observed.
-        seed: Seed of the bootstrap.
+    Each row of `counts` (c, 3) ascends. Those with the same owner, (c,) ascending in [0, k), are the possible counts
+    of one kind of triplet, which was observed with frequencies (k,).
     """
     starts = np.flatnonzero(np.diff(owners, prepend=-1))
     log_likelihoods = np.stack([_log_likelihoods(counts, a) for a in CONCENTRATIONS])  # (400, c)
@@ -223,9 +198,6 @@ def expected_maximum(parameters: np.ndarray, num_nodes: int = 200) -> np.ndarray
     Args:
         parameters: (c, d) positive.
         num_nodes: of the quadrature; 200 give four digits or more.
-
-    Returns:
-        (c,) in [1/d, 1].
     """
     distinct, inverse = np.unique(parameters, return_inverse=True)
     upper = distinct[-1] + 12 * np.sqrt(distinct[-1]) + 40

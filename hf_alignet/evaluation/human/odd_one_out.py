@@ -19,6 +19,7 @@ from hf_alignet.similarity import (
     NO_CHOICE,
     PAIRS,
     SimilarityKind,
+    check_finite,
     is_correct,
     odd_one_out,
     prepare_embeddings,
@@ -32,6 +33,16 @@ def odd_one_out_choices(
 ) -> np.ndarray:
     """(m,) int64 positions that the embeddings choose, -1 where two pairs are equally similar.
 
+    The arguments and errors are those of `similarities_of_triplets`.
+    """
+    return odd_one_out(similarities_of_triplets(embeddings, triplets, similarity)).numpy()
+
+
+def similarities_of_triplets(
+    embeddings: np.ndarray, triplets: np.ndarray, similarity: SimilarityKind = "dot"
+) -> torch.Tensor:
+    """Similarities (m, 3) in pair order.
+
     Args:
         embeddings: (n, d).
         triplets: (m, 3) rows of `embeddings`.
@@ -40,21 +51,22 @@ def odd_one_out_choices(
     Raises:
         InputError: an embedding is not finite, or a triplet points outside the embeddings.
     """
-    if not np.isfinite(embeddings).all():
-        raise InputError(f"row {np.argwhere(~np.isfinite(embeddings))[0][0]} of the embeddings is not finite")
+    check_finite(embeddings)
     number = len(embeddings)
-    if len(triplets) and (triplets.min() < 0 or triplets.max() >= number):
-        raise InputError(
-            f"the triplets name rows {triplets.min()} to {triplets.max()}, but there are {number} embeddings"
-        )
+    check_range(triplets, number, "embeddings")
     table, rows = torch.as_tensor(embeddings), torch.as_tensor(triplets).long()
     if number**2 > 16 * len(triplets):
-        return odd_one_out(triplet_similarities(table, rows, similarity)).numpy()
+        return triplet_similarities(table, rows, similarity)
     # As in `triplet_similarities`, but four times faster, since no gradient is needed
     table = prepare_embeddings(table, similarity)
     matrix = (table @ table.T).flatten()
-    columns = [matrix.index_select(0, rows[:, i] * number + rows[:, j]) for i, j in PAIRS]
-    return odd_one_out(torch.stack(columns, dim=-1)).numpy()
+    return torch.stack([matrix.index_select(0, rows[:, i] * number + rows[:, j]) for i, j in PAIRS], dim=-1)
+
+
+def check_range(triplets: np.ndarray, number: int, what: str) -> None:
+    """Raises an InputError if triplets (m, 3) point outside `number` rows of `what`."""
+    if len(triplets) and (triplets.min() < 0 or triplets.max() >= number):
+        raise InputError(f"the triplets name rows {triplets.min()} to {triplets.max()}, but there are {number} {what}")
 
 
 def odd_one_out_accuracy(
@@ -72,8 +84,7 @@ def odd_one_out_accuracy(
         triplets: (m, 3) rows of `embeddings`.
         odd: (m,) positions in {0, 1, 2}.
         similarity: `dot`, `cosine` or `pearson`.
-        interval: `wilson` and `triplets` treat triplets as independent. `objects` gives the larger uncertainty over
-            new images, since triplets share images (see `hf_alignet.evaluation.statistics.intervals`).
+        interval: `wilson`, `triplets` or `objects`, see `hf_alignet.evaluation.statistics.intervals`.
         seed: Seed of the bootstraps.
 
     Raises:
@@ -124,7 +135,7 @@ def evaluate_splits(
             no right answer, and are left out.
         name: Name of the dataset, for the names of the metrics.
         similarity: `dot`, `cosine` or `pearson`.
-        **embed_options: see `hf_alignet.encoder.embedding.embed_dataset`.
+        **embed_options: see `embed_dataset`.
 
     Returns:
         `{"name/variant/odd_one_out_accuracy": metric}`, the distinct image rows (U,), and their embeddings (U, d).
@@ -133,11 +144,9 @@ def evaluate_splits(
     table = np.concatenate([column(dataset, TRIPLET) for dataset in splits.values()])
     rows, positions = np.unique(table, return_inverse=True)
     embeddings = encoder.embed(images, rows=rows, **embed_options)
-    metrics, start = {}, 0
-    for variant, dataset in splits.items():
-        triplets = positions.reshape(-1, 3)[start : start + len(dataset)]
-        start += len(dataset)
-        metrics[f"{name}/{variant}/odd_one_out_accuracy"] = odd_one_out_accuracy(
-            embeddings, triplets, odd_labels(dataset), similarity
-        )
+    parts = np.split(positions.reshape(-1, 3), np.cumsum([len(data) for data in splits.values()])[:-1])
+    metrics = {
+        f"{name}/{variant}/odd_one_out_accuracy": odd_one_out_accuracy(embeddings, part, odd_labels(data), similarity)
+        for (variant, data), part in zip(splits.items(), parts, strict=True)
+    }
     return metrics, rows, embeddings

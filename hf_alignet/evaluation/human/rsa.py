@@ -2,7 +2,8 @@
 
 The upper triangles of two similarity matrices, the diagonal left out, are correlated (Kriegeskorte et al. 2008). Pairs
 of n objects are not independent, so that intervals and tests are over objects: the bootstrap resamples objects and
-leaves out pairs of an object with itself; the permutation test shuffles objects (Nili et al. 2014).
+leaves out pairs of an object with itself; the permutation test shuffles objects (Nili et al. 2014, doi
+10.1371/journal.pcbi.1003553).
 
 Two matrices are compared in blocks, since 26,000 objects have 338 million pairs. They take 2.9 GB and 4 minutes of one
 core so. SciPy's `rankdata` of all pairs is no faster, and needs 70 bytes a pair, 24 GB (`benchmarks/evaluation.py`).
@@ -12,11 +13,12 @@ from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
+from scipy.stats import rankdata
 
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.human.rsm import Rsm, num_pairs, pair_rows, triangle_blocks
 from hf_alignet.evaluation.statistics.correlations import CorrelationWith, Measure, codes, ratio
-from hf_alignet.evaluation.statistics.intervals import quantile_interval, resampled
+from hf_alignet.evaluation.statistics.intervals import quantile_interval, resampled, student_interval
 from hf_alignet.evaluation.statistics.ranks import ranks_among
 from hf_alignet.judgments.similarity_matrices import SimilarityMatrix
 from hf_alignet.metric import Metric
@@ -49,11 +51,7 @@ class RsmCorrelation(NamedTuple):
 
 
 class _Pairs:
-    """The pairs of objects of a model and people, in blocks. Those of a small matrix are computed once.
-
-    Raises:
-        InputError: see `compare_rsms`.
-    """
+    """The pairs of objects of a model and people, in blocks. Those of a small matrix are computed once."""
 
     def __init__(self, model: Rsm, human: Rsm):
         if len(model) != len(human):
@@ -127,11 +125,7 @@ def rsa_score(
         num_bootstraps: Number of bootstrap samples of the stimuli.
         seed: Seed of the bootstrap.
 
-    Returns:
-        See `compare_rsms`.
-
-    Raises:
-        InputError: a stimulus has no embedding; or see `compare_rsms`.
+    Returns and raises what `compare_rsms` does, also if a stimulus has no embedding.
     """
     if len(embeddings) != len(human.names):
         raise InputError(
@@ -187,13 +181,7 @@ def correlate_rsms(model: Rsm, human: Rsm, measure: Measure = "spearman") -> Rsm
 
     The pairs are read twice, in blocks. Memory is that of the inputs, and 8 bytes a pair (Pearson: none).
 
-    Args:
-        model: RSM of n objects without missing pairs.
-        human: RSM of the same objects in the same order; missing pairs are left out.
-        measure: `spearman`, `pearson` or `kendall`, the last for at most 20 million pairs (6,300 objects).
-
-    Raises:
-        InputError: see `compare_rsms`.
+    The arguments and errors are those of `compare_rsms`. Kendall's τ takes at most 20 million pairs (6,300 objects).
     """
     return _correlate(_Pairs(model, human), measure)
 
@@ -236,20 +224,13 @@ def permutation_p_value(
 ) -> float:
     """Share of permutations of the objects that agree at least as well: (1 + #{≥}) / (1 + permutations), one-sided.
 
-    If there are more than 2,000 objects, 2,000 drawn at random are tested.
+    If there are more than 2,000 objects, 2,000 drawn at random are tested. The value is 1 if the model or people find
+    all pairs equally similar. Other arguments, and the errors, are those of `compare_rsms`.
 
     Args:
         model: RSM whose objects are shuffled.
-        human: RSM of the same objects; missing pairs are left out.
-        measure: `spearman`, `pearson` or `kendall`.
         num_permutations: Number of permutations, at least 1.
         seed: Seed of the permutations.
-
-    Returns:
-        In (0, 1]; 1 if the model or people find all pairs equally similar.
-
-    Raises:
-        InputError: see `compare_rsms`.
     """
     if num_permutations < 1:
         raise ValueError(f"`num_permutations` must be at least 1, got {num_permutations}")
@@ -271,3 +252,63 @@ def permutation_p_value(
     # The order of a sum changes its last digits; equal correlations count as at least as good
     reached = sum(with_people.of(x[objects[i], objects[j]]) >= observed - 1e-12 for objects in shuffled)
     return (1 + int(reached)) / (1 + num_permutations)
+
+
+def rsa_noise_ceiling(human: SimilarityMatrix, measure: Measure = "spearman") -> dict[str, RsaMetric]:
+    """`{"lower", "upper"}`, means over participants, to compare with a model's mean correlation with participants.
+
+    `lower` correlates each participant with the mean of the other participants, `upper` with the mean of all: the
+    true model lies between them (Nili et al. 2014, as in rsatoolbox). The mean is over ranks for Spearman and Kendall,
+    and over z values for Pearson; for Kendall it is nearly, not exactly, the best matrix. A pair that one participant
+    did not judge is left out for all, and counted as `masked`. `n` counts participants, and intervals are Student's.
+
+    Args:
+        human: similarities with the matrices of at least two participants.
+        measure: `spearman`, `pearson` or `kendall`.
+
+    Raises:
+        InputError: there are fewer than two matrices of single participants, or one judged all pairs alike.
+    """
+    number = 0 if human.participants is None else len(human.participants)
+    if human.participants is None or number < 2:
+        raise InputError(
+            f"{human.source} has the matrices of {number or 'no'} single participants, so that it has no noise "
+            "ceiling, which needs two participants or more"
+        )
+    vectors, masked = _judged_by_all(human.participants)
+    scaled = np.stack([_scaled(vector, measure, row) for row, vector in enumerate(vectors)])
+    total = scaled.sum(0)
+    upper = [_correlation(row, total / number, measure) for row in scaled]
+    lower = [_correlation(row, (total - row) / (number - 1), measure) for row in scaled]
+    return {name: _mean(np.array(values), masked) for name, values in (("lower", lower), ("upper", upper))}
+
+
+def _judged_by_all(participants: np.ndarray) -> tuple[np.ndarray, int]:
+    """(p, m) entries above the diagonal that all participants judged, and the number of the other entries."""
+    for matrix in participants:
+        Rsm.from_matrix(matrix)  # its errors name the bad entry
+    i, j = np.triu_indices(participants.shape[1], 1)
+    vectors = participants[:, i, j].astype(np.float64)
+    is_judged = ~np.isnan(vectors).any(0)
+    if is_judged.sum() < FEWEST_PAIRS:
+        raise InputError(f"all participants judged only {is_judged.sum()} pairs; at least {FEWEST_PAIRS} are needed")
+    return vectors[:, is_judged], int((~is_judged).sum())
+
+
+def _scaled(vector: np.ndarray, measure: Measure, row: int) -> np.ndarray:
+    if vector.min() == vector.max():
+        raise InputError(f"participant {row} judged all pairs alike; leave this participant out")
+    return (vector - vector.mean()) / vector.std() if measure == "pearson" else rankdata(vector)
+
+
+def _correlation(x: np.ndarray, y: np.ndarray, measure: Measure) -> float:
+    value = CorrelationWith(y, measure).of(codes(x, measure))
+    if np.isnan(value):
+        raise InputError("participants disagree so much that their mean is the same for all pairs")
+    return value
+
+
+def _mean(values: np.ndarray, masked: int) -> RsaMetric:
+    # Student's interval of two people may be wider than what a correlation can be
+    low, high = np.clip(student_interval(values), -1, 1).tolist()
+    return RsaMetric(value=float(values.mean()), n=len(values), chance=0.0, ci95=[low, high], masked=masked)

@@ -5,32 +5,28 @@ when they are needed, and two RSMs are read together, a block of rows at a time.
 """
 
 from collections.abc import Iterator
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments.similarity_matrices import FEWEST_STIMULI, MatrixKind, check_kind, check_symmetric
-from hf_alignet.similarity import SimilarityKind, prepare_embeddings
+from hf_alignet.similarity import SimilarityKind, check_finite, prepare_embeddings
 
 BLOCK_PAIRS = 4_000_000  # similarities in memory at once
 
 
 class Rsm:
-    """A symmetric matrix (n, n) of similarities. Larger is more similar. Entries may be missing (NaN).
-
-    `from_embeddings` and `from_matrix` make one.
+    """A symmetric matrix (n, n) of similarities, by `from_embeddings` or `from_matrix`. Entries may be missing (NaN).
 
     Example:
         >>> Rsm.from_embeddings(np.eye(3), kernel="dot").matrix()[0].tolist()
         [1.0, 0.0, 0.0]
     """
 
-    def __init__(self, vectors: np.ndarray | None, matrix: np.ndarray | None, sign: int, num_missing: int):
-        self._vectors = vectors
-        self._matrix = matrix
-        self._sign = sign
+    def __init__(self, vectors: np.ndarray | None, entries: Any = None, sign: int = 1, num_missing: int = 0):
+        self._vectors, self._entries, self._sign = vectors, entries, sign
         self.num_missing = num_missing  # pairs of different objects
 
     @classmethod
@@ -54,16 +50,14 @@ class Rsm:
             raise InputError(
                 f"similarities are compared over pairs of at least {FEWEST_STIMULI} objects, got {len(embeddings)}"
             )
-        is_bad = ~np.isfinite(embeddings).all(1)
-        if is_bad.any():
-            raise InputError(f"row {is_bad.argmax()} of the embeddings is not finite")
+        check_finite(embeddings)
         vectors = np.empty(embeddings.shape, np.float32)
         rows = max(1, BLOCK_PAIRS // max(1, embeddings.shape[1]))
         for start in range(0, len(embeddings), rows):
             # In double precision a constant vector minus its mean is exactly zero, not rounding of any direction
             part = torch.from_numpy(embeddings[start : start + rows].astype(np.float64))
             vectors[start : start + rows] = prepare_embeddings(part, kernel).numpy()
-        return cls(vectors, None, 1, 0)
+        return cls(vectors)
 
     @classmethod
     def from_matrix(cls, matrix: np.ndarray, kind: MatrixKind = "similarity") -> Self:
@@ -80,18 +74,14 @@ class Rsm:
         return cls(None, matrix, -1 if kind == "dissimilarity" else 1, check_symmetric(matrix))
 
     def __len__(self) -> int:
-        return len(self._vectors if self._vectors is not None else self._entries())
-
-    def _entries(self) -> np.ndarray:
-        assert self._matrix is not None
-        return self._matrix
+        return len(self._entries if self._vectors is None else self._vectors)
 
     def rows(self, start: int, stop: int) -> np.ndarray:
         """(stop - start, n - start) float32: some rows, with the columns from `start` on."""
         if self._vectors is not None:
             with np.errstate(over="ignore", invalid="ignore"):  # rsa.py refuses similarities that are not finite
                 return self._vectors[start:stop] @ self._vectors[start:].T
-        rows = self._entries()[start:stop, start:].astype(np.float32)
+        rows = self._entries[start:stop, start:].astype(np.float32)
         return np.negative(rows, out=rows) if self._sign < 0 else rows
 
     def matrix(self) -> np.ndarray:
@@ -101,10 +91,9 @@ class Rsm:
     def select(self, objects: np.ndarray) -> "Rsm":
         """The RSM of some objects (k,), in the order given."""
         if self._vectors is not None:
-            return Rsm(self._vectors[objects], None, 1, 0)
-        return Rsm.from_matrix(
-            self._entries()[np.ix_(objects, objects)], "dissimilarity" if self._sign < 0 else "similarity"
-        )
+            return Rsm(self._vectors[objects])
+        entries = self._entries[np.ix_(objects, objects)]
+        return Rsm(None, entries, self._sign, check_symmetric(entries))
 
 
 def num_pairs(n: int) -> int:
@@ -116,13 +105,13 @@ def triangle_blocks(
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """The upper triangles of two RSMs of the same objects, row by row, in blocks.
 
-    Yields:
-        The number of pairs before the block, and the similarities (m,) float32 of its pairs in both RSMs.
+    Yields the number of pairs before the block, and the similarities (m,) float32 of its pairs in both RSMs.
     """
     n, start, offset = len(model), 0, 0
     while start < n - 1:
         stop = min(n - 1, start + max(1, block_pairs // (n - start)))
-        x, y = (_above_diagonal(rsm.rows(start, stop)) for rsm in (model, human))
+        blocks = [rsm.rows(start, stop) for rsm in (model, human)]
+        x, y = (np.concatenate([row[r + 1 :] for r, row in enumerate(block)]) for block in blocks)
         yield offset, x, y
         start, offset = stop, offset + len(x)
 
@@ -138,7 +127,3 @@ def pair_rows(positions: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     starts = i * (2 * n - i - 1) // 2
     first = np.searchsorted(starts[:-1], positions, side="right") - 1
     return first, positions - starts[first] + first + 1
-
-
-def _above_diagonal(rows: np.ndarray) -> np.ndarray:
-    return np.concatenate([row[r + 1 :] for r, row in enumerate(rows)])

@@ -3,20 +3,21 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Self
 
 import numpy as np
 import pandas as pd
-import torch
 from datasets import Dataset, DatasetDict
 
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.human.choices import choice_accuracy, choice_cross_entropy
+from hf_alignet.evaluation.human.odd_one_out import similarities_of_triplets
 from hf_alignet.evaluation.statistics.calibration import fit_temperature, reliability
 from hf_alignet.judgments import object_folds, objects_within, triplets_within
 from hf_alignet.judgments.rows import TRIPLET, column
 from hf_alignet.metric import Metric
-from hf_alignet.similarity import choice_log_probabilities, triplet_similarities
+from hf_alignet.similarity import choice_log_probabilities
 from hf_alignet.teacher.choice_likelihood import pair_counts
 from hf_alignet.teacher.fitting import FittedTeacher
 from hf_alignet.teacher.vice import Vice
@@ -31,24 +32,17 @@ BASE, ALIGNED, VICE = "base", "aligned", "vice"
 def base_temperature(features: np.ndarray, judgments: Dataset) -> float:
     """The temperature at which untransformed features (n, p), whose unit is arbitrary, predict judgments best."""
     triplets, counts = pair_counts(judgments)
-    return fit_temperature(_similarities(features, triplets).numpy(), counts)
+    return fit_temperature(similarities_of_triplets(features, triplets).numpy(), counts)
 
 
 def predictors(features: np.ndarray, teacher: FittedTeacher, temperature: float) -> dict[str, Predictor]:
-    """Predictors by name: `base`, the features as they are; `aligned`, transformed; `vice`, if the teacher has one.
-
-    Args:
-        features: (n, p) of the stimuli.
-        teacher: the fitted teacher.
-        temperature: Temperature of `base`.
-    """
+    """`base`, by features (n, p) at a temperature; `aligned`, by transformed ones; `vice`, if the teacher has one."""
     transformed = teacher.transform(features)
     found: dict[str, Predictor] = {
         BASE: lambda rows: dot_product_choices(features, rows, temperature),
-        ALIGNED: lambda rows: dot_product_choices(transformed, rows),
+        ALIGNED: partial(dot_product_choices, transformed),
     }
-    vice = teacher.vice
-    return found | ({VICE: lambda rows: vice_choices(vice, rows)} if vice is not None else {})
+    return found | ({VICE: partial(vice_choices, teacher.vice)} if teacher.vice is not None else {})
 
 
 def dot_product_choices(vectors: np.ndarray, triplets: np.ndarray, temperature: float = 1.0) -> np.ndarray:
@@ -56,16 +50,12 @@ def dot_product_choices(vectors: np.ndarray, triplets: np.ndarray, temperature: 
 
     In double precision, since they are nearly equal at the high temperature that fits an uninformative model.
     """
-    return choice_log_probabilities(_similarities(vectors, triplets).double(), temperature).numpy()
+    return choice_log_probabilities(similarities_of_triplets(vectors, triplets).double(), temperature).numpy()
 
 
 def vice_choices(vice: Vice, triplets: np.ndarray) -> np.ndarray:
     """(m, 3) float64 log-probabilities by VICE. Probabilities that float32 rounded to zero are raised a little."""
     return np.log(vice.choice_probabilities(triplets).clip(np.finfo(np.float32).tiny).astype(np.float64))
-
-
-def _similarities(vectors: np.ndarray, triplets: np.ndarray) -> torch.Tensor:
-    return triplet_similarities(torch.from_numpy(vectors), torch.from_numpy(triplets))
 
 
 class Predictions:
@@ -105,19 +95,9 @@ class Predictions:
 
 
 def draw_folds(splits: DatasetDict, num_objects: int, number: int, seed: int) -> np.ndarray:
-    """Random folds of the objects. Some triplets lie inside a fold, and each fold leaves some triplets to train on.
+    """(num_objects,) the random fold of each object. Some triplets lie inside a fold, and each leaves some of `train`.
 
-    Args:
-        splits: judgments by name of the split; one is `train`.
-        num_objects: n.
-        number: Number of folds.
-        seed: Seed of the random draw.
-
-    Returns:
-        (n,) the fold of each object.
-
-    Raises:
-        InputError: there are too few judgments for this number of folds.
+    Raises an InputError if there are too few judgments for this number of folds.
     """
     folds = object_folds(num_objects, number, seed)
     every = [column(judgments, TRIPLET) for judgments in splits.values()]
@@ -142,10 +122,10 @@ def predict_new_objects(
 
     Args:
         features: (n, p) of the stimuli.
-        splits: judgments of the stimuli. The teacher is fitted to `train`; in all splits the judgments about objects
-            that were left out are predicted.
+        splits: judgments. The teacher is fitted to `train`; those of all splits about the left-out objects are
+            predicted.
         folds: (n,) from `draw_folds`.
-        fit: fits a teacher, given features, judgments of them, and the number of the fold that is left out.
+        fit: fits a teacher to features and their judgments, given the number of the fold that is left out.
     """
     predictions = Predictions()
     for fold in range(folds.max() + 1):

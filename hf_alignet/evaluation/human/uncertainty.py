@@ -15,46 +15,31 @@ import torch
 from datasets import Dataset
 
 from hf_alignet.errors import InputError
-from hf_alignet.evaluation.human.choices import human_model_divergence
+from hf_alignet.evaluation.human.choices import choice_cross_entropy, human_model_divergence
+from hf_alignet.evaluation.human.odd_one_out import similarities_of_triplets
 from hf_alignet.evaluation.statistics.calibration import expected_calibration_error, fit_temperature, reliability
 from hf_alignet.evaluation.statistics.correlations import spearman
 from hf_alignet.judgments import aggregate, shared_triplets
 from hf_alignet.judgments.judgment_dataset import COUNTS, RT_LOG_MEAN, known_times
 from hf_alignet.judgments.rows import TRIPLET, column
 from hf_alignet.metric import Metric
-from hf_alignet.similarity import (
-    PAIRS,
-    SimilarityKind,
-    choice_log_probabilities,
-    entropy,
-    odd_of_pair,
-    triplet_similarities,
-)
+from hf_alignet.similarity import PAIRS, SimilarityKind, choice_log_probabilities, entropy, odd_of_pair
 
 logger = logging.getLogger(__name__)
 
 ROUNDING = 1e-5  # differences between similarities, relative to the largest, that may be float32 rounding
 TIME_CORRELATION, ENTROPY_CORRELATION = "response_time_spearman", "human_entropy_spearman"
-CALIBRATION_ERROR, DIVERGENCE = "expected_calibration_error", "human_model_kl"
 
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """What `evaluate_uncertainty` gives.
+    """What `evaluate_uncertainty` gives."""
 
-    Attributes:
-        metrics: Metrics by name of the measure.
-        sds: SD over bootstrap samples of each correlation, by name of the measure.
-        temperature: the fitted temperature; 1 for a constant model.
-        is_constant: whether the model finds all images of each triplet equally similar.
-        reliability: predicted against observed probabilities (see `hf_alignet.evaluation.reliability`).
-    """
-
-    metrics: dict[str, Metric]
-    sds: dict[str, float]
-    temperature: float
-    is_constant: bool
-    reliability: pd.DataFrame
+    metrics: dict[str, Metric]  # by name of the measure
+    sds: dict[str, float]  # SD over bootstrap samples of each correlation, by name of the measure
+    temperature: float  # the fitted temperature; 1 for a constant model
+    is_constant: bool  # whether the model finds all images of each triplet equally similar
+    reliability: pd.DataFrame  # predicted against observed probabilities, see `reliability`
 
 
 def evaluate_uncertainty(
@@ -64,7 +49,7 @@ def evaluate_uncertainty(
     similarity: SimilarityKind = "dot",
     seed: int = 0,
 ) -> Uncertainty:
-    """Calibration error, divergence from people, and the correlations of uncertainty, for one model.
+    """Cross-entropy, calibration error, divergence from people, and the correlations of uncertainty, of one model.
 
     Args:
         embeddings: (n, d) of the images that the judgments name by row.
@@ -74,14 +59,12 @@ def evaluate_uncertainty(
         seed: Seed of the bootstraps.
 
     Returns:
-        The metrics include `response_time_spearman` if at least three triplets of `test` have response times, and
+        With `response_time_spearman` if at least three triplets of `test` have response times, and
         `human_entropy_spearman` if at least three were judged by two people or more.
 
     Raises:
         InputError: `validation` and `test` share a triplet, hold no choices, or an embedding is not finite.
     """
-    if not np.isfinite(embeddings).all():
-        raise InputError(f"row {np.argwhere(~np.isfinite(embeddings))[0][0]} of the embeddings is not finite")
     shared = shared_triplets(validation, test)
     if shared:
         raise InputError(
@@ -98,8 +81,9 @@ def evaluate_uncertainty(
         similarities = np.zeros_like(similarities)
     log_probabilities = choice_log_probabilities(torch.from_numpy(similarities).double(), temperature).numpy()
     metrics = {
-        CALIBRATION_ERROR: expected_calibration_error(log_probabilities, counts, seed=seed),
-        DIVERGENCE: human_model_divergence(log_probabilities, counts),
+        "choice_cross_entropy": choice_cross_entropy(log_probabilities, counts),
+        "expected_calibration_error": expected_calibration_error(log_probabilities, counts, seed=seed),
+        "human_model_kl": human_model_divergence(log_probabilities, counts),
     }
     sds = {}
     targets = {TIME_CORRELATION: times, ENTROPY_CORRELATION: choice_entropies(counts)}
@@ -117,10 +101,10 @@ def _measurable(
     """Similarities (m, 3), counts in pair order (m, 3), and mean log times (m,), NaN if unknown, of the triplets."""
     judged = aggregate(judgments)
     triplets, counts = column(judged, TRIPLET), column(judged, COUNTS)[:, odd_of_pair(np.arange(len(PAIRS)))]
-    known = RT_LOG_MEAN in judged.column_names
-    times = known_times(judged, RT_LOG_MEAN) if known else np.full(len(judged), np.nan)
-    similarities = triplet_similarities(torch.as_tensor(embeddings), torch.as_tensor(triplets).long(), similarity)
-    return similarities.numpy(), counts.astype(np.int64), times
+    is_timed = RT_LOG_MEAN in judged.column_names
+    times = known_times(judged, RT_LOG_MEAN) if is_timed else np.full(len(judged), np.nan)
+    similarities = similarities_of_triplets(embeddings, triplets, similarity).numpy()
+    return similarities, counts.astype(np.int64), times
 
 
 def is_constant(similarities: np.ndarray) -> bool:

@@ -1,7 +1,8 @@
 """How well predicted choice probabilities fit the shares of people's choices: temperature, reliability, ECE.
 
 Predictions are (m, 3) log-probabilities that each pair of a triplet is kept together, in pair order. People are (m, 3)
-counts: how often they kept each pair together.
+counts: how often they kept each pair together. All raise an InputError if there are no choices, or a prediction is
+not finite.
 """
 
 import math
@@ -40,7 +41,7 @@ def fit_temperature(similarities: np.ndarray, pair_counts: np.ndarray) -> float:
         pair_counts: (m, 3).
 
     Raises:
-        InputError: there are no choices, or the similarities are not finite, or all the same.
+        InputError: also if all similarities of each triplet are the same.
     """
     check_predictions(similarities, pair_counts)
     centred = torch.from_numpy(similarities - similarities.mean(1, keepdims=True)).double()
@@ -62,9 +63,6 @@ def reliability(log_probabilities: np.ndarray, pair_counts: np.ndarray) -> pd.Da
     Returns:
         Columns `predicted` (mean probability), `observed` (share of people's choices), `n` (choices that the triplets
         of these pairs got).
-
-    Raises:
-        InputError: there are no choices, or a log-probability is not finite.
     """
     check_predictions(log_probabilities, pair_counts)
     predicted = np.exp(log_probabilities).ravel()
@@ -91,9 +89,6 @@ def expected_calibration_error(
         num_bins: Number of bins from 0 to 1; with three pairs, confidence begins at 1/3.
         seed: Seed of the bootstrap over triplets. Its values lie above the ECE, since noise can only raise it. So the
             interval is mirrored at the value (the basic bootstrap) and cut at 0.
-
-    Raises:
-        InputError: there are no choices, or a log-probability is not finite.
     """
     check_predictions(log_probabilities, pair_counts)
     probabilities, judged = np.exp(log_probabilities), pair_counts.sum(1)

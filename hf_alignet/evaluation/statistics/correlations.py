@@ -36,17 +36,13 @@ def spearman(x: np.ndarray, y: np.ndarray, seed: int = 0, draws: int = DRAWS) ->
         seed: Seed of the bootstrap.
         draws: Number of bootstrap samples. A sample in which one side is constant gives 0.
 
-    Returns:
-        `n` counts items, chance is 0, and the interval lies between quantiles of the bootstrap. Where one side is
-        constant, everything is 0 and `is_constant` is true.
-
     Raises:
         InputError: fewer than three items are left.
     """
     is_known = ~(np.isnan(x) | np.isnan(y))
     number = int(is_known.sum())
     if number < 3:
-        raise InputError(f"a correlation needs three items that both sides know, there are {number}")
+        raise InputError(f"a correlation needs three items with both values, got {number}")
     of_x, with_y = codes(np.asarray(x)[is_known], "spearman"), CorrelationWith(np.asarray(y)[is_known], "spearman")
     if not (of_x.any() and with_y.y.any()):
         return Correlation(Metric(value=0.0, n=number, chance=0.0, ci95=[0.0, 0.0]), 0.0, True)
@@ -63,12 +59,7 @@ def codes(values: np.ndarray, measure: Measure) -> np.ndarray:
 
 
 class CorrelationWith:
-    """Correlation of any vectors with one that stays the same. Entries may count several times, or not at all.
-
-    Args:
-        y: (n,) the vector that stays.
-        measure: `spearman`, `pearson` or `kendall`.
-    """
+    """Correlation of any vectors (n,) with `y` (n,), which stays. Entries may count several times, or not at all."""
 
     def __init__(self, y: np.ndarray, measure: Measure):
         self.measure = measure
@@ -76,14 +67,11 @@ class CorrelationWith:
         self.order = self.y.argsort(kind="stable") if measure == "kendall" else None
 
     def of(self, x: np.ndarray, weights: np.ndarray | None = None) -> float:
-        """The correlation of a vector.
+        """In [-1, 1]; 0 where x is constant, NaN where y is.
 
         Args:
-            x: (n,) its `codes`.
+            x: (n,) `codes` of the other vector.
             weights: (n,) int64, how often each entry counts; once by default.
-
-        Returns:
-            In [-1, 1]; 0 where x is constant, NaN where y is.
         """
         if weights is None:
             weights = np.ones(len(x), np.int64)

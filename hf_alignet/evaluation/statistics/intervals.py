@@ -59,13 +59,7 @@ def resampled(number: int, seed: int, draws: int = DRAWS) -> Iterator[np.ndarray
 
 
 def resampled_kinds(frequencies: np.ndarray, seed: int, draws: int = DRAWS) -> Iterator[np.ndarray]:
-    """Bootstrap samples of cases of k kinds, block after block: how often (b, k) int64 each kind is drawn.
-
-    Args:
-        frequencies: (k,) how often each kind was observed.
-        seed: Seed of the bootstrap.
-        draws: Number of samples.
-    """
+    """As `resampled`, of cases of k kinds that were observed with frequencies (k,): blocks (b, k) of samples."""
     rng, total = np.random.default_rng(seed), int(frequencies.sum())
     for start in range(0, draws, BLOCK):
         yield rng.multinomial(total, frequencies / total, size=min(BLOCK, draws - start))
@@ -106,7 +100,7 @@ def object_bootstrap(values: np.ndarray, triplets: np.ndarray, seed: int = 0, dr
     """Weighted means of values of triplets, for objects drawn with replacement.
 
     mean_b = sum_t w_bt v_t / sum_t w_bt, w_bt = c_bi c_bj c_bk for the triplet t = (i, j, k), where c_b are the times
-    that each object was drawn. There are as many draws as there are objects in the triplets.
+    that each object was drawn. A sample draws as many objects as the triplets have.
 
     Args:
         values: (m,) one number a triplet, such as whether it is right.

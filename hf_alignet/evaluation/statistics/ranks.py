@@ -9,27 +9,17 @@ from numba import njit
 
 
 def ranks_among(block: np.ndarray, ascending: np.ndarray) -> np.ndarray:
-    """Ranks of some values among many.
+    """(m,) float64 ranks of the values `block` (m,) among all values (n,), which contain them and ascend.
 
-    Args:
-        block: (m,) values, all of which occur in `ascending`.
-        ascending: (n,) all values, sorted. They may be far more than fit into memory as ranks.
-
-    Returns:
-        (m,) float64, doubled and centred.
+    The ranks of all values may not fit into memory.
     """
     return _ranks_among(block, block.argsort(), ascending)
 
 
 def weighted_ranks(codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Ranks of entries that count several times, or not at all.
+    """(m,) float64 ranks of entries that count `weights` (m,) int64 times; 0 for an entry that does not count.
 
-    Args:
-        codes: (m,) how many smaller values there are, whole numbers from 0.
-        weights: (m,) int64, how often each entry counts.
-
-    Returns:
-        (m,) float64, doubled and centred; 0 for an entry that does not count.
+    `codes` (m,) are whole numbers from 0 in the order of the values.
     """
     # NumPy gets large arrays from the system several times faster than compiled code does
     ranks, counts = np.zeros(len(codes)), np.zeros(int(codes.max()) + 1, np.int64)
@@ -67,9 +57,9 @@ def _ranks_among(block: np.ndarray, order: np.ndarray, ascending: np.ndarray) ->
 
 @njit(cache=True, nogil=True)
 def _first(ascending: np.ndarray, start: int, value: float, is_above: bool) -> int:
-    """The first position from `start` on whose value is not below `value`, or, if `is_above`, is above it.
+    """The first position from `start` whose value is not below `value`, or, if `is_above`, is above it.
 
-    The steps double until the value is passed: the position is mostly near.
+    The steps double until they pass the value, because the position is mostly near.
     """
     stop, step = start, 1
     while stop < len(ascending) and (ascending[stop] < value or (is_above and ascending[stop] == value)):

@@ -24,8 +24,7 @@ NEXT_SECTION = "\n## How it was made\n"
 def fetch_card(model: str, directory: Path) -> Path:
     """The folder with the card of a model: its own directory, or a copy in `directory` of the card on the Hub.
 
-    Raises:
-        InputError: there is no such model, or its card cannot be read.
+    Raises an InputError if the model does not exist, or its card cannot be read.
     """
     path = local_path(model)
     if path is None:
@@ -41,11 +40,7 @@ def fetch_card(model: str, directory: Path) -> Path:
 
 
 def check_model_directory(directory: str | Path) -> None:
-    """Refuses a directory without a model or with a card that cannot be read, before anything long begins.
-
-    Raises:
-        InputError: says what is wrong.
-    """
+    """Refuses, by an InputError, a directory without a model or with a card that cannot be read."""
     path = Path(directory).expanduser()
     if not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
         raise InputError(
@@ -101,7 +96,7 @@ def update_card(directory: str | Path, metrics: Mapping[str, Metric], sources: M
 
 
 def show_evaluation(card: ModelCard) -> None:
-    """Shows the later measurements in the model index of a card in a table of its text, which replaces an old one."""
+    """Shows the later measurements of the model index in a table in the text of a card, which replaces an old one."""
     results = cast(ModelCardData, card.data).eval_results or []
     measured = {
         str(result.metric_name): cast(Metric, {"value": result.metric_value, **result.metric_args})
@@ -118,18 +113,14 @@ def show_evaluation(card: ModelCard) -> None:
 
 
 def share_card(directory: Path, model: str) -> None:
-    """Uploads a card that `fetch_card` copied from the Hub. A card in a local directory of a model stays there.
-
-    Raises:
-        RunError: the upload failed; says how to try again.
-    """
+    """Uploads a card that `fetch_card` copied from the Hub. A card in a local directory of a model stays there."""
     if local_path(model) is None:
         name, revision = split_revision(model)
         share_folder(directory, name, CARD_FILES, revision=revision)
 
 
 def load_card(directory: Path) -> ModelCard:
-    """The card in a directory, or one with a title alone if there is none. An InputError says if it cannot be read."""
+    """The card in a directory; without one, a card with only a title. Raises an InputError if it cannot be read."""
     file = directory / CARD
     if not file.exists():
         return ModelCard(f"---\n{{}}\n---\n\n# {public_name(str(directory))}\n")

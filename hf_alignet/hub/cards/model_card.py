@@ -43,13 +43,13 @@ def write_model_card(
     Args:
         directory: output of a run.
         model_id: name that others load the model by.
-        license: of the model, as the Hub calls it. Default: the licence of the base model, if it is known.
+        license: as the Hub calls it, like other metadata. Default: the licence of the base model, if it is known.
         tags: added to those of the package.
-        language: codes of languages, for the metadata.
-        license_name: of a licence that the Hub calls `other`.
-        license_link: where the text of such a licence is.
+        language: codes of languages.
+        license_name: of a licence that the Hub calls `other`; `license_link` leads to its text.
+        license_link: see `license_name`.
         model_name: title, and name in the model index. Default: the id.
-        base_model: Hub id. Default: what the run says.
+        base_model: Hub id. Default: that of the run.
         datasets: Hub ids, added to those of the run.
     """
     alignment = json.loads((directory / "alignment.json").read_text(encoding="utf-8"))

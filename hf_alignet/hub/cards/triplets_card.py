@@ -1,9 +1,9 @@
-"""The card of a triplet dataset. Its metadata tells `load_dataset` and the Hub's viewer where the parts are."""
+"""The card of a triplet dataset, from `hub_cards/triplets.md.jinja`."""
 
 from pathlib import Path
 from typing import Any
 
-from hf_alignet.hub.cards.dataset_metadata import dataset_metadata
+from hf_alignet.hub.cards.dataset_card import dataset_metadata
 from hf_alignet.hub.rendering import render_card
 from hf_alignet.sources import hub_id
 
@@ -13,11 +13,7 @@ def write_triplets_card(
 ) -> None:
     """Writes `README.md` beside the folder `triplets`, and the folders `clusters` and `images` if they exist.
 
-    Args:
-        directory: of the dataset.
-        info: facts of how the dataset was made, without any local path.
-        num_rows: number of triplets of each split.
-        repo_id: where the dataset will be on the Hub.
+    `info` says how the dataset was made, without any local path. `num_rows` counts the triplets of each split.
     """
     folders = [name for name in ("triplets", "clusters", "images") if (directory / name).is_dir()]
     images_id = hub_id(info.get("images"))

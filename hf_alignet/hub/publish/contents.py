@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from datasets import Dataset, DatasetDict, Features, Value
 from datasets.exceptions import DatasetGenerationError
 
 from hf_alignet.errors import InputError
-from hf_alignet.hub.publish.participants import anonymous
 from hf_alignet.hub.publish.publication import Publication
 from hf_alignet.images.opening import as_encoded_images, load_images
 from hf_alignet.judgments import aggregate, image_names, load_judgments, load_levels, load_similarity_matrix
@@ -38,8 +38,7 @@ Contents = tuple[dict[str, DatasetDict], dict[str, Any]]
 def open_contents(publication: Publication) -> Contents:
     """Opens what is published, in the schema in which it is published.
 
-    Raises:
-        InputError: nothing known is there (says what was tried), or pictures may not be shared.
+    Raises an InputError if the path holds nothing known (says what was tried), or pictures may not be shared.
     """
     path, place = publication.path, publication.place
     images = load_images(publication.images) if publication.images is not None else None
@@ -148,8 +147,7 @@ def _pictures(path_or_id: str) -> DatasetDict:
 def _add_published(publication: Publication, configs: dict[str, DatasetDict], facts: dict[str, Any]) -> None:
     """Adds the other configurations of a copy that was published before.
 
-    Raises:
-        InputError: settings that can change the rows were given, so that these configurations may not fit.
+    Raises an InputError if settings can change the rows, so that these configurations may not fit.
     """
     for config in ("images", PARTICIPANTS):
         if config in configs or not (publication.place / config).is_dir():
@@ -164,3 +162,27 @@ def _add_published(publication: Publication, configs: dict[str, DatasetDict], fa
 
 def _stimuli(names: Sequence[str]) -> DatasetDict:
     return DatasetDict(train=Dataset.from_dict({NAME: list(names)}, Features({NAME: Value("string")})))
+
+
+def anonymous(splits: DatasetDict) -> tuple[DatasetDict, bool]:
+    """The same judgments, with numbers instead of the names of participants; and whether names were replaced.
+
+    With the id that a platform gave a worker one can find the person. n participants whose names are the numbers from
+    0 to n - 1 keep them. Otherwise they get these numbers in their order of appearance in the splits, which have the
+    same columns.
+    """
+    if PARTICIPANT not in next(iter(splits.values())).column_names:
+        return splits, False
+    everyone = pa.concat_arrays([arrow_column(data, PARTICIPANT) for data in splits.values()]).dictionary_encode()
+    numbers = pa.array(np.arange(len(everyone.dictionary)).astype(str))
+    if set(everyone.dictionary.to_pylist()) == set(numbers.to_pylist()):
+        return splits, False
+    coded = pa.DictionaryArray.from_arrays(everyone.indices, numbers).cast(pa.string())
+    replaced, start = {}, 0
+    for name, data in splits.items():
+        table = data.with_format("arrow")[:]
+        column = table.schema.get_field_index(PARTICIPANT)
+        part = coded.slice(start, len(table))
+        replaced[name] = Dataset(table.set_column(column, table.schema.field(column), part), info=data.info.copy())
+        start += len(table)
+    return DatasetDict(replaced), True

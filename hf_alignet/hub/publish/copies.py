@@ -32,15 +32,14 @@ UNNAMED = "path/to/this/directory"  # in the card of something that has no name 
 def write_copy(publication: Publication, folder: Path, progress: bool = True) -> None:
     """Writes all files of the upload into an empty folder, the card last.
 
-    Raises:
-        InputError: the path does not hold what is published (says what is missing).
+    Raises an InputError if the path does not hold what is published (says what is missing).
     """
     place, kind = publication.place, publication.kind
     if not place.exists():
-        raise InputError(f"there is no {publication.path}")
+        raise InputError(f"{publication.path} does not exist")
     if kind != "dataset":
         if not place.is_dir():
-            raise InputError(f"a {kind} is published from a directory, and {publication.path} is none")
+            raise InputError(f"a {kind} is published from a directory, and {publication.path} is a file")
         {"transform": _write_transform, "metric": _write_metric, "model": _write_model}[kind](publication, folder)
     elif (place / INFO_FILE).is_file():
         _write_triplets(publication, folder)

@@ -18,7 +18,7 @@ LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 @dataclass(frozen=True)
 class Publication:
-    """The settings of `publish` that go together. An InputError says which of them is not possible."""
+    """The settings of `publish` that go together. Raises an InputError that names a setting that is not possible."""
 
     kind: PublishedKind
     path: str

@@ -2,17 +2,22 @@
 
 from pathlib import Path
 
+from huggingface_hub import HfApi
+from huggingface_hub.utils import filter_repo_objects
+
 from hf_alignet.encoder.export import check_sharing
 from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.hub.publish.copies import write_copy
 from hf_alignet.hub.publish.publication import Publication, PublishedKind
-from hf_alignet.hub.publish.replacing import check_nothing_lost, replaced_files
 from hf_alignet.hub.transport.inspection import check_shareable
-from hf_alignet.hub.transport.repository import make_repository, share_folder
+from hf_alignet.hub.transport.repository import HUB_ERRORS, WEIGHT_FILES, make_repository, reason, share_folder
 from hf_alignet.judgments.similarity_matrices import MatrixKind
 from hf_alignet.judgments.things import ObjectOrder
 from hf_alignet.storage import whole_directory
+
+DATA = [f"*.{suffix}" for suffix in ("parquet", "arrow", "csv", "tsv", "jsonl", "zip", "tar", "gz")]
+NO_DATA = ["elbow.*"]  # describes the clusters beside triplets
 
 
 def publish(
@@ -90,3 +95,37 @@ def publish(
     check_nothing_lost(folder, publication)
     share_folder(folder, repo_id, ["*"], publication.repo_type, revision, replaced_files(folder, publication))
     return folder
+
+
+def replaced_files(folder: Path, publication: Publication) -> list[str]:
+    """Patterns of files that are deleted unless the folder has them: earlier shards, or weights of another model."""
+    if publication.kind == "dataset":
+        return [f"{config.name}/*.parquet" for config in sorted(folder.iterdir()) if config.is_dir()]
+    return WEIGHT_FILES if publication.kind == "model" else []
+
+
+def check_nothing_lost(folder: Path, publication: Publication) -> None:
+    """Refuses to replace the card of another dataset, whose data nobody would find then, and a model by a transform.
+
+    Raises an InputError that names the data, or a RunError if the Hub does not answer.
+    """
+    name, kind = publication.repo_id, publication.kind
+    if kind not in ("dataset", "transform"):
+        return
+    try:
+        there = HfApi().list_repo_files(name, repo_type=publication.repo_type, revision=publication.revision)
+    except (*HUB_ERRORS, OSError) as error:
+        raise RunError(
+            f"cannot see what {name} holds: {reason(error)}. {folder} is complete: do the same again to share it"
+        ) from error
+    if kind == "transform":
+        if {"preprocessor_config.json", "adapter_config.json"} & set(there):
+            raise InputError(f"{name} holds a model, which a transform would replace: give another name")
+        return
+    data = filter_repo_objects(there, allow_patterns=DATA, ignore_patterns=NO_DATA)
+    others = {file.split("/")[0] for file in data} - {part.name for part in folder.iterdir()}
+    if others:
+        raise InputError(
+            f"{name} holds other data, {', '.join(sorted(others))}, which the new card would not mention: publish "
+            "under another name, or delete those data first"
+        )

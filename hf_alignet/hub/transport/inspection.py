@@ -25,15 +25,14 @@ ABSOLUTE = r"^(/[^/]{2,}/|[A-Za-z]:\\|~/|file://)"
 
 
 def check_shareable(directory: Path, sources: Sequence[str] = ()) -> None:
-    """Refuses a directory with a file that must not be uploaded.
+    """Refuses, by an InputError that names it, a file that must not be uploaded.
+
+    It is a pickle, or holds the home directory, the folder of a source, an absolute path as a value of a table, or an
+    access token.
 
     Args:
         directory: with all files of the upload, and no others.
         sources: local paths that the directory was made from. No file may name their folders.
-
-    Raises:
-        InputError: a file is a pickle, or holds the home directory, the folder of a source, an absolute path as a
-            value of a table, or an access token (names the file).
     """
     folders = [Path.cwd(), directory, *(Path(source).expanduser().parent for source in sources)]
     # A folder at the top, such as /data, may be part of an address
@@ -67,7 +66,7 @@ def check_shareable(directory: Path, sources: Sequence[str] = ()) -> None:
 
 
 def _is_pickle(file: IO[bytes]) -> bool:
-    """Whether it is a pickle, an array of objects, or an archive that holds one of them, as torch and NumPy write."""
+    """Whether it is a pickle, an array of objects, or an archive with such a file, as torch and NumPy write."""
     head = file.read(NPY_HEADER)
     if head[:1] == b"\x80" and len(head) > 1 and head[1] in PICKLE_PROTOCOLS:
         file.seek(0)

@@ -15,11 +15,9 @@ logger = logging.getLogger(__name__)
 
 
 def stated_license(path_or_id: str, ask_hub: bool) -> dict[str, str | list[str]]:
-    """The licence in the metadata of a card: those of `FIELDS` that it has, or nothing.
+    """The licence in the metadata of a card, of a directory or a Hub id: those of `FIELDS` that it has, or nothing.
 
-    Args:
-        path_or_id: a directory, or the Hub id of a model, optionally with `@revision`.
-        ask_hub: download the card if it is not in the cache.
+    `ask_hub` downloads the card if it is not in the cache.
     """
     directory, (name, revision) = local_path(path_or_id), split_revision(path_or_id)
     try:

@@ -48,7 +48,7 @@ def make_repository(
     revision: str | None = None,
     token: str | None = None,
 ) -> str:
-    """Makes a repository and its branch if they do not exist. Call it before anything long begins.
+    """Makes a repository and its branch if they do not exist, and gives its user/name. Call it before anything long.
 
     Args:
         repository: user/name, or the name alone, which means a repository of the user who is logged in.
@@ -58,30 +58,20 @@ def make_repository(
         revision: a branch, or the ref of an open pull request; None for the main branch.
         token: by default the one of HF_TOKEN, or of `hf auth login`.
 
-    Returns:
-        user/name
-
     Raises:
         InputError: the Hub refuses or cannot be reached, or the repository should be private and is public.
     """
     api = HfApi(token=token)
     try:
-        name = api.create_repo(
-            repository,
-            repo_type=repo_type,
-            private=private,
-            exist_ok=True,
-            space_sdk="gradio" if repo_type == "space" else None,
-        ).repo_id
+        sdk = "gradio" if repo_type == "space" else None
+        name = api.create_repo(repository, repo_type=repo_type, private=private, exist_ok=True, space_sdk=sdk).repo_id
         is_public = bool(private) and api.repo_info(name, repo_type=repo_type).private is False
         if revision is not None and not is_public and not revision.startswith("refs/"):
             api.create_branch(name, branch=revision, repo_type=repo_type, exist_ok=True)
     except (*HUB_ERRORS, OSError) as error:
         raise InputError(f"cannot share under {repository!r}: {reason(error)}") from error
     if is_public:  # everybody would see what should be private
-        raise InputError(
-            f"{name} is there already and is public: make it private in its settings first, or give another name"
-        )
+        raise InputError(f"{name} exists and is public: make it private in its settings first, or give another name")
     return name
 
 
@@ -104,13 +94,11 @@ def share_folder(
         directory: the folder.
         repository: user/name, which exists.
         patterns: of the paths in the folder.
-        repo_type: `model`, `dataset` or `space`.
-        revision: a branch; None for the main one.
+        repo_type: see `make_repository`, as for `revision` and `token`.
         replaced: patterns of files that are deleted from the repository unless the folder has them, such as the
             shards of an earlier upload with another number of shards.
         again: the command that tries again, for the message of an error; by default `hf upload`.
         message: of the commit.
-        token: by default the one of HF_TOKEN, or of `hf auth login`.
 
     Raises:
         RunError: the upload failed; says why, and how to try again.
@@ -152,15 +140,9 @@ def replace_folder(
     files = {f"{path_in_repo}/{p.relative_to(directory).as_posix()}": p for p in directory.rglob("*") if p.is_file()}
     there = api.list_repo_files(repository, revision=revision)
     gone = [name for name in there if name.startswith(f"{path_in_repo}/") and name not in files]
-    api.create_commit(
-        repository,
-        [
-            *(CommitOperationDelete(name, is_folder=False) for name in gone),
-            *(CommitOperationAdd(name, str(path)) for name, path in files.items()),
-        ],
-        commit_message=message,
-        revision=revision,
-    )
+    deletions = [CommitOperationDelete(name, is_folder=False) for name in gone]
+    additions = [CommitOperationAdd(name, str(path)) for name, path in files.items()]
+    api.create_commit(repository, [*deletions, *additions], commit_message=message, revision=revision)
 
 
 def reason(error: BaseException) -> str:

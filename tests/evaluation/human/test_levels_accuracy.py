@@ -81,9 +81,9 @@ def test_collapsed_model_scores_zero(judgments):
 
 def test_what_cannot_be_scored(judgments):
     hidden, judged = judgments
-    with pytest.raises(InputError, match="no column 'level'; there are triplet, odd, participant"):
+    with pytest.raises(InputError, match="no column 'level'; they have triplet, odd, participant"):
         level_scores(hidden, judged.remove_columns("level"))
-    with pytest.raises(InputError, match="no judgment is of level 'middle'; there are boundary, coarse, fine"):
+    with pytest.raises(InputError, match="no judgment is of level 'middle'; the levels are boundary, coarse, fine"):
         select_level(judged, "middle")
     with pytest.raises(InputError, match="60 have fewer than 6 choices and 0 are tied; lower `min_raters`"):
         level_scores(hidden, judged, min_raters=6)

@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 import pytest
+from scipy.special import log_softmax
 from scipy.stats import entropy as scipy_entropy
 
 from hf_alignet.errors import InputError
@@ -11,7 +12,8 @@ from hf_alignet.evaluation import choice_entropies, evaluate_uncertainty
 from hf_alignet.evaluation.human import uncertainty as module
 from hf_alignet.judgments import make_judgments, split_by_triplet
 
-METRICS = {"expected_calibration_error", "human_model_kl", "response_time_spearman", "human_entropy_spearman"}
+OF_ALL = {"choice_cross_entropy", "expected_calibration_error", "human_model_kl"}
+METRICS = OF_ALL | {"response_time_spearman", "human_entropy_spearman"}
 
 
 @pytest.fixture
@@ -49,6 +51,11 @@ def test_the_model_that_people_follow_is_calibrated_and_hesitates_where_they_do(
     assert low < found.metrics["response_time_spearman"]["value"] < high
     assert found.sds["response_time_spearman"] == pytest.approx((high - low) / 3.92, rel=0.2)
     assert found.reliability.n.sum() == 3 * 3000
+    triplets, odd = (np.array(splits["test"][name]) for name in ("triplet", "odd"))
+    first, second, third = embeddings[triplets].astype(np.float64).transpose(1, 0, 2)
+    of_odd = np.stack([(second * third).sum(1), (first * third).sum(1), (first * second).sum(1)], axis=1)
+    expected = -log_softmax(of_odd / found.temperature, axis=1)[np.arange(len(odd)), odd].mean()
+    assert found.metrics["choice_cross_entropy"]["value"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_scale_of_embeddings_does_not_matter(study):
@@ -71,6 +78,7 @@ def test_constant_model_is_reported_and_scores_zero(study, similarity, caplog):
         assert found.metrics["human_entropy_spearman"]["ci95"] == [0, 0]
         divergence = found.metrics["human_model_kl"]
         assert divergence["value"] == pytest.approx(divergence["chance"])
+        assert found.metrics["choice_cross_entropy"]["value"] == pytest.approx(np.log(3))
         numbers = [value for metric in found.metrics.values() for value in (metric["value"], *metric["ci95"])]
         assert np.isfinite(numbers).all()
 
@@ -90,7 +98,7 @@ def test_without_times_or_repeats_there_is_no_correlation(study):
     embeddings, splits = study
     single = make_judgments(np.array([[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]]), np.array([0, 1, 2, 0]))
     found = evaluate_uncertainty(embeddings, splits["train"].remove_columns("rt"), single)
-    assert set(found.metrics) == {"expected_calibration_error", "human_model_kl"}
+    assert set(found.metrics) == OF_ALL
     embeddings[4, 1] = np.nan
     with pytest.raises(InputError, match="row 4 of the embeddings is not finite"):
         evaluate_uncertainty(embeddings, splits["train"], single)

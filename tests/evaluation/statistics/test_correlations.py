@@ -73,5 +73,5 @@ def test_spearman_leaves_out_what_is_not_known_and_never_is_nan():
     assert np.isfinite(spearman(x, y).metric["ci95"]).all()  # also where a draw is constant
     constant = spearman(np.ones(9), np.arange(9.0))
     assert constant == ({"value": 0.0, "n": 9, "chance": 0.0, "ci95": [0.0, 0.0]}, 0.0, True)
-    with pytest.raises(InputError, match="three items that both sides know, there are 2"):
+    with pytest.raises(InputError, match="three items with both values, got 2"):
         spearman(x[:2], y[:2])
