@@ -46,6 +46,20 @@ def writing(target: Path) -> Iterator[None]:
         raise RunError(f"cannot write to {target}: {error}") from error
 
 
+def output_folder(path: str | Path) -> Path:
+    """The folder `path`, which is made if it does not exist; a leading `~` is the home directory.
+
+    Raises:
+        InputError: there cannot be such a folder.
+    """
+    folder = Path(path).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error}; give another `output_dir`") from error
+    return folder
+
+
 # ---- one file
 
 

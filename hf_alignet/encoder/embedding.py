@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from hf_alignet.errors import InputError
 from hf_alignet.images.picture_list import Picture
 from hf_alignet.images.preprocessing import Preprocessor
 from hf_alignet.images.reader import ImageReader, as_reader
@@ -70,9 +71,13 @@ def embed_dataset(
         (m, d) float32; a read-only memory map with `save_to`.
 
     Raises:
-        InputError: an image cannot be decoded (names the row), or `save_to` holds the embeddings of something else.
+        InputError: a number is too small, an image cannot be decoded (names the row), or `save_to` holds other
+            embeddings.
         RunError: `save_to` cannot be written, for example because the disk is full.
     """
+    for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
+        if value < least:
+            raise InputError(f"`{name}` must be at least {least}, got {value}")
     state = PartialState(cpu=not torch.accelerator.is_available())  # without it, other CPU processes are not seen
     reader = as_reader(images, encoder.preprocessor)
     rows = np.arange(len(reader)) if rows is None else np.asarray(rows)

@@ -25,7 +25,7 @@ from hf_alignet.judgments.things import ObjectOrder
 from hf_alignet.metric import Metric, results_table
 from hf_alignet.similarity import SimilarityKind
 from hf_alignet.sources import public_name
-from hf_alignet.storage import write_json
+from hf_alignet.storage import output_folder, write_json
 
 PEOPLE = "people"
 
@@ -104,7 +104,7 @@ def evaluate(
         if isinstance(model, str):
             check_vision_model(model, trust_remote_code)  # before another model works for hours
     is_main = PartialState(cpu=not torch.accelerator.is_available()).is_main_process
-    directory = _make_directory(output_dir)
+    directory = output_folder(output_dir) if output_dir is not None else None
     card = (
         measured_card.fetch_card(str(update_card), (directory or Path(".")) / "card") if is_main and carded else None
     )
@@ -221,17 +221,6 @@ def _open_stimuli(images: list[Any], features: list[Any], names: list[Any], numb
 
 def _key(source: tuple[Any, ...]) -> tuple[object, ...]:
     return tuple(part if isinstance(part, str) else id(part) for part in source)
-
-
-def _make_directory(output_dir: str | Path | None) -> Path | None:
-    if output_dir is None:
-        return None
-    directory = Path(output_dir).expanduser()
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write to where results should go: {error}") from error
-    return directory
 
 
 def _embed(

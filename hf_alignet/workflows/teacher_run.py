@@ -29,7 +29,7 @@ from hf_alignet.judgments.stimuli import Stimuli
 from hf_alignet.judgments.things import ObjectOrder
 from hf_alignet.metric import Metric, comparison_table
 from hf_alignet.sources import load_matrix, public_name, split_revision
-from hf_alignet.storage import write_json
+from hf_alignet.storage import output_folder, write_json
 from hf_alignet.teacher import FittedTeacher, fit_teacher, pair_counts
 from hf_alignet.teacher.fitting import Method, check_method
 
@@ -130,9 +130,9 @@ def write_teacher(
         raise InputError("`push_to_hub` needs `hub_model_id=user/name`")
     directory = Path(output_dir).expanduser()
     unfinished = _make_room(directory)
-    shared = _repositories(
-        hub_model_id if push_to_hub else None, method == "uncertainty_distillation" and vice is None
-    )
+    fits_vice = method == "uncertainty_distillation" and vice is None
+    names = [hub_model_id, f"{hub_model_id}-vice"] if fits_vice else [hub_model_id]
+    shared = [name for name in names if name is not None and push_to_hub]
     for repository in shared:
         make_repository(repository, hub_private_repo)
 
@@ -184,24 +184,12 @@ def write_teacher(
 
 def _make_room(directory: Path) -> Path:
     """The folder for what is not finished yet."""
-    unfinished = directory / "unfinished"
     if (directory / "results.json").exists():
         raise InputError(
             f"{directory} holds a finished teacher: remove it, give another `output_dir`, or share it by "
             f"hf-alignet publish transform {directory} user/name"
         )
-    try:
-        unfinished.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write to where the teacher should go: {error}") from error
-    return unfinished
-
-
-def _repositories(name: str | None, has_vice: bool) -> list[str]:
-    """Where the transform goes, and the VICE if one is fitted."""
-    if name is None:
-        return []
-    return [name, f"{name}-vice"] if has_vice else [name]
+    return output_folder(directory / "unfinished")
 
 
 def _load_splits(judgments: str, stimuli: Stimuli, order: ObjectOrder | None, seed: int) -> DatasetDict:
@@ -225,14 +213,10 @@ def _save(
     provenance: dict[str, Any],
     names: Sequence[str],
 ) -> Results:
-    """Writes everything but a VICE that was given; `results.json` last, as the sign that all is there.
+    """Writes everything but a VICE that was given; `results.json` last, as the sign that all is complete.
 
-    Args:
-        directory: where.
-        teacher: what was fitted.
-        measured: predictions by prefix of the names of their metrics.
-        provenance: facts of where it comes from, for the card.
-        names: of the transform, and of VICE, on the Hub, if they are shared.
+    `measured` has predictions by the first part of their metrics' names. `names` are the Hub ids of the transform and
+    of VICE, if they are shared.
     """
     results: Results = {}
     for prefix, predictions in measured.items():

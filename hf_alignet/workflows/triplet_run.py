@@ -22,7 +22,7 @@ from hf_alignet.hub.transport.provenance import dataset_commit, model_commit, ve
 from hf_alignet.hub.transport.repository import make_repository, share_folder
 from hf_alignet.images import ImageReader, load_images
 from hf_alignet.sources import load_matrix, public_name
-from hf_alignet.storage import write_dataset, write_json
+from hf_alignet.storage import output_folder, write_dataset, write_json
 from hf_alignet.teacher import Teacher
 from hf_alignet.triplets import load_triplets
 from hf_alignet.triplets.making import (
@@ -115,7 +115,7 @@ def make_triplets(
     settings |= {"pooling": pooling, "on_bad_image": on_bad_image, "dtype": dtype, "bf16": bf16, "strict": strict}
     _check(teacher, settings, save_images, hub_dataset_id, i_have_the_right_to_share_images)
     state = PartialState(cpu=not torch.accelerator.is_available())
-    directory = Path(output_dir).expanduser()
+    directory = output_folder(output_dir)
     unfinished = directory / "unfinished"
     dataset = load_images(images) if isinstance(images, str) else images
     if state.is_main_process:

@@ -505,7 +505,7 @@ def test_a_card_that_cannot_be_read_is_left_alone(aligned, every, file, content,
         (("--object_names", "nowhere.txt"), "cannot read the names nowhere.txt"),
         (("--update_card", "user/model"), "--update_card user/model is none of the models"),
         (("--update_card", "x", "--transform", "y"), "leave out --transform"),
-        (("--output_dir", __file__), "cannot write to where results should go"),
+        (("--output_dir", __file__), "cannot write to .*; give another --output_dir"),
     ],
 )
 def test_wrong_settings_are_named(things, changes, message, monkeypatch):

@@ -199,6 +199,19 @@ def test_what_is_no_picture_is_named(tiny_directory, pictures, tmp_path):
         encoder.embed(["gone.png"], progress=False)
 
 
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
+        ({"num_workers": -1}, "`num_workers` must be at least 0, got -1"),
+    ],
+)
+def test_numbers_that_are_too_small_are_refused(wrong, message, tiny_directory, pictures):
+    encoder = VisionEncoder.from_pretrained(str(tiny_directory("vit")))
+    with pytest.raises(InputError, match=message):
+        encoder.embed(pictures, progress=False, **wrong)
+
+
 def test_embeddings_on_disk_are_of_these_pictures(tiny_directory, pictures, tmp_path, monkeypatch):
     encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
     first = np.array(encoder.embed(pictures, save_to=tmp_path, progress=False))
