@@ -51,11 +51,10 @@ def split_by_object(judgments: Dataset, num_objects: int, held_out: float = 1 / 
     for name, is_member in {"train": ~is_test, "test": is_test}.items():
         is_within = triplets_within(column(judgments, TRIPLET), is_member)
         if not is_within.any():
-            objects = int(is_member.sum())
             raise InputError(
-                f"split {name!r} has {objects} of {num_objects} objects, and none of the {len(judgments)} triplets "
-                f"is within these (about {(objects / num_objects) ** 3:.2%} of all triplets are); give the split more "
-                "objects, or use more judgments"
+                f"split {name!r} has {is_member.sum()} of {num_objects} objects, and none of the {len(judgments)} "
+                f"triplets is within these (about {is_member.mean() ** 3:.2%} of all triplets are); give the split "
+                "more objects, or use more judgments"
             )
         splits[name] = select_rows(judgments, is_within)
     return DatasetDict(splits)
