@@ -59,7 +59,7 @@ class SimilarityMatrix:
             raise InputError(f"two stimuli of {self.source} have the name {twice!r}; give each its own name")
         if self.participants is not None and self.participants.shape[1:] != (n, n):
             shape = self.participants.shape
-            raise InputError(f"{self.source} has {n} stimuli, but the matrices of its participants have shape {shape}")
+            raise InputError(f"{self.source} has {n} stimuli, but matrices of its participants have the shape {shape}")
         if kind_by_diagonal(self.matrix) not in (None, self.kind):
             logger.warning(
                 "%s is read as %s, but its diagonal is %s than all other entries: if it is the other kind, change "
