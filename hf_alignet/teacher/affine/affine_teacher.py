@@ -137,12 +137,7 @@ class AffineTeacher(BaseEstimator):
         return self
 
     def check(self, data: AffineData, local_features: np.ndarray | None = None) -> None:
-        """Raises the InputError that `fit` would raise, without a fit.
-
-        Args:
-            data: the first four arguments of `fit`, in `AffineData.checked`.
-            local_features: see `fit`.
-        """
+        """Raises the InputError that `fit` would raise, without a fit. `data` has the first four arguments of it."""
         problem = self._problem(data, local_features)
         if self.regularization is None:
             split_objects(problem, data, self.num_folds, self.random_state)
