@@ -13,11 +13,12 @@ from datasets import Dataset
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments.index_files import split_of
+from hf_alignet.judgments.splits import random_share
 from hf_alignet.storage import whole_file, write_json, write_table, write_text
 from hf_alignet.triplets.clusters import Clusters, default_num_clusters, elbow, elbow_curve, fit_clusters
 from hf_alignet.triplets.filters import LabelBounds
 from hf_alignet.triplets.official import read_official
-from hf_alignet.triplets.partition import class_numbers, hold_out_classes, hold_out_images, read_labels
+from hf_alignet.triplets.partition import class_numbers, hold_out_classes, read_labels
 from hf_alignet.triplets.sampling import Sampling, TripletSampler
 from hf_alignet.triplets.shards import ROWS_PER_SHARD, TripletSource, shard_files, write_shard, write_shards
 
@@ -119,7 +120,7 @@ class Plan:
             classes = class_numbers(images, labels, design.held_out_classes)
             is_held_out = hold_out_classes(labels[rows], design.held_out_share, design.seed, classes)
         elif hold_out == "images":
-            is_held_out = hold_out_images(len(rows), design.held_out_share, design.seed)
+            is_held_out = random_share(len(rows), design.held_out_share, design.seed)
         if is_held_out is not None and not 0 < is_held_out.sum() < len(rows):
             shares = f"{is_held_out.sum()} of {len(rows)} images"
             raise InputError(f"{shares} would be held out: change `held_out_share` or `held_out_classes`")

@@ -46,11 +46,6 @@ def class_numbers(images: Dataset, labels: np.ndarray, names: Sequence[str]) -> 
     return [known[name] for name in names]
 
 
-def hold_out_images(num_images: int, share: float, seed: int) -> np.ndarray:
-    """Holds out a random share of the images; returns a mask (n,)."""
-    return np.random.default_rng(seed).permutation(num_images) < round(share * num_images)
-
-
 def hold_out_classes(labels: np.ndarray, share: float, seed: int, classes: Sequence[int] = ()) -> np.ndarray:
     """Holds out all images of some classes, or of a random share of the classes; returns a mask (n,).
 

@@ -68,7 +68,7 @@ def select_regularization(
         regularization = 10 ** (exponent / 2)
         for k, fold in enumerate(folds):
             solution = solve(fold.problem, regularization)
-            transformed = fold.problem.transform(solution)(fold.held_out.features)
+            transformed = fold.problem.axes.transform(solution.weight, solution.bias)(fold.held_out.features)
             cross_entropy, accuracy = evaluate(transformed, fold.held_out)
             row = {"regularization": regularization, "fold": k, "cross_entropy": cross_entropy, "accuracy": accuracy}
             rows.append(row | {"weight": fold.held_out.weights.sum(), "iterations": len(solution.values)})
