@@ -7,16 +7,12 @@ A drawing style and a fifth of the concepts are held out from the training. Thre
 - boundary: one concept in two styles, the third another concept of its subgroup in a third style.
 """
 
-from typing import TypeVar
-
 import numpy as np
 import pandas as pd
 from datasets import Dataset, DatasetDict
 
 from hf_alignet.demo.raters import SimulatedRaters
 from hf_alignet.triplets.triplet_dataset import triplets_from_arrays
-
-T = TypeVar("T")
 
 HELD_OUT_STYLE = "fxemoji"
 HELD_OUT_SHARE = 0.2  # of the concepts of each subgroup
@@ -80,7 +76,7 @@ def _block(hierarchy: list[list[list[np.ndarray]]], rng: np.random.Generator) ->
     return np.concatenate(pictures)[positions]
 
 
-def _some(items: list[T], number: int, rng: np.random.Generator) -> list[T]:
+def _some(items: list, number: int, rng: np.random.Generator) -> list:
     return [items[i] for i in rng.permutation(len(items))[:number]]
 
 

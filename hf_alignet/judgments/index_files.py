@@ -39,9 +39,11 @@ def split_of(file_name: str) -> str | None:
     return None if match is None else match[1].replace("val", "validation") + (match[2] or "") + (match[3] or "")
 
 
-def index_files(folder: Path) -> list[Path]:
-    """The files of a folder that have the suffix and the name of a file of triplets by number."""
-    return sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and split_of(path.name))
+def index_files(path: Path) -> list[Path]:
+    """The files of a folder that have the suffix and the name of triplets by number, or a file with such a suffix."""
+    if path.is_file():
+        return [path] if path.suffix in SUFFIXES else []
+    return sorted(file for file in path.glob("*") if file.suffix in SUFFIXES and split_of(file.name))
 
 
 def load_index_files(

@@ -60,17 +60,12 @@ class Repeats(NamedTuple):
 
 
 class Majority(NamedTuple):
-    """Triplets (u, 3) with the position (u,) that most people chose, and the numbers of other triplets.
+    """Triplets with the position that most people chose, and the numbers of other triplets."""
 
-    Attributes:
-        num_tied: Number of triplets in which no position has more choices than all others.
-        num_few: Number of triplets with too few choices.
-    """
-
-    triplets: np.ndarray
-    odd: np.ndarray
-    num_tied: int
-    num_few: int
+    triplets: np.ndarray  # (u, 3)
+    odd: np.ndarray  # (u,)
+    num_tied: int  # triplets in which no position has more choices than all others
+    num_few: int  # triplets with too few choices
 
 
 def make_judgments(
@@ -99,13 +94,9 @@ def make_judgments(
     triplets, odd = np.asarray(triplets), np.asarray(odd)
     if triplets.shape != (len(odd), 3) or odd.shape != (len(odd),):
         raise ValueError(f"expected arrays of shape (n, 3) and (n,), got {triplets.shape} and {odd.shape}")
-    columns: dict[str, Values] = {TRIPLET: triplets, ODD: odd}
-    for name, values in ((PARTICIPANT, participant), (RT, rt), (LEVEL, level), (IS_CATCH, is_catch)):
-        if values is not None:
-            if len(values) != len(odd):
-                raise ValueError(f"expected {len(odd)} values of {name}, got {len(values)}")
-            columns[name] = values
-    return _make_dataset(columns)
+    optional = {PARTICIPANT: participant, RT: rt, LEVEL: level, IS_CATCH: is_catch}
+    given = {name: values for name, values in optional.items() if values is not None}
+    return _make_dataset({TRIPLET: triplets, ODD: odd, **given})
 
 
 def _make_dataset(columns: Mapping[str, Values]) -> Dataset:
@@ -148,15 +139,13 @@ def align_columns(splits: DatasetDict) -> DatasetDict:
 def check_judgments(judgments: Dataset, num_images: int | None = None, split: str = "train") -> Repeats:
     """Checks judgments before a long computation begins.
 
-    Some studies ask a person twice about the same triplet. Such rows are kept, and a warning counts them.
+    Some studies ask a person twice about the same triplet. Such rows are kept, and a warning counts them. The result
+    is their number (see `count_repeats`), (0, 0) without participants.
 
     Args:
         judgments: rows of choices or of counts.
         num_images: length of the image dataset; None skips the check that the rows lie inside it.
         split: name of the split, for messages.
-
-    Returns:
-        Numbers of repeated choices (see `count_repeats`); (0, 0) without participants.
 
     Raises:
         InputError: a column is missing, or the split is empty. Or, with the first wrong row: a triplet points outside
@@ -174,9 +163,8 @@ def check_judgments(judgments: Dataset, num_images: int | None = None, split: st
         _odd_positions(judgments, what)
     if RT in judgments.column_names:
         seconds = known_times(judgments, RT)
-        refuse(
-            (seconds <= 0) | np.isinf(seconds), seconds, what, "has a response time that is not positive and finite"
-        )
+        is_bad = (seconds <= 0) | np.isinf(seconds)
+        refuse(is_bad, seconds, what, "has a response time that is not positive and finite")
         median = np.nan if np.isnan(seconds).all() else np.nanmedian(seconds)
         if median > SLOWEST_MEDIAN:
             raise InputError(

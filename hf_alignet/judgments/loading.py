@@ -19,7 +19,6 @@ from hf_alignet.sources import load_splits
 logger = logging.getLogger(__name__)
 
 CONFIG = "judgments"  # the dataset may also have images and triplets
-TABLES = (".csv", ".tsv")
 UNDERSTOOD = f"""supported are:
 - a dataset with the columns {TRIPLET} and {ODD} (or {COUNTS}), as save_to_disk writes it, as parquet, or on the Hub
 - a table (csv or parquet), or a folder of them, with the columns {", ".join(own_table.REQUIRED)}
@@ -57,14 +56,12 @@ def load_judgments(
         raise InputError(f"`order` must be one of {', '.join(get_args(things.ObjectOrder))}, got {order!r}")
     path = Path(path_or_id).expanduser()
     folder = path / CONFIG if (path / CONFIG).is_dir() else path
-    files = index_files.index_files(folder) if folder.is_dir() else []
+    files = index_files.index_files(folder)
     tables = _text_tables(folder) if folder.is_dir() and not files else []
     if files:
         splits = index_files.load_index_files(files, names, order)
     elif tables:
         splits = _load_text_tables(tables, names, order)
-    elif path.is_file() and path.suffix in index_files.SUFFIXES:
-        splits = index_files.load_index_files([path], names, order)
     elif path.is_file() and path.suffix != ".parquet":
         splits = _load_text_table(path, names, order)
     else:
@@ -79,7 +76,7 @@ def load_judgments(
 
 def _text_tables(folder: Path) -> list[Path]:
     """The text tables of a folder whose columns are those of judgments."""
-    headers = {path: read_header(path)[0] for path in sorted(folder.iterdir()) if path.suffix in TABLES}
+    headers = {path: read_header(path)[0] for path in sorted(folder.iterdir()) if path.suffix in (".csv", ".tsv")}
     tables = [p for p, header in headers.items() if own_table.is_own_table(header) or things.is_things_table(header)]
     if tables and len(tables) < len(headers):
         others = ", ".join(path.name for path in headers if path not in tables)

@@ -34,10 +34,8 @@ SHOWN = 5  # unknown names in a message
 def image_names(images: Dataset) -> list[str] | None:
     """The name of each image: its `filename`, or else its `concept`, or else the file name of the picture.
 
-    A class becomes the name of the class, and a number becomes text. None if the images have no names.
-
-    Raises:
-        InputError: a cell of the column is empty, or cannot become text.
+    A class becomes the name of the class, and a number becomes text. None if the images have no names. Raises an
+    InputError if a cell of the column is empty, or cannot become text.
     """
     name = next((name for name in ("filename", "concept") if name in images.column_names), None)
     if name is None:
@@ -71,17 +69,11 @@ def is_own_table(header: Sequence[str]) -> bool:
 
 
 def read_own_table(table: pa.Table, names: Sequence[str] | None, source: str) -> Dataset:
-    """The judgments of such a table.
+    """The judgments of such a table, which messages call `source`. Row numbers do not need `names` of the images.
 
-    Args:
-        table: Table with the columns above.
-        names: Names of the images in the order of their rows (see `image_names`). Row numbers do not need them.
-        source: Name of the table, for messages.
-
-    Raises:
-        InputError: a column or a cell is missing; a name is unknown (the message lists similar names) or belongs to
-            several images; a number can be a name or a row number; the choice is not an image of its triplet; or the
-            choice can be a name or a position.
+    Raises an InputError if a column or a cell is missing; a name is unknown (the message lists similar names) or
+    belongs to several images; a number can be a name or a row number; the choice is not an image of its triplet; or
+    the choice can be a name or a position.
     """
     check_header(table.column_names, REQUIRED, source)
     cells = {name: table[name].cast(pa.string()) for name in REQUIRED}

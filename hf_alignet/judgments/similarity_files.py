@@ -123,8 +123,7 @@ def load_king(path: str | Path, stimulus_set: str = "set1", names: Sequence[str]
         expected = "expected one row for each participant, with n (n - 1) / 2 pairs"
         raise InputError(f"{variable} of {file.name} has shape {distances.shape}; {expected}")
     participants = np.stack([squareform(row) for row in distances])
-    source = f"King et al. 2019, {stimulus_set}"
-    return from_array(participants, "dissimilarity", source, names or pictures)
+    return from_array(participants, "dissimilarity", f"King et al. 2019, {stimulus_set}", names or pictures)
 
 
 def load_cichy(path: str | Path, names: Sequence[str] | None = None) -> SimilarityMatrix:

@@ -58,10 +58,8 @@ class SimilarityMatrix:
             twice = next(name for name in self.names if list(self.names).count(name) > 1)
             raise InputError(f"two stimuli of {self.source} have the name {twice!r}; give each its own name")
         if self.participants is not None and self.participants.shape[1:] != (n, n):
-            raise InputError(
-                f"{self.source} has {n} stimuli, but the matrices of its participants have the shape "
-                f"{self.participants.shape}"
-            )
+            shape = self.participants.shape
+            raise InputError(f"{self.source} has {n} stimuli, but matrices of its participants have the shape {shape}")
         if kind_by_diagonal(self.matrix) not in (None, self.kind):
             logger.warning(
                 "%s is read as %s, but its diagonal is %s than all other entries: if it is the other kind, change "
@@ -126,9 +124,7 @@ def check_symmetric(matrix: np.ndarray) -> int:
         mirrored = np.asarray(matrix[start:, start : start + size], np.float64).T
         is_missing = np.isnan(rows)
         _refuse_entry(np.isinf(rows) | np.isinf(mirrored), start, "is infinite")
-        _refuse_entry(
-            is_missing != np.isnan(mirrored), start, "is missing, but its mirror image is not, or vice versa"
-        )
+        _refuse_entry(is_missing != np.isnan(mirrored), start, "is missing on one side of the diagonal only")
         is_asymmetric = np.abs(rows - mirrored) > ROUNDING * max(highest, -lowest)
         if is_asymmetric.any():
             i, j = (np.argwhere(is_asymmetric)[0] + start).tolist()
@@ -190,10 +186,8 @@ def from_rows(dataset: Dataset) -> tuple[MatrixKind, np.ndarray, list[str]]:
     """Kind, matrix (n, n) float32 and names from the configuration `matrix` of a dataset."""
     kind: MatrixKind | None = next((kind for kind in get_args(MatrixKind) if kind in dataset.column_names), None)
     if kind is None or NAME not in dataset.column_names:
-        columns, kinds = ", ".join(dataset.column_names), " or ".join(get_args(MatrixKind))
-        raise InputError(
-            f"the dataset of a similarity matrix needs the columns {NAME} and {kinds}; there are {columns}"
-        )
+        needed, found = " or ".join(get_args(MatrixKind)), ", ".join(dataset.column_names)
+        raise InputError(f"a similarity matrix needs the columns {NAME} and {needed}; there are {found}")
     table = dataset.with_format("arrow")[:]
     flat = np.array(table[kind].combine_chunks().flatten(), np.float32)
     if len(flat) != len(dataset) ** 2:

@@ -27,7 +27,7 @@ def split_by_triplet(judgments: Dataset, held_out: float = 0.1, seed: int = 0) -
         InputError: the share is outside (0, 1), or leaves one side without triplets.
     """
     distinct, which, _ = distinct_triplets(column(judgments, TRIPLET))
-    is_test = _draw(len(distinct), held_out, seed)
+    is_test = random_share(len(distinct), held_out, seed)
     if is_test.all() or not is_test.any():
         raise InputError(f"holding out {held_out:g} of {len(distinct)} distinct triplets leaves one side empty")
     return DatasetDict(train=select_rows(judgments, ~is_test[which]), test=select_rows(judgments, is_test[which]))
@@ -46,16 +46,15 @@ def split_by_object(judgments: Dataset, num_objects: int, held_out: float = 1 / 
         InputError: the share is outside (0, 1), a row points outside the objects, or a side gets no triplet (the
             message says how many objects it has, and what to do).
     """
-    is_test = _draw(num_objects, held_out, seed)
+    is_test = random_share(num_objects, held_out, seed)
     splits = {}
     for name, is_member in {"train": ~is_test, "test": is_test}.items():
         is_within = triplets_within(column(judgments, TRIPLET), is_member)
         if not is_within.any():
-            objects = int(is_member.sum())
             raise InputError(
-                f"split {name!r} has {objects} of {num_objects} objects, and none of the {len(judgments)} triplets "
-                f"is within these (about {(objects / num_objects) ** 3:.2%} of all triplets are); give the split more "
-                "objects, or use more judgments"
+                f"split {name!r} has {is_member.sum()} of {num_objects} objects, and none of the {len(judgments)} "
+                f"triplets is within these (about {is_member.mean() ** 3:.2%} of all triplets are); give the split "
+                "more objects, or use more judgments"
             )
         splits[name] = select_rows(judgments, is_within)
     return DatasetDict(splits)
@@ -102,7 +101,7 @@ def shared_triplets(train: Dataset, other: Dataset) -> int:
     return len(first) + len(second) - len(distinct_triplets(np.concatenate([first, second]))[0])
 
 
-def _draw(number: int, held_out: float, seed: int) -> np.ndarray:
+def random_share(number: int, held_out: float, seed: int) -> np.ndarray:
     """(number,) bool, a random share `held_out` of them true."""
     if not 0 < held_out < 1:
         raise InputError(f"`held_out` must lie between 0 and 1, got {held_out:g}")

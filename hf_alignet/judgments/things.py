@@ -78,10 +78,8 @@ def to_uid_order(
     if order == "uid":
         return triplets
     if unique_ids is None:
-        reason = "numbers the objects in the order of file names"
-        raise InputError(
-            f"{source.name} {reason}; give the uniqueIDs of the objects as `object_names`, to renumber them"
-        )
+        numbered = f"{source.name} numbers the objects in the order of file names"
+        raise InputError(f"{numbered}; give the uniqueIDs of the objects as `object_names`, to renumber them")
     is_outside = np.any(triplets >= len(unique_ids), axis=1)
     refuse(is_outside, triplets, f"triplets of {source.name}", f"is outside the {len(unique_ids)} objects")
     return file_name_order(unique_ids)[triplets]
@@ -97,13 +95,9 @@ def load_things_table(
 ) -> DatasetDict:
     """The published table: split `train`, and `test1` to `test3` if it marks the repeated triplets.
 
-    Args:
-        path: Path of the table.
-        unique_ids: uniqueIDs of the objects. Tables in file-name order need them.
-        order: Order in which the table numbers the objects. None: the file name decides (see `published_order`).
-
-    Raises:
-        InputError: a column is missing, or a cell has a wrong value (the message names the first row).
+    `order` is that in which the table numbers the objects; None: the file name decides (see `published_order`). Tables
+    in file-name order need the `unique_ids` of the objects. Raises an InputError if a column is missing, or a cell has
+    a wrong value (the message names the first row).
     """
     path = Path(path)
     header, delimiter = read_header(path)
@@ -125,8 +119,6 @@ def load_things_table(
     judgments = make_judgments(triplets, odd, participant=participant, rt=rt)
     if "noise_ceiling" not in kinds:
         return DatasetDict(train=judgments)
-    repeated_set = table["noise_ceiling"].to_numpy()
-    splits = {}
-    for number in np.unique(repeated_set):
-        splits[f"test{number}" if number else "train"] = select_rows(judgments, repeated_set == number)
-    return DatasetDict(splits)
+    sets = table["noise_ceiling"].to_numpy()
+    names = {number: f"test{number}" if number else "train" for number in np.unique(sets)}
+    return DatasetDict({name: select_rows(judgments, sets == number) for number, name in names.items()})

@@ -78,11 +78,7 @@ class ChoiceLikelihood:
 def pair_counts(judgments: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Distinct triplets (u, 3), and how often people kept each pair together, (u, 3) in pair order.
 
-    Args:
-        judgments: see `hf_alignet.judgments`.
-
-    Raises:
-        InputError: the judgments contain no choice.
+    Raises an InputError if the judgments contain no choice.
     """
     triplets, counts = choice_counts(judgments)
     judged = counts.any(1)
@@ -94,14 +90,8 @@ def pair_counts(judgments: Dataset) -> tuple[np.ndarray, np.ndarray]:
 def observed_choices(judgments: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """People's choices as targets. Their cross-entropy is the mean negative log-likelihood of all choices.
 
-    Args:
-        judgments: see `hf_alignet.judgments`.
-
-    Returns:
-        (u, 3) distinct triplets, (u, 3) shares of the choices in pair order, and (u,) numbers of choices.
-
-    Raises:
-        InputError: the judgments contain no choice.
+    Returns (u, 3) distinct triplets, (u, 3) shares of the choices in pair order, and (u,) numbers of choices. Raises
+    an InputError if the judgments contain no choice.
     """
     triplets, counts = pair_counts(judgments)
     weights = counts.sum(1).astype(np.float64)

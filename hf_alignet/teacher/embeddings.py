@@ -20,10 +20,7 @@ class Teacher:
     Args:
         encoder: the model. None if `features` are given.
         features: (n, p) of the images.
-        transform: of the features. None leaves them unchanged.
-
-    Raises:
-        InputError: transform and features have different numbers of dimensions.
+        transform: of the features, with as many dimensions (else an InputError). None leaves them unchanged.
     """
 
     def __init__(

@@ -94,11 +94,7 @@ def fit_teacher(
 def check_method(
     method: Method, vice: object, vice_settings: Mapping[str, Any] | None, concentration: float | None, local: object
 ) -> None:
-    """Checks the settings of `fit_teacher`.
-
-    Raises:
-        InputError: settings exclude each other (names the parameters).
-    """
+    """Raises an InputError that names the settings of `fit_teacher` that exclude each other."""
     if method not in get_args(Method):
         raise InputError(f"`method` must be one of {', '.join(get_args(Method))}, got {method!r}")
     if (method == "glocal") != (local is not None):
@@ -113,20 +109,15 @@ def check_method(
     if vice is not None and vice_settings is not None:
         raise InputError("give either `vice`, a fitted one, or `vice_settings` for a new fit")
     known = [field.name for field in fields(Vice)]
-    unknown = sorted(set(vice_settings or ()).difference(known))
-    if unknown:
+    if unknown := sorted(set(vice_settings or ()).difference(known)):
         raise InputError(f"`vice_settings` has no {', '.join(unknown)}; settings are {', '.join(known)}")
 
 
 def posterior_mean(probabilities: np.ndarray, counts: np.ndarray, concentration: float) -> np.ndarray:
     """Posterior mean of choice probabilities (m, 3): a Dirichlet prior from VICE, updated by people's choices.
 
-    (κ p + counts) / (κ + n). With κ = 1, VICE and the choice have equal weight in a triplet that one person judged.
-    In a triplet that many people judged, their choices have most of the weight.
-
-    Args:
-        probabilities: (m, 3) by VICE.
-        counts: (m, 3) number of choices of each pair.
-        concentration: κ > 0.
+    (κ p + counts) / (κ + n) with the concentration κ > 0 and the `counts` (m, 3) of choices of each pair. With κ = 1,
+    VICE and the choice have equal weight in a triplet that one person judged. In a triplet that many people judged,
+    their choices have most of the weight.
     """
     return (concentration * probabilities + counts) / (concentration + counts.sum(1, keepdims=True))

@@ -23,11 +23,7 @@ def python_numbers(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(eq=False)
 class ViceSettings:
-    """The arguments of `hf_alignet.teacher.Vice`, which describes them.
-
-    Raises:
-        InputError: a setting is out of range.
-    """
+    """The arguments of `hf_alignet.teacher.Vice`, which describes them."""
 
     num_dimensions: int = 100
     spike: float = 0.25
@@ -47,11 +43,7 @@ class ViceSettings:
         self.settings()
 
     def settings(self) -> dict[str, Any]:
-        """The arguments of the constructor, as Python numbers.
-
-        Raises:
-            InputError: a setting is out of range (names it, the allowed values and the value).
-        """
+        """The arguments of the constructor, as Python numbers. Raises an InputError if one is out of range."""
         settings = python_numbers(asdict(self))
         for name, value in settings.items():
             if name in LEAST:

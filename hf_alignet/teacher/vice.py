@@ -20,7 +20,6 @@ from datasets import Dataset
 from huggingface_hub import ModelCard, ModelCardData
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from hf_alignet.errors import InputError
@@ -148,14 +147,6 @@ class Vice(ViceSettings, SharedModel):
         """(n, k) float32 means of the posterior, with negative entries set to zero."""
         return self.loc_.clip(0)
 
-    def _draws(self, n_samples: int) -> Iterator[Tensor]:
-        if n_samples < 1:
-            raise ValueError(f"`n_samples` must be at least 1, got {n_samples}")
-        loc, scale = torch.from_numpy(self.loc_), torch.from_numpy(self.scale_)
-        generator = torch.Generator().manual_seed(self.settings()["random_state"])
-        for _ in range(n_samples):
-            yield torch.addcmul(loc, scale, torch.randn(loc.shape, generator=generator)).relu_()
-
     def choice_probabilities(self, triplets: np.ndarray, n_samples: int = 50) -> np.ndarray:
         """Probability that people keep each pair of a triplet together, as a mean over draws from the posterior.
 
@@ -172,8 +163,13 @@ class Vice(ViceSettings, SharedModel):
         rows = torch.as_tensor(np.asarray(triplets, np.int64))
         if len(rows) and not 0 <= rows.min() <= rows.max() < len(self.loc_):
             raise InputError(f"triplets name objects {rows.min()} to {rows.max()}, but VICE has {len(self.loc_)}")
+        if n_samples < 1:
+            raise ValueError(f"`n_samples` must be at least 1, got {n_samples}")
+        loc, scale = torch.from_numpy(self.loc_), torch.from_numpy(self.scale_)
+        generator = torch.Generator().manual_seed(self.settings()["random_state"])
         total = torch.zeros(rows.shape)
-        for draw in self._draws(n_samples):
+        for _ in range(n_samples):
+            draw = torch.addcmul(loc, scale, torch.randn(loc.shape, generator=generator)).relu_()
             total += choice_log_probabilities(triplet_similarities(draw, rows)).exp()
         return (total / n_samples).numpy()
 
@@ -200,18 +196,12 @@ class Vice(ViceSettings, SharedModel):
 
     @classmethod
     def from_embedding(cls, embedding: np.ndarray) -> Self:
-        """A VICE without uncertainty, from an embedding such as the published one, which has no variances.
+        """A VICE without uncertainty, from an embedding (n, k) such as the published one, which has no variances.
 
-        Args:
-            embedding: (n, k), 0 or more.
-
-        Raises:
-            InputError: the embedding has another shape, or a number that is negative or not finite.
+        Raises an InputError if the embedding has another shape, or a number that is negative or not finite.
         """
         if embedding.ndim != 2 or not np.isfinite(embedding).all() or embedding.min(initial=0) < 0:
-            raise InputError(
-                f"the embedding must be a table of finite numbers, 0 or more, got shape {embedding.shape}"
-            )
+            raise InputError(f"an embedding must be a table of finite numbers, 0 or more, got shape {embedding.shape}")
         vice = cls()
         vice.loc_ = embedding.astype(np.float32)
         vice.scale_ = np.full_like(vice.loc_, SURE)
@@ -219,11 +209,7 @@ class Vice(ViceSettings, SharedModel):
         return vice
 
     def generate_model_card(self, repo_id: str | None = None) -> ModelCard:
-        """The card from `hub_cards/vice.md.jinja`.
-
-        Args:
-            repo_id: the Hub repository of the embedding.
-        """
+        """The card from `hub_cards/vice.md.jinja`, for the Hub repository `repo_id`."""
         datasets = card_links(self.info)["datasets"]
         data = ModelCardData(library_name="hf_alignet", tags=[*TAGS, "vice"], datasets=datasets)
         facts = {"info": self.info | self.settings(), "is_stable": self.converged_, "epochs": len(self.history_)}

@@ -39,9 +39,8 @@ class ViceRun:
         self.history: list[int] = []
         self.settled: int | None = None  # epochs of settling that are done; None while the fit searches
         text = repr(sorted(settings.settings().items())).encode()
-        self.fingerprint = hashlib.sha256(
-            b"".join([text, np.int64(num_objects).tobytes(), triplets.tobytes(), pair_counts.tobytes()])
-        ).hexdigest()
+        content = text + np.int64(num_objects).tobytes() + triplets.tobytes() + pair_counts.tobytes()
+        self.fingerprint = hashlib.sha256(content).hexdigest()
 
     @property
     def epochs(self) -> int:
@@ -60,8 +59,7 @@ class ViceRun:
     def next_epoch(self) -> float:
         """Uses each choice once, and returns the mean cross-entropy of the steps.
 
-        Raises:
-            RunError: the fit diverged, or no dimension is significant.
+        Raises a RunError if the fit diverged, or no dimension is significant.
         """
         if self.settled is not None:
             rate = self.settings.learning_rate * (1 - self.settled / self.settings.settle)
@@ -87,10 +85,8 @@ class ViceRun:
 
     def _begin_to_settle(self, is_kept: Tensor) -> None:
         if not is_kept.any():
-            raise RunError(
-                f"VICE found no dimension in {round(1 / self.weight)} choices of {len(self.posterior.loc)} objects: "
-                "the choices are too few, or they are random"
-            )
+            choices = f"{round(1 / self.weight)} choices of {len(self.posterior.loc)} objects"
+            raise RunError(f"VICE found no dimension in {choices}: the choices are too few, or they are random")
         self.posterior.keep(is_kept)
         self.settled = 0
 
@@ -103,11 +99,7 @@ class ViceRun:
             save_file(self.posterior.state() | {"generator": self.generator.get_state()}, temporary, metadata)
 
     def load(self, file: Path) -> None:
-        """Continues from a checkpoint.
-
-        Raises:
-            InputError: the file cannot be read, or belongs to another fit.
-        """
+        """Continues from a checkpoint. Raises an InputError if it cannot be read, or belongs to another fit."""
         try:
             with safe_open(file, framework="pt") as opened:
                 metadata = opened.metadata() or {}

@@ -38,9 +38,8 @@ class TeacherVectors(Dataset):
 
     def __init__(self, rows: np.ndarray, vectors: np.ndarray, clusters: np.ndarray):
         if not len(rows) == len(vectors) == len(clusters):
-            raise InputError(
-                f"{len(rows)} images, {len(vectors)} vectors and {len(clusters)} clusters are not equally many"
-            )
+            numbers = f"{len(rows)} images, {len(vectors)} vectors and {len(clusters)} clusters"
+            raise InputError(f"{numbers} are not equally many")
         check_finite(vectors, rows)
         self.rows, self.clusters = np.asarray(rows), np.asarray(clusters)
         self.vectors = np.asarray(vectors, dtype=np.float32)
@@ -56,17 +55,9 @@ class ClusterSampler(Sampler[int]):
     """Orders images so that each batch has some clusters, with `images_per_cluster` images of each.
 
     The clusters of a batch are drawn uniformly, from those with enough images. An epoch has (number of images) //
-    `batch_size` batches. The order depends only on the seed and the epoch.
-
-    Args:
-        clusters: (m,) cluster of each image.
-        batch_size: number of images in a batch, a multiple of `images_per_cluster`.
-        images_per_cluster: at least 1.
-        seed: seed of the random draws.
-
-    Raises:
-        InputError: `batch_size` is below 3 or no multiple of `images_per_cluster`, or too few clusters have enough
-            images.
+    `batch_size` batches. The order depends only on the seed and the epoch. `clusters` (m,) has the cluster of each
+    image. Raises an InputError if `batch_size` is below 3 or no multiple of `images_per_cluster`, or too few clusters
+    have enough images.
     """
 
     def __init__(self, clusters: np.ndarray, batch_size: int, images_per_cluster: int, seed: int):
@@ -106,15 +97,10 @@ class ClusterSampler(Sampler[int]):
 def triplets_of_batch(
     vectors: torch.Tensor, limit: int | None, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """All triplets of a batch, or a random subset, with the teacher's similarities.
+    """All B(B-1)(B-2)/6 triplets of a batch, or `limit` of them, drawn without replacement.
 
-    Args:
-        vectors: (B, p) of the teacher.
-        limit: greatest number of triplets, drawn without replacement. None means all B(B-1)(B-2)/6.
-        rng: for the random draw.
-
-    Returns:
-        (T, 3) positions in the batch, and (T, 3) similarities in pair order.
+    Returns positions (T, 3) in the batch, and their similarities (T, 3) in pair order, from the teacher's `vectors`
+    (B, p).
     """
     number = math.comb(len(vectors), 3)
     if limit is None or limit >= number:
@@ -191,8 +177,7 @@ def load_teacher(
 def class_vectors(labels: np.ndarray, table: np.ndarray) -> np.ndarray:
     """Vectors (m, p) of images with the classes `labels` (m,), from a table (num_classes, p).
 
-    Raises:
-        InputError: the table has no finite vector for a class (names the class).
+    Raises an InputError that names a class if the table has no finite vector for it.
     """
     classes = np.unique(labels)
     has_vector = (classes >= 0) & (classes < len(table))

@@ -76,12 +76,10 @@ def fit_clusters(
 def elbow_curve(
     embeddings: np.ndarray, seed: int = 0, rows: np.ndarray | None = None, progress: bool = True
 ) -> pd.DataFrame:
-    """Mean squared distance to the nearest center for ten numbers of clusters, in a geometric series.
+    """Mean squared distance to the nearest center (`inertia`) for ten values of `num_clusters`, in a geometric series.
 
-    The arguments are those of `fit_clusters`, and centers and distances use `rows` alone.
-
-    Returns:
-        Columns `num_clusters`, from 2 to at most 1,000 with 20 images or more on average, and `inertia`.
+    They are from 2 to at most 1,000, with 20 images or more on average. The arguments are those of `fit_clusters`, and
+    centers and distances use `rows` alone.
     """
     check_finite(embeddings)
     num_rows = len(embeddings) if rows is None else len(rows)
@@ -153,11 +151,7 @@ def _blocks(embeddings: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def check_finite(embeddings: np.ndarray, rows: np.ndarray | None = None) -> None:
-    """Checks embeddings (n, p), of the images in `rows` (n,) or of all images.
-
-    Raises:
-        InputError: an embedding is not finite (names the row of its image).
-    """
+    """Raises an InputError if an embedding (n, p) of the images in `rows` (n,), or of all images, is not finite."""
     for start, block in _blocks(embeddings):
         is_bad = ~np.isfinite(block).all(1)
         if is_bad.any():

@@ -15,19 +15,12 @@ from hf_alignet.similarity import choice_log_probabilities, entropy
 class LabelBounds:
     """Bounds on the choice probabilities of the teacher, `softmax(similarities)`. None means no bound.
 
-    Attributes:
-        min_margin: least difference of the two highest probabilities, in [0, 1].
-        max_margin: greatest difference.
-        min_entropy: least entropy in nats, in [0, ln 3].
-        max_entropy: greatest entropy.
-
-    Raises:
-        InputError: a bound is out of range, or above its upper bound.
+    Raises an InputError if a bound is out of range, or above its upper bound.
     """
 
-    min_margin: float | None = None
+    min_margin: float | None = None  # difference of the two highest probabilities, in [0, 1]
     max_margin: float | None = None
-    min_entropy: float | None = None
+    min_entropy: float | None = None  # in nats, in [0, ln 3]
     max_entropy: float | None = None
 
     def __post_init__(self) -> None:

@@ -13,11 +13,12 @@ from datasets import Dataset
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments.index_files import split_of
+from hf_alignet.judgments.splits import random_share
 from hf_alignet.storage import whole_file, write_json, write_table, write_text
 from hf_alignet.triplets.clusters import Clusters, default_num_clusters, elbow, elbow_curve, fit_clusters
 from hf_alignet.triplets.filters import LabelBounds
 from hf_alignet.triplets.official import read_official
-from hf_alignet.triplets.partition import class_numbers, hold_out_classes, hold_out_images, read_labels
+from hf_alignet.triplets.partition import class_numbers, hold_out_classes, read_labels
 from hf_alignet.triplets.sampling import Sampling, TripletSampler
 from hf_alignet.triplets.shards import ROWS_PER_SHARD, TripletSource, shard_files, write_shard, write_shards
 
@@ -109,8 +110,7 @@ class Plan:
     def of(cls, design: TripletDesign, images: Dataset, rows: np.ndarray) -> "Plan":
         """Selects the held-out images among the `rows` (m,) of the image dataset.
 
-        Raises:
-            InputError: classes are missing or unknown, or all images or none would be held out.
+        Raises an InputError if classes are missing or unknown, or all images or none would be held out.
         """
         hold_out = design.hold_out if design.num_validation_triplets else "nothing"
         labels = is_held_out = None
@@ -120,12 +120,10 @@ class Plan:
             classes = class_numbers(images, labels, design.held_out_classes)
             is_held_out = hold_out_classes(labels[rows], design.held_out_share, design.seed, classes)
         elif hold_out == "images":
-            is_held_out = hold_out_images(len(rows), design.held_out_share, design.seed)
+            is_held_out = random_share(len(rows), design.held_out_share, design.seed)
         if is_held_out is not None and not 0 < is_held_out.sum() < len(rows):
-            raise InputError(
-                f"{is_held_out.sum()} of {len(rows)} images would be held out: change `held_out_share` or "
-                "`held_out_classes`"
-            )
+            shares = f"{is_held_out.sum()} of {len(rows)} images"
+            raise InputError(f"{shares} would be held out: change `held_out_share` or `held_out_classes`")
         return cls(rows, labels[rows] if labels is not None else None, is_held_out)
 
     def groups(self, clusters: Clusters | None) -> np.ndarray:
@@ -169,13 +167,9 @@ def make_splits(
     directory: Path,
     progress: bool = True,
 ) -> dict[str, int]:
-    """Writes the shards of `train` and `validation`.
+    """Writes the shards of `train` and `validation`, and returns the number of triplets in each split.
 
-    Returns:
-        The number of triplets in each split.
-
-    Raises:
-        InputError: there are not enough triplets.
+    Raises an InputError if there are not enough triplets.
     """
     groups, is_held_out = plan.groups(clusters), plan.is_held_out
     splits = {"train": design.num_triplets, "validation": design.num_validation_triplets}
@@ -199,13 +193,9 @@ def make_splits(
 
 
 def make_official_splits(files: Sequence[str], images: Dataset, directory: Path, strict: bool) -> dict[str, int]:
-    """Writes the triplets of released files as shards. The name of a file contains its split.
+    """Writes the triplets of released files as shards, and returns the number of triplets in each split.
 
-    Returns:
-        The number of triplets in each split.
-
-    Raises:
-        InputError: a file cannot be used, or its name contains no split, or two files have the same split.
+    Raises an InputError if a file cannot be used, its name contains no split, or two files have the same split.
     """
     splits: dict[str, int] = {}
     for file in files:
@@ -230,11 +220,7 @@ def write_clusters(clusters: Clusters, plan: Plan, num_images: int, file: Path) 
 
 
 def keep_settings(file: Path, settings: dict) -> None:
-    """Saves the settings of a run, and checks that a run that continues has the same settings.
-
-    Raises:
-        InputError: settings differ (names them).
-    """
+    """Saves the settings of a run. Raises an InputError (with their names) if an unfinished run has other settings."""
     settings = json.loads(json.dumps(settings))  # as in the file: lists, not tuples
     made = {path.name for path in file.parent.iterdir()} - {file.name} if file.exists() else set()
     if made:

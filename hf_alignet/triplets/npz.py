@@ -35,22 +35,18 @@ class StoredArray:
         return self.archive.getinfo(f"{self.name}.npy").CRC
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """The array in read-only blocks (b, 3) of rows.
-
-        Raises:
-            InputError: the file has too few or too many bytes.
-        """
+        """The array in read-only blocks (b, 3) of rows. Raises an InputError for too few or too many bytes."""
         with self.archive.open(f"{self.name}.npy") as stream:
             if self.is_fortran:  # it stores columns, not rows
                 yield np.lib.format.read_array(stream, allow_pickle=False)
                 return
             _read_header(stream)
             for start in range(0, self.shape[0], BLOCK):
-                size = (min(BLOCK, self.shape[0] - start), 3)
-                data = stream.read(size[0] * 3 * self.dtype.itemsize)
-                if len(data) < size[0] * 3 * self.dtype.itemsize:
+                size = min(BLOCK, self.shape[0] - start) * 3 * self.dtype.itemsize
+                data = stream.read(size)
+                if len(data) < size:
                     raise InputError(f"the array {self.name!r} of {self.archive.filename} is cut off: get it again")
-                yield np.frombuffer(data, self.dtype).reshape(size)
+                yield np.frombuffer(data, self.dtype).reshape(-1, 3)
             if stream.read(1):
                 raise InputError(f"the array {self.name!r} of {self.archive.filename} has data after its last row")
 
@@ -59,8 +55,7 @@ class StoredArray:
 def open_npz(path: Path) -> Iterator[dict[str, StoredArray]]:
     """The arrays of a file by name.
 
-    Raises:
-        InputError: the file is broken or no `.npz` (also while it is read), or it has Python objects.
+    Raises an InputError if the file is broken or no `.npz` (also while it is read), or it has Python objects.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -73,13 +68,7 @@ def open_npz(path: Path) -> Iterator[dict[str, StoredArray]]:
 
 
 def write_npz(path: str | Path, num_rows: int, arrays: Mapping[str, tuple[np.dtype, Iterable[np.ndarray]]]) -> None:
-    """Writes arrays (num_rows, 3); see `whole_file`.
-
-    Args:
-        path: of the file.
-        num_rows: of each array.
-        arrays: by name, the type of each array and its blocks of rows.
-    """
+    """Writes arrays (num_rows, 3) by name, given as a type and blocks of rows; see `whole_file`."""
     # Three of four bytes of a file name are zero. A higher level of compression is slow and gains little
     with (
         whole_file(path) as temporary,
@@ -97,10 +86,8 @@ def _stored(archive: zipfile.ZipFile, name: str) -> StoredArray:
     with archive.open(f"{name}.npy") as stream:
         shape, is_fortran, dtype = _read_header(stream)
     if dtype.hasobject:
-        raise InputError(
-            f"the array {name!r} of {archive.filename} has Python objects, which could run any code: save it as "
-            "numbers or strings"
-        )
+        what = f"the array {name!r} of {archive.filename}"
+        raise InputError(f"{what} has Python objects, which could run any code: save it as numbers or strings")
     return StoredArray(archive, name, shape, dtype, is_fortran)
 
 

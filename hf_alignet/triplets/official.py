@@ -21,19 +21,10 @@ from datasets.fingerprint import Hasher
 from hf_alignet import __version__
 from hf_alignet.errors import InputError
 from hf_alignet.images.opening import IMAGE_COLUMN, as_encoded_images
-from hf_alignet.judgments.rows import (
-    ODD,
-    TRIPLET,
-    arrow_column,
-    check_columns,
-    check_rows,
-    column,
-    lists_of_three,
-    refuse,
-)
+from hf_alignet.judgments.rows import arrow_column, check_columns, check_rows, column, lists_of_three, refuse
 from hf_alignet.similarity import NO_CHOICE, PAIRS, odd_of_pair, odd_one_out
 from hf_alignet.triplets.npz import BLOCK, StoredArray, open_npz, write_npz
-from hf_alignet.triplets.triplet_dataset import FEATURES, SIMILARITIES
+from hf_alignet.triplets.triplet_dataset import FEATURES, ODD, SIMILARITIES, TRIPLET
 
 logger = logging.getLogger(__name__)
 
@@ -169,9 +160,8 @@ def _read(path: Path) -> _Rows:
     with open_npz(path) as arrays:
         missing = [name for name in (SIMILARITIES, INDICES) if name not in arrays]
         if missing:
-            raise InputError(
-                f"{path.name} lacks the array {' and '.join(map(repr, missing))}; it has {', '.join(arrays) or 'none'}"
-            )
+            lacking = " and ".join(map(repr, missing))
+            raise InputError(f"{path.name} lacks the array {lacking}; it has {', '.join(arrays) or 'none'}")
         used = [name for name in CONTENTS if name in arrays]
         for name in used:
             _check_array(arrays[name], *CONTENTS[name], path)
@@ -191,10 +181,8 @@ def _read(path: Path) -> _Rows:
 
 def _check_array(array: StoredArray, kinds: str, contents: str, path: Path) -> None:
     if array.dtype.kind not in kinds or array.shape[1:] != (3,):
-        raise InputError(
-            f"the array {array.name!r} of {path.name} must have three columns of {contents}, got shape {array.shape} "
-            f"of {array.dtype}"
-        )
+        found = f"shape {array.shape} of {array.dtype}"
+        raise InputError(f"the array {array.name!r} of {path.name} must have three columns of {contents}, got {found}")
     if array.shape[0] == 0:
         raise InputError(f"the array {array.name!r} of {path.name} is empty")
 
@@ -203,10 +191,8 @@ def _index_blocks(array: StoredArray, path: Path) -> Iterator[np.ndarray]:
     for block in array.blocks():
         limits = np.iinfo(np.int32)
         if block.min() < limits.min or block.max() > limits.max:
-            raise InputError(
-                f"{path.name} has indices from {block.min()} to {block.max()}; rows of an image dataset are from 0 to "
-                f"{limits.max}"
-            )
+            found = f"indices from {block.min()} to {block.max()}"
+            raise InputError(f"{path.name} has {found}; rows of an image dataset are from 0 to {limits.max}")
         yield block.astype(np.int32)
 
 

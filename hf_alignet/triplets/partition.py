@@ -16,8 +16,7 @@ logger = logging.getLogger(__name__)
 def read_labels(images: Dataset) -> np.ndarray:
     """The class of each image, (n,) int64, from the column `label`. -1 means that an image has no class.
 
-    Raises:
-        InputError: there is no such column, or it has something else than integers.
+    Raises an InputError if there is no such column, or it has something else than integers.
     """
     if LABEL not in images.column_names:
         raise InputError(
@@ -33,15 +32,9 @@ def read_labels(images: Dataset) -> np.ndarray:
 
 
 def class_numbers(images: Dataset, labels: np.ndarray, names: Sequence[str]) -> list[int]:
-    """The numbers of classes.
+    """The numbers of classes with these names (or numbers as text), in images with the `labels` (n,).
 
-    Args:
-        images: with the column `label`.
-        labels: (n,) from `read_labels`.
-        names: names of classes, or their numbers as text.
-
-    Raises:
-        InputError: a class is unknown.
+    Raises an InputError if a class is unknown.
     """
     feature = images.features[LABEL]
     known = {name: number for number, name in enumerate(feature.names)} if isinstance(feature, ClassLabel) else {}
@@ -53,22 +46,13 @@ def class_numbers(images: Dataset, labels: np.ndarray, names: Sequence[str]) -> 
     return [known[name] for name in names]
 
 
-def hold_out_images(num_images: int, share: float, seed: int) -> np.ndarray:
-    """Holds out a random share of the images; returns a mask (n,)."""
-    return np.random.default_rng(seed).permutation(num_images) < round(share * num_images)
-
-
 def hold_out_classes(labels: np.ndarray, share: float, seed: int, classes: Sequence[int] = ()) -> np.ndarray:
-    """Holds out all images of some classes; returns a mask (n,).
+    """Holds out all images of some classes, or of a random share of the classes; returns a mask (n,).
 
-    Args:
-        labels: (n,) classes. Negative means no class.
-        share: share of the classes to draw, if `classes` is empty.
-        seed: seed of that random draw.
-        classes: the classes to hold out.
+    `labels` (n,) are the classes of the images. Negative means no class.
     """
     if not classes:
-        there = np.unique(labels[labels >= 0])
-        drawn = np.random.default_rng(seed).permutation(len(there))[: round(share * len(there))]
-        classes = there[drawn].tolist()
+        known = np.unique(labels[labels >= 0])
+        drawn = np.random.default_rng(seed).permutation(len(known))[: round(share * len(known))]
+        classes = known[drawn].tolist()
     return np.isin(labels, classes)

@@ -64,15 +64,12 @@ class TripletSampler:
         starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
         sizes = np.diff(starts, append=len(order))
         _check(sampling, sizes)
-        numbers = [
-            _count(RULES[sampling], len(order), *group) for group in zip(starts.tolist(), sizes.tolist(), strict=True)
-        ]
+        rule = RULES[sampling]
+        numbers = [_count(rule, len(order), *group) for group in zip(starts.tolist(), sizes.tolist(), strict=True)]
         if not any(numbers):
-            raise InputError(
-                f"no triplet follows {sampling}: no group has enough images (the largest has {sizes.max()})"
-            )
+            raise InputError(f"no triplet follows {sampling}: groups are too small (the largest has {sizes.max()})")
         if weight_equally:
-            if RULES[sampling] == BETWEEN or sampling == "random":
+            if rule == BETWEEN or sampling == "random":
                 raise InputError(f"`sampling={sampling}` has no groups: leave out `weight_equally`")
             has_any = np.array(numbers) > 0
             starts, sizes, numbers = starts[has_any], sizes[has_any], [number for number in numbers if number]
@@ -85,22 +82,14 @@ class TripletSampler:
         self.num_triplets = min(self.num_triplets, MAX_TRIPLETS)
         rng = np.random.default_rng(seed)
         self._arguments = (
-            RULES[sampling],
-            weight_equally,
-            order.astype(np.int32),
-            starts,
-            sizes,
+            *(rule, weight_equally, order.astype(np.int32), starts, sizes),
             np.array(numbers, np.uint64),
             np.cumsum(numbers[:1] if weight_equally else numbers, dtype=np.uint64),  # groups in turn need no sum
             rng.integers(2**64, size=(ROUNDS, 2), dtype=np.uint64) | np.array([1, 0], np.uint64),
         )
 
     def draw(self, start: int, stop: int) -> np.ndarray:
-        """The triplets (stop - start, 3) int32 at these places of the order.
-
-        Raises:
-            IndexError: a place is not in 0 to `num_triplets`.
-        """
+        """The triplets (stop - start, 3) int32 at these places of the order. Raises an IndexError for other places."""
         if not 0 <= start <= stop <= self.num_triplets:
             raise IndexError(f"there is no part {start} to {stop} of {self.num_triplets} triplets")
         triplets = np.empty((stop - start, 3), np.int32)

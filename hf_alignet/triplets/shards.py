@@ -39,11 +39,7 @@ class TripletSource:
     max_per_image: int | None = None  # greatest number of triplets with the same image; None means no limit
 
     def check(self, number: int, place: int = 0) -> None:
-        """Checks that there are `number` triplets from a place in the order on.
-
-        Raises:
-            InputError: there are fewer (says how many).
-        """
+        """Raises an InputError if there are fewer than `number` triplets from a place in the order on."""
         if place + number > (most := self.sampler.num_triplets):
             raise InputError(f"{place + number} triplets are needed, but there are only {most} different triplets")
         if self.max_per_image is not None and number > (most := len(self.embeddings) * self.max_per_image // 3):
@@ -51,15 +47,10 @@ class TripletSource:
             raise InputError(f"{number} triplets are needed, but {limits} allow only {most}")
 
     def read(self, place: int, number: int, uses: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-        """The next `number` triplets within all limits, in parts, from a place in the order on.
+        """The next `number` triplets within all limits, from a place in the order on.
 
-        It adds to `uses` (n,), the number of uses of each image.
-
-        Yields:
-            Triplets (m, 3) of rows of `embeddings`, their similarities (m, 3), and the place after them.
-
-        Raises:
-            InputError: the order ends before there are enough.
+        It yields parts: triplets (m, 3) of rows of `embeddings`, their similarities (m, 3), and the place after them.
+        It adds to `uses` (n,), the number of uses of each image. Raises an InputError if there are not enough.
         """
         while number:
             end = min(place + BLOCK, self.sampler.num_triplets)
@@ -71,8 +62,7 @@ class TripletSource:
             triplets = self.sampler.draw(place, end)
             similarities = label_triplets(self.embeddings, triplets)
             admitted = self.bounds.admit(similarities)
-            max_uses = NO_LIMIT if self.max_per_image is None else self.max_per_image
-            taken, seen = take_triplets(triplets, admitted, uses, max_uses, number)
+            taken, seen = take_triplets(triplets, admitted, uses, self.max_per_image or NO_LIMIT, number)
             place += seen
             number -= len(taken)
             yield triplets[taken], similarities[taken], place
@@ -81,21 +71,10 @@ class TripletSource:
 def write_shards(
     directory: Path, split: str, source: TripletSource, number: int, place: int = 0, progress: bool = True
 ) -> int:
-    """Writes triplets as `{split}-00000-of-00010.parquet` and so on. A run that was stopped continues.
+    """Writes `number` triplets as `{split}-00000-of-00010.parquet` and so on, from a place in the order on.
 
-    Args:
-        directory: for the shards. Shards in it must come from the same source.
-        split: name of the split.
-        source: of the triplets.
-        number: number of triplets.
-        place: first place in the order of the source.
-        progress: show a bar.
-
-    Returns:
-        The place after the last triplet.
-
-    Raises:
-        InputError: there are not enough triplets.
+    Returns the place after the last triplet. A run that was stopped continues: shards in the directory must come from
+    the same source. Raises an InputError if there are not enough triplets.
     """
     source.check(number, place)
     files = shard_files(directory, split, number)

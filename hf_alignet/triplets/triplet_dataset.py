@@ -31,14 +31,11 @@ logger = logging.getLogger(__name__)
 
 
 def triplets_from_arrays(triplets: np.ndarray, similarities: np.ndarray) -> Dataset:
-    """Makes the triplet Dataset, and finds the odd ones out.
+    """Makes the triplet Dataset, and finds the odd ones out. Raises a ValueError for arrays of other shapes.
 
     Args:
         triplets: (n, 3) rows of an image dataset.
         similarities: (n, 3) of the teacher in pair order. If two are the highest, there is no odd one out (-1).
-
-    Raises:
-        ValueError: an array has another shape.
     """
     return Dataset(triplet_table(triplets, similarities))
 
@@ -63,10 +60,8 @@ def read_info(path_or_id: str) -> dict[str, Any]:
     """The facts about triplets in their file `triplets.json`, or nothing if there is no such file."""
     path, (name, revision) = local_path(path_or_id), split_revision(path_or_id)
     try:
-        if path is not None:
-            file = path / INFO_FILE
-        else:
-            file = Path(hf_hub_download(name, INFO_FILE, repo_type="dataset", revision=revision))
+        folder = path or Path(hf_hub_download(name, INFO_FILE, repo_type="dataset", revision=revision)).parent
+        file = folder / INFO_FILE
         info = json.loads(file.read_text()) if file.is_file() else {}
         if not isinstance(info, dict):
             raise ValueError(f"{INFO_FILE} is no JSON object")

@@ -7,8 +7,9 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value, load_dataset
 
 from hf_alignet.errors import InputError
+from hf_alignet.judgments.splits import random_share
 from hf_alignet.triplets.making import Plan, TripletDesign, keep_settings, make_clusters, make_splits, write_clusters
-from hf_alignet.triplets.partition import class_numbers, hold_out_classes, hold_out_images, read_labels
+from hf_alignet.triplets.partition import class_numbers, hold_out_classes, read_labels
 from hf_alignet.triplets.triplet_dataset import column
 
 NAMES = ["cat", "dog", "cow", "owl", "ant", "bee"]
@@ -208,10 +209,10 @@ def test_numbers_of_classes():
 
 @pytest.mark.parametrize(("share", "expected"), [(0.1, 12), (0.5, 60), (0.004, 0)])
 def test_share_of_images(share, expected):
-    held_out = hold_out_images(120, share, 3)
+    held_out = random_share(120, share, 3)
     assert held_out.sum() == expected and held_out.shape == (120,)
-    np.testing.assert_array_equal(held_out, hold_out_images(120, share, 3))
-    assert expected == 0 or (held_out != hold_out_images(120, share, 4)).any()
+    np.testing.assert_array_equal(held_out, random_share(120, share, 3))
+    assert expected == 0 or (held_out != random_share(120, share, 4)).any()
 
 
 def test_share_of_classes():

@@ -24,11 +24,7 @@ class AffineData:
     def checked(
         cls, features: np.ndarray, triplets: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None
     ) -> Self:
-        """The user's arrays after a check.
-
-        Raises:
-            InputError: an array has a wrong shape, type or value.
-        """
+        """The user's arrays. Raises an InputError if an array has a wrong shape, type or value."""
         features, triplets = check_features(features, "features"), np.asarray(triplets)
         probabilities = np.asarray(probabilities, np.float64)
         weights = np.ones(len(triplets)) if weights is None else np.asarray(weights, np.float64)
@@ -60,11 +56,7 @@ class AffineData:
 
 
 def check_features(features: np.ndarray, name: str) -> np.ndarray:
-    """Finite features (n, p).
-
-    Raises:
-        InputError: the shape, the type or a value is wrong.
-    """
+    """Finite features (n, p). Raises an InputError if the shape, the type or a value is wrong."""
     features = np.asarray(features)
     if features.ndim != 2 or not np.issubdtype(features.dtype, np.floating):
         raise InputError(f"`{name}` must be floating-point numbers (n, p), got {features.dtype} {features.shape}")

@@ -132,17 +132,12 @@ class AffineTeacher(BaseEstimator):
         if not solution.is_converged:
             warnings.warn(f"the fit has not converged in {self.max_iter} steps: raise `max_iter`", stacklevel=2)
         self.history_, self.n_iter_ = solution.values, len(solution.values)
-        self.transform_ = problem.transform(solution)
+        self.transform_ = problem.axes.transform(solution.weight, solution.bias)
         self.transform_.info = self._describe(problem.data)
         return self
 
     def check(self, data: AffineData, local_features: np.ndarray | None = None) -> None:
-        """Raises the InputError that `fit` would raise, without a fit.
-
-        Args:
-            data: the first four arguments of `fit`, in `AffineData.checked`.
-            local_features: see `fit`.
-        """
+        """Raises the InputError that `fit` would raise, without a fit. `data` has the first four arguments of it."""
         problem = self._problem(data, local_features)
         if self.regularization is None:
             split_objects(problem, data, self.num_folds, self.random_state)

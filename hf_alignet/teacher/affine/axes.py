@@ -26,11 +26,7 @@ class PrincipalAxes:
 
     @classmethod
     def of(cls, features: np.ndarray) -> Self:
-        """The axes of features (n, p).
-
-        Raises:
-            InputError: all features are the same number.
-        """
+        """The axes of features (n, p). Raises an InputError if all features are the same number."""
         mean, std = check_varied(features)
         centred = (features.astype(np.float64) - mean) / std
         center = centred.mean(0)
@@ -48,11 +44,7 @@ class PrincipalAxes:
 
 
 def check_varied(features: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation of all numbers in features (n, p).
-
-    Raises:
-        InputError: all numbers are the same.
-    """
+    """Mean and standard deviation of all numbers in features (n, p). Raises an InputError if they are all the same."""
     mean, std = features.mean(dtype=np.float64), features.std(dtype=np.float64)
     if not std > 1e-12 * abs(mean):
         raise InputError(f"the features are constant: all of them are {mean:g}")

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 
-from hf_alignet.encoder.transform import AffineTransform
 from hf_alignet.teacher.affine.affine_data import AffineData
 from hf_alignet.teacher.affine.axes import PrincipalAxes
 from hf_alignet.teacher.affine.objective import LocalTerm, Objective, Penalty
@@ -72,7 +71,3 @@ class AffineProblem:
         terms = (self.penalty, regularization, self.local, self.local_weight)
         objective = Objective(self.features, self.data.choices, *terms)
         return solve(objective, self.scale, self.axes.variances, tolerance, max_iter)
-
-    def transform(self, solution: Solution) -> AffineTransform:
-        """The transform of the original features."""
-        return self.axes.transform(solution.weight, solution.bias)

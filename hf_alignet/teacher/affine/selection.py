@@ -39,8 +39,7 @@ class Fold:
 def split_objects(problem: AffineProblem, judged: AffineData, num_folds: int, random_state: int) -> list[Fold]:
     """Splits the objects at random into folds of equal size. `judged` are choices of the same objects, for the tests.
 
-    Raises:
-        InputError: there is no triplet inside or outside of a fold.
+    Raises an InputError if there is no triplet inside or outside of a fold.
     """
     number = object_folds(len(problem.data.features), num_folds, random_state)
     folds = []
@@ -48,10 +47,8 @@ def split_objects(problem: AffineProblem, judged: AffineData, num_folds: int, ra
         inside, outside = judged.among(number == k), problem.data.among(number != k)
         for part, place in ((inside, "inside"), (outside, "outside of")):
             if not part.weights.any():
-                raise InputError(
-                    f"no triplet has all its objects {place} fold {k + 1} of {num_folds}: give a `regularization`, or "
-                    "more triplets"
-                )
+                where = f"{place} fold {k + 1} of {num_folds}"
+                raise InputError(f"no triplet has all its objects {where}: give a `regularization`, or more triplets")
         folds.append(Fold(replace(problem, data=outside), inside))
     return folds
 
@@ -61,9 +58,8 @@ def select_regularization(
 ) -> pd.DataFrame:
     """Tests λ = 10^(k/2) for integers k, from `start` in each direction while the held-out cross-entropy falls.
 
-    Returns:
-        One row for each λ and fold: `regularization`, `fold`, `cross_entropy`, `accuracy`, `weight` (of the held-out
-        triplets) and `iterations`, in ascending order.
+    Returns one row for each λ and fold: `regularization`, `fold`, `cross_entropy`, `accuracy`, `weight` (of the
+    held-out triplets) and `iterations`, in ascending order.
     """
     rows: list[dict[str, float]] = []
     bar = tqdm(desc="selecting regularization", unit="fit", disable=not progress)
@@ -72,7 +68,7 @@ def select_regularization(
         regularization = 10 ** (exponent / 2)
         for k, fold in enumerate(folds):
             solution = solve(fold.problem, regularization)
-            transformed = fold.problem.transform(solution)(fold.held_out.features)
+            transformed = fold.problem.axes.transform(solution.weight, solution.bias)(fold.held_out.features)
             cross_entropy, accuracy = evaluate(transformed, fold.held_out)
             row = {"regularization": regularization, "fold": k, "cross_entropy": cross_entropy, "accuracy": accuracy}
             rows.append(row | {"weight": fold.held_out.weights.sum(), "iterations": len(solution.values)})
@@ -101,11 +97,10 @@ def mean_cross_entropy(selection: pd.DataFrame) -> pd.Series:
 
 
 def evaluate(transformed: np.ndarray, data: AffineData) -> tuple[float, float]:
-    """How well transformed features (n, p) predict choices.
+    """How well transformed features (n, p) predict choices: mean cross-entropy in nats, and accuracy.
 
-    Returns:
-        Mean cross-entropy in nats, and accuracy: the mean probability of the most similar pair. For single choices,
-        this is the share of correct predictions. A tie counts as wrong.
+    Accuracy is the mean probability of the most similar pair. For single choices, this is the share of correct
+    predictions. A tie counts as wrong.
     """
     vectors = torch.from_numpy(transformed)
     odd = odd_one_out(triplet_similarities(vectors, torch.from_numpy(data.triplets)))

@@ -24,17 +24,10 @@ class Solution:
 
 
 def solve(objective: Objective, scale: float, variances: np.ndarray, tolerance: float, max_iter: int) -> Solution:
-    """Minimises an objective whose features are in their principal axes.
+    """Minimises an objective with λ > 0 whose features, with `variances` (p,), are in their principal axes.
 
-    Args:
-        objective: with λ > 0.
-        scale: c of the start, W = c·I and b = 0.
-        variances: (p,) of the features.
-        tolerance: the fit stops when a step lowers the value by less than this share of the value.
-        max_iter: greatest number of steps.
-
-    Raises:
-        RunError: a value or a gradient is not finite.
+    The start is W = `scale`·I and b = 0. The fit stops after `max_iter` steps, or when a step lowers the value by less
+    than the share `tolerance` of it. Raises a RunError if a value or a gradient is not finite.
     """
     p = len(variances)
     # Half of the second derivatives by W_ij and b_j at the start, where E[z_j²] = c² Var x_j, up to a factor near 1.
