@@ -142,7 +142,7 @@ class AlignTrainingArguments(TrainingArguments):
             "anchor_weight": (0 <= self.anchor_weight < math.inf, "0 or more"),
             "interpolation": (0 < self.interpolation <= 1, "above 0 and at most 1"),
             "hub_strategy": (self.hub_strategy in ("end", "checkpoint"), "end or checkpoint"),
-            "label_smoothing_factor": (not self.label_smoothing_factor, "0, as triplets have their own soft labels"),
+            "label_smoothing_factor": (not self.label_smoothing_factor, "0, as triplets have soft labels"),
             "remove_unused_columns": (not self.remove_unused_columns, "false, as the collator needs all columns"),
         }
         for name in ("triplets_per_batch", "projection_dim", "images_per_forward", "early_stopping_patience"):

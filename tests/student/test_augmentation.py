@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from hf_alignet.student import augmentation
+from hf_alignet.student import collator
 from hf_alignet.student.collator import augment
 
 
@@ -34,8 +34,8 @@ def test_draws_depend_on_the_seed_alone(pixels):
 
 
 def test_whole_picture_is_left_as_it_is(pixels, monkeypatch):
-    monkeypatch.setattr(augmentation, "AREA", (1.0, 1.0))
-    monkeypatch.setattr(augmentation, "MAX_ASPECT_RATIO", 1.0)
+    monkeypatch.setattr(collator, "AREA", (1.0, 1.0))
+    monkeypatch.setattr(collator, "MAX_ASPECT_RATIO", 1.0)
     noise = torch.randint(0, 256, (20, 3, 32, 33), dtype=torch.uint8)
     new = augment(noise, np.random.default_rng(0))
     same = [torch.equal(ours, old) or torch.equal(ours, old.flip(-1)) for ours, old in zip(new, noise, strict=True)]
