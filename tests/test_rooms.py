@@ -33,9 +33,7 @@ def test_no_import_is_hidden(imports):
 
 def test_no_two_modules_share_a_name():
     names = Counter(file.stem for file in FILES if file.stem != "__init__")
-    # A command is called as what it does, and so are its flags
-    allowed = {file.stem for file in (PACKAGE / "cli").rglob("*.py")}
-    assert [name for name, number in names.items() if number > 1 and name not in allowed] == []
+    assert [name for name, number in names.items() if number > 1] == []
 
 
 def test_no_two_public_classes_share_a_name():

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hf_alignet.cli.arguments.lora import LoraArguments
+from hf_alignet.cli.arguments.lora_arguments import LoraArguments
 from hf_alignet.cli.arguments.signature import flags_of
 from hf_alignet.cli.command import Command
 from hf_alignet.sources import public_name

@@ -1,6 +1,6 @@
 """The adapter that the flags describe."""
 
-from hf_alignet.cli.arguments.lora import LoraArguments
+from hf_alignet.cli.arguments.lora_arguments import LoraArguments
 
 
 def test_adapter_is_what_the_flags_say():
