@@ -4,7 +4,7 @@ The embedded demo needs no download and takes minutes on two CPU cores:
 
     hf-alignet align
 
-Your own images, and triplets of them labelled by a teacher, with full fine-tuning:
+Full fine-tuning on your own images, and triplets of them that a teacher labelled:
 
     hf-alignet align --model_name_or_path facebook/dinov2-small --images user/images
         --triplets user/triplets --output_dir outputs/dinov2-small-aligned --bf16
@@ -13,7 +13,7 @@ The same as a small adapter on the frozen model, shared on the Hub: add
 
     --use_lora --learning_rate 1e-4 --push_to_hub --hub_model_id user/name
 
-Several processes: add --accelerate_config multi_gpu, or write a launch configuration once by `accelerate config`.
+For several processes add --accelerate_config multi_gpu, or run `accelerate config` once.
 """
 
 import logging

@@ -5,19 +5,19 @@ One model on the choices of your own raters about your own pictures:
     hf-alignet evaluate --model_name_or_path facebook/dinov2-base --benchmarks choices:choices.csv
         --images user/stimuli
 
-Several models on several benchmarks, each with stimuli of its own:
+Several models on several benchmarks, with stimuli for each benchmark:
 
     hf-alignet evaluate --model_name_or_path facebook/dinov2-base outputs/dinov2-base-aligned
         --benchmarks things:user/things-judgments levels:levels/raw rsa:rdm48.mat
         --images user/things-images user/levels-images user/things48
 
-Features that were made elsewhere, under a transform:
+Features from another program, with a transform:
 
     hf-alignet evaluate --features clip_things.npy --transform outputs/clip-teacher --benchmarks things:triplets
 
-Writes results.json {model: {metric: {value, n, chance, ci95}}}, where the model `people` is the noise ceiling, the
-same as a table in results.md, a figure a benchmark, and for several models agreement.csv and model_similarity.csv.
-The embeddings stay in output_dir/embeddings, from where a later run takes them.
+It writes results.json {model: {metric: {value, n, chance, ci95}}} with the noise ceiling as the model `people`, the
+same table in results.md, one figure for each benchmark, and for several models agreement.csv and
+model_similarity.csv. A later run uses the embeddings in output_dir/embeddings again.
 """
 
 import logging

@@ -5,14 +5,13 @@ Your own raters' choices about your own pictures, by uncertainty distillation th
     hf-alignet fit-teacher --judgments choices.csv --images user/stimuli
         --model_name_or_path google/siglip-so400m-patch14-384 --output_dir outputs/siglip-teacher
 
-The choices of THINGS, and features that were made elsewhere:
+The choices of THINGS, and features from another program:
 
     hf-alignet fit-teacher --judgments triplets_large_final_correctednc_correctedorder.csv
         --features clip_things.npy --model_name_or_path openai/clip-vit-base-patch32
 
-Writes the transform (AffineTransform.from_pretrained(output_dir)), the VICE that was fitted in vice/, results.json,
-the table of the regularizations that were tried, a calibration plot and a card. A run that was stopped goes on where
-it was.
+It writes the transform (AffineTransform.from_pretrained(output_dir)), the fitted VICE (in vice/), results.json, a table
+of all tried regularizations, a calibration plot and a card. A run that was stopped continues where it was.
 """
 
 import logging

@@ -3,16 +3,16 @@
     hf-alignet make-triplets --images my-images --teacher facebook/dinov2-base --transform outputs/teacher
         --num_triplets 1000000 --output_dir outputs/triplets
 
-The images are embedded and transformed, clustered by k-means, and triplets are drawn with two images of one cluster
-and the third of another; see --sampling for others. Several processes share the embedding: --accelerate_config.
+The images are embedded, transformed and clustered by k-means. Each triplet has two images of one cluster and one of
+another; --sampling has other rules. Several processes share the embedding: --accelerate_config.
 
 The triplets that were released with the paper, matched to images by file name:
 
     hf-alignet make-triplets --official alignet_train.npz alignet_valid.npz --images ILSVRC/imagenet-1k
 
-Writes parquet shards of the splits train and validation, the clusters, triplets.json and a card. All of it opens with
-load_dataset(output_dir, "triplets"), and `hf-alignet align --triplets output_dir` trains on it. A run that was stopped
-goes on where it was.
+It writes parquet shards of the splits train and validation, the clusters, triplets.json and a card.
+load_dataset(output_dir, "triplets") opens them, and `hf-alignet align --triplets output_dir` trains on them. A run that
+was stopped continues where it was.
 """
 
 import logging

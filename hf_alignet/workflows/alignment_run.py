@@ -70,24 +70,24 @@ def align(
     is the demo: emoji, simulated raters and, without a model, a small encoder that comes with the package.
 
     Args:
-        model: a path, Hub id (optionally with `@revision`), model of transformers or peft, or a `VisionEncoder`.
-        images: the image dataset, or its path or Hub id.
-        triplets: splits of triplets of the images, or their path or Hub id; all but `train` are held out. If there is
-            no other split, 5 % of `train` are held out.
-        args: settings of the training; those of the demo where there are no images.
-        pooling: `auto`, `cls`, `mean` or `pooler`, of a model that is named by path or Hub id.
+        model: path or Hub id (optionally with `@revision`), model of transformers or peft, or `VisionEncoder`.
+        images: image dataset, or its path or Hub id.
+        triplets: splits of triplets of the images, or their path or Hub id. All splits but `train` are held out; if
+            `train` is the only one, 5 % of it.
+        args: settings of the training. Without images, the default is those of the demo.
+        pooling: which output of the model is the embedding, if `model` is a path or Hub id.
         trust_remote_code: allow code from the model's repository to run.
         lora: train this adapter on the frozen model, not all weights.
         merge_lora: export plain weights with the adapter merged in.
-        teacher_embeddings: (n, p) or a `.npy` file, the teacher's vector of every image. With it, training labels all
-            triplets in each batch of the images that the train split names.
-        class_vectors: the same as a `.npy` file with a vector for every class of the images' column `label`.
-        triplet_source: `batch`, all triplets in a batch of images; `separate`, those of the train split; `auto`,
-            `batch` where there are vectors of the teacher.
-        cache_images: directory in which resized pictures are kept for all epochs and runs.
+        teacher_embeddings: the teacher's vectors of all images, (n, p) or a `.npy` file. With them, training labels
+            all triplets in each batch of the images that the train split names.
+        class_vectors: the same, as a `.npy` file with one vector for each class of the images' column `label`.
+        triplet_source: `batch` trains on all triplets in a batch of images, `separate` on those of the train split.
+            `auto` is `batch` if the teacher's vectors are given.
+        cache_images: directory that keeps resized pictures for all epochs and runs.
         on_bad_image: `error` stops at a picture that cannot be decoded; `skip` leaves out triplets that name one.
         i_have_the_right_to_share_images: show small pictures in the figure, which is shared with the model.
-        command: that made it, for the card.
+        command: the command that made it, for the card.
 
     Returns:
         `{"base": metrics, "aligned": metrics}`, odd-one-out accuracy by `dataset/split/odd_one_out_accuracy`.

@@ -58,25 +58,26 @@ def evaluate(
     """Measures one or several models on benchmarks of human similarity.
 
     Args:
-        models: a path, Hub id (optionally with `@revision`) or `VisionEncoder`, several paths or ids, or models by the
-            name that results give them. With `features`, the name of the model that they are from.
-        benchmarks: `[name=]kind:source` each, such as `choices:choices.csv`, `levels:folder`, `rsa:rdm48.npy`.
-        images: the stimuli: a dataset or its path or Hub id, one for all benchmarks or one for each.
-        features: in place of images: (n, p) or the path of a `.npy` file, one for all benchmarks or one for each.
-        object_names: text files, one name of a stimulus a line; one for all benchmarks or one for each.
-        transform: an `AffineTransform`, or its path or Hub id, that all embeddings go through.
-        similarity: of two embeddings in a triplet: `dot`, `cosine` or `pearson`. RSA takes Pearson's correlation.
-        pooling: `auto`, `cls`, `mean` or `pooler`.
+        models: path or Hub id (optionally with `@revision`) of one or several models; or a `VisionEncoder`; or a
+            mapping from names in the results to models. With `features`, the name of the model that made them.
+        benchmarks: one or several `[name=]kind:source`: `choices:choices.csv`, `levels:folder`, `rsa:rdm48.npy` …
+        images: dataset of the stimuli, or its path or Hub id; one for all benchmarks, or one for each.
+        features: in place of images, a matrix (n, p) or the path of its `.npy` file; one for all benchmarks, or one
+            for each.
+        object_names: text file with the name of one stimulus in each line; one for all benchmarks, or one for each.
+        transform: `AffineTransform` of all embeddings, or its path or Hub id.
+        similarity: similarity of two embeddings in a triplet. RSA always uses Pearson's correlation.
+        pooling: which output of a model is the embedding.
         trust_remote_code: allow code from a model's repository to run.
-        object_order: of the objects in files of THINGS, `uid` or `file_name`; None goes by the file's name.
-        rsa_kind: `similarity` or `dissimilarity`; None goes by the diagonal of the matrix.
-        output_dir: for results.json, results.md, figures, comparisons of models, and embeddings, which a later run
-            takes from there; None writes nothing.
-        update_card: path or Hub id of an evaluated model, to whose card the numbers are added.
-        batch_size: images a forward pass.
-        num_workers: processes that decode pictures; 0 does it in the main one.
+        object_order: how files of THINGS number the objects. By default the name of the file tells it.
+        rsa_kind: what the matrices hold. By default the diagonal of the matrix tells it.
+        output_dir: directory for results.json, results.md, figures, comparisons of models, and embeddings, which a
+            later run uses again. None writes nothing.
+        update_card: path or Hub id of an evaluated model. The numbers are added to its card.
+        batch_size: number of images in a forward pass.
+        num_workers: number of processes that decode pictures. 0 decodes them in the main process.
         bf16: run models under bfloat16 autocast.
-        seed: of all random draws, such as bootstraps.
+        seed: seed of all random draws, such as bootstraps.
         progress: show bars.
 
     Returns:

@@ -73,36 +73,38 @@ def write_teacher(
 ) -> Results:
     """Fits a teacher to the split `train` of judgments, and measures it on the other splits.
 
-    A run that was stopped goes on where it was. Written are the transform, the VICE that was fitted in vice/,
-    results.json, the table of the regularizations that were tried, a calibration plot and a card.
+    It writes the transform, the fitted VICE (in vice/), results.json, a table of all tried regularizations, a
+    calibration plot and a card. A run that was stopped continues where it was.
 
     Args:
-        judgments: path or Hub id of the choices, see `load_judgments`.
-        output_dir: for all that is made.
-        images: path or Hub id of the stimuli, in the order of the judgments' rows; needs `model_name_or_path`.
-        features: in place of images: the path of a `.npy` file (n, p).
-        model_name_or_path: the model that embeds the images, or whose features are given.
+        judgments: path or Hub id of the choices, in any form that `load_judgments` reads.
+        output_dir: directory for the results.
+        images: path or Hub id of the stimuli. They need `model_name_or_path`.
+        features: in place of images, the path of a `.npy` file with a matrix (n, p).
+        model_name_or_path: path or Hub id of the model that embeds the images, or made the features.
         pooling: which output of the model is the embedding.
         trust_remote_code: allow code from the model's repository to run.
-        object_names: path of a text file with one name of a stimulus a line, by which judgments name them.
-        object_order: of the objects in files of THINGS; None goes by the file's name.
-        dataset_name: what metrics call the judgments; None takes the name of their file or repository.
-        method: see `fit_teacher`, as for the next parameters.
-        regularization: weight of the penalty; None chooses it.
-        vice: path or Hub id of a VICE to distil from; None fits one.
-        vice_settings: of that fit.
-        concentration: of the Dirichlet prior around VICE's probabilities.
-        local_images: dataset of other images whose neighbourhoods `glocal` keeps.
-        local_features: in place of local_images: the path of a `.npy` file.
-        object_folds: also fit without each of so many folds of the objects, and measure on those; 0 does not.
-        batch_size: images a forward pass.
-        num_workers: processes that decode pictures; 0 does it in the main one.
+        object_names: text file with the name of one stimulus in each line, as the judgments name them.
+        object_order: how files of THINGS number the objects. By default the name of the file tells it.
+        dataset_name: name of the judgments in metrics. By default that of their file or repository.
+        method: `uncertainty_distillation` (the paper's), `hard` choices, `global` and `glocal` (gLocal's), or
+            `identity` (the paper's control).
+        regularization: weight of the penalty. By default several are tried, and the best is chosen.
+        vice: path or Hub id of a VICE to distil from. By default one is fitted.
+        vice_settings: settings of the VICE that is fitted, such as `{"num_dimensions": 50}`.
+        concentration: concentration of the Dirichlet prior around the probabilities of VICE.
+        local_images: path or Hub id of other images. `glocal` keeps their neighbourhoods.
+        local_features: in place of local_images, the path of a `.npy` file with a matrix (m, p).
+        object_folds: number of folds of the objects. For each of them the teacher is also fitted without these
+            objects, and measured on them. 0 does not do this.
+        batch_size: number of images in a forward pass.
+        num_workers: number of processes that decode pictures. 0 decodes them in the main process.
         bf16: run the model under bfloat16 autocast.
-        seed: of all random draws.
-        push_to_hub: share the transform, and a VICE that was fitted, on the Hub.
-        hub_model_id: user/name to share under; a VICE goes to user/name-vice.
+        seed: seed of all random draws.
+        push_to_hub: share the transform, and the fitted VICE, on the Hub.
+        hub_model_id: Hub id `user/name` of the transform. VICE gets the id `user/name-vice`.
         hub_private_repo: make these repositories private.
-        command: that made it, for the card.
+        command: the command that made it, for the card.
         progress: show bars.
 
     Returns:

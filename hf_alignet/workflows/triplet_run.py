@@ -69,32 +69,32 @@ def make_triplets(
     progress: bool = True,
     **design: Any,
 ) -> DatasetDict:
-    """Draws triplets of images and labels them by a teacher; a run that was stopped goes on where it was.
+    """Draws triplets of images and labels them by a teacher; a run that was stopped continues where it was.
 
     Under `accelerate launch` the processes share the embedding.
 
     Args:
-        images: the image dataset, or its path or Hub id; classes are its column `label`.
-        teacher: the model that embeds them, or its path or Hub id.
-        transform: of its embeddings, or its path or Hub id, which makes them human-like. None labels by the teacher's
-            own similarities: the paper's control.
-        features: in place of a teacher: the path of a `.npy` file, one row an image.
-        official: in place of a teacher: released AligNet files, whose triplets are matched to images by file name.
-        output_dir: for all that is made.
+        images: image dataset, or its path or Hub id. Its column `label` has the classes, if it has one.
+        teacher: model that embeds the images, or its path or Hub id.
+        transform: `AffineTransform` that makes the teacher's embeddings human-like, or its path or Hub id. Without it
+            the labels are the teacher's own similarities, the paper's control.
+        features: in place of a teacher, the path of a `.npy` file with one row for each image.
+        official: in place of a teacher, released AligNet files. Their images are found by file name.
+        output_dir: directory for the results.
         pooling: which output of the teacher is the embedding.
         trust_remote_code: allow code from the teacher's repository to run.
         on_bad_image: `error` stops at a picture that cannot be decoded; `skip` leaves it out of all triplets.
-        dtype: of the teacher's embeddings on disk.
-        batch_size: images a forward pass.
-        num_workers: processes that decode pictures.
+        dtype: type of the teacher's embeddings on disk.
+        batch_size: number of images in a forward pass.
+        num_workers: number of processes that decode pictures. 0 decodes them in the main process.
         bf16: run the teacher under bfloat16 autocast.
-        strict: refuse official rows that contradict their documented order, instead of mending them.
+        strict: refuse official rows whose odd one out is not last, instead of reordering them.
         save_images: also write the images, as the configuration `images`.
         push_to_hub: share the triplets on the Hub.
-        hub_dataset_id: user/name to share under.
+        hub_dataset_id: Hub id `user/name` of the triplets.
         hub_private_repo: make the repository private.
-        i_have_the_right_to_share_images: needed to share with `save_images`.
-        command: that made them, for the card.
+        i_have_the_right_to_share_images: say that the pictures may be shared; needed to share with `save_images`.
+        command: the command that made them, for the card.
         progress: show bars.
         **design: which triplets, and how many: see `TripletDesign`.
 

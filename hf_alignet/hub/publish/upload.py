@@ -49,15 +49,15 @@ def publish(
         kind: `dataset`, `transform` (also VICE), `metric` or `model`.
         path: local file or directory. It stays as it is.
         repo_id: name on the Hub, user/name. The repository is made if it does not exist.
-        license: of what is published, as the Hub calls it, such as `cc-by-4.0`.
+        license: licence of what is published, as the Hub calls it, such as `cc-by-4.0`.
         private: make a new repository private. A repository that exists and is public is refused.
         revision: branch, made if it does not exist; None for the main branch.
-        images: of judgments and matrices, a path or Hub id of the pictures that people judged, published beside them.
+        images: path or Hub id of the pictures that people judged. They are published beside judgments and matrices.
         i_have_the_right_to_share_images: say that the pictures may be shared. Otherwise no picture is uploaded.
-        object_names: of judgments, a text file with the name of one picture in each line, instead of `images`.
+        object_names: instead of `images`, a text file with the name of one picture in each line.
         object_order: how files of THINGS number the objects, `uid` or `file_name`. Default: by the name of the file.
         matrix_kind: `similarity` or `dissimilarity`. Default: by the diagonal of the matrix.
-        source: of a dataset, a sentence for the card about the origin of the data.
+        source: sentence about the origin of the data, for the card of a dataset.
         output_dir: directory for the copy that is uploaded. The copy stays.
         dry_run: only make the copy, without the network.
         progress: show bars.
