@@ -10,8 +10,8 @@ The choices of THINGS, and features from another program:
     hf-alignet fit-teacher --judgments triplets_large_final_correctednc_correctedorder.csv
         --features clip_things.npy --model_name_or_path openai/clip-vit-base-patch32
 
-It writes the transform (AffineTransform.from_pretrained(output_dir)), the fitted VICE (in vice/), results.json, a table
-of all tried regularizations, a calibration plot and a card. A run that was stopped continues where it was.
+It writes the transform (AffineTransform.from_pretrained(output_dir)), the fitted VICE (in vice/), results.json, a
+table of all tried regularizations, a calibration plot and a card. A run that was stopped continues where it was.
 """
 
 import logging

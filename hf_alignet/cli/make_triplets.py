@@ -11,8 +11,8 @@ The triplets that were released with the paper, matched to images by file name:
     hf-alignet make-triplets --official alignet_train.npz alignet_valid.npz --images ILSVRC/imagenet-1k
 
 It writes parquet shards of the splits train and validation, the clusters, triplets.json and a card.
-load_dataset(output_dir, "triplets") opens them, and `hf-alignet align --triplets output_dir` trains on them. A run that
-was stopped continues where it was.
+load_dataset(output_dir, "triplets") opens them, and `hf-alignet align --triplets output_dir` trains on them. A run
+that was stopped continues where it was.
 """
 
 import logging
