@@ -115,10 +115,11 @@ def make_triplets(
     settings |= {"pooling": pooling, "on_bad_image": on_bad_image, "dtype": dtype, "bf16": bf16, "strict": strict}
     _check(teacher, settings, save_images, hub_dataset_id, i_have_the_right_to_share_images)
     state = PartialState(cpu=not torch.accelerator.is_available())
-    directory = output_folder(output_dir)
+    directory = Path(output_dir).expanduser()
     unfinished = directory / "unfinished"
     dataset = load_images(images) if isinstance(images, str) else images
     if state.is_main_process:
+        output_folder(directory)
         noted = settings | {"images": _name(images), "teacher": _name(teacher), "transform": _name(transform)}
         _make_room(directory, noted | asdict(drawn) | {"images_fingerprint": dataset._fingerprint})
         if hub_dataset_id is not None:

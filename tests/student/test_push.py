@@ -138,7 +138,7 @@ def test_failed_push_says_how_to_push_and_a_second_one_continues(hub, seen, dire
     assert set(hub.ls("model", "tester/full", "next")) == set(hub.ls("model", "tester/full", "v2")) == MODEL
     assert "Is a directory" in unnamed
     assert f"; share it by `hf-alignet publish model {directory}/named tester/named`" in unnamed
-    assert "tester/full is there already and is public" in public
+    assert "tester/full exists and is public" in public
 
 
 def test_recipe_ends_with_one_line_when_all_is_saved(seen, directory):

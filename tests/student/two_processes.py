@@ -76,6 +76,7 @@ def main(model: str, data: str, out: str) -> None:
     if PartialState().is_main_process:
         found = {"processes": PartialState().num_processes, "losses": losses, "diverged": diverged}
         Path(out).write_text(json.dumps(found))
+    PartialState().wait_for_everyone()  # a process that ends while the other still talks to it is aborted
     PartialState().destroy_process_group()
 
 
