@@ -292,9 +292,7 @@ def test_adapter_on_layers_that_are_not_there(flags, refusal, tiny_directory):
 
 def test_vectors_that_cannot_be_used(flags, refusal, tmp_path):
     np.save(tmp_path / "teacher.npy", np.ones((5, 2)))
-    assert "has 5 rows for 24 images" in refusal(
-        *flags, "--teacher_embeddings", tmp_path / "teacher.npy"
-    )
+    assert "has 5 rows for 24 images" in refusal(*flags, "--teacher_embeddings", tmp_path / "teacher.npy")
     assert "needs --teacher_embeddings or --class_vectors" in refusal(*flags, "--triplet_source", "batch")
     assert "not both" in refusal(*flags, "--teacher_embeddings", "a.npy", "--class_vectors", "b.npy")
     assert "belong to --images" in refusal("--class_vectors", "b.npy")
