@@ -29,11 +29,12 @@ test: setup  ## Run the default tests
 test-slow: setup  ## Run the end-to-end tests, which take minutes each
 	$(TESTS) -m slow
 
-test-lowest: pyproject.toml constraints-lowest.txt  ## Run the tests with the lowest versions that pyproject.toml allows
+test-lowest: pyproject.toml constraints-lowest.txt  ## Test what calls Hugging Face libraries with their lowest allowed versions
 	$(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet --constraint constraints-lowest.txt torch
 	$(LOWEST)/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable ".[dev]"
-	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 --dist loadgroup -m "not slow and not multi_process and not real_data"
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 --dist loadgroup -m "not slow and not multi_process and not real_data" \
+		tests/images tests/encoder tests/judgments tests/student tests/hub tests/test_storage.py tests/test_sources.py
 
 check: setup  ## Lint, formatting and types
 	$(BIN)/ruff check
