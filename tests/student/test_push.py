@@ -81,7 +81,7 @@ def test_checkpoint_lies_beside_the_model_and_one_commit_replaces_it(hub, seen):
     assert seen["best"]["left"] == []
 
 
-def test_tags_and_license_of_the_user_are_in_the_card(hub):
+def test_tags_and_license_of_the_user_are_in_the_card(hub, seen):
     card = ModelCard(hub.read("model", "tester/best", "README.md").decode()).data
     assert card.tags == [*TAGS, "emoji"] and card.license == "mit"
 
