@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from hf_alignet.student import AlignTrainer, AlignTrainingArguments
     from hf_alignet.teacher import AffineTeacher, Vice, fit_teacher
     from hf_alignet.triplets import label_triplets, load_triplets
-    from hf_alignet.workflows import align, evaluate, make_triplets
+    from hf_alignet.workflows.alignment_run import align
+    from hf_alignet.workflows.evaluation_run import evaluate
+    from hf_alignet.workflows.triplet_run import make_triplets
 
 __version__ = "0.2.0"
 
@@ -25,15 +27,15 @@ _ROOMS = {
     "AlignTrainingArguments": "student",
     "Vice": "teacher",
     "VisionEncoder": "encoder",
-    "align": "workflows",
-    "evaluate": "workflows",
+    "align": "workflows.alignment_run",
+    "evaluate": "workflows.evaluation_run",
     "fit_teacher": "teacher",
     "label_triplets": "triplets",
     "load_images": "images",
     "load_judgments": "judgments",
     "load_similarity_matrix": "judgments",
     "load_triplets": "triplets",
-    "make_triplets": "workflows",
+    "make_triplets": "workflows.triplet_run",
     "publish": "hub.publish",
 }
 

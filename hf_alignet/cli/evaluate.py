@@ -26,7 +26,7 @@ from typing import Any
 
 from hf_alignet.cli.arguments.signature import flags_of
 from hf_alignet.cli.command import Command
-from hf_alignet.workflows import evaluate
+from hf_alignet.workflows.evaluation_run import evaluate
 
 SETTINGS = [
     flags_of(evaluate, renamed={"models": "model_name_or_path"}, defaults={"output_dir": "outputs/evaluation"})

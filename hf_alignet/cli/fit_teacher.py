@@ -20,7 +20,7 @@ from typing import Any
 
 from hf_alignet.cli.arguments.signature import flags_of
 from hf_alignet.cli.command import Command
-from hf_alignet.workflows import write_teacher
+from hf_alignet.workflows.teacher_run import write_teacher
 
 COMMAND = Command("fit-teacher", [flags_of(write_teacher, ["command"])], __doc__)
 

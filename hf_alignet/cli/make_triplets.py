@@ -22,7 +22,7 @@ from typing import Any
 from hf_alignet.cli.arguments.signature import flags_of
 from hf_alignet.cli.command import Command
 from hf_alignet.triplets.making import TripletDesign
-from hf_alignet.workflows import make_triplets
+from hf_alignet.workflows.triplet_run import make_triplets
 
 SETTINGS = [flags_of(make_triplets, ["command"]), flags_of(TripletDesign)]
 COMMAND = Command("make-triplets", SETTINGS, __doc__, launches=True)

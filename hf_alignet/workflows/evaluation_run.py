@@ -30,7 +30,6 @@ from hf_alignet.storage import output_folder, write_json
 PEOPLE = "people"
 
 Results = dict[str, dict[str, Metric]]
-Given = str | Dataset | np.ndarray
 logger = logging.getLogger(__name__)
 
 
