@@ -9,15 +9,6 @@ from hf_alignet.errors import InputError
 from hf_alignet.evaluation import expected_calibration_error, fit_temperature, reliability
 
 
-@pytest.fixture
-def predicted() -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (2000, 3), and counts of choices that follow them; some triplets are judged thrice, some never."""
-    rng = np.random.default_rng(0)
-    probabilities = rng.dirichlet([1.0, 1.0, 1.0], 2000)
-    judged = [0, 1, 1, 3] * 500
-    return probabilities, np.stack([rng.multinomial(k, p) for k, p in zip(judged, probabilities, strict=True)])
-
-
 @pytest.mark.parametrize("temperature", [1e-3, 0.7, 500.0])
 def test_the_temperature_of_simulated_people_is_found(temperature):
     rng = np.random.default_rng(1)
