@@ -17,7 +17,7 @@ from torch.utils.data import Dataset, Sampler
 from hf_alignet.errors import InputError
 from hf_alignet.similarity import triplet_similarities
 from hf_alignet.sources import load_matrix
-from hf_alignet.triplets.clusters import check_finite, default_num_clusters, fit_clusters
+from hf_alignet.triplets.clusters import check_teacher_embeddings, default_num_clusters, fit_clusters
 from hf_alignet.triplets.partition import read_labels
 from hf_alignet.triplets.triplet_dataset import triplets_from_arrays
 
@@ -40,7 +40,7 @@ class TeacherVectors(Dataset):
         if not len(rows) == len(vectors) == len(clusters):
             numbers = f"{len(rows)} images, {len(vectors)} vectors and {len(clusters)} clusters"
             raise InputError(f"{numbers} are not equally many")
-        check_finite(vectors, rows)
+        check_teacher_embeddings(vectors, rows)
         self.rows, self.clusters = np.asarray(rows), np.asarray(clusters)
         self.vectors = np.asarray(vectors, dtype=np.float32)
 
@@ -167,7 +167,7 @@ def load_teacher(
             name = embeddings if isinstance(embeddings, str) else "`teacher_embeddings`"
             raise InputError(f"{name} has {len(vectors)} rows for {len(images)} images")
         vectors = vectors[rows]
-        check_finite(vectors, rows)  # k-means does not know the rows
+        check_teacher_embeddings(vectors, rows)  # k-means does not know the rows
         clusters = fit_clusters(vectors, default_num_clusters(len(rows)), seed, progress=False)
         return TeacherVectors(rows, vectors, clusters.assignments)
     labels = read_labels(images)[rows]

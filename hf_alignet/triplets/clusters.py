@@ -66,7 +66,7 @@ def fit_clusters(
             f"{num_clusters} clusters are not possible: `num_clusters` must be 2 or more, with 2 images or more per "
             f"cluster, and there are {num_rows} images"
         )
-    check_finite(embeddings)
+    check_teacher_embeddings(embeddings)
     with threadpool_limits(1):
         sample = _sample(embeddings, rows, num_clusters * SAMPLE_PER_CLUSTER, seed)
         centers = KMeans(num_clusters, n_init=1, random_state=seed).fit(sample).cluster_centers_
@@ -81,7 +81,7 @@ def elbow_curve(
     They are from 2 to at most 1,000, with 20 images or more on average. The arguments are those of `fit_clusters`, and
     centers and distances use `rows` alone.
     """
-    check_finite(embeddings)
+    check_teacher_embeddings(embeddings)
     num_rows = len(embeddings) if rows is None else len(rows)
     largest = min(MAX_ELBOW_CLUSTERS, num_rows // IMAGES_PER_CLUSTER)
     if largest < 4:
@@ -150,7 +150,7 @@ def _blocks(embeddings: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         yield start, embeddings[start : start + BLOCK].astype(np.float32)
 
 
-def check_finite(embeddings: np.ndarray, rows: np.ndarray | None = None) -> None:
+def check_teacher_embeddings(embeddings: np.ndarray, rows: np.ndarray | None = None) -> None:
     """Raises an InputError if an embedding (n, p) of the images in `rows` (n,), or of all images, is not finite."""
     for start, block in _blocks(embeddings):
         is_bad = ~np.isfinite(block).all(1)
