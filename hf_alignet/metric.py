@@ -1,34 +1,60 @@
 """The form in which every measured number is reported, and tables of such numbers as Markdown."""
 
 from collections.abc import Mapping
-from typing import TypedDict
+from typing import Any
+
+# By the last part of a metric's name; of all others, more is better
+LOWER_IS_BETTER = ("choice_cross_entropy", "expected_calibration_error", "human_model_kl")
 
 
-class Metric(TypedDict):
-    """One measured number: `value` (a share, a correlation, or nats), over `n` cases, what guessing gives, and its
-    95 % interval.
+class Metric(dict[str, Any]):
+    """One measured number, a plain dict in JSON, with these keys.
+
+    - `value`: a share, a correlation, R², or nats.
+    - `n`: how many cases it was measured on.
+    - `chance`: what guessing gives; None where guessing has no fixed value.
+    - `ci95`: its 95 % interval, `[low, high]`; None where too few units carry one, which `note` then says.
+    - `unit`: of what other draws the interval tells: `objects`, `triplets`, `participants`, `draws` …; None without.
+
+    Args:
+        spread: how the value varies with the units. It is not in the dict; `change` needs it to compare two metrics of
+            the same cases.
+        more: other keys.
     """
 
-    value: float
-    n: int
-    chance: float
-    ci95: list[float]
+    def __init__(
+        self,
+        value: float,
+        n: int,
+        chance: float | None,
+        ci95: list[float] | None = None,
+        unit: str | None = None,
+        spread: Any = None,
+        **more: Any,
+    ):
+        super().__init__(value=value, n=n, chance=chance, ci95=ci95, unit=unit, **more)
+        self.spread = spread
 
 
-def comparison_table(base: dict[str, Metric], aligned: dict[str, Metric]) -> str:
-    """One row a metric of both: n, chance, value and 95 % interval before and after, and the change."""
-    header = ["metric", "n", "chance", "before", "after", "change"]
-    rows = [
-        [
-            name,
-            str(before["n"]),
-            f"{before['chance']:.3f}",
-            _with_interval(before),
-            _with_interval(aligned[name]),
-            f"{aligned[name]['value'] - before['value']:+.3f}",
-        ]
-        for name, before in base.items()
-    ]
+def is_lower_better(name: str) -> bool:
+    """Whether a metric with this name, `dataset/variant/measure`, is the better the lower it is."""
+    return name.split("/")[-1] in LOWER_IS_BETTER
+
+
+def comparison_table(
+    base: Mapping[str, Metric], aligned: Mapping[str, Metric], changes: Mapping[str, Metric] | None = None
+) -> str:
+    """One row a metric of both: n, chance, value and 95 % interval before and after, and the change.
+
+    `changes` are of `hf_alignet.evaluation.changes`; with them the change has a paired interval.
+    """
+    header = ["metric", "n", "chance", "interval over", "before", "after", "change"]
+    rows = []
+    for name, before in base.items():
+        after = aligned[name]
+        change = (changes or {}).get(name) or Metric(after["value"] - before["value"], before["n"], None)
+        cells = [_named(name), str(before["n"]), _chance(before), before.get("unit") or ""]
+        rows.append([*cells, _with_interval(before), _with_interval(after), _with_interval(change, "+.3f")])
     return _markdown([header, *rows])
 
 
@@ -40,9 +66,27 @@ def results_table(results: Mapping[str, Mapping[str, Metric]]) -> str:
     rows = []
     for name in dict.fromkeys(name for metrics in results.values() for name in metrics):
         first = next(metrics[name] for metrics in results.values() if name in metrics)
-        cells = [_cell(metrics.get(name), first["n"]) for metrics in results.values()]
-        rows.append([name, str(first["n"]), f"{first['chance']:.3f}", *cells])
-    return _markdown([["metric", "n", "chance", *results], *rows])
+        cells = [_cell(metrics.get(name), first) for metrics in results.values()]
+        rows.append([_named(name), str(first["n"]), _chance(first), first.get("unit") or "", *cells])
+    return _markdown([["metric", "n", "chance", "interval over", *results], *rows])
+
+
+def changes_table(changes: Mapping[str, Mapping[str, Metric]], base: str) -> str:
+    """One row a metric, one column a model: its difference to the model `base`, with its 95 % interval."""
+    rows = []
+    for name in dict.fromkeys(name for metrics in changes.values() for name in metrics):
+        found = [metrics.get(name) for metrics in changes.values()]
+        unit = next(metric["unit"] for metric in found if metric is not None) or ""
+        rows.append([_named(name), unit, *("" if m is None else _with_interval(m, "+.3f") for m in found)])
+    return _markdown([["metric", "interval over", *(f"{model} - {base}" for model in changes)], *rows])
+
+
+def _named(name: str) -> str:
+    return f"{name} (lower is better)" if is_lower_better(name) else name
+
+
+def _chance(metric: Metric) -> str:
+    return "" if metric["chance"] is None else f"{metric['chance']:.3f}"
 
 
 def _markdown(table: list[list[str]]) -> str:
@@ -57,12 +101,17 @@ def _markdown(table: list[list[str]]) -> str:
     )
 
 
-def _cell(metric: Metric | None, n: int) -> str:
+def _cell(metric: Metric | None, first: Metric) -> str:
     if metric is None:
         return ""
-    return _with_interval(metric) + (f", n = {metric['n']}" if metric["n"] != n else "")
+    differs = [f"n = {metric['n']}"] if metric["n"] != first["n"] else []
+    unit = metric.get("unit")
+    differs += [f"over {unit}"] if unit is not None and unit != first.get("unit") else []
+    return ", ".join([_with_interval(metric), *differs])
 
 
-def _with_interval(metric: Metric) -> str:
+def _with_interval(metric: Metric, form: str = ".3f") -> str:
+    if metric["ci95"] is None:
+        return f"{metric['value']:{form}}"
     low, high = metric["ci95"]
-    return f"{metric['value']:.3f} [{low:.3f}, {high:.3f}]"
+    return f"{metric['value']:{form}} [{low:{form}}, {high:{form}}]"

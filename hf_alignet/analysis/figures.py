@@ -15,7 +15,7 @@ from sklearn.decomposition import PCA
 
 from hf_alignet.images.decoding import read_pictures
 from hf_alignet.images.opening import as_encoded_images
-from hf_alignet.metric import Metric
+from hf_alignet.metric import Metric, is_lower_better
 
 BEFORE, AFTER, CHANCE_LINE = "#9aa5b1", "#2f6f9f", "#555555"
 NUM_PICTURES = 150
@@ -100,12 +100,15 @@ def trade_off_figure(ends: dict[str, np.ndarray], base: tuple[float, float], x_l
 def calibration_figure(tables: dict[str, pd.DataFrame]) -> Figure:
     """How often people choose what is predicted with a probability: on the diagonal, probabilities are true.
 
-    `tables` are those of `hf_alignet.evaluation.reliability`, by name of the predictor.
+    The area of a dot says how many choices are behind it. `tables` are those of `hf_alignet.evaluation.reliability`,
+    by name of the predictor.
     """
     figure, axes = plt.subplots(figsize=(6.5, 4.5), layout="constrained")
     axes.plot([0, 1], [0, 1], color=CHANCE_LINE, linestyle=":")
     for name, table in tables.items():
-        axes.plot(table.predicted, table.observed, marker="o", markersize=4, label=name)
+        label = f"{name} ({len(table)} bins of {table.n.median():,.0f} choices)"
+        (line,) = axes.plot(table.predicted, table.observed, label=label)
+        axes.scatter(table.predicted, table.observed, s=40 * table.n / table.n.max(), color=line.get_color())
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     return _finish(figure, axes, "predicted probability", "share of people's choices")
 
@@ -126,7 +129,8 @@ def benchmark_figure(results: dict[str, dict[str, Metric]], people: dict[str, Me
 
     Args:
         results: metrics of one benchmark, called `dataset/variant/measure`, by model.
-        people: what is possible, by name of the metric; drawn as dashed lines. Chance is dotted.
+        people: what is possible, by name of the metric; drawn as dashed lines, with a band where they have an
+            interval. Chance is dotted.
     """
     by_measure: dict[str, list[str]] = {}
     for name in dict.fromkeys(name for metrics in results.values() for name in metrics):
@@ -144,23 +148,37 @@ def benchmark_figure(results: dict[str, dict[str, Metric]], people: dict[str, Me
         for index, (model, metrics) in enumerate(results.items()):
             shown = [(x, metrics[name]) for x, name in enumerate(names) if name in metrics]
             values = np.array([metric["value"] for _, metric in shown])
-            ends = np.array([metric["ci95"] for _, metric in shown]).reshape(-1, 2).T
+            ends = _ends([metric for _, metric in shown])
             places = np.array([x for x, _ in shown]) + (index - (len(results) - 1) / 2) * width
             bars = {"yerr": np.abs(ends - values), "capsize": 3, "label": model, "color": f"C{index % 10}"}
             axes.bar(places, values, 0.95 * width, **bars)
         for x, name in enumerate(names):
             chance = next(metrics[name]["chance"] for metrics in results.values() if name in metrics)
-            axes.plot([x - 0.45, x + 0.45], [chance] * 2, color=CHANCE_LINE, ls=":", label="" if x else "chance")
-        known = [(x, people[name]["value"]) for x, name in enumerate(names) if name in people]
-        for position, (x, value) in enumerate(known):
-            axes.plot([x - 0.45, x + 0.45], [value] * 2, color="black", ls="--", label="" if position else "people")
+            if chance is not None:
+                axes.plot([x - 0.45, x + 0.45], [chance] * 2, color=CHANCE_LINE, ls=":", label="" if x else "chance")
+        known = [(x, people[name]) for x, name in enumerate(names) if name in people]
+        for position, (x, metric) in enumerate(known):
+            label = "" if position else "people"
+            axes.plot([x - 0.45, x + 0.45], [metric["value"]] * 2, color="black", ls="--", label=label)
+            if metric["ci95"] is not None:
+                axes.fill_between([x - 0.45, x + 0.45], *metric["ci95"], color="black", alpha=0.12, linewidth=0)
         axes.set_xticks(range(len(names)), ["/".join(name.split("/")[1:-1]) for name in names])
-        axes.set(title=measure.replace("_", " "), xlim=(-0.6, len(names) - 0.4))
+        units = {metrics[name].get("unit") for metrics in results.values() for name in names if name in metrics} - {
+            None
+        }
+        title = measure.replace("_", " ") + (", lower is better" if is_lower_better(measure) else "")
+        over = f"\n95 % intervals over {', '.join(sorted(units))}" if units else ""
+        axes.set(title=title + over, xlim=(-0.6, len(names) - 0.4))
         axes.title.set_fontsize("small")
         axes.spines[["top", "right"]].set_visible(False)
     figure.legend(*panels[0][0].get_legend_handles_labels(), frameon=False, fontsize="small", loc="outside lower left")
     plt.close(figure)
     return figure
+
+
+def _ends(metrics: list[Metric]) -> np.ndarray:
+    """(2, m) lower and upper ends of intervals; those of the value itself where there is none."""
+    return np.array([metric["ci95"] or [metric["value"]] * 2 for metric in metrics]).reshape(-1, 2).T
 
 
 def _finish(figure: Figure, axes: Axes, x_label: str, y_label: str) -> Figure:
@@ -194,7 +212,7 @@ def _bars(axes: Axes, base: dict[str, Metric], aligned: dict[str, Metric]) -> No
     x = np.arange(len(base))
     for offset, label, color, metrics in ((-0.2, "before", BEFORE, base), (0.2, "after", AFTER, aligned)):
         values = np.array([metrics[name]["value"] for name in base])
-        ends = np.array([metrics[name]["ci95"] for name in base]).T
+        ends = _ends([metrics[name] for name in base])
         axes.bar(x + offset, values, 0.38, label=label, color=color, yerr=np.abs(ends - values), capsize=3)
     axes.axhline(next(iter(base.values()))["chance"], color=CHANCE_LINE, linestyle=":", label="chance")
     axes.set_xticks(x, [name.split("/")[1].replace("_", "\n", 1) for name in base])

@@ -1,7 +1,7 @@
 """Benchmarks: how human-like is a model? Each returns plain dicts of floats with n, chance and interval."""
 
 from hf_alignet.evaluation.downstream.few_shot import few_shot_accuracy
-from hf_alignet.evaluation.human.agreement import McNemar, agreement, agreement_table, mcnemar
+from hf_alignet.evaluation.human.agreement import agreement, agreement_table
 from hf_alignet.evaluation.human.breakdown import accuracy_by_category, accuracy_by_group, leading_dimensions
 from hf_alignet.evaluation.human.choices import choice_accuracy, choice_cross_entropy, human_model_divergence
 from hf_alignet.evaluation.human.concepts import (
@@ -25,7 +25,6 @@ from hf_alignet.evaluation.human.odd_one_out import (
     odd_one_out_choices,
 )
 from hf_alignet.evaluation.human.rsa import (
-    RsaMetric,
     RsmCorrelation,
     compare_rsms,
     correlate_rsms,
@@ -43,17 +42,15 @@ from hf_alignet.evaluation.human.teacher_predictions import (
 )
 from hf_alignet.evaluation.human.uncertainty import Uncertainty, choice_entropies, evaluate_uncertainty
 from hf_alignet.evaluation.statistics.calibration import expected_calibration_error, fit_temperature, reliability
+from hf_alignet.evaluation.statistics.changes import change, changes, repeated_measures
 from hf_alignet.evaluation.statistics.correlations import Correlation, spearman
-from hf_alignet.evaluation.statistics.intervals import Interval, object_bootstrap, share_correct
+from hf_alignet.evaluation.statistics.intervals import share_correct
 
 __all__ = [
     "Correlation",
-    "Interval",
     "LevelScore",
-    "McNemar",
     "PredictedDimensions",
     "Predictions",
-    "RsaMetric",
     "Rsm",
     "RsmCorrelation",
     "Uncertainty",
@@ -63,6 +60,8 @@ __all__ = [
     "agreement_table",
     "are_correct",
     "base_temperature",
+    "change",
+    "changes",
     "choice_accuracy",
     "choice_cross_entropy",
     "choice_entropies",
@@ -80,12 +79,10 @@ __all__ = [
     "leave_one_out",
     "level_metrics",
     "level_scores",
-    "mcnemar",
     "modal_share",
     "noise_ceiling",
     "noise_ceilings",
     "noise_ceilings_from_shares",
-    "object_bootstrap",
     "odd_one_out_accuracy",
     "odd_one_out_choices",
     "permutation_p_value",
@@ -93,6 +90,7 @@ __all__ = [
     "predicted_odd_one_out_accuracy",
     "predictors",
     "reliability",
+    "repeated_measures",
     "rsa_noise_ceiling",
     "rsa_score",
     "select_level",

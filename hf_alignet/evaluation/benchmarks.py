@@ -21,7 +21,7 @@ from hf_alignet.errors import InputError
 from hf_alignet.evaluation.human.levels import MIN_RATERS, level_metrics, level_scores, select_level
 from hf_alignet.evaluation.human.noise_ceiling import noise_ceiling
 from hf_alignet.evaluation.human.odd_one_out import are_correct, odd_one_out_choices, similarities_of_triplets
-from hf_alignet.evaluation.human.rsa import rsa_score
+from hf_alignet.evaluation.human.rsa import CONSTANT_NOTE, rsa_score
 from hf_alignet.evaluation.human.uncertainty import TIME_CORRELATION, evaluate_uncertainty, is_constant
 from hf_alignet.evaluation.statistics.intervals import share_correct
 from hf_alignet.judgments import (
@@ -186,7 +186,7 @@ class ChoicesBenchmark(Benchmark):
                 similarities.zero_()  # rounding makes no choices
             choices[prefix] = odd_one_out(similarities).numpy()
             correct = are_correct(choices[prefix], odd)
-            metrics[f"{prefix}/{ACCURACY}"] = share_correct(correct, "objects", triplets, self.seed)
+            metrics[f"{prefix}/{ACCURACY}"] = share_correct(correct, triplets)
             fitted = self.fitted[split]
             if fitted is not None:
                 found = evaluate_uncertainty(embeddings, fitted, judgments, self.similarity, self.seed)
@@ -314,8 +314,7 @@ class RsaBenchmark(Benchmark):
 
     def measure(self, embeddings: np.ndarray) -> Measured:
         found = rsa_score(np.asarray(embeddings)[self.rows], self.human, seed=self.seed)
-        metric = Metric(value=found["value"], n=found["n"], chance=found["chance"], ci95=found["ci95"])
-        return Measured({f"{self.name}/rsa_spearman": metric}, {}, "note" in found)
+        return Measured({f"{self.name}/rsa_spearman": found}, {}, found.get("note") == CONSTANT_NOTE)
 
 
 KINDS: dict[str, tuple[Callable[[Task, Stimuli, Settings], Benchmark], str]] = {

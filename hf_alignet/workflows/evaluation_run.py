@@ -18,16 +18,22 @@ from hf_alignet.encoder.pretrained import check_vision_model
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.benchmarks import Benchmark, Measured, Settings, Task, open_benchmarks
 from hf_alignet.evaluation.human.agreement import agreement_table
+from hf_alignet.evaluation.statistics.changes import changes, repeated_measures
 from hf_alignet.hub.cards import measured_card
 from hf_alignet.judgments.similarity_matrices import MatrixKind
 from hf_alignet.judgments.stimuli import Stimuli
 from hf_alignet.judgments.things import ObjectOrder
-from hf_alignet.metric import Metric, results_table
+from hf_alignet.metric import Metric, changes_table, results_table
 from hf_alignet.similarity import SimilarityKind
 from hf_alignet.sources import public_name
 from hf_alignet.storage import output_folder, write_json
 
 PEOPLE = "people"
+FEWEST_DATASETS = 3  # over which models are compared; two say nothing of how much datasets vary
+INTERVALS = (
+    "Intervals are of 95 %, over what the table names: how much a number would change with other objects, triplets or "
+    "people of the same kind. A difference has its own interval, over the same cases."
+)
 
 Results = dict[str, dict[str, Metric]]
 logger = logging.getLogger(__name__)
@@ -127,15 +133,17 @@ def evaluate(
         name: {metric: value for found in of_model.values() for metric, value in found.metrics.items()}
         for name, of_model in measured.items()
     }
+    differences = _differences(results)
+    notes += _compared_over_datasets(results)
     if people := {name: metric for benchmark in opened for name, metric in benchmark.people.items()}:
         results[PEOPLE] = people
     if directory is not None:
-        _write(directory, results, notes)
+        _write(directory, results, differences, notes)
         for benchmark in opened:
             shown = {model: of_model[benchmark.name].metrics for model, of_model in measured.items()}
             benchmark_figure(shown, people).savefig(directory / f"{benchmark.name}.png")
         if len(named) > 1:
-            _write_comparisons(directory, opened, measured, embeddings)
+            _write_comparisons(directory, opened, measured, embeddings, differences)
     if card is not None and carded is not None:
         measured_card.update_card(
             card, results[carded], {b.name: task.source for b, task in zip(opened, tasks, strict=True)}
@@ -245,8 +253,40 @@ def _as_folder(name: str) -> str:
     return name.strip("/.").replace("/", "--") or "model"
 
 
-def _write(directory: Path, results: Results, notes: Sequence[str]) -> None:
-    lines = [results_table(results), "", "Intervals are of 95 %."]
+def _differences(results: Results) -> Results:
+    """Of every model but the first, its changes against the first."""
+    base, *others = results
+    return {model: changes(results[base], results[model]) for model in others}
+
+
+def _compared_over_datasets(results: Results) -> list[str]:
+    """Sentences about measures of at least three datasets: whether models differ over datasets.
+
+    The variants of a dataset are averaged, since they have stimuli or people in common.
+    """
+    rows = [
+        (name.split("/")[-1], name.split("/")[0], model, metric["value"])
+        for model, metrics in results.items()
+        for name, metric in metrics.items()
+    ]
+    values = pd.DataFrame(rows, columns=["measure", "dataset", "model", "value"])
+    found = []
+    for measure, of_measure in values.groupby("measure", sort=False):
+        table = of_measure.pivot_table(index="dataset", columns="model", values="value").dropna()
+        if len(table) >= FEWEST_DATASETS and table.shape[1] > 1:
+            test = repeated_measures(table)
+            found.append(
+                f"{measure} of the models over {len(table)} datasets, analysis of variance with repeated measures: "
+                f"F({test['of_models']}, {test['of_error']}) = {test['F']:.2f}, p = {test['p_value']:.3g}"
+            )
+    return found
+
+
+def _write(directory: Path, results: Results, differences: Results, notes: Sequence[str]) -> None:
+    lines = [results_table(results), "", INTERVALS]
+    if differences:
+        lines += ["", changes_table(differences, next(iter(results)))]
+    notes = [*notes, *(f"{m}, {name}: {v['note']}" for m in results for name, v in results[m].items() if "note" in v)]
     lines += ["", *(f"- {note}" for note in notes)] if notes else []
     (directory / "results.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     write_json(directory / "results.json", results)
@@ -258,14 +298,22 @@ def _write_comparisons(
     benchmarks: Sequence[Benchmark],
     measured: Mapping[str, Mapping[str, Measured]],
     embeddings: Mapping[str, Mapping[str, np.ndarray]],
+    differences: Results,
 ) -> None:
-    """How alike several models choose and represent, each pair in one row."""
+    """How alike several models choose and represent, each pair in one row; and how they differ from the first."""
     agreements = [
         agreement_table({model: found[b.name].choices for model, found in measured.items()}, b.labels)
         for b in benchmarks
     ]
     if any(len(table) for table in agreements):
         pd.concat(agreements).to_csv(directory / "agreement.csv", index=False)
+    rows = [
+        (name, next(iter(measured)), model, change["value"], *(change["ci95"] or ("", "")), change["unit"])
+        for model, found in differences.items()
+        for name, change in found.items()
+    ]
+    columns = ["metric", "model", "other", "change", "low", "high", "interval_over"]
+    pd.DataFrame(rows, columns=columns).to_csv(directory / "changes.csv", index=False)
     similarities = []
     for stimuli in dict.fromkeys(benchmark.stimuli.name for benchmark in benchmarks):
         table = model_similarities({model: sets[stimuli] for model, sets in embeddings.items()})

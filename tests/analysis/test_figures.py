@@ -19,7 +19,7 @@ from hf_alignet.analysis import (
     trade_off_figure,
 )
 
-METRIC = {"value": 0.5, "n": 9, "chance": 1 / 3, "ci95": [0.4, 0.6]}
+METRIC = {"value": 0.5, "n": 9, "chance": 1 / 3, "ci95": [0.4, 0.6], "unit": "objects"}
 
 
 def line(axes, label: str) -> np.ndarray:
@@ -93,10 +93,13 @@ def test_more_runs_than_colours():
 
 
 def test_calibration():
-    table = pd.DataFrame({"predicted": [0.1, 0.5, 0.9], "observed": [0.2, 0.4, 0.8]})
-    (axes,) = calibration_figure({"base": table, "aligned": table / 2}).axes
-    np.testing.assert_array_equal(line(axes, "base"), table.to_numpy())
-    np.testing.assert_array_equal(line(axes, "aligned"), table.to_numpy() / 2)
+    table = pd.DataFrame({"predicted": [0.1, 0.5, 0.9], "observed": [0.2, 0.4, 0.8], "n": [9, 9, 6]})
+    half = table.assign(predicted=table.predicted / 2)
+    (axes,) = calibration_figure({"base": table, "aligned": half}).axes
+    for name, shown in (("base", table), ("aligned", half)):
+        points = line(axes, f"{name} (3 bins of 9 choices)")
+        np.testing.assert_array_equal(points, shown[["predicted", "observed"]].to_numpy())
+    np.testing.assert_allclose(axes.collections[0].get_sizes(), [40, 40, 40 * 6 / 9])
     assert axes.get_xlim() == axes.get_ylim() == (0, 1)
 
 
@@ -116,7 +119,10 @@ def test_models_beside_chance_and_people():
     figure = benchmark_figure({"one": accuracies | more, name: accuracies}, people)
     assert isinstance(figure, Figure)
     first, second = figure.axes
-    assert (first.get_title(), second.get_title()) == ("odd one out accuracy", "response time spearman")
+    assert (first.get_title(), second.get_title()) == (
+        "odd one out accuracy\n95 % intervals over objects",
+        "response time spearman\n95 % intervals over objects",
+    )
     assert heights(first, "one") == heights(first, name) == [0.5, 0.5] and heights(second, "one") == [-0.2]
     assert [label.get_text() for label in first.get_xticklabels()] == ["coarse", "fine"]
     np.testing.assert_allclose(line(first, "chance")[:, 1], 1 / 3)
@@ -127,5 +133,9 @@ def test_models_beside_chance_and_people():
     (shown,) = figure.legends
     assert set(legend(shown)) == {"one", name, "chance", "people"}
 
+    error = {"x/test/expected_calibration_error": METRIC | {"chance": None, "ci95": None, "unit": None}}
+    (lower,) = benchmark_figure({"one": error}, {}).axes  # neither chance nor interval
+    assert lower.get_title() == "expected calibration error, lower is better"
+    assert "chance" not in {shown.get_label() for shown in lower.lines}
     (alone,) = benchmark_figure({"one": {"rdm48/rsa_spearman": METRIC}}, {}).axes
     assert heights(alone, "one") == [0.5]

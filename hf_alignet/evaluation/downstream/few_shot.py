@@ -9,7 +9,7 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.preprocessing import StandardScaler
 
 from hf_alignet.errors import InputError
-from hf_alignet.evaluation.statistics.intervals import student_interval
+from hf_alignet.evaluation.statistics.intervals import mean_metric
 from hf_alignet.metric import Metric
 from hf_alignet.similarity import check_finite
 
@@ -48,8 +48,7 @@ def few_shot_accuracy(
     check_finite(embeddings)
     rng = np.random.default_rng(seed)
     accuracies = [_accuracy(embeddings, positions, *_draw(positions, shots, rng)) for _ in range(num_draws)]
-    ci95 = student_interval(np.array(accuracies))
-    return Metric(value=float(np.mean(accuracies)), n=num_draws, chance=1 / len(classes), ci95=ci95)
+    return mean_metric(np.array(accuracies), unit="draws", chance=1 / len(classes))
 
 
 def _accuracy(x: np.ndarray, y: np.ndarray, shots: np.ndarray, choosing: np.ndarray, measured: np.ndarray) -> float:

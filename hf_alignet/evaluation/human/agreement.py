@@ -2,26 +2,17 @@
 
 from collections.abc import Mapping
 from itertools import combinations
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest, chi2
 
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.human.odd_one_out import are_correct
+from hf_alignet.evaluation.statistics.changes import change
+from hf_alignet.evaluation.statistics.intervals import share_correct
 from hf_alignet.similarity import NO_CHOICE
 
-EXACT_UP_TO = 1000  # discordant pairs; beyond, the chi-squared distribution is as good
-
-
-class McNemar(NamedTuple):
-    """McNemar's test that two models are right equally often."""
-
-    gained: int  # triplets that only the second model gets right
-    lost: int  # triplets that only the first model gets right
-    p_value: float  # two-sided; 1 if there are no such triplets
-    is_exact: bool  # whether the p-value is that of the binomial distribution
+COLUMNS = ("benchmark", "model", "other", "agreement", "gained", "lost", "change", "low", "high", "p_value")
 
 
 def agreement(choices: Mapping[str, np.ndarray]) -> pd.DataFrame:
@@ -43,52 +34,35 @@ def agreement(choices: Mapping[str, np.ndarray]) -> pd.DataFrame:
     return pd.DataFrame(shared, index=list(choices), columns=list(choices))
 
 
-def mcnemar(base: np.ndarray, aligned: np.ndarray) -> McNemar:
-    """Whether two models, measured on the same triplets, differ in accuracy.
-
-    Let b be the number of triplets that only one model gets right, and c the number that only the other gets right. If
-    the models do not differ, b is binomial(b + c, 1/2). For large numbers (|b - c| - 1)² / (b + c) is chi-squared with
-    one degree of freedom (McNemar 1947, with Edwards' correction). Triplets are treated as independent.
-
-    Args:
-        base: (m,) bool, whether the first model is right.
-        aligned: (m,) bool, whether the second model is right. An InputError says if the lengths differ.
-    """
-    if len(base) != len(aligned):
-        raise InputError(f"the models were measured on {len(base)} and {len(aligned)} triplets; use the same ones")
-    base, aligned = np.asarray(base, bool), np.asarray(aligned, bool)
-    gained, lost = int((aligned & ~base).sum()), int((base & ~aligned).sum())
-    both = gained + lost
-    if both == 0:
-        return McNemar(0, 0, 1.0, True)
-    if both <= EXACT_UP_TO:
-        return McNemar(gained, lost, float(binomtest(gained, both).pvalue), True)
-    statistic = max(abs(gained - lost) - 1, 0) ** 2 / both
-    return McNemar(gained, lost, float(chi2.sf(statistic, 1)), False)
-
-
 def agreement_table(
     choices: Mapping[str, Mapping[str, np.ndarray]], labels: Mapping[str, tuple[np.ndarray, np.ndarray]]
 ) -> pd.DataFrame:
-    """How often every two models choose the same, and whether one is right more often than the first.
+    """How often every two models choose the same, and whether one is right more often than the other.
 
     Args:
         choices: positions (m,), -1 where there is no choice, by name of the model and of the variant.
-        labels: triplets (m, 3) and the odd ones out (m,), by name of the variant.
+        labels: triplets (m, 3) and the odd ones out (m,), by name of the variant; one row a choice of a person.
 
     Returns:
-        One row for each variant and pair of models: `agreement`; in pairs with the first model also how many triplets
-        the other one `gained` and `lost`, and McNemar's `p_value`.
+        One row for each variant and pair of models: `agreement`; how many choices of people the other model `gained`
+        and `lost`; the `change` of accuracy with its 95 % interval over objects (`low`, `high`), and its `p_value`,
+        empty where too few objects carry it. Choices of several people about the same triplet, and triplets with the
+        same objects, do not count as independent.
     """
     models = list(choices)
     rows = []
-    for variant, (_, odd) in labels.items():
+    for variant, (triplets, odd) in labels.items():
         table = agreement({model: choices[model][variant] for model in models})
+        correct = {model: are_correct(choices[model][variant], odd) for model in models}
+        metrics = {model: share_correct(correct[model], triplets) for model in models}
         for model, other in combinations(models, 2):
-            row = {"benchmark": variant, "model": model, "other": other, "agreement": table.loc[model, other]}
-            if model == models[0]:
-                test = mcnemar(*(are_correct(choices[name][variant], odd) for name in (model, other)))
-                row |= {"gained": test.gained, "lost": test.lost, "p_value": test.p_value}
-            rows.append(row)
-    columns = ["benchmark", "model", "other", "agreement", "gained", "lost", "p_value"]
-    return pd.DataFrame(rows, columns=columns).astype({"gained": "Int64", "lost": "Int64"})
+            found = change(metrics[model], metrics[other])
+            low, high = found["ci95"] or (np.nan, np.nan)
+            rows.append(
+                (
+                    *(variant, model, other, table.loc[model, other]),
+                    *(int((correct[other] & ~correct[model]).sum()), int((correct[model] & ~correct[other]).sum())),
+                    *(found["value"], low, high, found.get("p_value", np.nan)),
+                )
+            )
+    return pd.DataFrame(rows, columns=list(COLUMNS))

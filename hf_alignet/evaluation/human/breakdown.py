@@ -8,7 +8,7 @@ import torch
 
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.human.odd_one_out import check_range
-from hf_alignet.evaluation.statistics.intervals import Interval, share_correct
+from hf_alignet.evaluation.statistics.intervals import share_correct
 from hf_alignet.metric import Metric
 from hf_alignet.similarity import PAIRS, odd_of_pair, triplet_similarities
 
@@ -17,17 +17,13 @@ def accuracy_by_group(
     correct: np.ndarray,
     groups: Sequence[str | None] | np.ndarray,
     triplets: np.ndarray | None = None,
-    interval: Interval = "wilson",
-    seed: int = 0,
 ) -> dict[str, Metric]:
     """Share of right triplets in each group that has any, sorted by the name of the group.
 
     Args:
         correct: (m,) bool.
         groups: (m,) group of each triplet, such as its level; a triplet with None or NaN is in no group.
-        triplets: (m, 3), needed for `interval="objects"`.
-        interval: as for `share_correct`, like `seed`.
-        seed: Seed of the bootstraps.
+        triplets: (m, 3) rows of the objects, for intervals over objects.
 
     Raises:
         InputError: the numbers of groups and triplets differ.
@@ -35,7 +31,7 @@ def accuracy_by_group(
     if len(groups) != len(correct):
         raise InputError(f"there are {len(groups)} groups for {len(correct)} triplets; give one for each")
     codes, names = pd.factorize(np.asarray(groups, dtype=object), sort=True)
-    return {str(name): _of(codes == code, correct, triplets, interval, seed) for code, name in enumerate(names)}
+    return {str(name): _of(codes == code, correct, triplets) for code, name in enumerate(names)}
 
 
 def accuracy_by_category(
@@ -43,8 +39,6 @@ def accuracy_by_category(
     triplets: np.ndarray,
     categories: pd.DataFrame,
     at_least: int = 1,
-    interval: Interval = "wilson",
-    seed: int = 0,
 ) -> dict[str, Metric]:
     """Share of right triplets of each category of concepts that has any; a triplet may count in several.
 
@@ -53,8 +47,6 @@ def accuracy_by_category(
         triplets: (m, 3) rows of `categories`.
         categories: one row a concept, one column a category, true or 1 where the concept belongs to it.
         at_least: how many of a triplet's three objects belong to a category in which it counts.
-        interval: as for `share_correct`, like `seed`.
-        seed: Seed of the bootstraps.
 
     Raises:
         InputError: `at_least` is not 1, 2 or 3, or a triplet points outside the concepts.
@@ -67,7 +59,7 @@ def accuracy_by_category(
         is_member = categories[name].to_numpy().astype(bool)
         is_in = is_member[triplets].sum(1) >= at_least
         if is_in.any():
-            found[str(name)] = _of(is_in, correct, triplets, interval, seed)
+            found[str(name)] = _of(is_in, correct, triplets)
     return found
 
 
@@ -94,5 +86,5 @@ def leading_dimensions(human: np.ndarray, triplets: np.ndarray, odd: np.ndarray 
     return (human[kept[:, 0]] + human[kept[:, 1]]).argmax(1)
 
 
-def _of(is_in: np.ndarray, correct: np.ndarray, triplets: np.ndarray | None, interval: Interval, seed: int) -> Metric:
-    return share_correct(correct[is_in], interval, None if triplets is None else triplets[is_in], seed)
+def _of(is_in: np.ndarray, correct: np.ndarray, triplets: np.ndarray | None) -> Metric:
+    return share_correct(correct[is_in], None if triplets is None else triplets[is_in])

@@ -13,7 +13,7 @@ from sklearn.metrics import r2_score
 
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.human.odd_one_out import are_correct, odd_one_out_choices
-from hf_alignet.evaluation.statistics.intervals import Interval, share_correct, student_interval
+from hf_alignet.evaluation.statistics.intervals import mean_metric, share_correct
 from hf_alignet.judgments import object_folds, triplets_within
 from hf_alignet.metric import Metric
 from hf_alignet.similarity import SimilarityKind, check_finite
@@ -63,10 +63,7 @@ def predict_dimensions(
 
 def dimension_scores(predicted: PredictedDimensions) -> list[Metric]:
     """R² of each dimension, mean over folds; `n` counts objects, and the interval is Student's over folds."""
-    return [
-        Metric(value=float(r2.mean()), n=len(predicted.values), chance=0.0, ci95=student_interval(r2))
-        for r2 in predicted.r2.T
-    ]
+    return [mean_metric(r2, unit="folds", chance=0.0, n=len(predicted.values)) for r2 in predicted.r2.T]
 
 
 def predicted_odd_one_out_accuracy(
@@ -74,8 +71,6 @@ def predicted_odd_one_out_accuracy(
     triplets: np.ndarray,
     odd: np.ndarray,
     similarity: SimilarityKind = "cosine",
-    interval: Interval = "wilson",
-    seed: int = 0,
 ) -> Metric:
     """Odd-one-out accuracy of predicted dimensions, on triplets whose three objects were left out together.
 
@@ -84,8 +79,6 @@ def predicted_odd_one_out_accuracy(
         triplets: (m, 3) rows of the objects. Triplets with objects of several folds are left out.
         odd: (m,) positions that people chose.
         similarity: of predicted dimensions; `cosine` in the paper.
-        interval: as for `share_correct`, like `seed`.
-        seed: Seed of the bootstraps.
 
     Raises:
         InputError: no triplet lies within a fold, or a triplet names an object that does not exist.
@@ -100,4 +93,4 @@ def predicted_odd_one_out_accuracy(
             f"(about {len(predicted.r2) ** -2:.0%} of random ones do); give more triplets, or a smaller `num_folds`"
         )
     choices = odd_one_out_choices(predicted.values, triplets[is_inside], similarity)
-    return share_correct(are_correct(choices, odd[is_inside]), interval, triplets[is_inside], seed)
+    return share_correct(are_correct(choices, odd[is_inside]), triplets[is_inside])

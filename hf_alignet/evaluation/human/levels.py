@@ -13,7 +13,6 @@ from datasets import Dataset
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.human.noise_ceiling import leave_one_out
 from hf_alignet.evaluation.human.odd_one_out import odd_one_out_accuracy
-from hf_alignet.evaluation.statistics.intervals import Interval
 from hf_alignet.judgments import LEVELS, majority
 from hf_alignet.judgments.judgment_dataset import LEVEL
 from hf_alignet.judgments.rows import arrow_column, select_rows
@@ -54,7 +53,6 @@ def level_scores(
     judgments: Dataset,
     similarity: SimilarityKind = "dot",
     min_raters: int = MIN_RATERS,
-    interval: Interval = "wilson",
     seed: int = 0,
 ) -> dict[str, LevelScore]:
     """Accuracy of a model at each level that the judgments have, in the order coarse, fine, boundary.
@@ -64,8 +62,7 @@ def level_scores(
         judgments: with the column `level`, such as from `load_levels`; rows of choices or of counts.
         similarity: `dot`, `cosine` or `pearson`.
         min_raters: smallest number of people who judged a triplet.
-        interval: of the accuracies, as for `share_correct`.
-        seed: Seed of the bootstraps.
+        seed: Seed of the ceilings' bootstraps.
 
     Raises:
         InputError: there are no levels, or at a level no triplet has a majority of enough people.
@@ -82,7 +79,7 @@ def level_scores(
                 f"at level {level!r} no triplet has a majority: {answers.num_few} have fewer than {min_raters} choices"
                 f" and {answers.num_tied} are tied; lower `min_raters`, or use more judgments"
             )
-        accuracy = odd_one_out_accuracy(embeddings, answers.triplets, answers.odd, similarity, interval, seed)
+        accuracy = odd_one_out_accuracy(embeddings, answers.triplets, answers.odd, similarity)
         ceiling = leave_one_out(of_level, seed)
         scores[level] = LevelScore(accuracy, ceiling, answers.num_tied, answers.num_few)
         logger.info(

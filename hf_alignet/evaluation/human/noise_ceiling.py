@@ -27,7 +27,7 @@ from datasets import Dataset
 from scipy.special import gammainc, gammaln
 
 from hf_alignet.errors import InputError
-from hf_alignet.evaluation.statistics.intervals import quantile_interval, resampled_kinds
+from hf_alignet.evaluation.statistics.intervals import quantile_interval, resampled_kinds, with_interval
 from hf_alignet.judgments.judgment_dataset import (
     COUNTS,
     PARTICIPANT,
@@ -146,7 +146,7 @@ def _bootstrap(statistic: Callable[[np.ndarray], np.ndarray], frequencies: np.nd
     """
     values = np.concatenate([statistic(weights) for weights in resampled_kinds(frequencies, seed)])
     value, n = float(statistic(frequencies[None])[0]), int(frequencies.sum())
-    return Metric(value=value, n=n, chance=CHANCE, ci95=quantile_interval(values))
+    return with_interval(value, quantile_interval(values), n, "triplets", n=n, chance=CHANCE)
 
 
 def _counts_with_mode(modal: np.ndarray, raters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

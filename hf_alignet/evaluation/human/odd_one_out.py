@@ -12,7 +12,7 @@ from datasets import Dataset
 
 from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError
-from hf_alignet.evaluation.statistics.intervals import Interval, share_correct
+from hf_alignet.evaluation.statistics.intervals import share_correct
 from hf_alignet.images.reader import ImageReader
 from hf_alignet.metric import Metric
 from hf_alignet.similarity import (
@@ -74,18 +74,14 @@ def odd_one_out_accuracy(
     triplets: np.ndarray,
     odd: np.ndarray,
     similarity: SimilarityKind = "dot",
-    interval: Interval = "wilson",
-    seed: int = 0,
 ) -> Metric:
-    """Share of triplets whose odd one out the embeddings get right.
+    """Share of triplets whose odd one out the embeddings get right, with its interval over objects.
 
     Args:
         embeddings: (n, d).
         triplets: (m, 3) rows of `embeddings`.
         odd: (m,) positions in {0, 1, 2}.
         similarity: `dot`, `cosine` or `pearson`.
-        interval: `wilson`, `triplets` or `objects`, see `hf_alignet.evaluation.statistics.intervals`.
-        seed: Seed of the bootstraps.
 
     Raises:
         InputError: there are no triplets, or an embedding is not finite.
@@ -93,7 +89,7 @@ def odd_one_out_accuracy(
     if len(triplets) == 0:
         raise InputError("there are no triplets to measure odd-one-out accuracy on")
     choices = odd_one_out_choices(embeddings, triplets, similarity)
-    return share_correct(are_correct(choices, odd), interval, triplets, seed)
+    return share_correct(are_correct(choices, odd), triplets)
 
 
 def are_correct(choices: np.ndarray, odd: np.ndarray) -> np.ndarray:

@@ -1,9 +1,9 @@
 """Representational similarity analysis: does a model find the same pairs of objects similar as people do?
 
 The upper triangles of two similarity matrices, the diagonal left out, are correlated (Kriegeskorte et al. 2008). Pairs
-of n objects are not independent, so that intervals and tests are over objects: the bootstrap resamples objects and
-leaves out pairs of an object with itself; the permutation test shuffles objects (Nili et al. 2014, doi
-10.1371/journal.pcbi.1003553).
+of n objects are not independent, so that intervals and tests are over objects: pairs that share an object may go
+together in any way (`hf_alignet.evaluation.statistics.spread`); the permutation test shuffles objects (Nili et al.
+2014, doi 10.1371/journal.pcbi.1003553).
 
 Two matrices are compared in blocks, since 26,000 objects have 338 million pairs. They take 2.9 GB and 4 minutes of one
 core so. SciPy's `rankdata` of all pairs is no faster, and needs 70 bytes a pair, 24 GB (`benchmarks/evaluation.py`).
@@ -17,28 +17,21 @@ from scipy.stats import rankdata
 
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.human.rsm import Rsm, num_pairs, pair_rows, triangle_blocks
-from hf_alignet.evaluation.statistics.correlations import CorrelationWith, Measure, codes, ratio
-from hf_alignet.evaluation.statistics.intervals import quantile_interval, resampled, student_interval
-from hf_alignet.evaluation.statistics.ranks import ranks_among
+from hf_alignet.evaluation.statistics.correlations import CorrelationWith, Measure, codes, correlation_metric, ratio
+from hf_alignet.evaluation.statistics.intervals import mean_metric
+from hf_alignet.evaluation.statistics.ranks import join_equal, ranks_among
 from hf_alignet.judgments.similarity_matrices import SimilarityMatrix
 from hf_alignet.metric import Metric
 from hf_alignet.similarity import SimilarityKind
 
 FEWEST_PAIRS = 3
 CACHED_PAIRS = 20_000_000  # up to so many pairs are kept, not computed again
-RESAMPLED_PAIRS = {"spearman": 4_000_000, "pearson": 4_000_000, "kendall": 250_000}
+INDISTINCT = 32 * float(np.finfo(np.float32).eps)  # spread of similarities, as a share of the largest: rounding
+INTERVAL_PAIRS = 4_000_000  # of which an interval is computed
 MOST_PAIRS_KENDALL = 20_000_000
 MOST_PERMUTED = 2_000  # objects
-INDISTINCT = 32 * float(np.finfo(np.float32).eps)  # spread of similarities, as a share of the largest: rounding
 
 CONSTANT_NOTE = "the model finds all pairs equally similar: scored 0"
-
-
-class RsaMetric(Metric, total=False):
-    """A correlation over `n` judged pairs; `masked` other pairs were not judged. `note` says what is special."""
-
-    masked: int
-    note: str
 
 
 class RsmCorrelation(NamedTuple):
@@ -112,9 +105,8 @@ def rsa_score(
     human: SimilarityMatrix,
     measure: Measure = "spearman",
     kernel: SimilarityKind = "pearson",
-    num_bootstraps: int = 1000,
     seed: int = 0,
-) -> RsaMetric:
+) -> Metric:
     """How well the similarities of embeddings agree with those that people judged.
 
     Args:
@@ -122,8 +114,7 @@ def rsa_score(
         human: similarities, or dissimilarities, whose sign is changed.
         measure: `spearman`, `pearson` or `kendall` (τ-a), see `hf_alignet.evaluation.statistics.correlations`.
         kernel: how embeddings are compared, see `Rsm.from_embeddings`.
-        num_bootstraps: Number of bootstrap samples of the stimuli.
-        seed: Seed of the bootstrap.
+        seed: Seed of the draw of pairs for the interval, where they are many.
 
     Returns and raises what `compare_rsms` does, also if a stimulus has no embedding.
     """
@@ -133,47 +124,40 @@ def rsa_score(
             "stimulus needs one, in the order of the matrix"
         )
     model, judged = Rsm.from_embeddings(embeddings, kernel), Rsm.from_matrix(human.matrix, human.kind)
-    return compare_rsms(model, judged, measure, num_bootstraps, seed)
+    return compare_rsms(model, judged, measure, seed)
 
 
-def compare_rsms(
-    model: Rsm, human: Rsm, measure: Measure = "spearman", num_bootstraps: int = 1000, seed: int = 0
-) -> RsaMetric:
-    """Correlation of two RSMs with its 95 % bootstrap interval over objects.
+def compare_rsms(model: Rsm, human: Rsm, measure: Measure = "spearman", seed: int = 0) -> Metric:
+    """Correlation of two RSMs with its 95 % interval over objects.
 
-    Each bootstrap sample ranks its pairs again. A sample in which people judged all pairs alike is left out. If there
-    are more than 4 million pairs (250,000 for Kendall), the interval, not the value, is computed from 4 million
-    (250,000) of them drawn at random, which makes it somewhat wider. With 2,000 objects a sample takes 0.04 seconds.
+    If there are more than 4 million pairs, the interval, not the value, is computed from 4 million of them drawn at
+    random, which makes it a little wider.
 
     Args:
         model: RSM of n objects without missing pairs.
         human: RSM of the same objects in the same order. Missing pairs are left out, and counted as `masked`.
         measure: `spearman`, `pearson` or `kendall`.
-        num_bootstraps: Number of bootstrap samples, at least 1.
-        seed: Seed of the bootstrap.
+        seed: Seed of the draw of pairs.
 
     Returns:
-        `n` counts pairs, chance is 0. A model that finds all pairs equally similar has value 0, and a `note`.
+        `n` counts pairs, `masked` those that were not judged, and chance is 0. A model that finds all pairs equally
+        similar has value 0, and a `note`.
 
     Raises:
         InputError: the numbers of objects differ, a similarity of the model is missing, fewer than 3 pairs were
             judged, people judged all pairs alike, or there are too many pairs for Kendall.
     """
-    if num_bootstraps < 1:
-        raise ValueError(f"`num_bootstraps` must be at least 1, got {num_bootstraps}")
     pairs = _Pairs(model, human)
     found = _correlate(pairs, measure)
     if found.constant == "human":
         raise InputError("people judged all pairs equally similar: there is nothing to agree with")
     if found.constant == "model":
-        return RsaMetric(value=0.0, n=found.n, chance=0.0, ci95=[0.0, 0.0], masked=found.masked, note=CONSTANT_NOTE)
-    i, j, x, y = pairs.some(RESAMPLED_PAIRS[measure], seed)
-    with_people, x = CorrelationWith(y, measure), codes(x, measure)
-    values = [with_people.of(x, times[i] * times[j]) for times in resampled(len(model), seed, num_bootstraps)]
-    if np.isnan(values).all():
-        raise InputError("too few pairs were judged for an interval: no resample of the objects has two that differ")
-    ci95 = quantile_interval(np.array(values))
-    return RsaMetric(value=found.value, n=found.n, chance=0.0, ci95=ci95, masked=found.masked)
+        return Metric(0.0, found.n, 0.0, masked=found.masked, note=CONSTANT_NOTE)
+    i, j, x, y = pairs.some(INTERVAL_PAIRS, seed)
+    members = np.stack([i, j], axis=1)
+    with_people = CorrelationWith(y, measure)
+    facts = {"n": found.n, "masked": found.masked}
+    return correlation_metric(codes(x, measure), with_people, members, "objects", found.value, **facts)
 
 
 def correlate_rsms(model: Rsm, human: Rsm, measure: Measure = "spearman") -> RsmCorrelation:
@@ -212,6 +196,8 @@ def _correlate(pairs: _Pairs, measure: Measure) -> RsmCorrelation:
         return RsmCorrelation(CorrelationWith(both[1], measure).of(codes(both[0], measure)), n, pairs.masked, None)
     if measure == "spearman":
         both.sort(axis=1)
+        for ascending in both:
+            join_equal(ascending)
     sums = np.zeros(3)
     for block in pairs:
         a, b = (ranks_among(v, both[k]) if measure == "spearman" else v - mean[k] for k, v in enumerate(block))
@@ -254,7 +240,7 @@ def permutation_p_value(
     return (1 + int(reached)) / (1 + num_permutations)
 
 
-def rsa_noise_ceiling(human: SimilarityMatrix, measure: Measure = "spearman") -> dict[str, RsaMetric]:
+def rsa_noise_ceiling(human: SimilarityMatrix, measure: Measure = "spearman") -> dict[str, Metric]:
     """`{"lower", "upper"}`, means over participants, to compare with a model's mean correlation with participants.
 
     `lower` correlates each participant with the mean of the other participants, `upper` with the mean of all: the
@@ -308,7 +294,8 @@ def _correlation(x: np.ndarray, y: np.ndarray, measure: Measure) -> float:
     return value
 
 
-def _mean(values: np.ndarray, masked: int) -> RsaMetric:
-    # Student's interval of two people may be wider than what a correlation can be
-    low, high = np.clip(student_interval(values), -1, 1).tolist()
-    return RsaMetric(value=float(values.mean()), n=len(values), chance=0.0, ci95=[low, high], masked=masked)
+def _mean(values: np.ndarray, masked: int) -> Metric:
+    metric = mean_metric(values, unit="participants", chance=0.0) | {"masked": masked}
+    if metric["ci95"] is not None:  # Student's interval may be wider than what a correlation can be
+        metric["ci95"] = np.clip(metric["ci95"], -1, 1).tolist()
+    return Metric(**metric)

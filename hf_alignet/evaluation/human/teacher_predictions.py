@@ -64,6 +64,7 @@ class Predictions:
     def __init__(self) -> None:
         self._predicted: dict[str, list[np.ndarray]] = {}
         self._counts: list[np.ndarray] = []
+        self._triplets: list[np.ndarray] = []
 
     @classmethod
     def of(cls, found: Mapping[str, Predictor], judgments: Dataset) -> Self:
@@ -71,19 +72,21 @@ class Predictions:
         predictions.add(found, judgments)
         return predictions
 
-    def add(self, found: Mapping[str, Predictor], judgments: Dataset) -> None:
+    def add(self, found: Mapping[str, Predictor], judgments: Dataset, objects: np.ndarray | None = None) -> None:
+        """Adds judgments. Without `objects` (n,), their names, the rows of triplets name them."""
         triplets, counts = pair_counts(judgments)
         self._counts.append(counts)
+        self._triplets.append(triplets if objects is None else objects[triplets])
         for name, predict in found.items():
             self._predicted.setdefault(name, []).append(predict(triplets))
 
     def measure(self, prefix: str) -> dict[str, dict[str, Metric]]:
         """By predictor, `{prefix/odd_one_out_accuracy: …, prefix/choice_cross_entropy: …}`."""
-        counts = np.concatenate(self._counts)
+        judged = np.concatenate(self._counts), np.concatenate(self._triplets)
         return {
             name: {
-                f"{prefix}/odd_one_out_accuracy": choice_accuracy(np.concatenate(parts), counts),
-                f"{prefix}/choice_cross_entropy": choice_cross_entropy(np.concatenate(parts), counts),
+                f"{prefix}/odd_one_out_accuracy": choice_accuracy(np.concatenate(parts), *judged),
+                f"{prefix}/choice_cross_entropy": choice_cross_entropy(np.concatenate(parts), *judged),
             }
             for name, parts in self._predicted.items()
         }
@@ -137,5 +140,5 @@ def predict_new_objects(
         for judgments in splits.values():
             new = objects_within(judgments, ~is_old)
             if len(new):
-                predictions.add(found, new)
+                predictions.add(found, new, np.flatnonzero(~is_old))
     return predictions

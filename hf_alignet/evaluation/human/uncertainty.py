@@ -71,7 +71,7 @@ def evaluate_uncertainty(
             f"{shared} triplets of the test judgments are in the validation judgments too; the temperature must be "
             "fitted to others: split by triplet (`split_by_triplet`)"
         )
-    (fitted, fitted_counts, _), (similarities, counts, times) = (
+    (_, fitted, fitted_counts, _), (triplets, similarities, counts, times) = (
         _measurable(embeddings, judgments, similarity) for judgments in (validation, test)
     )
     constant = is_constant(similarities) or is_constant(fitted)
@@ -81,30 +81,30 @@ def evaluate_uncertainty(
         similarities = np.zeros_like(similarities)
     log_probabilities = choice_log_probabilities(torch.from_numpy(similarities).double(), temperature).numpy()
     metrics = {
-        "choice_cross_entropy": choice_cross_entropy(log_probabilities, counts),
+        "choice_cross_entropy": choice_cross_entropy(log_probabilities, counts, triplets),
         "expected_calibration_error": expected_calibration_error(log_probabilities, counts, seed=seed),
-        "human_model_kl": human_model_divergence(log_probabilities, counts),
+        "human_model_kl": human_model_divergence(log_probabilities, counts, triplets),
     }
     sds = {}
     targets = {TIME_CORRELATION: times, ENTROPY_CORRELATION: choice_entropies(counts)}
     entropies = entropy(torch.from_numpy(log_probabilities)).numpy()
     for name, target in targets.items():
         if np.isfinite(target).sum() >= 3:
-            found = spearman(entropies, target, seed)
+            found = spearman(entropies, target, seed, triplets=triplets)
             metrics[name], sds[name] = found.metric, found.sd
     return Uncertainty(metrics, sds, temperature, constant, reliability(log_probabilities, counts))
 
 
 def _measurable(
     embeddings: np.ndarray, judgments: Dataset, similarity: SimilarityKind
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Similarities (m, 3), counts in pair order (m, 3), and mean log times (m,), NaN if unknown, of the triplets."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Triplets (m, 3), similarities (m, 3), counts in pair order (m, 3), and mean log times (m,), NaN if unknown."""
     judged = aggregate(judgments)
     triplets, counts = column(judged, TRIPLET), column(judged, COUNTS)[:, odd_of_pair(np.arange(len(PAIRS)))]
     is_timed = RT_LOG_MEAN in judged.column_names
     times = known_times(judged, RT_LOG_MEAN) if is_timed else np.full(len(judged), np.nan)
     similarities = similarities_of_triplets(embeddings, triplets, similarity).numpy()
-    return similarities, counts.astype(np.int64), times
+    return triplets, similarities, counts.astype(np.int64), times
 
 
 def is_constant(similarities: np.ndarray) -> bool:

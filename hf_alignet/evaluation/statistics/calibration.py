@@ -13,13 +13,16 @@ import torch
 from scipy.optimize import minimize_scalar
 
 from hf_alignet.errors import InputError
-from hf_alignet.evaluation.statistics.intervals import quantile_interval, resampled
+from hf_alignet.evaluation.statistics.intervals import basic_interval, resampled, with_interval
+from hf_alignet.evaluation.statistics.ranks import codes_of
+from hf_alignet.evaluation.statistics.spread import Draws
 from hf_alignet.metric import Metric
 from hf_alignet.similarity import choice_log_probabilities
 
 LOWEST, HIGHEST = 1e-6, 1e6  # temperatures, in units of the spread of the similarities
 RELIABILITY_BINS = 20
-CONFIDENCE_BINS = 10  # of equal width, as in gLocal's calibration
+CONFIDENCE_BINS = 10
+FEWEST_IN_BIN = 20  # choices; the share of fewer says little
 
 
 def check_predictions(scores: np.ndarray, pair_counts: np.ndarray) -> None:
@@ -67,9 +70,7 @@ def reliability(log_probabilities: np.ndarray, pair_counts: np.ndarray) -> pd.Da
     check_predictions(log_probabilities, pair_counts)
     predicted = np.exp(log_probabilities).ravel()
     judged = np.repeat(pair_counts.sum(1), 3)
-    order = predicted.argsort(kind="stable")
-    bins = np.empty(len(order), np.int64)
-    bins[order] = np.minimum(RELIABILITY_BINS * np.cumsum(judged[order]) // judged.sum(), RELIABILITY_BINS - 1)
+    bins = _equal_bins(predicted, judged, RELIABILITY_BINS)
     sums = pd.DataFrame({"predicted": predicted * judged, "observed": pair_counts.ravel(), "n": judged})
     sums = sums.groupby(bins).sum().query("n > 0")
     return sums.assign(predicted=sums.predicted / sums.n, observed=sums.observed / sums.n).reset_index(drop=True)
@@ -78,30 +79,43 @@ def reliability(log_probabilities: np.ndarray, pair_counts: np.ndarray) -> pd.Da
 def expected_calibration_error(
     log_probabilities: np.ndarray, pair_counts: np.ndarray, num_bins: int = CONFIDENCE_BINS, seed: int = 0
 ) -> Metric:
-    """How far a model's confidence is from the share of people who agree with it; 0 is best.
+    """How far a model's confidence is from the share of people who agree with it; lower is better, 0 is best.
 
-    ECE = sum_b n_b / n |mean confidence - share of agreement| over bins of equal width of the largest probability. If
-    pairs are tied for it, their mean share counts, so that an even guess is calibrated.
+    ECE = sum_b n_b / n |mean confidence - share of agreement| over bins of the largest probability that hold equally
+    many choices. If pairs are tied for it, their mean share counts, so that an even guess is calibrated.
 
     Args:
         log_probabilities: (m, 3) in pair order.
         pair_counts: (m, 3) of people's choices.
-        num_bins: Number of bins from 0 to 1; with three pairs, confidence begins at 1/3.
+        num_bins: Number of bins; fewer if they would hold fewer than 20 choices.
         seed: Seed of the bootstrap over triplets. Its values lie above the ECE, since noise can only raise it. So the
             interval is mirrored at the value (the basic bootstrap) and cut at 0.
     """
     check_predictions(log_probabilities, pair_counts)
     probabilities, judged = np.exp(log_probabilities), pair_counts.sum(1)
-    confidence = probabilities.max(1)
+    confidence, n = probabilities.max(1), int(judged.sum())
     is_largest = log_probabilities == log_probabilities.max(axis=1, keepdims=True)
     agreeing = (pair_counts * is_largest).sum(1) / is_largest.sum(1)
-    bins = np.minimum((confidence * num_bins).astype(np.int64), num_bins - 1)
+    num_bins = max(1, min(num_bins, n // FEWEST_IN_BIN))
+    bins = _equal_bins(confidence, judged, num_bins)
     gaps = confidence * judged - agreeing
 
     def error(times: np.ndarray) -> float:
         return float(np.abs(np.bincount(bins, gaps * times, num_bins)).sum() / max(judged @ times, 1))
 
     value = error(np.ones(len(judged)))
-    low, high = quantile_interval(np.array([error(times) for times in resampled(len(judged), seed)]))
-    ci95 = [max(2 * value - high, 0.0), max(2 * value - low, 0.0)]
-    return Metric(value=value, n=int(judged.sum()), chance=0.0, ci95=ci95)
+    draws = np.array([error(times) for times in resampled(len(judged), seed)])
+    ci95 = [max(end, 0.0) for end in basic_interval(value, draws)]
+    spread = Draws(draws, "triplets")
+    return with_interval(value, ci95, int((judged > 0).sum()), "triplets", n=n, chance=None, spread=spread)
+
+
+def _equal_bins(values: np.ndarray, judged: np.ndarray, number: int) -> np.ndarray:
+    """(m,) the bin of each value, in ascending order, so that each bin holds nearly the same number of choices.
+
+    Equal values are in the same bin.
+    """
+    codes = codes_of(values)
+    ends = np.cumsum(np.bincount(codes, judged))
+    middles = ends - np.bincount(codes, judged) / 2
+    return np.minimum((number * middles / max(ends[-1], 1)).astype(np.int64), number - 1)[codes]

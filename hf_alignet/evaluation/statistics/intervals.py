@@ -1,54 +1,47 @@
-"""Intervals of 95 %: Wilson's, the normal one, Student's, and those of bootstraps.
+"""Intervals of 95 %, each over units that it names: of a share, of a mean, and of what is drawn again and again.
 
-Of the share of triplets that a model gets right, `wilson` and `triplets` ask how it would vary with other triplets of
-the same images: by Wilson's formula, and by the bootstrap. `objects` asks how it would vary with other images: objects
-are drawn again with replacement, and a triplet counts as often as it can be made of the drawn ones, which is the
-product of the times that its three objects were drawn. Triplets share objects, so that this interval is wider.
+Where fewer than five units carry a number, it has no interval, and a note says so. The interval of a number on
+triplets is over the objects of the triplets (see `hf_alignet.evaluation.statistics.spread`): it tells what other
+objects of the same kind would give, with other triplets of them and other people.
 """
 
 from collections.abc import Iterator
-from typing import Literal, get_args
+from typing import Any
 
 import numpy as np
-from numba import njit
 from scipy import stats
 
 from hf_alignet.errors import InputError
+from hf_alignet.evaluation.statistics.spread import LEAST, Error, Influence
 from hf_alignet.metric import Metric
 from hf_alignet.similarity import CHANCE
 
-Interval = Literal["wilson", "triplets", "objects"]
-
 DRAWS = 1000  # of a bootstrap
 BLOCK = 64  # bootstrap samples at once: how often 2,000 objects are in them fits into a core's own cache
+FEWEST_UNITS = 5
 Z95 = float(stats.norm.ppf(0.975))
 
 
-def wilson_interval(share: float, n: float) -> list[float]:
+def wilson_interval(share: float, n: float, quantile: float = Z95) -> list[float]:
     """Wilson's interval of a share of `n` independent cases. Cases that go together make `n` smaller, and no integer.
 
-    The formula of `scipy.stats.binomtest(…).proportion_ci(method="wilson")`, which takes whole numbers only.
+    With the default quantile it is the one of `scipy.stats.binomtest`, which takes whole numbers only.
     """
-    scale = 2 * (n + Z95**2)
-    centre, half = (2 * n * share + Z95**2) / scale, Z95 / scale * np.sqrt(4 * n * share * (1 - share) + Z95**2)
+    scale = 2 * (n + quantile**2)
+    centre = (2 * n * share + quantile**2) / scale
+    half = quantile / scale * np.sqrt(4 * n * share * (1 - share) + quantile**2)
     return [0.0 if share == 0 else float(centre - half), 1.0 if share == 1 else float(centre + half)]
 
 
-def normal_interval(mean: float, error: float) -> list[float]:
-    """The interval of a mean with a known standard error."""
-    return [mean - Z95 * error, mean + Z95 * error]
-
-
-def student_interval(values: np.ndarray) -> list[float]:
-    """Student's interval of the mean of two or more independent values (m,), such as those of runs or folds."""
-    mean, error = np.mean(values), np.std(values, ddof=1) / np.sqrt(len(values))
-    half = stats.t.ppf(0.975, len(values) - 1) * error
-    return [float(mean - half), float(mean + half)]
+def basic_interval(value: float, draws: np.ndarray) -> list[float]:
+    """The basic bootstrap interval: the quantiles of draws (b,), mirrored at the value."""
+    low, high = np.quantile(draws, (0.025, 0.975))
+    return [float(2 * value - high), float(2 * value - low)]
 
 
 def quantile_interval(values: np.ndarray) -> list[float]:
-    """The interval between quantiles of bootstrap values; NaN is left out."""
-    return np.nanquantile(values, (0.025, 0.975)).tolist()
+    """The interval between quantiles of bootstrap values."""
+    return np.quantile(values, (0.025, 0.975)).tolist()
 
 
 def resampled(number: int, seed: int, draws: int = DRAWS) -> Iterator[np.ndarray]:
@@ -65,80 +58,89 @@ def resampled_kinds(frequencies: np.ndarray, seed: int, draws: int = DRAWS) -> I
         yield rng.multinomial(total, frequencies / total, size=min(BLOCK, draws - start))
 
 
-def share_correct(
-    correct: np.ndarray, interval: Interval = "wilson", triplets: np.ndarray | None = None, seed: int = 0
+def with_interval(value: float, ci95: list[float], units: float, unit: str, **more: Any) -> Metric:
+    """A metric with its interval, or with a note instead if fewer than five units, in effect, carry it."""
+    if units >= FEWEST_UNITS - 1e-9 and np.isfinite(ci95).all():
+        return Metric(value, ci95=ci95, unit=unit, **more)
+    note = f"no interval: fewer than {FEWEST_UNITS} {unit} carry it"
+    return Metric(value, **({"note": note} | more))
+
+
+def mean_metric(
+    sums: np.ndarray,
+    weights: np.ndarray | None = None,
+    members: np.ndarray | None = None,
+    *,
+    unit: str = "triplets",
+    chance: float | None,
+    n: int | None = None,
 ) -> Metric:
+    """A mean over cases, with Student's interval.
+
+    Args:
+        sums: (m,) of each case, such as of the log-likelihoods of the choices of a triplet.
+        weights: (m,) how many there are in each sum. Default: 1.
+        members: (m, k) rows of the objects of each case. Without them, cases are independent.
+        unit: what a case is, if it is independent.
+        chance: what guessing gives.
+        n: number to report. Default: the sum of weights.
+    """
+    value, influence = _mean(sums, weights, members, unit)
+    error = influence.error()
+    half = error.quantile * error.value
+    n = int(influence.weights.sum()) if n is None else n
+    ci95 = [value - half, value + half]
+    return with_interval(value, ci95, error.units, influence.unit, n=n, chance=chance, spread=influence)
+
+
+def share_metric(right: np.ndarray, weights: np.ndarray, members: np.ndarray | None, chance: float | None) -> Metric:
+    """A share of right choices, with Wilson's interval for the number of independent choices that vary as much.
+
+    Args:
+        right: (m,) number of right choices of each triplet.
+        weights: (m,) number of choices of each.
+        members: (m, 3) rows of the objects of each triplet. Without them, triplets are independent.
+        chance: what guessing gives.
+    """
+    value, influence = _mean(right, weights, members, "triplets")
+    error = influence.error()
+    if members is None and (weights == 1).all():
+        ci95 = wilson_interval(value, len(weights))
+    else:
+        ci95 = wilson_interval(value, _independent(value, error, influence), error.quantile)
+    n = int(weights.sum())
+    return with_interval(value, ci95, error.units, influence.unit, n=n, chance=chance, spread=influence)
+
+
+def share_correct(correct: np.ndarray, triplets: np.ndarray | None = None) -> Metric:
     """Share of triplets that are right, with its interval.
 
     Args:
         correct: (m,) bool.
-        interval: `wilson`, `triplets` or `objects` (see the module).
-        triplets: (m, 3) rows of the objects; `objects` needs them.
-        seed: Seed of the bootstraps.
+        triplets: (m, 3) rows of the objects, for the interval over objects. Without them it is Wilson's over triplets.
 
     Raises:
-        InputError: there are no triplets, or the interval is unknown or cannot be given.
+        InputError: there are no triplets.
     """
-    if interval not in get_args(Interval):
-        raise InputError(f"`interval` must be one of {', '.join(get_args(Interval))}, got {interval!r}")
     if len(correct) == 0:
         raise InputError("there are no triplets to measure")
-    right, total = int(np.count_nonzero(correct)), len(correct)
-    if interval == "wilson":
-        ci95 = wilson_interval(right / total, total)
-    elif interval == "triplets":
-        # Of m triplets drawn with replacement from m, the number of right ones is binomial: one draw gives it
-        ci95 = quantile_interval(np.random.default_rng(seed).binomial(total, right / total, DRAWS) / total)
-    elif triplets is None:
-        raise InputError("the interval over objects needs the triplets: give `triplets`")
-    else:
-        ci95 = quantile_interval(object_bootstrap(correct, triplets, seed))
-    return Metric(value=right / total, n=total, chance=CHANCE, ci95=ci95)
+    return share_metric(np.asarray(correct, np.float64), np.ones(len(correct)), triplets, CHANCE)
 
 
-def object_bootstrap(values: np.ndarray, triplets: np.ndarray, seed: int = 0, draws: int = DRAWS) -> np.ndarray:
-    """Weighted means of values of triplets, for objects drawn with replacement.
-
-    mean_b = sum_t w_bt v_t / sum_t w_bt, w_bt = c_bi c_bj c_bk for the triplet t = (i, j, k), where c_b are the times
-    that each object was drawn. A sample draws as many objects as the triplets have.
-
-    Args:
-        values: (m,) one number a triplet, such as whether it is right.
-        triplets: (m, 3) rows of the objects.
-        seed: Seed of the bootstrap.
-        draws: Number of bootstrap samples, b.
-
-    Returns:
-        (b,) float64, NaN where no triplet can be made of the drawn objects.
-
-    Raises:
-        InputError: no sample has a triplet.
-    """
-    triplets = np.ascontiguousarray(triplets, np.int64)
-    is_used = np.zeros(triplets.max() + 1, bool)
-    is_used[triplets.ravel()] = True
-    number = int(is_used.sum())
-    triplets = (np.cumsum(is_used) - 1)[triplets]
-    found = []
-    for times in resampled_kinds(np.ones(number), seed, draws):
-        sums = _weighted_sums(np.ascontiguousarray(times.T, np.float64), triplets, np.asarray(values, np.float64))
-        found.append(np.divide(sums[1], sums[0], out=np.full(len(times), np.nan), where=sums[0] > 0))
-    means = np.concatenate(found)
-    if np.isnan(means).all():
-        raise InputError(f"{number} objects are too few for an interval over objects")
-    return means
+def _mean(
+    sums: np.ndarray, weights: np.ndarray | None, members: np.ndarray | None, unit: str
+) -> tuple[float, Influence]:
+    sums = np.asarray(sums, np.float64)
+    weights = np.ones(len(sums)) if weights is None else np.asarray(weights, np.float64)
+    value, total = float(sums.sum() / weights.sum()), weights.sum()
+    unit = unit if members is None else "objects"
+    members = np.arange(len(sums))[:, None] if members is None else members
+    return value, Influence((sums - value * weights) / total, weights, members, unit)
 
 
-@njit(cache=True, nogil=True)
-def _weighted_sums(times: np.ndarray, triplets: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """(2, b) sums of the weights of triplets, and of weights times values; `times` (objects, b) as float64."""
-    sums = np.zeros((2, times.shape[1]))
-    weights, weighted = sums[0], sums[1]
-    for t in range(len(triplets)):
-        first, second, third = times[triplets[t, 0]], times[triplets[t, 1]], times[triplets[t, 2]]
-        value = values[t]
-        for b in range(times.shape[1]):
-            weight = first[b] * second[b] * third[b]
-            weights[b] += weight
-            weighted[b] += weight * value
-    return sums
+def _independent(value: float, error: Error, influence: Influence) -> float:
+    """The number of independent choices whose share would vary as much."""
+    spread = value * (1 - value)
+    if spread == 0 or error.value == 0:
+        return error.cases  # all alike: nothing tells how much objects differ
+    return min(spread / error.value**2, float(influence.weights.sum()) / LEAST)

@@ -1,4 +1,4 @@
-"""Ranks, with the mean rank for equal values.
+"""Ranks, with the mean rank for equal values. Values that differ by rounding alone are equal.
 
 All ranks here are doubled and centred: the number of entries below, plus the number of entries not above, minus the
 number of all entries. These are whole numbers, so that sums of a few 100,000 products of them are exact.
@@ -7,11 +7,36 @@ number of all entries. These are whole numbers, so that sums of a few 100,000 pr
 import numpy as np
 from numba import njit
 
+# Differences as a share of the value that float32 arithmetic makes
+ROUNDING = 32 * float(np.finfo(np.float32).eps)
+
+
+def codes_of(values: np.ndarray) -> np.ndarray:
+    """(m,) int32, how many smaller values there are among the distinct values (m,)."""
+    distinct, inverse = np.unique(values, return_inverse=True)
+    joined = distinct.astype(np.float64)
+    join_equal(joined)
+    return np.unique(joined, return_inverse=True)[1].astype(np.int32)[inverse]
+
+
+@njit(cache=True, nogil=True)
+def join_equal(ascending: np.ndarray) -> None:
+    """Gives values (n,) that ascend the value of the first one from which they differ by rounding alone, in place.
+
+    What is joined is never wider than rounding, however many values lie close together.
+    """
+    first = ascending[0]
+    for i in range(1, len(ascending)):
+        if ascending[i] - first <= ROUNDING * max(abs(ascending[i]), abs(first)):
+            ascending[i] = first
+        else:
+            first = ascending[i]
+
 
 def ranks_among(block: np.ndarray, ascending: np.ndarray) -> np.ndarray:
-    """(m,) float64 ranks of the values `block` (m,) among all values (n,), which contain them and ascend.
+    """(m,) float64 ranks of the values `block` (m,) among all values (n,), which contained them and ascend.
 
-    The ranks of all values may not fit into memory.
+    Equal values among all of them are joined (`join_equal`). The ranks of all values may not fit into memory.
     """
     return _ranks_among(block, block.argsort(), ascending)
 
@@ -48,9 +73,10 @@ def _ranks_among(block: np.ndarray, order: np.ndarray, ascending: np.ndarray) ->
     below = not_above = 0
     for i in order:
         # In ascending order, each search starts where the last one ended
-        if not_above == 0 or ascending[not_above - 1] < block[i]:
-            below = _first(ascending, not_above, block[i], False)
-            not_above = _first(ascending, below + 1, block[i], True)
+        end = _first(ascending, not_above, block[i], True)
+        if end > not_above:
+            below = _first(ascending, not_above, ascending[end - 1], False)
+            not_above = end
         ranks[i] = below + not_above - len(ascending)
     return ranks
 

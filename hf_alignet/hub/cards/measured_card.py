@@ -99,9 +99,9 @@ def show_evaluation(card: ModelCard) -> None:
     """Shows the later measurements of the model index in a table in the text of a card, which replaces an old one."""
     results = cast(ModelCardData, card.data).eval_results or []
     measured = {
-        str(result.metric_name): cast(Metric, {"value": result.metric_value, **result.metric_args})
+        str(result.metric_name): Metric(value=result.metric_value, **result.metric_args)
         for result in results
-        if result.metric_args and set(result.metric_args) == {"n", "chance", "ci95"}  # those of training have a before
+        if result.metric_args and "before" not in result.metric_args  # which those of training have
     }
     text = SHOWN.sub("", card.text).rstrip("\n") + "\n"
     if measured:

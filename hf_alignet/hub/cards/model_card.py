@@ -21,6 +21,7 @@ CARD = "README.md"
 NAFLEX = ("siglip2", "siglip2_vision_model")  # embed pictures of any shape, as sequences with padding
 EVAL_RESULTS_FILE = ".eval_results/odd_one_out.yaml"
 ACCURACY = "odd_one_out_accuracy"
+METRIC_ARGS = ("n", "chance", "ci95", "unit")
 TYPES = {ACCURACY: "accuracy", "rsa_spearman": "spearmanr", "response_time_spearman": "spearmanr"}
 
 
@@ -82,7 +83,7 @@ def write_model_card(
         is_adapter=is_adapter,
         has_padding=_read_json(directory / "config.json").get("model_type") in NAFLEX,
         alignment=alignment,
-        table=comparison_table(base, aligned) if base else None,
+        table=comparison_table(base, aligned, results.get("change")) if base else None,
         has_figure=(directory / "before_after.png").exists(),
     )
     card.save(directory / CARD)
@@ -114,7 +115,7 @@ def eval_result(
         metric_type=TYPES.get(measure, measure),
         metric_name=name,
         metric_value=metric["value"],
-        metric_args={"n": metric["n"], "chance": metric["chance"], "ci95": metric["ci95"]} | change,
+        metric_args={key: metric.get(key) for key in METRIC_ARGS} | change,
     )
 
 

@@ -56,5 +56,5 @@ class OddOneOutAccuracy(evaluate.Metric):
 
     def _compute(self, predictions, references):
         choices = odd_one_out(torch.tensor(np.asarray(predictions, np.float64))).numpy()
-        metric = share_correct(are_correct(choices, np.asarray(references)), "wilson")
+        metric = share_correct(are_correct(choices, np.asarray(references)))
         return {"odd_one_out_accuracy": metric["value"]} | {name: metric[name] for name in ("n", "chance", "ci95")}

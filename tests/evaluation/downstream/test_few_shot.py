@@ -29,8 +29,8 @@ def test_accuracy_is_that_of_ridge_regression_by_hand(shots, classes, monkeypatc
     embeddings, labels = classes
     draws, draw = [], few_shot._draw
     monkeypatch.setattr(few_shot, "_draw", lambda *args: draws.append(draw(*args)) or draws[-1])
-    metric = few_shot_accuracy(embeddings, labels, shots, num_draws=4)
-    assert len({tuple(sorted(shots_of)) for shots_of, _, _ in draws}) == 4
+    metric = few_shot_accuracy(embeddings, labels, shots, num_draws=5)
+    assert len({tuple(sorted(shots_of)) for shots_of, _, _ in draws}) == 5
     accuracies = []
     for fitted, choosing, measured in draws:
         assert sorted([*fitted, *choosing, *measured]) == list(range(60))
@@ -42,9 +42,9 @@ def test_accuracy_is_that_of_ridge_regression_by_hand(shots, classes, monkeypatc
             by_ridge.append((is_right[choosing].mean(), is_right[measured].mean()))
         accuracies.append(max(by_ridge, key=lambda pair: pair[0])[1])
     assert metric["value"] == pytest.approx(np.mean(accuracies))
-    assert metric["n"] == 4 and metric["chance"] == pytest.approx(1 / 5)
+    assert metric["n"] == 5 and metric["chance"] == pytest.approx(1 / 5)
     low, high = metric["ci95"]
-    half = 3.182446 * np.std(accuracies, ddof=1) / 2  # Student's t, 3 degrees of freedom
+    half = 2.776445 * np.std(accuracies, ddof=1) / 5**0.5  # Student's t, 4 degrees of freedom
     assert (high - low) / 2 == pytest.approx(half) and (low + high) / 2 == pytest.approx(metric["value"])
 
 

@@ -1,11 +1,11 @@
-"""Agreement of models, and McNemar's test."""
+"""Agreement of models, and whether one is better."""
 
 import numpy as np
 import pytest
-from scipy.stats import binom
 
 from hf_alignet.errors import InputError
-from hf_alignet.evaluation import agreement, mcnemar
+from hf_alignet.evaluation import agreement
+from hf_alignet.evaluation.human.agreement import agreement_table
 
 
 def test_agreement_equals_a_loop_and_no_choice_never_agrees():
@@ -29,25 +29,25 @@ def test_agreement_needs_the_same_triplets():
             agreement(nothing)
 
 
-@pytest.mark.parametrize(("gained", "lost"), [(3, 11), (11, 3), (40, 40), (1, 0)])
-def test_few_discordant_pairs_are_tested_exactly(gained, lost):
-    base = np.r_[np.ones(lost), np.zeros(gained), np.ones(20), np.zeros(5)].astype(bool)
-    aligned = np.r_[np.zeros(lost), np.ones(gained), np.ones(20), np.zeros(5)].astype(bool)
-    found = mcnemar(base, aligned)
-    expected = min(1, 2 * binom.cdf(min(gained, lost), gained + lost, 0.5))
-    assert found[:2] == (gained, lost) and found.is_exact and found.p_value == pytest.approx(expected)
-    assert mcnemar(aligned, base).p_value == found.p_value
+def test_raters_of_one_triplet_are_no_independent_evidence():
+    """Two models that differ in one triplet, which 60 people judged; the others were judged once."""
+    rng = np.random.default_rng(0)
+    triplets = np.concatenate([[[0, 1, 2]] * 60, [rng.permutation(30)[:3] for _ in range(60)]])
+    odd = np.concatenate([[2] * 45, [1] * 15, rng.integers(0, 3, 60)])
+    first, second = np.r_[[1] * 60, odd[60:]], np.r_[[2] * 60, odd[60:]]
+    row = agreement_table({"a": {"x": first}, "b": {"x": second}}, {"x": (triplets, odd)}).iloc[0]
+    assert (row.gained, row.lost) == (45, 15) and row.agreement == 0.5 and row.change == pytest.approx(0.25)
+    assert not row.p_value < 0.05  # McNemar's test of 60 independent judgments has 0.0001
+    assert np.isnan(row.low) or row.low < 0
 
 
-def test_many_discordant_pairs_are_tested_by_chi_squared():
-    base = np.r_[np.ones(900), np.zeros(1000)].astype(bool)
-    found = mcnemar(base, ~base)
-    exact = 2 * binom.cdf(900, 1900, 0.5)
-    assert not found.is_exact and found.p_value == pytest.approx(exact, rel=0.02)
-
-
-def test_models_that_do_not_differ():
-    same = np.array([True, False, True])
-    assert mcnemar(same, same) == (0, 0, 1.0, True)
-    with pytest.raises(InputError, match="measured on 3 and 2 triplets"):
-        mcnemar(same, same[:2])
+def test_table_has_a_row_for_each_two_models():
+    rng = np.random.default_rng(1)
+    triplets, odd = np.stack([rng.permutation(40)[:3] for _ in range(900)]), rng.integers(0, 3, 900)
+    good = np.where(rng.random(900) < 0.5, odd, rng.integers(0, 3, 900))
+    choices = {name: {"x": chosen} for name, chosen in (("a", rng.integers(0, 3, 900)), ("b", good), ("c", good))}
+    table = agreement_table(choices, {"x": (triplets, odd)})
+    assert table[["model", "other"]].to_numpy().tolist() == [["a", "b"], ["a", "c"], ["b", "c"]]
+    assert (table.low[:2] > 0).all() and (table.p_value[:2] < 1e-6).all()
+    assert table[["change", "low", "high", "p_value"]].to_numpy()[2].tolist() == [0, 0, 0, 1]
+    assert (table.gained - table.lost)[0] / 900 == pytest.approx(table.change[0])

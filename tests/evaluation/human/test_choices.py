@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 from scipy.stats import entropy as scipy_entropy
+from scipy.stats import t as student
 
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation import (
@@ -95,7 +96,7 @@ def test_divergence_is_scipys_and_cross_entropy_for_single_choices():
     found = human_model_divergence(np.log(probabilities), counts)
     expected = scipy_entropy(counts[judged], probabilities[judged], axis=1)
     assert found["value"] == pytest.approx(expected.mean()) and found["n"] == judged.sum()
-    half = 1.96 * expected.std(ddof=1) / np.sqrt(judged.sum())
+    half = student.ppf(0.975, judged.sum() - 1) * expected.std(ddof=1) / np.sqrt(judged.sum())
     np.testing.assert_allclose(found["ci95"], [expected.mean() - half, expected.mean() + half], rtol=1e-4)
     even = human_model_divergence(np.full((50, 3), -math.log(3)), counts)
     assert even["value"] == pytest.approx(found["chance"])

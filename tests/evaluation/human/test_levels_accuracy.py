@@ -63,14 +63,13 @@ def test_counts_and_order_of_images_do_not_matter(judgments):
     assert level_scores(hidden, turned)["fine"].accuracy == scores["fine"].accuracy
 
 
-def test_metrics_by_name_and_the_object_interval(judgments):
+def test_metrics_by_name_and_the_units_of_their_intervals(judgments):
     hidden, judged = judgments
     metrics = level_metrics(level_scores(hidden, judged))
     assert list(metrics)[:2] == ["levels/coarse/odd_one_out_accuracy", "levels/coarse/noise_ceiling"]
-    assert all(set(metric) == {"value", "n", "chance", "ci95"} for metric in metrics.values())
-    wide = level_scores(hidden, judged, interval="objects")["fine"].accuracy["ci95"]
-    narrow = metrics["levels/fine/odd_one_out_accuracy"]["ci95"]
-    assert wide[1] - wide[0] > narrow[1] - narrow[0]
+    assert all(set(metric) >= {"value", "n", "chance", "ci95", "unit"} for metric in metrics.values())
+    assert metrics["levels/fine/odd_one_out_accuracy"]["unit"] == "objects"
+    assert metrics["levels/fine/noise_ceiling"]["unit"] == "triplets"
 
 
 def test_collapsed_model_scores_zero(judgments):

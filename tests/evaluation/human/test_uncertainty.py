@@ -49,7 +49,8 @@ def test_the_model_that_people_follow_is_calibrated_and_hesitates_where_they_do(
     assert found.metrics["expected_calibration_error"]["value"] < 0.03
     low, high = found.metrics["response_time_spearman"]["ci95"]
     assert low < found.metrics["response_time_spearman"]["value"] < high
-    assert found.sds["response_time_spearman"] == pytest.approx((high - low) / 3.92, rel=0.2)
+    # The SD is over triplets, the interval over the 40 objects that they share
+    assert (high - low) / 8 < found.sds["response_time_spearman"] < (high - low) / 3.92
     assert found.reliability.n.sum() == 3 * 3000
     triplets, odd = (np.array(splits["test"][name]) for name in ("triplet", "odd"))
     first, second, third = embeddings[triplets].astype(np.float64).transpose(1, 0, 2)
@@ -75,11 +76,11 @@ def test_constant_model_is_reported_and_scores_zero(study, similarity, caplog):
             found = evaluate_uncertainty(embeddings, splits["train"], splits["test"], similarity)
         assert found.is_constant and found.temperature == 1 and "equally similar" in caplog.text
         assert found.metrics["response_time_spearman"]["value"] == 0 == found.sds["human_entropy_spearman"]
-        assert found.metrics["human_entropy_spearman"]["ci95"] == [0, 0]
+        assert found.metrics["human_entropy_spearman"]["ci95"] is None
         divergence = found.metrics["human_model_kl"]
         assert divergence["value"] == pytest.approx(divergence["chance"])
         assert found.metrics["choice_cross_entropy"]["value"] == pytest.approx(np.log(3))
-        numbers = [value for metric in found.metrics.values() for value in (metric["value"], *metric["ci95"])]
+        numbers = [value for metric in found.metrics.values() for value in (metric["value"], *(metric["ci95"] or ()))]
         assert np.isfinite(numbers).all()
 
 

@@ -34,15 +34,20 @@ def test_calibration_error_equals_a_loop():
     rng = np.random.default_rng(2)
     probabilities = rng.dirichlet([1, 1, 1], 800)
     counts = rng.integers(0, 4, (800, 3))
-    bins: dict[int, list] = {}
-    for p, c in zip(probabilities, counts, strict=True):
+    order, bins, before = probabilities.max(1).argsort(), {}, 0
+    for row in order:  # equally many choices in each bin, by the middle of those of the triplet
+        p, c = probabilities[row], counts[row]
+        where = int(10 * (before + c.sum() / 2) / counts.sum())
         for pair, times in enumerate(c):
-            bins.setdefault(min(int(p.max() * 10), 9), []).extend([(p.max(), pair == p.argmax())] * times)
+            bins.setdefault(where, []).extend([(p.max(), pair == p.argmax())] * times)
+        before += c.sum()
     total = counts.sum()
     expected = sum(abs(sum(p - hit for p, hit in rows)) for rows in bins.values()) / total
     found = expected_calibration_error(np.log(probabilities), counts)
     assert found["value"] == pytest.approx(expected) and found["n"] == total
     assert 0 <= found["ci95"][0] < found["value"] < found["ci95"][1]
+    assert found["chance"] is None and found["unit"] == "triplets"
+    assert max(map(len, bins.values())) - min(map(len, bins.values())) < 20
     certain = np.log(np.array([[1.0, 1e-300, 1e-300]]))
     assert expected_calibration_error(certain, np.array([[3, 1, 0]]))["value"] == pytest.approx(0.25)
     even = np.full((1, 3), -math.log(3))
