@@ -20,16 +20,15 @@ from hf_alignet.evaluation import (
     Rsm,
     accuracy_by_category,
     accuracy_by_group,
-    agreement,
+    agreement_table,
     are_correct,
     compare_rsms,
     dimension_scores,
     leading_dimensions,
-    mcnemar,
-    odd_one_out_accuracy,
     odd_one_out_choices,
     predict_dimensions,
     predicted_odd_one_out_accuracy,
+    share_correct,
 )
 from hf_alignet.judgments import load_judgments
 from hf_alignet.judgments.rows import ODD, TRIPLET, column
@@ -90,19 +89,16 @@ def main() -> None:
     report: dict = {"accuracy": {}, "by_category": {}, "by_dimension": {}, "dimensions_predicted": {}}
     attended = np.array(things.dimensions, dtype=object)[leading_dimensions(things.spose, triplets, odd)]
     for name, embeddings in models.items():
-        report["accuracy"][name] = {
-            interval: odd_one_out_accuracy(embeddings, triplets, odd, interval=interval)
-            for interval in ("triplets", "objects")
-        }
+        report["accuracy"][name] = share_correct(correct[name], triplets)
         report["by_category"][name] = accuracy_by_category(correct[name], triplets, things.categories, at_least=2)
-        report["by_dimension"][name] = accuracy_by_group(correct[name], attended)
+        report["by_dimension"][name] = accuracy_by_group(correct[name], attended, triplets)
         predicted = predict_dimensions(embeddings, things.spose)
         report["dimensions_predicted"][name] = {
             "r2": dict(zip(things.dimensions, dimension_scores(predicted), strict=True)),
             "odd_one_out_accuracy": predicted_odd_one_out_accuracy(predicted, triplets, odd),
         }
-    report["agreement"] = agreement(choices).to_dict()
-    report["mcnemar, clip to transformed"] = mcnemar(correct["clip"], correct["transformed"])._asdict()
+    table = agreement_table({name: {"test": chosen} for name, chosen in choices.items()}, {"test": (triplets, odd)})
+    report["comparison"] = table.to_dict(orient="records")
 
     objects = pd.read_csv(arguments.data / "RDM48_order.csv")["uid_index"].to_numpy()
     judged = Rsm.from_matrix(np.load(arguments.data / "RDM48.npy", allow_pickle=False), "dissimilarity")
