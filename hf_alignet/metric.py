@@ -41,18 +41,16 @@ def is_lower_better(name: str) -> bool:
     return name.split("/")[-1] in LOWER_IS_BETTER
 
 
-def comparison_table(
-    base: Mapping[str, Metric], aligned: Mapping[str, Metric], changes: Mapping[str, Metric] | None = None
-) -> str:
+def comparison_table(base: Mapping[str, Metric], aligned: Mapping[str, Metric]) -> str:
     """One row a metric of both: n, chance, value and 95 % interval before and after, and the change.
 
-    `changes` are of `hf_alignet.evaluation.changes`; with them the change has a paired interval.
+    The change has a paired interval if `aligned` has it (`hf_alignet.evaluation.with_changes`).
     """
     header = ["metric", "n", "chance", "interval over", "before", "after", "change"]
     rows = []
     for name, before in base.items():
         after = aligned[name]
-        change = (changes or {}).get(name) or Metric(after["value"] - before["value"], before["n"], None)
+        change = after.get("change") or Metric(after["value"] - before["value"], before["n"], None)
         cells = [_named(name), str(before["n"]), _chance(before), before.get("unit") or ""]
         rows.append([*cells, _with_interval(before), _with_interval(after), _with_interval(change, "+.3f")])
     return _markdown([header, *rows])

@@ -163,11 +163,10 @@ def benchmark_figure(results: dict[str, dict[str, Metric]], people: dict[str, Me
             if metric["ci95"] is not None:
                 axes.fill_between([x - 0.45, x + 0.45], *metric["ci95"], color="black", alpha=0.12, linewidth=0)
         axes.set_xticks(range(len(names)), ["/".join(name.split("/")[1:-1]) for name in names])
-        units = {metrics[name].get("unit") for metrics in results.values() for name in names if name in metrics} - {
-            None
-        }
+        shown_metrics = [metrics[name] for metrics in results.values() for name in names if name in metrics]
+        units = sorted({metric["unit"] for metric in shown_metrics if metric.get("unit")})
         title = measure.replace("_", " ") + (", lower is better" if is_lower_better(measure) else "")
-        over = f"\n95 % intervals over {', '.join(sorted(units))}" if units else ""
+        over = f"\n95 % intervals over {', '.join(units)}" if units else ""
         axes.set(title=title + over, xlim=(-0.6, len(names) - 0.4))
         axes.title.set_fontsize("small")
         axes.spines[["top", "right"]].set_visible(False)

@@ -42,7 +42,7 @@ from hf_alignet.evaluation.human.teacher_predictions import (
 )
 from hf_alignet.evaluation.human.uncertainty import Uncertainty, choice_entropies, evaluate_uncertainty
 from hf_alignet.evaluation.statistics.calibration import expected_calibration_error, fit_temperature, reliability
-from hf_alignet.evaluation.statistics.changes import change, changes, repeated_measures
+from hf_alignet.evaluation.statistics.changes import change, changes, repeated_measures, with_changes
 from hf_alignet.evaluation.statistics.correlations import Correlation, spearman
 from hf_alignet.evaluation.statistics.intervals import share_correct
 
@@ -97,4 +97,5 @@ __all__ = [
     "share_correct",
     "spearman",
     "vice_choices",
+    "with_changes",
 ]

@@ -106,14 +106,11 @@ class EncoderTrainer(Trainer):
         if self.args.push_to_hub and not _internal_call:
             self.push_to_hub(commit_message="Model save")
 
-    def save_results(
-        self, base: dict[str, Any], aligned: dict[str, Any], change: dict[str, Any] | None = None
-    ) -> None:
-        """Writes the model as it is now, and `results.json` with metrics before and after training, and changes."""
+    def save_results(self, base: dict[str, Any], aligned: dict[str, Any]) -> None:
+        """Writes the model as it is now, and `results.json` with metrics from before and after training."""
         self.save_model(_internal_call=True)
         if self.args.should_save:
-            measured = {"base": base, "aligned": aligned} | ({"change": change} if change is not None else {})
-            results = measured | {"settings": self.alignment()}
+            results = {"base": base, "aligned": aligned, "settings": self.alignment()}
             write_json(self.output_dir / "results.json", results)
 
     def _get_output_dir(self, trial: Any) -> str:

@@ -16,7 +16,7 @@ from hf_alignet.demo import ENCODER_DIRECTORY, demo_images, demo_triplets
 from hf_alignet.encoder import VisionEncoder, check_sharing
 from hf_alignet.encoder.pooling import PoolingChoice
 from hf_alignet.errors import InputError
-from hf_alignet.evaluation import changes, evaluate_splits
+from hf_alignet.evaluation import evaluate_splits, with_changes
 from hf_alignet.hub.transport.license import stated_license
 from hf_alignet.hub.transport.provenance import dataset_commit, model_commit
 from hf_alignet.hub.transport.repository import make_repository
@@ -148,16 +148,16 @@ def align(
     trainer.train(resume_from_checkpoint=checkpoint)
     if merge_lora:
         encoder.merge_adapter()
-    aligned, _, aligned_embeddings = measure()
-    change = changes(base, aligned)
-    trainer.save_results(base, aligned, change)
+    measured, _, aligned_embeddings = measure()
+    aligned = with_changes(base, measured)
+    trainer.save_results(base, aligned)
     if args.should_save:
         shown = trainer.provenance["pictures_shown"]
         embeddings = (base_embeddings, aligned_embeddings)
         figure = before_after_figure(base, aligned, dataset, rows, *embeddings, show_pictures=shown)
         figure.savefig(trainer.output_dir / "before_after.png")
         trainer.create_model_card()
-        logger.info("\n%s\n\nThe aligned model is in %s", comparison_table(base, aligned, change), args.output_dir)
+        logger.info("\n%s\n\nThe aligned model is in %s", comparison_table(base, aligned), args.output_dir)
     try:
         if args.push_to_hub:
             trainer.push_to_hub()

@@ -14,7 +14,7 @@ from hf_alignet.analysis import calibration_figure
 from hf_alignet.encoder import VisionEncoder
 from hf_alignet.encoder.pooling import PoolingChoice
 from hf_alignet.errors import InputError
-from hf_alignet.evaluation import changes
+from hf_alignet.evaluation import with_changes
 from hf_alignet.evaluation.human.teacher_predictions import (
     Predictions,
     base_temperature,
@@ -225,8 +225,8 @@ def _save(
     for prefix, predictions in measured.items():
         for predictor, metrics in predictions.measure(prefix).items():
             results.setdefault(predictor, {}).update(metrics)
-    change = changes(results["base"], results["aligned"])
-    table = comparison_table(results["base"], results["aligned"], change)
+    results["aligned"] = with_changes(results["base"], results["aligned"])
+    table = comparison_table(results["base"], results["aligned"])
     if teacher.selection is not None:
         teacher.selection.to_csv(directory / "selection.csv", index=False)
     reliability = next(iter(measured.values())).reliability()
@@ -239,6 +239,6 @@ def _save(
         teacher.vice.info = {name: provenance[name] for name in OF_VICE}
         card = {"repo_id": names[1] if len(names) > 1 else None}
         teacher.vice.save_pretrained(directory / "vice", model_card_kwargs=card)
-    write_json(directory / "results.json", {**results, "change": change, "settings": teacher.transform.info})
+    write_json(directory / "results.json", {**results, "settings": teacher.transform.info})
     logger.info("\n%s\n\nThe teacher is in %s", table, directory)
     return results

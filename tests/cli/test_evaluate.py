@@ -111,9 +111,10 @@ def things(study, flags) -> list:
 def check_contract(found: dict) -> None:
     for metrics in found.values():
         for name, metric in metrics.items():
-            assert set(metric) == {"value", "n", "chance", "ci95"} and len(name.split("/")) in (2, 3)
-            low, high = metric["ci95"]
-            assert np.isfinite([metric["value"], low, high, metric["chance"]]).all() and low <= high
+            assert set(metric) >= {"value", "n", "chance", "ci95", "unit"} and len(name.split("/")) in (2, 3)
+            low, high = metric["ci95"] or (0, 0)
+            assert np.isfinite([metric["value"], low, high, metric["chance"] or 0]).all() and low <= high
+            assert (metric["ci95"] is None) == (metric["unit"] is None) and (metric["ci95"] or "note" in metric)
             assert isinstance(metric["n"], int) and metric["n"] > 0
 
 
@@ -141,7 +142,7 @@ def test_everything_about_features(every, study, features, monkeypatch):
 
     test = DatasetDict.load_from_disk(study / "judgments")["test"]
     rows = column(test, TRIPLET), column(test, ODD)
-    assert mine[ACCURACY] == odd_one_out_accuracy(features, *rows, interval="objects", seed=3)
+    assert mine[ACCURACY] == odd_one_out_accuracy(features, *rows)
     assert people[ACCURACY] == noise_ceiling(test, 3)
     assert mine["study/test/choice_cross_entropy"]["value"] < mine["study/test/choice_cross_entropy"]["chance"]
     score = rsa_score(features, load_similarity_matrix(study / "RDM48.csv", "dissimilarity"), seed=3)
@@ -379,7 +380,14 @@ def test_several_models_are_compared(every, study, tiny_directory, monkeypatch):
     same = agreement.loc[("study/test", models[0], models[2])]
     assert (same.agreement, same.gained, same.lost, same.p_value) == (1, 0, 0, 1)
     assert agreement.loc[("study/test", models[0], "dinov2")].p_value <= 1
-    assert pd.isna(agreement.loc[("study/test", "dinov2", models[2])].p_value)
+    other = agreement.loc[("study/test", models[0], "dinov2")]
+    assert other.low <= other.change <= other.high
+    changes = pd.read_csv(out / "changes.csv").set_index(["metric", "other"])
+    assert changes.loc[(ACCURACY, "dinov2")][["change", "low", "high"]].tolist() == pytest.approx(
+        other[["change", "low", "high"]].tolist()
+    )
+    assert "rdm48/rsa_spearman" in changes.index.get_level_values(0)
+    assert f"dinov2 - {models[0]}" in (out / "results.md").read_text()
     assert set(agreement.index.get_level_values(0)) == {"study/test"} | {
         name.removesuffix("/odd_one_out_accuracy") for name in found["people"] if name.startswith("levels")
     }

@@ -12,7 +12,7 @@ import torch
 import yaml
 from fakehub.checks import card_errors, card_metadata
 
-from hf_alignet.evaluation import Rsm, correlate_rsms, odd_one_out_accuracy, spearman
+from hf_alignet.evaluation import Rsm, are_correct, correlate_rsms, odd_one_out_choices, share_correct, spearman
 from hf_alignet.similarity import choice_log_probabilities, entropy, triplet_similarities
 
 evaluate = pytest.importorskip("evaluate")
@@ -91,7 +91,8 @@ def test_odd_one_out_accuracy_is_ours(load):
     odd = rng.integers(0, 3, 50)
     predictions = similarities(embeddings, triplets)
     found = load("odd_one_out_accuracy").compute(predictions=predictions.tolist(), references=odd.tolist())
-    ours = odd_one_out_accuracy(embeddings, triplets, odd)
+    choices = odd_one_out_choices(embeddings, triplets)
+    ours = share_correct(are_correct(choices, odd))  # the objects of the triplets are not known
     assert found == {"odd_one_out_accuracy": ours["value"], **{k: ours[k] for k in ("n", "chance", "ci95")}}
     tied = load("odd_one_out_accuracy").compute(predictions=[[1.0, 1.0, 1.0]] * 3, references=[0, 1, 2])
     assert tied["odd_one_out_accuracy"] == 0

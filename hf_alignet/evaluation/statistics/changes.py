@@ -43,6 +43,15 @@ def changes(base: Mapping[str, Metric], aligned: Mapping[str, Metric]) -> dict[s
     return {name: change(before, aligned[name]) for name, before in base.items() if name in aligned}
 
 
+def with_changes(base: Mapping[str, Metric], aligned: Mapping[str, Metric]) -> dict[str, Metric]:
+    """The metrics of `aligned`, each with its change against `base` under the key `change`."""
+    found = {}
+    for name, metric in aligned.items():
+        facts = {key: value for key, value in change(base[name], metric).items() if key not in ("n", "chance")}
+        found[name] = Metric(**metric, change=facts, spread=metric.spread)
+    return found
+
+
 def repeated_measures(table: pd.DataFrame) -> dict[str, float]:
     """Whether models differ over several datasets: the F test of an analysis of variance with repeated measures.
 

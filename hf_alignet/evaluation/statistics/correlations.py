@@ -75,12 +75,12 @@ def correlation_metric(
         more: other keys of the metric.
 
     Returns:
-        A metric of value 0 without interval if one side is constant.
+        A metric of value 0 without interval, and with a note, if one side is constant.
     """
     facts = {"n": len(x), "chance": 0.0} | more
     values = influences(x, with_y)
     if values is None:
-        return Metric(0.0, **facts)
+        return Metric(0.0, **facts, note="one side is the same for all: scored 0")
     value = with_y.of(x) if value is None else value
     influence = Influence(values / len(x), np.ones(len(x)), members, unit)
     error = influence.error()

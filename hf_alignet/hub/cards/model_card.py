@@ -83,7 +83,7 @@ def write_model_card(
         is_adapter=is_adapter,
         has_padding=_read_json(directory / "config.json").get("model_type") in NAFLEX,
         alignment=alignment,
-        table=comparison_table(base, aligned, results.get("change")) if base else None,
+        table=comparison_table(base, aligned) if base else None,
         has_figure=(directory / "before_after.png").exists(),
     )
     card.save(directory / CARD)

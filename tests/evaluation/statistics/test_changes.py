@@ -13,6 +13,7 @@ from hf_alignet.evaluation import (
     repeated_measures,
     share_correct,
     spearman,
+    with_changes,
 )
 from hf_alignet.evaluation.statistics.intervals import mean_metric
 from hf_alignet.metric import Metric, changes_table, comparison_table
@@ -95,7 +96,7 @@ def test_tables_show_units_and_changes():
     rng = np.random.default_rng(0)
     base, aligned = ({"d/v/odd_one_out_accuracy": share_correct(rng.random(400) < p, triplets)} for p in (0.4, 0.6))
     found = changes(base, aligned)
-    row = comparison_table(base, aligned, found).splitlines()[2]
+    row = comparison_table(base, with_changes(base, aligned)).splitlines()[2]
     metric = found["d/v/odd_one_out_accuracy"]
     assert "| objects" in row and f"{metric['value']:+.3f} [{metric['ci95'][0]:+.3f}, {metric['ci95'][1]:+.3f}]" in row
     assert comparison_table(base, aligned).splitlines()[2].rstrip(" |").endswith(f"{metric['value']:+.3f}")

@@ -72,6 +72,7 @@ def test_spearman_leaves_out_what_is_not_known_and_never_is_nan():
     assert spearman(x, y).metric["value"] == pytest.approx(0.5) and spearman(x, y).metric["n"] == 3
     assert np.isfinite(spearman(x, y).sd) and spearman(x, y).metric["ci95"] is None  # of three items
     constant = spearman(np.ones(9), np.arange(9.0))
+    assert constant.metric.pop("note") == "one side is the same for all: scored 0"
     assert constant == ({"value": 0.0, "n": 9, "chance": 0.0, "ci95": None, "unit": None}, 0.0, True)
     with pytest.raises(InputError, match="three items with both values, got 2"):
         spearman(x[:2], y[:2])
