@@ -21,6 +21,7 @@ read beside `error`, its standard error; `width` is relative to that of independ
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -63,8 +64,12 @@ def studies_of(number: int) -> int:
 
 def share_triplets() -> Iterator[dict[str, Any]]:
     rng = np.random.default_rng(0)
+
+    def study(number: int, truth: float) -> Metric:
+        return share_correct(rng.random(number) < truth)
+
     for number, truth in ((40, 0.5), (400, 0.9), (2000, 0.35)):
-        yield covered(lambda n=number, p=truth: share_correct(rng.random(n) < p), truth, 2000, triplets=number)
+        yield covered(partial(study, number, truth), truth, 2000, triplets=number)
 
 
 def share_objects() -> Iterator[dict[str, Any]]:
@@ -79,7 +84,7 @@ def share_objects() -> Iterator[dict[str, Any]]:
 
         for effect in EFFECTS:
             world = {"objects": objects, "triplets": number, "effect": effect}
-            yield covered(lambda e=effect: study(e), 0.5, studies_of(number), width, **world)
+            yield covered(partial(study, effect), 0.5, studies_of(number), width, **world)
     triplets = draw_triplets(40, 150, rng)
     for effect in EFFECTS[::2]:
 
@@ -207,10 +212,14 @@ def ceiling() -> Iterator[dict[str, Any]]:
     yield covered(study, truth, 200, triplets=300)
 
 
+def worlds(part: Callable[[], Iterator[dict[str, Any]]]) -> dict[str, Any]:
+    return {"worlds": list(part())}
+
+
 PARTS = (
     *(share_triplets, share_objects, share_bootstrap, cross_entropy, paired_change, rsa, hesitation, calibration),
     ceiling,
 )
 
 if __name__ == "__main__":
-    run_parts(__doc__, {part.__name__: lambda part=part: {"worlds": list(part())} for part in PARTS})
+    run_parts(__doc__, {part.__name__: partial(worlds, part) for part in PARTS})
