@@ -303,7 +303,7 @@ class RsaBenchmark(Benchmark):
                     f"0; write names in full, such as {names[0]!r}"
                 )
             if not are_numbers or (rows != UNKNOWN).any():  # otherwise these are row numbers, not names
-                check_matched(rows, self.human.names, file, f"{len(names)} images of {self.stimuli.name}")
+                check_matched(rows, self.human.names, file, f"{len(names)} images of {self.stimuli.name}", names)
                 return rows
         if number != len(self.stimuli):
             raise InputError(

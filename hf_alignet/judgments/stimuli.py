@@ -12,7 +12,7 @@ from datasets import Dataset
 from hf_alignet.encoder import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.images.opening import load_images
-from hf_alignet.judgments.own_table import image_names
+from hf_alignet.judgments.stimulus_names import image_names
 from hf_alignet.sources import load_matrix, load_names, public_name
 
 FEWEST = 3  # an odd one out needs three images, and a correlation needs several pairs

@@ -13,7 +13,6 @@ from hf_alignet.errors import InputError
 from hf_alignet.hub.publish.publication import Publication
 from hf_alignet.images.opening import as_encoded_images, load_images
 from hf_alignet.judgments import aggregate, image_names, load_judgments, load_levels, load_similarity_matrix
-from hf_alignet.judgments.file_reading import read_header
 from hf_alignet.judgments.judgment_dataset import (
     COUNTS,
     IS_CATCH,
@@ -27,7 +26,7 @@ from hf_alignet.judgments.similarity_matrices import PARTICIPANT as NUMBERED
 from hf_alignet.judgments.similarity_matrices import PARTICIPANTS, as_rows
 from hf_alignet.judgments.stimulus_names import CONFIG as STIMULI
 from hf_alignet.judgments.stimulus_names import NAME
-from hf_alignet.judgments.things import is_things_table
+from hf_alignet.judgments.things import is_things_file
 from hf_alignet.sources import has_config, load_names, load_splits
 from hf_alignet.storage import CHECKSUMS
 
@@ -81,7 +80,7 @@ def _judgments(publication: Publication, names: Sequence[str] | None, number: in
     place = publication.place
     splits = load_judgments(publication.path, names, publication.object_order, number)
     tables = [file for file in ([place] if place.is_file() else place.iterdir()) if file.suffix in (".csv", ".tsv")]
-    is_things = any(is_things_table(read_header(table)[0]) for table in tables)
+    is_things = any(map(is_things_file, tables))
     return _of_splits(splits, {"study": "things"} if is_things else {})
 
 
