@@ -45,9 +45,8 @@ def read_text(path: Path, size: int = -1) -> tuple[bytes, str | None]:
 
 def read_first_line(path: Path) -> str:
     """The first line of a text file. Raises an InputError if it is empty or cannot be read."""
-    line = (
-        read_text(path, FIRST_LINE)[0].decode("utf-8", errors="ignore").lstrip("\r\n").partition("\n")[0].strip("\r")
-    )
+    text = read_text(path, FIRST_LINE)[0].decode("utf-8", errors="ignore")
+    line = text.lstrip("\r\n").partition("\n")[0].strip("\r")
     if not line.strip():
         raise InputError(f"{path} is empty")
     return line

@@ -37,6 +37,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from hf_alignet.errors import InputError
+from hf_alignet.judgments.column_names import CHOICE as ODD_ONE_OUT
+from hf_alignet.judgments.column_names import IMAGES as IMAGE_ROLES
 from hf_alignet.judgments.file_reading import read_header, read_table
 from hf_alignet.judgments.judgment_dataset import (
     IS_CATCH,
@@ -47,8 +49,6 @@ from hf_alignet.judgments.judgment_dataset import (
     check_judgments,
     participant_codes,
 )
-from hf_alignet.judgments.column_names import CHOICE as ODD_ONE_OUT
-from hf_alignet.judgments.column_names import IMAGES as IMAGE_ROLES
 from hf_alignet.judgments.own_table import TableForm, read_own_table
 from hf_alignet.judgments.rows import TRIPLET, column, distinct_triplets
 from hf_alignet.judgments.table_files import cells_of

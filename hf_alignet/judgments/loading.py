@@ -41,7 +41,7 @@ def load_judgments(
     """All splits by name (`train` if there are none), checked, in the schema of `judgments.judgment_dataset`.
 
     Supported are: a directory from `save_to_disk`, a parquet file or a Hub dataset of that schema (configuration
-    `judgments` if it has one); a table of your own or of your software (see `own_table`), as CSV, TSV, text, a workbook
+    `judgments` if it has one); a table of your own or of your software (see `own_table`), as CSV, TSV, text, workbook
     (.xlsx), JSON, JSON lines or parquet; the THINGS table (see `things`); triplets by number, in a file or a folder of
     files (see `index_files`). In a folder of tables, the name of a file gives the split (`test_anna.csv` is `test`);
     without one it is `train`. Rows that repeat or contradict a participant's earlier choice are kept, and a warning

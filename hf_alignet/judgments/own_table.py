@@ -120,7 +120,7 @@ def _three(cell: str) -> tuple[str, ...]:
 def _are_trials(table: TableCells, images: list[pa.ChunkedArray]) -> np.ndarray:
     """(n,) bool: rows that name an image, and are not tests of the survey. Raises an InputError if one is missing."""
     is_filled = np.stack([pc.not_equal(values, "").to_numpy() for values in images], axis=1)
-    is_trial = is_filled.any(1)
+    is_trial: np.ndarray = is_filled.any(1)
     if STATUS in table.cells:
         is_trial &= ~_is_in(table.cells[STATUS], TESTS)
     is_partial = is_trial & ~is_filled.all(1)
@@ -221,9 +221,9 @@ def _unknown(cells: list[str], rows: np.ndarray, names: Sequence[str], source: s
         )
     unclear = [cell for cell, row in zip(cells, rows, strict=True) if row == AMBIGUOUS]
     if unclear:
-        listed = ", ".join(describe(name, names) for name in unclear[:SHOWN])
+        described = ", ".join(describe(name, names) for name in unclear[:SHOWN])
         return (
-            f"{source} names {listed}, but several images have this name; write names with their folders, and give "
+            f"{source} names {described}, but several images have this name; write names with their folders, and give "
             "each image its own name"
         )
     unknown = [cell for cell, row in zip(cells, rows, strict=True) if row == UNKNOWN]

@@ -75,8 +75,8 @@ def rows_by_name(stimuli: Sequence[str], names: Sequence[str]) -> np.ndarray:
     """
     rows = find_rows(stimuli, names)
     of_row = defaultdict(list)
-    for i in np.flatnonzero(rows >= 0):
-        of_row[rows[i]].append(i)
+    for i in np.flatnonzero(rows >= 0).tolist():
+        of_row[int(rows[i])].append(i)
     for row, same in of_row.items():
         if len(same) > 1:
             exact = [i for i in same if stimuli[i] == names[row]]
@@ -141,7 +141,7 @@ def _parts(name: str) -> Parts:
 
 def _refuse_different_folders(cells: Sequence[str], names: Sequence[str], rows: np.ndarray) -> None:
     """Marks cells as ambiguous that mean one row but lie in different folders: cat/1.png, dog/1.png for 1.png."""
-    inexact = [i for i in np.flatnonzero(rows >= 0) if cells[i] != names[rows[i]]]
+    inexact = [i for i in np.flatnonzero(rows >= 0).tolist() if cells[i] != names[rows[i]]]
     longest: dict[int, Parts] = {}
     for i in inexact:
         folders = tuple(part.casefold() for part in _parts(cells[i])[:-1])

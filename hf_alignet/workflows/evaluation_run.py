@@ -19,6 +19,7 @@ from hf_alignet.errors import InputError
 from hf_alignet.evaluation.benchmarks import Benchmark, Measured, Settings, Task, open_benchmarks
 from hf_alignet.evaluation.human.agreement import agreement_table
 from hf_alignet.hub.cards import measured_card
+from hf_alignet.judgments.own_table import TimeUnit
 from hf_alignet.judgments.similarity_matrices import MatrixKind
 from hf_alignet.judgments.stimuli import Stimuli
 from hf_alignet.judgments.things import ObjectOrder
@@ -46,6 +47,10 @@ def evaluate(
     trust_remote_code: bool = False,
     object_order: ObjectOrder | None = None,
     rsa_kind: MatrixKind | None = None,
+    rsa_variable: str | None = None,
+    columns: Mapping[str, str] | str | None = None,
+    rt_unit: TimeUnit | None = None,
+    max_missing: float = 0.5,
     output_dir: str | Path | None = None,
     update_card: str | None = None,
     batch_size: int = 64,
@@ -70,6 +75,11 @@ def evaluate(
         trust_remote_code: allow code from a model's repository to run.
         object_order: how files of THINGS number the objects. By default the name of the file tells it.
         rsa_kind: what the matrices hold. By default the diagonal of the matrix tells it.
+        rsa_variable: name of the array in `.mat` and `.npz` files that have several.
+        columns: columns of a table of choices, such as `image_1=Left,image_2=Middle,image_3=Right,odd_one_out=Answer`.
+            By default common names are known.
+        rt_unit: unit of response times in a table. By default the name of their column or their median tells it.
+        max_missing: largest share of trials of a table that may have no answer. They are skipped.
         output_dir: directory for results.json, results.md, figures, comparisons of models, and embeddings, which a
             later run uses again. None writes nothing.
         update_card: path or Hub id of an evaluated model. The numbers are added to its card.
@@ -97,7 +107,8 @@ def evaluate(
     named = _named(models, _listed(features))
     carded = _carded_model(update_card, named, tasks, transform)
     sets = _open_stimuli(_listed(images), _listed(features), _listed(object_names), len(tasks))
-    opened = open_benchmarks(tasks, sets, Settings(similarity, object_order, rsa_kind, seed))
+    table = {"columns": columns, "rt_unit": rt_unit, "max_missing": max_missing}
+    opened = open_benchmarks(tasks, sets, Settings(similarity, object_order, rsa_kind, seed, rsa_variable, table))
     if isinstance(transform, str):
         transform = AffineTransform.from_pretrained(transform)
     for model in named.values():

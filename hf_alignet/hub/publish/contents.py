@@ -78,7 +78,8 @@ def open_contents(publication: Publication) -> Contents:
 
 def _judgments(publication: Publication, names: Sequence[str] | None, number: int | None) -> Contents:
     place = publication.place
-    splits = load_judgments(publication.path, names, publication.object_order, number)
+    table: dict[str, Any] = {name: getattr(publication, name) for name in ("columns", "rt_unit", "max_missing")}
+    splits = load_judgments(publication.path, names, publication.object_order, number, **table)
     tables = [file for file in ([place] if place.is_file() else place.iterdir()) if file.suffix in (".csv", ".tsv")]
     is_things = any(map(is_things_file, tables))
     return _of_splits(splits, {"study": "things"} if is_things else {})
@@ -125,7 +126,7 @@ def _numbers(judgments: Dataset) -> dict[str, int]:
 
 
 def _matrix(publication: Publication, names: Sequence[str] | None) -> Contents:
-    found = load_similarity_matrix(publication.path, publication.matrix_kind, names)
+    found = load_similarity_matrix(publication.path, publication.matrix_kind, names, publication.matrix_variable)
     configs = {name: DatasetDict(train=data) for name, data in as_rows(found).items()}
     upper = found.matrix[np.triu_indices(len(found.names), 1)]
     facts = {
