@@ -96,7 +96,7 @@ def _by_name(
         return found
     # Perhaps a path, another case, or a name without its suffix
     others = pc.unique(choice.filter(pa.array(found < 0)))
-    texts = [text for text in others.to_pylist() if not text.isdecimal()]
+    texts = [text for text in others.to_pylist() if not text.isdecimal() and text.lower() not in MISSING]
     names = list(to_row)
     meant = {text: to_row[names[i]] for text, i in zip(texts, find_rows(texts, names), strict=True) if i >= 0}
     if meant:

@@ -30,22 +30,21 @@ PLACES = (
     ("left", "centre", "right"),
 )
 ENDS = ("", "name", "filename", "file", "path", "src", "url")
-# By role, the most telling name first. Names of software: `key_resp.keys`, `mouse.clicked_name` are PsychoPy's,
-# `ResponseId` and `Page Submit` Qualtrics', `Participant Private ID` and `Zone Type` Gorilla's, `sender` lab.js',
-# `participation` and `label` Meadows'. Qualtrics' `Duration (in seconds)` is that of the whole survey, and no name
-# of a response time here.
+# By role, the most telling name first. Names of software: `key_resp.keys` and `mouse.clicked_name` are PsychoPy's,
+# `ResponseId` and `Page Submit` Qualtrics', `Participant Private ID` and `Zone Type` Gorilla's, `trial_type`
+# jsPsych's, `sender` lab.js'. Qualtrics' `Duration (in seconds)` is that of the whole survey, so it is not here.
 NAMES = {
     TRIPLE: ("images", "triplet", "stimuli", "choices", "stimulus", "options"),
     CHOICE: (
         *("oddoneout", "odd", "oddone", "oddimage", "oddoneoutimage", "chosenodd", "choice", "chosen", "chosenimage"),
         *("selected", "selectedimage", "selection", "clicked", "clickedimage", "clickedname", "mouseclickedname"),
-        *("response", "answer", "resp", "keyrespkeys", "keys", "label"),
+        *("response", "answer", "resp", "keyrespkeys", "keys"),
     ),
     PARTICIPANT: (
         *("participant", "participantid", "participantno", "participantnumber", "participantprivateid", "subject"),
         *("subjectid", "subjectno", "subjectnumber", "subjectnr", "subj", "subjid", "sub", "subid", "ppt", "pptid"),
         *("rater", "raterid", "worker", "workerid", "annotator", "annotatorid", "observer", "user", "userid"),
-        *("prolificid", "prolificpid", "mturkworkerid", "participantpublicid", "participation", "respondent"),
+        *("prolificid", "prolificpid", "mturkworkerid", "participantpublicid", "respondent"),
         *("respondentid", "responseid", "runid", "pid", "sessionid"),
     ),
     RT: (

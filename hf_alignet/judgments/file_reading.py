@@ -30,17 +30,18 @@ def read_text(path: Path, size: int = -1) -> tuple[bytes, str | None]:
             raw = file.read(size)
     except OSError as error:
         raise InputError(f"cannot read {path} as a table of text: {error}") from error
+    note = None
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return raw.decode("utf-16", errors="replace").encode(), None
-    if b"\0" in raw or raw.startswith(b"PK\x03\x04"):
+        raw = raw.decode("utf-16", errors="replace").encode()
+    elif b"\0" in raw or raw.startswith(b"PK\x03\x04"):
         raise InputError(f"{path} is no text; give a workbook the suffix .xlsx, or save it as CSV in UTF-8")
     raw = raw.removeprefix(codecs.BOM_UTF8)
     try:
         codecs.getincrementaldecoder("utf-8")().decode(raw, final=size < 0)  # else the end may cut a character
     except UnicodeDecodeError:
         note = f"{path.name} is not in UTF-8, and was read as Western European text (Windows-1252)"
-        return raw.decode("cp1252", errors="replace").encode(), note
-    return raw, None
+        raw = raw.decode("cp1252", errors="replace").encode()
+    return raw if b"\n" in raw else raw.replace(b"\r", b"\n"), note  # Excel on a Mac ends lines so
 
 
 def read_first_line(path: Path) -> str:

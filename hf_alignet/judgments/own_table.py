@@ -310,10 +310,11 @@ def _log_summary(
     if IS_CATCH in extra:
         facts.append(f"{int(np.sum(extra[IS_CATCH])):,} of them checks of attention")
     others = num_others + num_skipped - num_missing
-    facts += [f"{num_missing:,} trials without an answer skipped"] if num_missing else []
-    facts += [f"{others:,} rows that are no trials skipped"] if others else []
+    facts += [f"skipped trials without an answer: {num_missing:,}"] if num_missing else []
+    facts += [f"skipped rows that are no trials: {others:,}"] if others else []
     places = table.columns.places
-    used = ", ".join(f"{role}={table.header[place]}" for role, place in places.items() if role in ROLES)
+    named = {role: table.header[place] for role, place in places.items() if role in ROLES}
+    used = ", ".join(role if role == name else f"{role}={name}" for role, name in named.items())
     unclear = [f"{role} is {' or '.join(names)}: not used" for role, names in table.columns.unclear.items()]
     told = {*places.values()} - {places.get(KIND), places.get(STATUS)}
     ignored = [name for place, name in enumerate(table.header) if place not in told and name]

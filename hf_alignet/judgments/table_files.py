@@ -233,33 +233,38 @@ def _from_header(
             f"row {first_row + long} of {source} has {len(rows[long])} cells, but the header has {len(header)} columns"
         )
     numbers = np.arange(first_row, first_row + len(rows))
-    loops = _loops(header, given) or [find_columns(header, given, source)]
+    loops = _loops(header, given) or [(header, find_columns(header, given, source))]
     parts: dict[str, list[pa.Array]] = {}
-    for columns in loops:
+    for _, columns in loops:
         for role, place in columns.places.items():
             values = [row[place] if place < len(row) else "" for row in rows]
             parts.setdefault(role, []).append(pa.array(values, pa.string()))
     cells = {role: pa.chunked_array(arrays, pa.string()) for role, arrays in parts.items()}
-    return TableCells(source, header, loops[0], cells, np.tile(numbers, len(loops)), list(notes))
+    return TableCells(source, *loops[0], cells, np.tile(numbers, len(loops)), list(notes))
 
 
-def _loops(header: Sequence[str], given: Mapping[str, str]) -> list[Columns]:
-    """The columns of each pass of a loop, if a row of the table holds several trials as Qualtrics writes them."""
+def _loops(header: Sequence[str], given: Mapping[str, str]) -> list[tuple[list[str], Columns]]:
+    """The header and columns of each pass of a loop, if a row holds several trials as Qualtrics writes them.
+
+    A header has the names of one pass without its number; the columns of the other passes have no name in it.
+    """
     passes = sorted({int(match[1]) for name in header if (match := LOOPED.match(name))})
     if not passes or find_columns(header, {}).is_complete:
         return []
     found = []
     for number in passes:
-        of_pass = [name.removeprefix(f"{number}_") if LOOPED.match(name) else name for name in header]
-        others = [bool(LOOPED.match(name)) and not name.startswith(f"{number}_") for name in header]
-        names = ["" if is_other else name for name, is_other in zip(of_pass, others, strict=True)]
+        matches = [LOOPED.match(name) for name in header]
+        names = [
+            name if match is None else match[2] if int(match[1]) == number else ""
+            for name, match in zip(header, matches, strict=True)
+        ]
         try:
             columns = find_columns(names, given)
         except InputError:  # a given column is not in this loop
             continue
         if columns.is_complete:
-            found.append(columns)
-    return found if len({tuple(columns.places) for columns in found}) == 1 else []
+            found.append((names, columns))
+    return found if len({tuple(columns.places) for _, columns in found}) == 1 else []
 
 
 # ---- workbooks and JSON
