@@ -48,6 +48,9 @@ def find_answers(
     role = ODD if ODD in table.columns.places else CHOICE
     choice = pc.utf8_trim_whitespace(table.cells[role])
     by_name = _by_name(choice, images, rows, to_row)
+    if (by_name >= 0).all() and not {"0", "1", "2", "3"} & set(to_row):
+        nobody = np.zeros(len(table), bool)
+        return Answers(by_name, nobody, ~nobody, "names of images")
     is_empty = (by_name < 0) & _is_missing(choice)  # an image may be called "NA"
     bare = pc.replace_substring_regex(choice, MARKS, "")
     is_position = pc.match_substring_regex(bare, POSITION)

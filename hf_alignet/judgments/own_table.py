@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from hf_alignet.errors import InputError
-from hf_alignet.judgments.answers import MISSING, Answers, find_answers
+from hf_alignet.judgments.answers import MARKS, MISSING, Answers, find_answers
 from hf_alignet.judgments.column_names import CHOICE, IMAGES, KIND, ROLES, STATUS, TRIPLE, parse_mapping
 from hf_alignet.judgments.judgment_dataset import IS_CATCH, LEVEL, LEVELS, PARTICIPANT, RT, make_judgments
 from hf_alignet.judgments.stimulus_names import AMBIGUOUS, UNKNOWN, describe, find_rows
@@ -263,12 +263,8 @@ def _seconds(table: TableCells, form: TableForm) -> tuple[np.ndarray, str]:
     """(n,) response times in seconds, NaN where they are not known; and what is said of their unit."""
     texts = table.cells[RT]
     is_missing = _is_in(texts, MISSING)
-    numbers = pc.replace_substring_regex(texts, r"^[\s\['\"(]+|[\s\]'\")]+$", "")
-    has_comma = pc.and_(pc.match_substring(numbers, ","), pc.invert(pc.match_substring(numbers, ".")))
-    numbers = pc.if_else(has_comma, pc.replace_substring(numbers, ",", "."), numbers)
-    is_number = pc.match_substring_regex(numbers, r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$").to_numpy().astype(bool)
-    _refuse(~is_number & ~is_missing, RT, table, "a number")
-    times = pc.if_else(pa.array(is_number), numbers, None).cast(pa.float64()).to_numpy()
+    times = _numbers(pc.if_else(pa.array(is_missing), None, texts))
+    _refuse(np.isnan(times) & ~is_missing, RT, table, "a number")
     _refuse((times <= 0) | np.isinf(times), RT, table, "a number above 0")
     median = np.nan if np.isnan(times).all() else float(np.nanmedian(times))
     stated = form.rt_unit or table.columns.time_unit
@@ -281,6 +277,18 @@ def _seconds(table: TableCells, form: TableForm) -> tuple[np.ndarray, str]:
         )
     why = "as given" if form.rt_unit else "by the name of the column" if stated else "by their median"
     return times, f"response times in {unit} ({why}; median {median:.3g} s)"
+
+
+def _numbers(texts: pa.ChunkedArray) -> np.ndarray:
+    """(n,) float64, NaN for null and for what is no number; commas may be decimal, and brackets around a number."""
+    try:
+        return texts.cast(pa.float64()).to_numpy()
+    except pa.ArrowInvalid:
+        bare = pc.replace_substring_regex(texts, MARKS, "")
+    has_point = pc.match_substring(bare, ".")
+    bare = pc.if_else(has_point, bare, pc.replace_substring(bare, ",", "."))
+    is_number = pc.match_substring_regex(bare, r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
+    return pc.if_else(is_number, bare, None).cast(pa.float64()).to_numpy()
 
 
 def _refuse(is_bad: np.ndarray, role: str, table: TableCells, expected: str) -> None:

@@ -11,7 +11,7 @@ from datasets.exceptions import DatasetGenerationError
 
 from hf_alignet.errors import InputError
 from hf_alignet.hub.publish.publication import Publication
-from hf_alignet.images.opening import as_encoded_images, load_images
+from hf_alignet.images.opening import as_encoded_images, load_image_splits, load_images
 from hf_alignet.judgments import aggregate, image_names, load_judgments, load_levels, load_similarity_matrix
 from hf_alignet.judgments.judgment_dataset import (
     COUNTS,
@@ -140,7 +140,7 @@ def _matrix(publication: Publication, names: Sequence[str] | None) -> Contents:
 
 
 def _pictures(path_or_id: str) -> DatasetDict:
-    splits = load_splits(path_or_id, config="images")
+    splits = load_image_splits(path_or_id)
     return DatasetDict({split: as_encoded_images(images) for split, images in splits.items()})
 
 
