@@ -120,7 +120,7 @@ def _three(cell: str) -> tuple[str, ...]:
 def _are_trials(table: TableCells, images: list[pa.ChunkedArray]) -> np.ndarray:
     """(n,) bool: rows that name an image, and are not tests of the survey. Raises an InputError if one is missing."""
     is_filled = np.stack([pc.not_equal(values, "").to_numpy() for values in images], axis=1)
-    is_trial: np.ndarray = is_filled.any(1)
+    is_trial = np.asarray(is_filled.any(1))
     if STATUS in table.cells:
         is_trial &= ~_is_in(table.cells[STATUS], TESTS)
     is_partial = is_trial & ~is_filled.all(1)

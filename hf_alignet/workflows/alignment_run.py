@@ -64,6 +64,8 @@ def align(
     columns: Mapping[str, str] | str | None = None,
     rt_unit: TimeUnit | None = None,
     max_missing: float = 0.5,
+    image_column: str | None = None,
+    image_split: str = "train",
     cache_images: str | None = None,
     on_bad_image: Literal["error", "skip"] = "error",
     i_have_the_right_to_share_images: bool = False,
@@ -94,6 +96,8 @@ def align(
             By default common names are known.
         rt_unit: unit of response times in a table. By default the name of their column or their median tells it.
         max_missing: largest share of trials of a table that may have no answer. They are skipped.
+        image_column: column of the pictures. By default `image`, or else the only column of pictures.
+        image_split: split of the images, or `all` to join all splits.
         cache_images: directory that keeps resized pictures for all epochs and runs.
         on_bad_image: `error` stops at a picture that cannot be decoded; `skip` leaves out triplets that name one.
         i_have_the_right_to_share_images: show small pictures in the figure, which is shared with the model.
@@ -130,7 +134,8 @@ def align(
         # Before anything long
         make_repository(args.hub_name, args.hub_private_repo, revision=args.hub_revision, token=args.hub_token)
     table = {"columns": columns, "rt_unit": rt_unit, "max_missing": max_missing}
-    dataset, splits = _open_data(images, triplets, table, args.seed)
+    opened = load_images(images, image_split, image_column) if isinstance(images, str) else images
+    dataset, splits = _open_data(opened, triplets, table, args.seed)
     cache = (cache_images, on_bad_image, args.dataloader_num_workers, not args.disable_tqdm)
     reader, bad = open_images(dataset, splits, encoder.preprocessor, *cache)
     train = training_data(dataset, splits["train"], bad, **vectors, seed=args.seed)
@@ -181,16 +186,15 @@ def _demo_arguments() -> AlignTrainingArguments:
 
 
 def _open_data(
-    images: str | Dataset | None,
+    dataset: Dataset | None,
     triplets: str | DatasetDict | Dataset | None,
     table: dict[str, Any],
     seed: int,
 ) -> tuple[Dataset, DatasetDict]:
     """Images, and triplets by split, one of them `train`."""
-    if images is None or triplets is None:
+    if dataset is None or triplets is None:
         dataset = demo_images()
         return dataset, demo_triplets(dataset)
-    dataset = load_images(images) if isinstance(images, str) else images
     if isinstance(triplets, str):
         splits = load_triplets(triplets, dataset, **table)
     else:

@@ -41,6 +41,8 @@ def evaluate(
     *,
     features: str | np.ndarray | Sequence[str | np.ndarray] = (),
     object_names: str | Sequence[str] = (),
+    image_column: str | None = None,
+    image_split: str = "train",
     transform: str | AffineTransform | None = None,
     similarity: SimilarityKind = "dot",
     pooling: PoolingChoice = "auto",
@@ -69,6 +71,8 @@ def evaluate(
         features: in place of images, a matrix (n, p) or the path of its `.npy` file; one for all benchmarks, or one
             for each.
         object_names: text file with the name of one stimulus in each line; one for all benchmarks, or one for each.
+        image_column: column of the pictures. By default `image`, or else the only column of pictures.
+        image_split: split of the images, or `all` to join all splits.
         transform: `AffineTransform` of all embeddings, or its path or Hub id.
         similarity: similarity of two embeddings in a triplet. RSA always uses Pearson's correlation.
         pooling: which output of a model is the embedding.
@@ -106,7 +110,9 @@ def evaluate(
         raise InputError("`pooling` is of a model that embeds images; `features` are taken as they are")
     named = _named(models, _listed(features))
     carded = _carded_model(update_card, named, tasks, transform)
-    sets = _open_stimuli(_listed(images), _listed(features), _listed(object_names), len(tasks))
+    sets = _open_stimuli(
+        _listed(images), _listed(features), _listed(object_names), len(tasks), (image_column, image_split)
+    )
     table = {"columns": columns, "rt_unit": rt_unit, "max_missing": max_missing}
     opened = open_benchmarks(tasks, sets, Settings(similarity, object_order, rsa_kind, seed, rsa_variable, table))
     if isinstance(transform, str):
@@ -210,8 +216,14 @@ def _place(model: str) -> str:
     return str(path.resolve()) if path.exists() else model
 
 
-def _open_stimuli(images: list[Any], features: list[Any], names: list[Any], number: int) -> list[Stimuli]:
-    """The stimuli of each benchmark; benchmarks with the same sources get the same object."""
+def _open_stimuli(
+    images: list[Any], features: list[Any], names: list[Any], number: int, where: tuple[str | None, str]
+) -> list[Stimuli]:
+    """The stimuli of each benchmark; benchmarks with the same sources get the same object.
+
+    `where` are the column and the split of pictures.
+    """
+    column, split = where
     for parameter, given in (("images", images), ("features", features), ("object_names", names)):
         if len(given) not in (0, 1, number):
             raise InputError(
@@ -223,7 +235,7 @@ def _open_stimuli(images: list[Any], features: list[Any], names: list[Any], numb
     for source in zip(*each, strict=True):
         key = _key(source)
         if key not in found:
-            opened = Stimuli.open(*source)
+            opened = Stimuli.open(*source, image_column=column, image_split=split)
             if opened.name in {stimuli.name for stimuli in found.values()}:
                 opened.name += f"-{len(found) + 1}"
             found[key] = opened

@@ -51,6 +51,8 @@ def write_teacher(
     model_name_or_path: str | None = None,
     pooling: PoolingChoice = "auto",
     trust_remote_code: bool = False,
+    image_column: str | None = None,
+    image_split: str = "train",
     object_names: str | None = None,
     object_order: ObjectOrder | None = None,
     columns: Mapping[str, str] | str | None = None,
@@ -88,6 +90,8 @@ def write_teacher(
         model_name_or_path: path or Hub id of the model that embeds the images, or made the features.
         pooling: which output of the model is the embedding.
         trust_remote_code: allow code from the model's repository to run.
+        image_column: column of the pictures. By default `image`, or else the only column of pictures.
+        image_split: split of the images, or `all` to join all splits.
         object_names: text file with the name of one stimulus in each line, as the judgments name them.
         object_order: how files of THINGS number the objects. By default the name of the file tells it.
         columns: columns of a table of choices, such as `image_1=Left,image_2=Middle,image_3=Right,odd_one_out=Answer`.
@@ -146,7 +150,7 @@ def write_teacher(
     for repository in shared:
         make_repository(repository, hub_private_repo)
 
-    stimuli = Stimuli.open(images, features, object_names)
+    stimuli = Stimuli.open(images, features, object_names, image_column, image_split)
     table = {"columns": columns, "rt_unit": rt_unit, "max_missing": max_missing}
     splits = _load_splits(judgments, stimuli, object_order, table, seed)
     folds = draw_folds(splits, len(stimuli), object_folds, seed) if object_folds else None

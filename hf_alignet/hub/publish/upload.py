@@ -82,8 +82,22 @@ def publish(
         RunError: the copy is complete, but the Hub did not take it. The same call tries again.
     """
     publication = Publication(
-        *(kind, str(path), repo_id, license, revision, images, i_have_the_right_to_share_images),
-        *(object_names, object_order, matrix_kind, matrix_variable, columns, rt_unit, max_missing, source, command),
+        kind,
+        str(path),
+        repo_id,
+        license=license,
+        revision=revision,
+        images=images,
+        i_have_the_right_to_share_images=i_have_the_right_to_share_images,
+        object_names=object_names,
+        object_order=object_order,
+        matrix_kind=matrix_kind,
+        matrix_variable=matrix_variable,
+        columns=columns,
+        rt_unit=rt_unit,
+        max_missing=max_missing,
+        source=source,
+        command=command,
     )
     folder = Path(output_dir).expanduser() / f"{publication.repo_type}s--{repo_id.replace('/', '--')}"
     for given in publication.sources:
