@@ -1,5 +1,6 @@
 """Which of three images was chosen: from its name, from the name of its column, or from a position."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -12,6 +13,8 @@ from hf_alignet.judgments.column_names import CHOICE, IMAGES, KIND, TRIPLE, plai
 from hf_alignet.judgments.rows import ODD
 from hf_alignet.judgments.stimulus_names import find_rows
 from hf_alignet.judgments.table_files import TableCells
+
+logger = logging.getLogger(__name__)
 
 MISSING = (
     *("", "na", "n/a", "nan", "null", "none", "undefined", "-", "--", "?", "missing", "timeout", "timed out"),
@@ -58,7 +61,7 @@ def find_answers(
     numbers = numbers.to_numpy()
     by_column = _by_column(bare, table)
     recognised = [by_name >= 0, numbers >= 0, by_column >= 0]
-    is_asked = _are_asked(table, np.any(recognised, axis=0))
+    is_asked = _are_asked(table, np.any(recognised, axis=0), is_empty)
     is_missing = is_empty & is_asked
     needed = is_asked & ~is_missing
     are_names, are_numbers, are_columns = ((found | ~needed).all() for found in recognised)
@@ -121,12 +124,20 @@ def _by_column(bare: pa.ChunkedArray, table: TableCells) -> np.ndarray:
     return found[encoded.indices.to_numpy()]
 
 
-def _are_asked(table: TableCells, is_recognised: np.ndarray) -> np.ndarray:
+def _are_asked(table: TableCells, is_recognised: np.ndarray, is_empty: np.ndarray) -> np.ndarray:
     """(n,) bool: rows of kinds of screens that have an answer somewhere, if the table says of which kind a row is."""
-    if KIND not in table.cells:
+    if KIND not in table.cells or not is_recognised.any():
         return np.ones(len(table), bool)
-    kinds = table.cells[KIND].combine_chunks().dictionary_encode().indices.to_numpy()
-    return np.isin(kinds, np.unique(kinds[is_recognised])) if is_recognised.any() else np.ones(len(table), bool)
+    kinds = table.cells[KIND].combine_chunks().dictionary_encode()
+    kind = kinds.indices.to_numpy()
+    is_asked = np.isin(kind, np.unique(kind[is_recognised]))
+    others = kinds.dictionary.take(pa.array(np.unique(kind[~is_asked & ~is_empty]))).to_pylist()
+    if others:
+        logger.warning(
+            "rows of %s with %s %s are left out: none of their answers is one of three images",
+            *(table.source, table.header[table.columns.places[KIND]], ", ".join(map(repr, others))),
+        )
+    return is_asked
 
 
 def _first_position(numbers: np.ndarray, table: TableCells, role: str, must_know: bool) -> int:

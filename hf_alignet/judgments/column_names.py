@@ -59,6 +59,7 @@ NAMES = {
     KIND: ("trialtype", "zonetype", "responsetype", "sender"),
     STATUS: ("status",),
 }
+OF_LEVELS = "exptrialtype"  # in results of Levels, which have exclusions of their own: see `levels_study`
 UNIT = re.compile(r"^(.+?)[\s_.]*[\s_.(\[](ms|msecs?|millis|milliseconds?|s|secs?|seconds?)[)\]]?$", re.IGNORECASE)
 LAST_PART = re.compile(r"\.|_(?=page submit$)", re.IGNORECASE)  # component.rt, Q3_Page Submit
 
@@ -147,6 +148,8 @@ def find_columns(header: Sequence[str], given: Mapping[str, str], source: str = 
 
 def is_table_of_choices(header: Sequence[str], given: Mapping[str, str]) -> bool:
     """Whether a table with these columns is meant to hold choices, even if a column is missing."""
+    if OF_LEVELS in map(plain, header) and not given:
+        return False
     return bool(given) or bool(set(IMAGES) & _triple(header).keys()) or find_columns(header, {}).is_complete
 
 

@@ -71,7 +71,7 @@ def load_judgments(
     folder = path / CONFIG if (path / CONFIG).is_dir() else path
     files = [] if form.given else index_files.index_files(folder)
     tables = _tables(folder, form) if folder.is_dir() and not files else []
-    if files and not (folder.is_file() and _is_own_text(folder, form)):
+    if files and not (folder.is_file() and folder.suffix in TEXT and _is_own_table(folder, form)):
         splits = index_files.load_index_files(files, names, order)
     elif tables:
         splits = _load_tables(tables, names, order, form)
@@ -88,15 +88,19 @@ def load_judgments(
     return splits
 
 
-def _is_own_text(path: Path, form: TableForm) -> bool:
-    """Whether a text file is a table with a header, not triplets by number."""
-    return path.suffix in TEXT and is_table_of_choices(header_of(path, form.given), form.given)
+def _is_own_table(path: Path, form: TableForm) -> bool:
+    """Whether a file can be read as a table, and has columns of choices."""
+    try:
+        return is_table_of_choices(header_of(path, form.given), form.given)
+    except InputError as reason:
+        logger.info("%s", reason)
+        return False
 
 
 def _tables(folder: Path, form: TableForm) -> list[Path]:
     """The tables of a folder whose columns are those of judgments."""
     files = [path for path in sorted(folder.iterdir()) if _is_table_file(path)]
-    tables = [path for path in files if is_table_of_choices(header_of(path, form.given), form.given)]
+    tables = [path for path in files if _is_own_table(path, form)]
     if tables and len(tables) < len(files):
         others = ", ".join(path.name for path in files if path not in tables)
         logger.warning("left out these tables, because they do not have the columns of judgments: %s", others)
@@ -127,7 +131,7 @@ def _load_table(
     if not form.given and path.suffix in TEXT and things.is_things_file(path):
         return things.load_things_table(path, names, order)
     table = read_table_file(path, form.given)
-    if not is_table_of_choices(table.header, form.given) and table.columns.missing():
+    if not is_table_of_choices(table.header, form.given):
         raise InputError(
             f"{path} has the columns {', '.join(table.header)}, which do not show judgments; {UNDERSTOOD}"
         )

@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import PurePosixPath
+from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
@@ -54,7 +54,7 @@ def image_names(images: Dataset) -> list[str] | None:
 
 
 def _file_names(paths: Sequence[str]) -> list[str]:
-    names = [PurePosixPath(path).name for path in paths]
+    names = [Path(path).name for path in paths]
     if len(set(names)) == len(names):
         return names
     folders = {os.path.dirname(path) for path in paths}

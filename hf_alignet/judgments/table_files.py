@@ -81,7 +81,7 @@ def read_table_file(path: Path, given: Mapping[str, str]) -> TableCells:
 def header_of(path: Path, given: Mapping[str, str]) -> list[str]:
     """Names of the columns of a table file. Raises an InputError if it cannot be read."""
     if path.suffix.lower() in TEXT:
-        return _Layout.of(read_text(path)[0], path, given).header
+        return _Layout.of(read_text(path, SAMPLE)[0], path, given).header
     return list(read_table_file(path, given).header)
 
 

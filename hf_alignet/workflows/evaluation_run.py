@@ -235,7 +235,7 @@ def _open_stimuli(
     for source in zip(*each, strict=True):
         key = _key(source)
         if key not in found:
-            opened = Stimuli.open(*source, image_column=column, image_split=split)
+            opened = Stimuli.open(source[0], source[1], source[2], column, split)
             if opened.name in {stimuli.name for stimuli in found.values()}:
                 opened.name += f"-{len(found) + 1}"
             found[key] = opened

@@ -125,6 +125,20 @@ def test_a_mapping_says_where_positions_begin(read):
     assert read(text, columns={"odd": "response"})["odd"][:] == [1, 2]
 
 
+def test_screens_that_ask_something_else_are_left_out_and_named(read, caplog):
+    rows = ("a,b,c,a,odd", "a,b,c,very sure,confidence", "a,b,c,,fixation", "c,b,a,b,odd", "c,b,a,,odd")
+    text = "\n".join(["image_1,image_2,image_3,response,trial_type", *rows])
+    with caplog.at_level(logging.INFO):
+        assert read(text)["odd"][:] == [0, 1]
+    assert "rows of mine.csv with trial_type 'confidence' are left out" in caplog.text
+    assert "skipped trials without an answer: 1; skipped rows that are no trials: 2" in caplog.text
+
+
+def test_results_of_levels_are_not_read_without_their_exclusions(read):
+    with pytest.raises(InputError, match="which do not show judgments"):
+        read("subject_id,image1Path,image2Path,image3Path,selected_image,rt,exp_trial_type\np,a,b,c,a,900,exp_trial\n")
+
+
 # ---- what else is known
 
 
