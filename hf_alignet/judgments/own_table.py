@@ -82,7 +82,9 @@ def read_own_table(table: TableCells, names: Sequence[str] | None, form: TableFo
     table, kept = _answered(table, answers, form)
     extra, notes = _optional_columns(table, form)
     skipped = len(is_trial) - int(is_trial.sum()), len(answers.odd) - len(table)
-    _log_summary(table, answers, extra, [*notes, *table.notes], *skipped)
+    for note in table.notes:
+        logger.warning("%s", note)
+    _log_summary(table, answers, extra, notes, *skipped)
     return make_judgments(rows[kept], answers.odd[kept], **extra)
 
 

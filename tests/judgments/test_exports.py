@@ -8,6 +8,7 @@ files, and what Excel, LibreOffice, Google Sheets, R and pandas write.
 import io
 import json
 import logging
+import sys
 
 import pandas as pd
 import pytest
@@ -194,3 +195,10 @@ def test_pandas(suffix, tmp_path):
         table.to_json(path, orient="records", lines=suffix == "jsonl")
     found = load_judgments(str(path), NAMES)["train"]
     assert found["triplet"][:] == TRIPLETS and found["odd"][:] == ODD and found["rt"][:] == pytest.approx(SECONDS)
+
+
+def test_a_workbook_without_openpyxl_says_what_to_install(tmp_path, monkeypatch):
+    pd.DataFrame(records()).to_excel(tmp_path / "study.xlsx", index=False)
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    with pytest.raises(InputError, match=r"install openpyxl: pip install 'hf_alignet\[tables\]'; or save it as CSV"):
+        load_judgments(str(tmp_path / "study.xlsx"), NAMES)
