@@ -185,7 +185,8 @@ def _from_text(path: Path, given: Mapping[str, str]) -> TableCells:
     layout = _Layout.of(content, path, given)
     body = content[layout.start :].rstrip(b"\r\n")
     notes = [note] if note is not None else []
-    has_gaps = b"\n\n" in body or b"\n\r\n" in body  # Arrow would not count empty lines
+    # Arrow would not count empty lines
+    has_gaps = b"\n\n" in body or b"\n\r\n" in body or body.startswith((b"\n", b"\r\n"))
     if body and not has_gaps and not _loops(layout.header, given):
         columns = find_columns(layout.header, given, path.name)
         table = _read_with_arrow(body, layout, columns)

@@ -183,7 +183,7 @@ def test_levels_and_checks_of_attention(read, caplog):
 
 def test_row_numbers_are_those_of_the_spreadsheet(read):
     row = "a.jpg,b.jpg,c.jpg,a.jpg\n"
-    for text in (f"My study\n\n{HEAD}\n{row}\n{row}a.jpg,,c.jpg,a.jpg\n", f"sep=,\n,,\n\n{HEAD}\n{3 * row}a.jpg\n"):
+    for text in (f"My study\n\n{HEAD}\n{row}\n{row}a.jpg,,c.jpg,a.jpg\n", f"sep=,\n,,\n\n{HEAD}\n\n{2 * row}a.jpg\n"):
         with pytest.raises(InputError, match="row 7 of mine.csv has no image_[23]"):
             read(text)
 
