@@ -17,6 +17,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, RemoteEntryNotFoundError
 
 from hf_alignet.errors import InputError
+from hf_alignet.judgments.index_files import index_files
 from hf_alignet.judgments.judgment_dataset import COUNTS, without_catch_trials
 from hf_alignet.judgments.loading import load_judgments
 from hf_alignet.judgments.rows import ODD, TRIPLET, check_columns, check_rows, column, lists_of_three, refuse
@@ -71,7 +72,8 @@ def load_triplets(path_or_id: str, images: Dataset | None = None, **table: Any) 
         InputError: nothing such can be opened, or choices name their stimuli and the images have no names.
     """
     path = local_path(path_or_id)
-    if path is None or not path.is_file() or path.suffix == ".parquet":
+    is_table = path is not None and (path.is_file() and path.suffix != ".parquet" or bool(index_files(path)))
+    if not is_table:
         splits = load_splits(path_or_id, "triplets", ROWS_AT_ONCE)
         columns = {name for data in splits.values() for name in data.column_names}
         if SIMILARITIES in columns or (TRIPLET in columns and not columns & {ODD, COUNTS}):

@@ -107,6 +107,12 @@ def test_choices_in_place_of_triplets_are_those_of_the_pictures_at_hand(four, tm
         load_triplets(str(published))
 
 
+def test_choices_by_number_in_place_of_triplets(tmp_path):
+    np.savetxt(tmp_path / "trainset.txt", ROWS, "%d")
+    found = load_triplets(str(tmp_path))["train"]
+    assert found["triplet"][:] == ROWS.tolist() and found["odd"][:] == [2] * 4
+
+
 def test_labelled_triplets_need_no_names(four, tmp_path):
     triplets_from_arrays(ROWS, SIMILARITIES).to_parquet(tmp_path / "triplets.parquet")
     nameless = four.add_column("filename", [None, "b", "c", "d"])
