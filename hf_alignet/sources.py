@@ -85,7 +85,7 @@ def load_splits(path_or_id: str, config: str, rows_at_once: int | None = None) -
     is_folder = (path / config).is_dir()
     if is_folder:
         path = path / config
-    with _opening(path_or_id):
+    with opening(path_or_id):
         if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
             dataset = load_from_disk(str(path))
             return DatasetDict(train=dataset) if isinstance(dataset, Dataset) else dataset
@@ -106,12 +106,13 @@ def has_config(path_or_id: str, config: str) -> bool:
     if path is not None:
         return (path / config).is_dir()
     name, revision = split_revision(path_or_id)
-    with _opening(path_or_id):
+    with opening(path_or_id):
         return config in get_dataset_config_names(name, revision=revision)
 
 
 @contextlib.contextmanager
-def _opening(path_or_id: str) -> Iterator[None]:
+def opening(path_or_id: str) -> Iterator[None]:
+    """Turns what goes wrong when a dataset is opened into an InputError."""
     try:
         yield
     except (OSError, ValueError, DatasetGenerationError) as error:

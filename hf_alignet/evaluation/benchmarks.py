@@ -10,9 +10,9 @@ triplets.
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from datasets import Dataset
@@ -60,6 +60,8 @@ class Settings(NamedTuple):
     object_order: ObjectOrder | None  # of the objects in files of THINGS; None goes by the name of the file
     rsa_kind: MatrixKind | None  # of the similarity matrices; None goes by their diagonal
     seed: int  # of all random draws
+    rsa_variable: str | None = None  # array in files that have several
+    table: Mapping[str, Any] = {}  # what `load_judgments` needs to know of tables
 
 
 class Measured(NamedTuple):
@@ -138,7 +140,7 @@ class ChoicesBenchmark(Benchmark):
                 f"about the {NUM_THINGS} objects of THINGS: use `benchmarks=choices:{task.source}`"
             )
         super().__init__(task, stimuli, settings)
-        splits = load_judgments(task.source, stimuli.names, settings.object_order, len(stimuli))
+        splits = load_judgments(task.source, stimuli.names, settings.object_order, len(stimuli), **settings.table)
         measured = [split for split in splits if split != "train"] or ["train"]
         if measured == ["train"]:
             self.notes.append(f"{self.name}: the judgments have no split but train, which is measured on")
@@ -282,7 +284,7 @@ class RsaBenchmark(Benchmark):
         super().__init__(task, stimuli, settings)
         path = Path(split_revision(task.source)[0]).expanduser()
         self.name = task.name or path.stem.lower()
-        self.human = load_similarity_matrix(task.source, settings.rsa_kind)
+        self.human = load_similarity_matrix(task.source, settings.rsa_kind, variable=settings.rsa_variable)
         if settings.rsa_kind is None:
             logger.info("%s is read as %s", path.name, self.human.kind)
         self.rows = self._rows(path.name)
@@ -303,7 +305,7 @@ class RsaBenchmark(Benchmark):
                     f"0; write names in full, such as {names[0]!r}"
                 )
             if not are_numbers or (rows != UNKNOWN).any():  # otherwise these are row numbers, not names
-                check_matched(rows, self.human.names, file, f"{len(names)} images of {self.stimuli.name}")
+                check_matched(rows, self.human.names, file, f"{len(names)} images of {self.stimuli.name}", names)
                 return rows
         if number != len(self.stimuli):
             raise InputError(

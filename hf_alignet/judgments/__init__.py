@@ -13,7 +13,6 @@ from hf_alignet.judgments.judgment_dataset import (
 )
 from hf_alignet.judgments.levels_study import Exclusions, LevelsStudy, in_shared_sets, load_levels, trial_sets
 from hf_alignet.judgments.loading import load_judgments
-from hf_alignet.judgments.own_table import image_names
 from hf_alignet.judgments.similarity_files import load_cichy, load_king, load_peterson, load_similarity_matrix
 from hf_alignet.judgments.similarity_matrices import SimilarityMatrix
 from hf_alignet.judgments.splits import (
@@ -24,6 +23,7 @@ from hf_alignet.judgments.splits import (
     split_by_triplet,
     triplets_within,
 )
+from hf_alignet.judgments.stimulus_names import image_names
 from hf_alignet.judgments.things import file_name_order
 
 __all__ = [

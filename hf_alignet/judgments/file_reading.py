@@ -3,6 +3,7 @@
 Arrow reads the tables: millions of rows in seconds.
 """
 
+import codecs
 from collections.abc import Iterable, Sequence
 from csv import reader
 from pathlib import Path
@@ -15,16 +16,38 @@ from pyarrow import csv
 
 from hf_alignet.errors import InputError
 
+FIRST_LINE = 1_000_000  # bytes that a first line may have
 
-def read_first_line(path: Path) -> str:
-    """The first line of a text file in UTF-8. Raises an InputError if it is empty or cannot be read."""
+
+def read_text(path: Path, size: int = -1) -> tuple[bytes, str | None]:
+    """A text file, or its first `size` bytes, in UTF-8 without a byte order mark; and a note if that is a guess.
+
+    UTF-16 is known by its mark. What is neither UTF-16 nor UTF-8 is read as the text of Windows in Western Europe.
+    Raises an InputError if the file cannot be read, or is no text.
+    """
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            line = file.readline().strip("\r\n")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not a text file in UTF-8 ({error}); save it as CSV in UTF-8") from error
+        with path.open("rb") as file:
+            raw = file.read(size)
     except OSError as error:
         raise InputError(f"cannot read {path} as a table of text: {error}") from error
+    note = None
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raw = raw.decode("utf-16", errors="replace").encode()
+    elif b"\0" in raw or raw.startswith(b"PK\x03\x04"):
+        raise InputError(f"{path} is no text; give a workbook the suffix .xlsx, or save it as CSV in UTF-8")
+    raw = raw.removeprefix(codecs.BOM_UTF8)
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(raw, final=size < 0)  # else the end may cut a character
+    except UnicodeDecodeError:
+        note = f"{path.name} is not in UTF-8, and was read as Western European text (Windows-1252)"
+        raw = raw.decode("cp1252", errors="replace").encode()
+    return raw if b"\n" in raw else raw.replace(b"\r", b"\n"), note  # Excel on a Mac ends lines so
+
+
+def read_first_line(path: Path) -> str:
+    """The first line of a text file. Raises an InputError if it is empty or cannot be read."""
+    text = read_text(path, FIRST_LINE)[0].decode("utf-8", errors="ignore")
+    line = text.lstrip("\r\n").partition("\n")[0].strip("\r")
     if not line.strip():
         raise InputError(f"{path} is empty")
     return line

@@ -37,10 +37,21 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from hf_alignet.errors import InputError
+from hf_alignet.judgments.column_names import CHOICE as ODD_ONE_OUT
+from hf_alignet.judgments.column_names import IMAGES as IMAGE_ROLES
 from hf_alignet.judgments.file_reading import read_header, read_table
-from hf_alignet.judgments.judgment_dataset import are_catch_trials, check_judgments, participant_codes
-from hf_alignet.judgments.own_table import IS_CATCH, LEVEL, PARTICIPANT, REQUIRED, RT, read_own_table
+from hf_alignet.judgments.judgment_dataset import (
+    IS_CATCH,
+    LEVEL,
+    PARTICIPANT,
+    RT,
+    are_catch_trials,
+    check_judgments,
+    participant_codes,
+)
+from hf_alignet.judgments.own_table import TableForm, read_own_table
 from hf_alignet.judgments.rows import TRIPLET, column, distinct_triplets
+from hf_alignet.judgments.table_files import cells_of
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +133,8 @@ def load_levels(
         raise InputError(f"no trial of {path} is left after the exclusions: {exclusions._asdict()}")
     used = pd.unique(kept[list(IMAGES)].to_numpy().ravel())
     names = sorted(used) if names is None else [Path(name).name for name in names]
-    judgments = read_own_table(_own_table(kept, names), names, str(path))
+    table = cells_of(Dataset(_own_table(kept, names)), str(path), {})
+    judgments = read_own_table(table, names, TableForm(rt_unit="s"))
     check_judgments(judgments, len(names))
     return LevelsStudy(judgments, list(names), exclusions)
 
@@ -236,7 +248,7 @@ def _own_table(trials: pd.DataFrame, names: Sequence[str]) -> pa.Table:
     for name in (*IMAGES, CHOICE):
         images[name] = trials[name].map({cell: of_stem.get(Path(cell).stem, cell) for cell in trials[name].unique()})
     is_catch = trials[KIND] == CATCH_TRIAL
-    texts = dict(zip(REQUIRED, images.values(), strict=True)) | {
+    texts = dict(zip((*IMAGE_ROLES, ODD_ONE_OUT), images.values(), strict=True)) | {
         PARTICIPANT: trials[PARTICIPANT].astype(str),
         LEVEL: _levels(trials).where(~is_catch, None),
     }

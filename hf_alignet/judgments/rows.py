@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset
+import pyarrow.compute as pc
+from datasets import ClassLabel, Dataset
 
 from hf_alignet.errors import InputError
 
@@ -34,6 +35,17 @@ def column(dataset: Dataset, name: str) -> np.ndarray:
 def arrow_column(dataset: Dataset, name: str) -> pa.Array:
     """A whole column in one piece. It comes from Arrow, because `datasets` would convert each list by itself."""
     return dataset.with_format("arrow", columns=[name])[:].column(name).combine_chunks()
+
+
+def named_table(dataset: Dataset) -> pa.Table:
+    """The table of a dataset, in which names of classes replace their numbers; no class becomes null."""
+    table = dataset.with_format("arrow")[:]
+    for i, name in enumerate(table.column_names):
+        feature = dataset.features[name]
+        if isinstance(feature, ClassLabel):
+            numbers = pc.if_else(pc.less(table[name], 0), None, table[name])
+            table = table.set_column(i, name, pc.take(pa.array(feature.names, pa.string()), numbers))
+    return table
 
 
 def lists_of_three(values: np.ndarray) -> pa.FixedSizeListArray:

@@ -15,7 +15,9 @@ the pictures' file names by code point.
 """
 
 import csv
-from collections.abc import Sequence
+import logging
+import re
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,8 @@ from scipy.io.matlab import MatReadError
 from scipy.spatial.distance import is_valid_y, squareform
 
 from hf_alignet.errors import InputError
-from hf_alignet.judgments.file_reading import read_arrays, read_first_line
+from hf_alignet.judgments.file_reading import read_arrays, read_text
+from hf_alignet.judgments.pair_ratings import find_pairs, read_pairs
 from hf_alignet.judgments.similarity_matrices import (
     CONFIG,
     MatrixKind,
@@ -35,11 +38,16 @@ from hf_alignet.judgments.similarity_matrices import (
     from_array,
     from_rows,
 )
+from hf_alignet.judgments.table_files import SEPARATOR
 from hf_alignet.sources import hub_id, load_splits
+
+logger = logging.getLogger(__name__)
 
 PICTURES = (".jpg", ".jpeg", ".png")
 TEXT = (".csv", ".tsv", ".txt")
 SUFFIXES = (*TEXT, ".npy", ".npz", ".mat")
+R_NAMES = re.compile(r"V1( V\d+)*|Var1( Var\d+)*|X1( X\d+)*")  # of R and MATLAB, for columns without a name
+COUNTED = re.compile(rf"{R_NAMES.pattern}|[01]( \d+)*")
 HIGHEST_RATING = 10  # of Peterson et al.
 
 
@@ -49,8 +57,9 @@ def load_similarity_matrix(
     """A matrix (n, n) from a file (`.csv`, `.tsv`, `.txt`, `.npy`, `.npz` or `.mat`) or a published dataset.
 
     `hf-alignet publish` makes such datasets, in a directory or on the Hub (optionally with `@revision`). Text may have
-    the names of the stimuli in its first row, its first column, or both. Empty cells, `NA` and `NaN` are pairs that
-    nobody judged. Arrays (p, n, n) are the matrices of p participants.
+    the names of the stimuli in its first row, its first column, or both, or one rating a row (see `pair_ratings`).
+    Empty cells, `NA` and `NaN` are pairs that nobody judged. Arrays (p, n, n), or (n, n, p) as MATLAB stacks them, are
+    the matrices of p participants.
 
     Args:
         path: path of the file, or path or Hub id of the dataset.
@@ -67,17 +76,19 @@ def load_similarity_matrix(
     if kind is not None:
         check_kind(kind)
     found: Sequence[str] | None = None
+    stated: MatrixKind | None
     if path.is_dir() or (hub_id(source) is not None and not path.exists() and path.suffix not in SUFFIXES):
         stated, matrix, found = from_rows(next(iter(load_splits(source, CONFIG).values())))
         kind = kind or stated
     elif path.suffix in TEXT:
-        matrix, found = _read_text(path)
+        matrix, found, stated = _read_text(path)
+        kind = kind or stated
     elif path.suffix == ".mat":
         matrix = _choose(_load_mat(path), variable, path)
     elif path.suffix in (".npy", ".npz"):
         arrays = read_arrays(path, "similarity matrix")
         found = arrays.pop("names").tolist() if "names" in arrays and variable != "names" else None
-        matrix = arrays[""] if path.suffix == ".npy" else _choose(arrays, variable, path)
+        matrix = _people_first(arrays[""]) if path.suffix == ".npy" else _choose(arrays, variable, path)
     else:
         raise InputError(f"{path.name} is no similarity matrix; supported are {', '.join(SUFFIXES)}")
     return from_array(matrix, kind, path.name, names or found)
@@ -136,7 +147,7 @@ def load_cichy(path: str | Path, names: Sequence[str] | None = None) -> Similari
     judgments: Any = _load_mat(file).get("judgments")
     if not _is_matrix(judgments) or judgments.ndim != 3:
         raise InputError(f"{file.name} has no array judgments of shape (participants, n, n)")
-    return from_array(judgments, "dissimilarity", "Cichy et al. 2019", names or pictures)
+    return from_array(_people_first(judgments), "dissimilarity", "Cichy et al. 2019", names or pictures)
 
 
 def _published(path: str | Path, pattern: str, images: str) -> tuple[Path, list[str] | None]:
@@ -172,32 +183,36 @@ def _choose(arrays: dict[str, Any], variable: str | None, path: Path) -> np.ndar
     if variable is None and len(fitting) != 1:
         raise InputError(
             f"{path.name} has {len(fitting) or 'no'} arrays that can be a similarity matrix; give the name of one as "
-            f"`variable`: it has {', '.join(arrays)}"
+            f"`variable` (`rsa_variable` of evaluate, `matrix_variable` of publish): it has {', '.join(arrays)}"
         )
-    return np.asarray(arrays[variable or fitting[0]])
+    return _people_first(np.asarray(arrays[variable or fitting[0]]))
+
+
+def _people_first(array: np.ndarray) -> np.ndarray:
+    """(p, n, n) from (n, n, p); other arrays as they are."""
+    is_last = array.ndim == 3 and array.shape[0] == array.shape[1] != array.shape[2]
+    return np.moveaxis(array, 2, 0) if is_last else array
 
 
 def _is_matrix(array: Any) -> bool:
     if not isinstance(array, np.ndarray) or array.ndim not in (2, 3) or array.dtype.kind not in "fiu":
         return False
-    return array.shape[-1] == array.shape[-2] > 1
+    return array.shape[-1] == array.shape[-2] > 1 or array.shape[0] == array.shape[1] > 1
 
 
-def _read_text(path: Path) -> tuple[np.ndarray, list[str] | None]:
-    """The matrix of a text table, and the names in its first row or column."""
-    first_line = read_first_line(path)
-    delimiter = next((mark for mark in "\t;," if mark in first_line), " " if path.suffix == ".txt" else ",")
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
-        cells = [[cell.strip() for cell in line] for line in lines if any(cell.strip() for cell in line)]
-    width = len(cells[0])
-    for row, line in enumerate(cells, 1):
-        if len(line) != width:
-            raise InputError(f"line {row} of {path.name} has {len(line)} cells, but the first line has {width}")
-    numbers = [[_number(cell) for cell in line] for line in cells]
+def _read_text(path: Path) -> tuple[np.ndarray, list[str] | None, MatrixKind | None]:
+    """The matrix of a text table, the names in its first row or column, and the kind if a column says it."""
+    cells, number = _read_cells(path)
+    pairs = find_pairs(cells[0])
+    if pairs is not None:
+        return read_pairs(cells, pairs, number, path.name)
+    numbers = [[number(cell) for cell in line] for line in cells]
     has_header, has_names = _where_names_are(cells, numbers)
     across = cells[0][has_names:] if has_header else None
     down = [line[0] for line in cells[has_header:]] if has_names else None
+    if across is not None and down is not None and across != down:
+        # R numbers rows, and calls columns V1, V2 …, if a matrix has no names
+        across, down = (None if COUNTED.fullmatch(" ".join(names)) else names for names in (across, down))
     for k, (first, second) in enumerate(zip(across or (), down or (), strict=False)):
         if first != second:
             where = f"{first!r} in the first row, {second!r} in the first column"
@@ -208,12 +223,39 @@ def _read_text(path: Path) -> tuple[np.ndarray, list[str] | None]:
             k = entries.index(None)
             cell = cells[row + has_header][k + has_names]
             raise InputError(f"{path.name}: the entry ({row}, {k}) is {cell!r}, which is not a number")
-    return np.array(values, np.float64), across or down
+    names = across or down
+    if names is not None and R_NAMES.fullmatch(" ".join(names)):
+        names = None
+    return np.array(values, np.float64), names, None
+
+
+def _read_cells(path: Path) -> tuple[list[list[str]], Callable[[str], float | None]]:
+    """The rows of a text table without empty ones, and how to read a number in them."""
+    content, note = read_text(path)
+    if note is not None:
+        logger.warning("%s", note)
+    lines = content.decode("utf-8").splitlines(keepends=True)
+    if not any(line.strip() for line in lines):
+        raise InputError(f"{path} is empty")
+    if stated := SEPARATOR.match(lines[0]):
+        del lines[0]
+    first_line = next(line for line in lines if line.strip())
+    marks = stated[1] if stated else "\t;,"
+    delimiter = next((mark for mark in marks if mark in first_line), " " if path.suffix == ".txt" else ",")
+    rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+    cells = [[cell.strip() for cell in line] for line in rows if any(cell.strip() for cell in line)]
+    width = len(cells[0])
+    if len(cells) > 1 and all(len(line) == width + 1 for line in cells[1:]):
+        cells[0], width = ["", *cells[0]], width + 1  # R's write.table leaves out the corner
+    for row, line in enumerate(cells, 1):
+        if len(line) != width:
+            raise InputError(f"line {row} of {path.name} has {len(line)} cells, but the first line has {width}")
+    return cells, _number if delimiter == "," else lambda cell: _number(cell.replace(",", "."))
 
 
 def _number(cell: str) -> float | None:
     """The number in a cell, NaN if nobody judged the pair; None for other text."""
-    if cell.lower() in ("", "na"):
+    if cell.lower() in ("", "na", "null", "none"):
         return np.nan
     try:
         return float(cell)

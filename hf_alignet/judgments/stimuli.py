@@ -12,7 +12,7 @@ from datasets import Dataset
 from hf_alignet.encoder import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.images.opening import load_images
-from hf_alignet.judgments.own_table import image_names
+from hf_alignet.judgments.stimulus_names import image_names
 from hf_alignet.sources import load_matrix, load_names, public_name
 
 FEWEST = 3  # an odd one out needs three images, and a correlation needs several pairs
@@ -53,6 +53,8 @@ class Stimuli:
         images: str | Dataset | None = None,
         features: str | np.ndarray | None = None,
         object_names: str | Sequence[str] | None = None,
+        image_column: str | None = None,
+        image_split: str = "train",
     ) -> Self:
         """Opens images, features and names; it does not embed the images yet.
 
@@ -60,6 +62,8 @@ class Stimuli:
             images: the pictures, or their path or Hub id.
             features: (n, p), or the path of a `.npy` file.
             object_names: names of the stimuli, or the path of a text file with one name in each line.
+            image_column: column of the pictures, as for `load_images`.
+            image_split: split of the pictures, or `all`.
 
         Raises:
             InputError: images and features are both None, cannot be opened, or differ in number.
@@ -69,7 +73,7 @@ class Stimuli:
         path = next((given for given in (images, features) if isinstance(given, str)), "the stimuli")
         return cls(
             public_name(path),
-            load_images(images) if isinstance(images, str) else images,
+            load_images(images, image_split, image_column) if isinstance(images, str) else images,
             load_matrix(features, "features") if isinstance(features, str) else features,
             load_names(object_names) if isinstance(object_names, str) else object_names,
         )

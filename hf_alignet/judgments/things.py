@@ -14,6 +14,7 @@ number the objects in the order of file names.
 import logging
 import re
 from collections.abc import Sequence
+from csv import reader
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +23,7 @@ import pyarrow as pa
 from datasets import DatasetDict
 
 from hf_alignet.errors import InputError
-from hf_alignet.judgments.file_reading import check_filled, check_header, read_header, read_table
+from hf_alignet.judgments.file_reading import check_filled, check_header, read_header, read_table, read_text
 from hf_alignet.judgments.judgment_dataset import make_judgments
 from hf_alignet.judgments.rows import refuse, select_rows
 
@@ -33,6 +34,8 @@ ObjectOrder = Literal["uid", "file_name"]
 IMAGES = ("image1", "image2", "image3")
 NEEDED = (*IMAGES, "choice")
 KINDS = dict.fromkeys(NEEDED, pa.int32()) | {"RT": pa.float32(), "noise_ceiling": pa.int8(), "subject_id": pa.string()}
+PUBLISHED = "triplets_large_final"  # how the names of the published tables begin
+TWO_LINES = 100_000  # bytes
 IN_FILE_NAME_ORDER = re.compile(r"data1854_|triplets_large_final(?!.*correctedorder)")
 
 
@@ -85,9 +88,16 @@ def to_uid_order(
     return file_name_order(unique_ids)[triplets]
 
 
-def is_things_table(header: Sequence[str]) -> bool:
-    """Whether a table with these columns is the published table."""
-    return set(IMAGES) <= set(header)
+def is_things_file(path: Path) -> bool:
+    """Whether a text table is the published one, by its name, or by columns of object numbers."""
+    header, delimiter = read_header(path)
+    if not set(IMAGES) <= set(header):
+        return False
+    if path.name.startswith(PUBLISHED):
+        return True
+    second = read_text(path, TWO_LINES)[0].decode("utf-8", errors="ignore").splitlines()[1:2]
+    cells = dict(zip(header, next(reader(second, delimiter=delimiter), []), strict=False))
+    return set(NEEDED) <= set(header) and all(cells.get(name, "").isdecimal() for name in IMAGES)
 
 
 def load_things_table(

@@ -16,9 +16,15 @@ from datasets import Dataset, DatasetDict, Features, List, Value
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, RemoteEntryNotFoundError
 
+from hf_alignet.errors import InputError
+from hf_alignet.judgments.index_files import index_files
+from hf_alignet.judgments.judgment_dataset import COUNTS, without_catch_trials
+from hf_alignet.judgments.loading import load_judgments
 from hf_alignet.judgments.rows import ODD, TRIPLET, check_columns, check_rows, column, lists_of_three, refuse
+from hf_alignet.judgments.stimulus_names import CONFIG as STIMULI
+from hf_alignet.judgments.stimulus_names import image_names
 from hf_alignet.similarity import odd_one_out
-from hf_alignet.sources import load_splits, local_path, split_revision
+from hf_alignet.sources import has_config, load_splits, local_path, split_revision
 
 SIMILARITIES = "similarities"
 INFO_FILE = "triplets.json"
@@ -51,9 +57,32 @@ def triplet_table(triplets: np.ndarray, similarities: np.ndarray) -> pa.Table:
     return pa.table([*columns, odd], schema=FEATURES.arrow_schema)
 
 
-def load_triplets(path_or_id: str) -> DatasetDict:
-    """The triplet splits at a local path or Hub id (the configuration `triplets`, if there is one)."""
-    return load_splits(path_or_id, "triplets", ROWS_AT_ONCE)
+def load_triplets(path_or_id: str, images: Dataset | None = None, **table: Any) -> DatasetDict:
+    """The triplet splits at a local path or Hub id (the configuration `triplets`, if there is one), or choices.
+
+    Choices of people have no similarities. They are read as `load_judgments` reads them, and without checks of
+    attention.
+
+    Args:
+        path_or_id: labelled triplets, or choices in any form that `load_judgments` reads.
+        images: the images that choices name.
+        **table: `columns`, `rt_unit` and `max_missing` of `load_judgments`.
+
+    Raises:
+        InputError: nothing such can be opened, or choices name their stimuli and the images have no names.
+    """
+    path = local_path(path_or_id)
+    is_table = path is not None and (path.is_file() and path.suffix != ".parquet" or bool(index_files(path)))
+    if not is_table:
+        splits = load_splits(path_or_id, "triplets", ROWS_AT_ONCE)
+        columns = {name for data in splits.values() for name in data.column_names}
+        if SIMILARITIES in columns or (TRIPLET in columns and not columns & {ODD, COUNTS}):
+            return splits
+    names = image_names(images) if images is not None else None
+    if names is None and has_config(path_or_id, STIMULI):
+        raise InputError(f"the choices of {path_or_id!r} have a list of their stimuli: give `images` that have names")
+    judged = load_judgments(path_or_id, names, num_images=len(images) if images is not None else None, **table)
+    return DatasetDict({split: without_catch_trials(data) for split, data in judged.items()})
 
 
 def read_info(path_or_id: str) -> dict[str, Any]:

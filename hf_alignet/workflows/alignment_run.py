@@ -1,6 +1,7 @@
 """From an encoder, images and triplets to an aligned model in a directory: trained, measured before and after."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from hf_alignet.hub.transport.license import stated_license
 from hf_alignet.hub.transport.provenance import dataset_commit, model_commit
 from hf_alignet.hub.transport.repository import make_repository
 from hf_alignet.images.opening import load_images
+from hf_alignet.judgments.own_table import TimeUnit
 from hf_alignet.metric import Metric, comparison_table
 from hf_alignet.sources import packaged, public_name, split_revision
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
@@ -59,6 +61,11 @@ def align(
     teacher_embeddings: str | np.ndarray | None = None,
     class_vectors: str | None = None,
     triplet_source: Literal["auto", "batch", "separate"] = "auto",
+    columns: Mapping[str, str] | str | None = None,
+    rt_unit: TimeUnit | None = None,
+    max_missing: float = 0.5,
+    image_column: str | None = None,
+    image_split: str = "train",
     cache_images: str | None = None,
     on_bad_image: Literal["error", "skip"] = "error",
     i_have_the_right_to_share_images: bool = False,
@@ -72,8 +79,9 @@ def align(
     Args:
         model: path or Hub id (optionally with `@revision`), model of transformers or peft, or `VisionEncoder`.
         images: image dataset, or its path or Hub id.
-        triplets: splits of triplets of the images, or their path or Hub id. All splits but `train` are held out; if
-            `train` is the only one, 5 % of it.
+        triplets: splits of triplets of the images, or their path or Hub id; or people's choices, as `fit-teacher`
+            reads them, for `loss_type="hard"`. All splits but `train` are held out; if `train` is the only one, 5 %
+            of it.
         args: settings of the training. Without images, the default is those of the demo.
         pooling: which output of the model is the embedding, if `model` is a path or Hub id.
         trust_remote_code: allow code from the model's repository to run.
@@ -84,6 +92,12 @@ def align(
         class_vectors: the same, as a `.npy` file with one vector for each class of the images' column `label`.
         triplet_source: `batch` trains on all triplets in a batch of images, `separate` on those of the train split.
             `auto` is `batch` if the teacher's vectors are given.
+        columns: columns of a table of choices, such as `image_1=Left,image_2=Middle,image_3=Right,odd_one_out=Answer`.
+            By default common names are known.
+        rt_unit: unit of response times in a table. By default the name of their column or their median tells it.
+        max_missing: largest share of trials of a table that may have no answer. They are skipped.
+        image_column: column of the pictures. By default `image`, or else the only column of pictures.
+        image_split: split of the images, or `all` to join all splits.
         cache_images: directory that keeps resized pictures for all epochs and runs.
         on_bad_image: `error` stops at a picture that cannot be decoded; `skip` leaves out triplets that name one.
         i_have_the_right_to_share_images: show small pictures in the figure, which is shared with the model.
@@ -119,7 +133,9 @@ def align(
     if args.push_to_hub and args.should_save:
         # Before anything long
         make_repository(args.hub_name, args.hub_private_repo, revision=args.hub_revision, token=args.hub_token)
-    dataset, splits = _open_data(images, triplets, args.seed)
+    table = {"columns": columns, "rt_unit": rt_unit, "max_missing": max_missing}
+    opened = load_images(images, image_split, image_column) if isinstance(images, str) else images
+    dataset, splits = _open_data(opened, triplets, table, args.seed)
     cache = (cache_images, on_bad_image, args.dataloader_num_workers, not args.disable_tqdm)
     reader, bad = open_images(dataset, splits, encoder.preprocessor, *cache)
     train = training_data(dataset, splits["train"], bad, **vectors, seed=args.seed)
@@ -171,14 +187,19 @@ def _demo_arguments() -> AlignTrainingArguments:
 
 
 def _open_data(
-    images: str | Dataset | None, triplets: str | DatasetDict | Dataset | None, seed: int
+    dataset: Dataset | None,
+    triplets: str | DatasetDict | Dataset | None,
+    table: dict[str, Any],
+    seed: int,
 ) -> tuple[Dataset, DatasetDict]:
     """Images, and triplets by split, one of them `train`."""
-    if images is None or triplets is None:
+    if dataset is None or triplets is None:
         dataset = demo_images()
         return dataset, demo_triplets(dataset)
-    dataset = load_images(images) if isinstance(images, str) else images
-    splits = load_triplets(triplets) if isinstance(triplets, str) else triplets
+    if isinstance(triplets, str):
+        splits = load_triplets(triplets, dataset, **table)
+    else:
+        splits = triplets
     if isinstance(splits, Dataset):
         splits = DatasetDict(train=splits)
     if "train" not in splits:

@@ -20,6 +20,7 @@ from hf_alignet.evaluation.benchmarks import Benchmark, Measured, Settings, Task
 from hf_alignet.evaluation.human.agreement import agreement_table
 from hf_alignet.evaluation.statistics.changes import changes, repeated_measures
 from hf_alignet.hub.cards import measured_card
+from hf_alignet.judgments.own_table import TimeUnit
 from hf_alignet.judgments.similarity_matrices import MatrixKind
 from hf_alignet.judgments.stimuli import Stimuli
 from hf_alignet.judgments.things import ObjectOrder
@@ -46,12 +47,18 @@ def evaluate(
     *,
     features: str | np.ndarray | Sequence[str | np.ndarray] = (),
     object_names: str | Sequence[str] = (),
+    image_column: str | None = None,
+    image_split: str = "train",
     transform: str | AffineTransform | None = None,
     similarity: SimilarityKind = "dot",
     pooling: PoolingChoice = "auto",
     trust_remote_code: bool = False,
     object_order: ObjectOrder | None = None,
     rsa_kind: MatrixKind | None = None,
+    rsa_variable: str | None = None,
+    columns: Mapping[str, str] | str | None = None,
+    rt_unit: TimeUnit | None = None,
+    max_missing: float = 0.5,
     output_dir: str | Path | None = None,
     update_card: str | None = None,
     batch_size: int = 64,
@@ -70,12 +77,19 @@ def evaluate(
         features: in place of images, a matrix (n, p) or the path of its `.npy` file; one for all benchmarks, or one
             for each.
         object_names: text file with the name of one stimulus in each line; one for all benchmarks, or one for each.
+        image_column: column of the pictures. By default `image`, or else the only column of pictures.
+        image_split: split of the images, or `all` to join all splits.
         transform: `AffineTransform` of all embeddings, or its path or Hub id.
         similarity: similarity of two embeddings in a triplet. RSA always uses Pearson's correlation.
         pooling: which output of a model is the embedding.
         trust_remote_code: allow code from a model's repository to run.
         object_order: how files of THINGS number the objects. By default the name of the file tells it.
         rsa_kind: what the matrices hold. By default the diagonal of the matrix tells it.
+        rsa_variable: name of the array in `.mat` and `.npz` files that have several.
+        columns: columns of a table of choices, such as `image_1=Left,image_2=Middle,image_3=Right,odd_one_out=Answer`.
+            By default common names are known.
+        rt_unit: unit of response times in a table. By default the name of their column or their median tells it.
+        max_missing: largest share of trials of a table that may have no answer. They are skipped.
         output_dir: directory for results.json, results.md, figures, comparisons of models, and embeddings, which a
             later run uses again. None writes nothing.
         update_card: path or Hub id of an evaluated model. The numbers are added to its card.
@@ -102,8 +116,11 @@ def evaluate(
         raise InputError("`pooling` is of a model that embeds images; `features` are taken as they are")
     named = _named(models, _listed(features))
     carded = _carded_model(update_card, named, tasks, transform)
-    sets = _open_stimuli(_listed(images), _listed(features), _listed(object_names), len(tasks))
-    opened = open_benchmarks(tasks, sets, Settings(similarity, object_order, rsa_kind, seed))
+    sets = _open_stimuli(
+        _listed(images), _listed(features), _listed(object_names), len(tasks), (image_column, image_split)
+    )
+    table = {"columns": columns, "rt_unit": rt_unit, "max_missing": max_missing}
+    opened = open_benchmarks(tasks, sets, Settings(similarity, object_order, rsa_kind, seed, rsa_variable, table))
     if isinstance(transform, str):
         transform = AffineTransform.from_pretrained(transform)
     for model in named.values():
@@ -207,8 +224,14 @@ def _place(model: str) -> str:
     return str(path.resolve()) if path.exists() else model
 
 
-def _open_stimuli(images: list[Any], features: list[Any], names: list[Any], number: int) -> list[Stimuli]:
-    """The stimuli of each benchmark; benchmarks with the same sources get the same object."""
+def _open_stimuli(
+    images: list[Any], features: list[Any], names: list[Any], number: int, where: tuple[str | None, str]
+) -> list[Stimuli]:
+    """The stimuli of each benchmark; benchmarks with the same sources get the same object.
+
+    `where` are the column and the split of pictures.
+    """
+    column, split = where
     for parameter, given in (("images", images), ("features", features), ("object_names", names)):
         if len(given) not in (0, 1, number):
             raise InputError(
@@ -220,7 +243,7 @@ def _open_stimuli(images: list[Any], features: list[Any], names: list[Any], numb
     for source in zip(*each, strict=True):
         key = _key(source)
         if key not in found:
-            opened = Stimuli.open(*source)
+            opened = Stimuli.open(source[0], source[1], source[2], column, split)
             if opened.name in {stimuli.name for stimuli in found.values()}:
                 opened.name += f"-{len(found) + 1}"
             found[key] = opened

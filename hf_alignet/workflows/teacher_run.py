@@ -26,6 +26,7 @@ from hf_alignet.hub.transport.provenance import model_commit, versions
 from hf_alignet.hub.transport.repository import make_repository, share_folder
 from hf_alignet.images.opening import load_images
 from hf_alignet.judgments import load_judgments, shared_triplets, split_by_triplet
+from hf_alignet.judgments.own_table import TimeUnit
 from hf_alignet.judgments.stimuli import Stimuli
 from hf_alignet.judgments.things import ObjectOrder
 from hf_alignet.metric import Metric, comparison_table
@@ -51,8 +52,13 @@ def write_teacher(
     model_name_or_path: str | None = None,
     pooling: PoolingChoice = "auto",
     trust_remote_code: bool = False,
+    image_column: str | None = None,
+    image_split: str = "train",
     object_names: str | None = None,
     object_order: ObjectOrder | None = None,
+    columns: Mapping[str, str] | str | None = None,
+    rt_unit: TimeUnit | None = None,
+    max_missing: float = 0.5,
     dataset_name: str | None = None,
     method: Method = "uncertainty_distillation",
     regularization: float | None = None,
@@ -85,8 +91,14 @@ def write_teacher(
         model_name_or_path: path or Hub id of the model that embeds the images, or made the features.
         pooling: which output of the model is the embedding.
         trust_remote_code: allow code from the model's repository to run.
+        image_column: column of the pictures. By default `image`, or else the only column of pictures.
+        image_split: split of the images, or `all` to join all splits.
         object_names: text file with the name of one stimulus in each line, as the judgments name them.
         object_order: how files of THINGS number the objects. By default the name of the file tells it.
+        columns: columns of a table of choices, such as `image_1=Left,image_2=Middle,image_3=Right,odd_one_out=Answer`.
+            By default common names are known.
+        rt_unit: unit of response times in a table. By default the name of their column or their median tells it.
+        max_missing: largest share of trials of a table that may have no answer. They are skipped.
         dataset_name: name of the judgments in metrics. By default that of their file or repository.
         method: `uncertainty_distillation` (the paper's), `hard` choices, `global` and `glocal` (gLocal's), or
             `identity` (the paper's control).
@@ -139,8 +151,9 @@ def write_teacher(
     for repository in shared:
         make_repository(repository, hub_private_repo)
 
-    stimuli = Stimuli.open(images, features, object_names)
-    splits = _load_splits(judgments, stimuli, object_order, seed)
+    stimuli = Stimuli.open(images, features, object_names, image_column, image_split)
+    table = {"columns": columns, "rt_unit": rt_unit, "max_missing": max_missing}
+    splits = _load_splits(judgments, stimuli, object_order, table, seed)
     folds = draw_folds(splits, len(stimuli), object_folds, seed) if object_folds else None
     encoder, options = None, {"progress": progress, "batch_size": batch_size, "num_workers": num_workers, "bf16": bf16}
     if images is not None or local_images is not None:
@@ -195,9 +208,11 @@ def _make_room(directory: Path) -> Path:
     return output_folder(directory / "unfinished")
 
 
-def _load_splits(judgments: str, stimuli: Stimuli, order: ObjectOrder | None, seed: int) -> DatasetDict:
+def _load_splits(
+    judgments: str, stimuli: Stimuli, order: ObjectOrder | None, table: dict[str, Any], seed: int
+) -> DatasetDict:
     """Judgments of the stimuli, with at least one split beside `train`."""
-    splits = load_judgments(judgments, stimuli.names, order, len(stimuli))
+    splits = load_judgments(judgments, stimuli.names, order, len(stimuli), **table)
     if "train" not in splits:
         raise InputError(f"{judgments!r} has no split train; it has {', '.join(splits)}")
     if len(splits) == 1:

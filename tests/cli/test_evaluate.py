@@ -15,6 +15,7 @@ from datasets import DatasetDict, concatenate_datasets
 from fakehub.checks import card_errors, eval_results_errors
 from huggingface_hub import ModelCard
 from PIL import Image
+from scipy.io import savemat
 
 from hf_alignet.analysis import linear_cka
 from hf_alignet.cli.evaluate import COMMAND, evaluate_command
@@ -196,6 +197,39 @@ def test_rows_of_a_matrix_are_found_by_name(study, flags, features, monkeypatch)
     evaluate(*flags, "--benchmarks", f"rsa:{study / 'some.csv'}", *given)
     score = rsa_score(features[order], load_similarity_matrix(study / "some.csv", None), seed=3)
     assert results(study / "out")["my_features"]["some/rsa_spearman"]["value"] == score["value"]
+
+
+def test_tables_matrices_and_pictures_under_other_names(study, flags, images, features):
+    """A table of choices, one of the matrices of a file, and pictures of two splits give what datasets give."""
+    judged = people_choose(features, 2, 60)
+    names = np.array(NAMES)[column(judged, "triplet")]
+    table = pd.DataFrame(names, columns=["Erstes", "Zweites", "Drittes"]).assign(Wahl=judged["odd"][:])
+    table.to_json(study / "mine.jsonl", orient="records", lines=True)
+    matrix = pd.read_csv(study / "RDM48.csv", index_col=0).fillna(1).to_numpy()
+    savemat(study / "both.mat", {"first": matrix, "second": matrix[::-1, ::-1]})
+    named = images.add_column("filename", NAMES).rename_column("image", "photo")
+    DatasetDict(a=named.select(range(9)), b=named.select(range(9, NUMBER))).save_to_disk(study / "photos")
+    tasks = (f"mine=choices:{study / 'mine.jsonl'}", f"rsa:{study / 'both.mat'}")
+    columns = "image_1=Erstes,image_2=Zweites,image_3=Drittes,odd=Wahl"
+    where = (
+        "--images",
+        study / "photos",
+        "--image_split",
+        "all",
+        "--image_column",
+        "photo",
+        "--rsa_variable",
+        "second",
+    )
+    given = ("--columns", columns, "--features", study / "my_features.npy")
+    evaluate(*flags, "--benchmarks", *tasks, *where, *given, "--rsa_variable", "second")
+    found = results(study / "out")["my_features"]
+    accuracy = odd_one_out_accuracy(features, column(judged, "triplet"), np.array(judged["odd"]))
+    assert found["mine/train/odd_one_out_accuracy"]["value"] == accuracy["value"]
+    human = load_similarity_matrix(study / "both.mat", None, variable="second")
+    assert found["both/rsa_spearman"]["value"] == pytest.approx(rsa_score(features, human, seed=3)["value"], abs=1e-6)
+    with pytest.raises(InputError, match="no split 'train'; it has a, b. Name one in --image_split, or .*_split all"):
+        evaluate(*flags, "--benchmarks", *tasks, *given, "--images", study / "photos")
 
 
 def test_a_name_that_could_be_several_pictures(study, flags, monkeypatch):

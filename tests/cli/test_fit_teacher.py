@@ -306,3 +306,27 @@ def test_from_pictures_and_a_table_of_names_to_the_hub(images, tiny_directory, t
     assert f'from_pretrained("{USER}/teacher")' in snippet
     dim = AffineTransform.from_pretrained(tmp_path / "out").dim
     assert loaded.stdout.split() == [str(dim), "24"], loaded.stderr[-2000:]
+
+
+def test_a_table_of_ones_own_names_is_read_as_the_dataset_is(flags, choices, tmp_path, monkeypatch):
+    _, triplets, odd = choices
+    names = np.array([f"object {i}.jpg" for i in range(NUM_OBJECTS)])
+    table = pd.DataFrame(names[triplets[:800]], columns=["Bild1", "Bild2", "Bild3"])
+    table["Antwort"] = [f"IMG\\Object {names[row[k]][7:-4]}.JPG" for row, k in zip(triplets, odd, strict=True)][:800]
+    table.loc[5, "Antwort"] = "NA"
+    table.to_csv(tmp_path / "mine.csv", index=False, sep=";", encoding="utf-16")
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    seen = []
+
+    def stop(features, train, *args, **kwargs):
+        seen.append(train)
+        raise InputError("far enough")
+
+    columns = "image_1=Bild1,image_2=Bild2,image_3=Bild3,odd_one_out=Antwort"
+    given = ("--judgments", tmp_path / "mine.csv", "--object_names", tmp_path / "names.txt", "--columns", columns)
+    with pytest.raises(InputError, match="far enough"):
+        fit(monkeypatch, *flags, *given, fit_teacher=stop, split_by_triplet=lambda data, *_: {"train": data})
+    kept = np.arange(800) != 5
+    assert seen[0]["triplet"][:] == triplets[:800][kept].tolist() and seen[0]["odd"][:] == odd[:800][kept].tolist()
+    with pytest.raises(InputError, match="1 of 800 trials of mine.csv have no answer .* --max_missing 0"):
+        fit(monkeypatch, *flags, *given, "--max_missing", 0)

@@ -345,6 +345,20 @@ def test_judgments_with_pictures_are_read_against_pictures_in_another_order(dry_
     assert "that have another order" in card and "Configuration `images`, 6 pictures" in card
 
 
+def test_a_table_under_other_names_is_published_as_judgments(dry_run, tmp_path):
+    (tmp_path / "mine.json").write_text(
+        '[{"links": "a", "mitte": "b", "rechts": "c", "wahl": "b", "vp": "Eva", "rt": 1500}]'
+    )
+    (tmp_path / "names.txt").write_text("c.png\nb.png\na.png\n")
+    columns = {"image_1": "links", "image_2": "mitte", "image_3": "rechts", "odd_one_out": "wahl", "participant": "vp"}
+    settings = {"object_names": str(tmp_path / "names.txt"), "columns": columns, "rt_unit": "ms"}
+    directory = dry_run("dataset", tmp_path / "mine.json", "me/choices", **settings)
+    row = load_dataset(str(directory), "judgments", split="train")[0]
+    assert row == {"triplet": [2, 1, 0], "odd": 1, "participant": "0", "rt": 1.5}
+    with pytest.raises(InputError, match="`columns` does not belong to a transform"):
+        dry_run("transform", tmp_path, "me/transform", columns=columns)
+
+
 def test_judgments_without_pictures_say_which_row_is_which(dry_run, made, tmp_path):
     (tmp_path / "names.txt").write_text("\n".join(f"{i}.png" for i in range(N)))
     directory = dry_run("dataset", made["choices"], "me/choices", object_names="names.txt")

@@ -10,6 +10,7 @@ from scipy.io import savemat
 from scipy.spatial.distance import squareform
 
 from hf_alignet.errors import InputError
+from hf_alignet.evaluation.human.rsa import rsa_noise_ceiling
 from hf_alignet.judgments import SimilarityMatrix, load_cichy, load_king, load_peterson, load_similarity_matrix
 from hf_alignet.judgments.similarity_matrices import as_rows
 
@@ -72,11 +73,70 @@ def test_arrays(matrix, tmp_path):
         found = load_similarity_matrix(tmp_path / file, "similarity", variable="b")
         np.testing.assert_array_equal(found.matrix, 2 * matrix)
         with pytest.raises(
-            InputError, match=f"{file} has 2 arrays .* give the name of one as `variable`: it has a, b"
+            InputError, match=f"{file} has 2 arrays .* give the name of one as `variable` .*: it has a, b"
         ):
             load_similarity_matrix(tmp_path / file, "similarity")
         with pytest.raises(InputError, match=f"{file} has no array 'c'; it has a, b"):
             load_similarity_matrix(tmp_path / file, "similarity", variable="c")
+
+
+R_MATRIX = """{corner}V1{d}V2{d}V3{d}V4
+1{d}10{d}1,5{d}2{d}3
+2{d}1,5{d}10{d}4{d}5,25
+3{d}2{d}4{d}10{d}6
+4{d}3{d}5,25{d}6{d}10
+"""
+
+
+@pytest.mark.parametrize("sep", ["", "sep=;\n"])
+@pytest.mark.parametrize("names", [None, ["zebra", "ant", "NA", "owl"]])
+@pytest.mark.parametrize("corner", ["", ";"])  # of write.table and of write.csv2
+def test_matrices_of_r_have_decimal_commas_and_default_names(sep, names, corner, matrix, tmp_path):
+    text = R_MATRIX.format(corner=corner, d=";")
+    for number, name in enumerate(names or (), 1):
+        text = text.replace(f"\n{number};", f'\n"{name}";')
+    (tmp_path / "r.csv").write_text(sep + text, encoding="cp1252")
+    found = load_similarity_matrix(tmp_path / "r.csv", None)
+    np.testing.assert_array_equal(found.matrix, matrix)
+    assert found.is_named == (names is not None) and found.names == (names or list("0123"))
+
+
+def test_columns_without_rows_named_by_default_are_no_names(matrix, tmp_path):
+    pd.DataFrame(matrix, columns=["V1", "V2", "V3", "V4"]).to_csv(tmp_path / "v.csv", index=False)
+    assert not load_similarity_matrix(tmp_path / "v.csv", "similarity").is_named
+
+
+@pytest.mark.parametrize("columns", ["a,b,rating", "Image 1,Image 2,Similarity", "stim_left,stim_right,score"])
+def test_ratings_in_long_form(columns, tmp_path):
+    rows = ["cat,dog,4", "dog,cat,6", "cat,car,1", "car,dog,NA", "car,bus,9", "bus,dog,2", "cat,bus,3", "cat,cat,10"]
+    (tmp_path / "long.csv").write_text("\n".join([columns, *rows]))
+    found = load_similarity_matrix(tmp_path / "long.csv", None if "Similarity" in columns else "similarity")
+    assert found.names == ["cat", "dog", "car", "bus"] and found.participants is None
+    nan = np.nan
+    expected = [[10, 5, 1, 3], [5, nan, nan, 2], [1, nan, nan, 9], [3, 2, 9, nan]]
+    np.testing.assert_array_equal(found.matrix, np.array(expected, np.float32))
+    (tmp_path / "long.csv").write_text("\n".join([columns, "cat,dog,very"]))
+    with pytest.raises(InputError, match="row 2 of long.csv has the rating 'very', which is no number"):
+        load_similarity_matrix(tmp_path / "long.csv", "similarity")
+
+
+def test_participants_of_long_ratings_and_of_stacks_of_matlab_stay(matrix, tmp_path):
+    people = np.stack([matrix, 2 * matrix, matrix + 1])
+    rows = [
+        f"p{person};{i};{j};{values[i, j]:g}".replace(".", ",")
+        for person, values in enumerate(people)
+        for i in range(4)
+        for j in range(i, 4)
+    ]
+    (tmp_path / "long.tsv").write_text("\n".join(["Subject;item1;item2;distance", *rows]).replace(";", "\t"))
+    savemat(tmp_path / "stack.mat", {"rdm": np.moveaxis(people, 0, 2), "age": [1, 2]})
+    for file in ("long.tsv", "stack.mat"):
+        found = load_similarity_matrix(tmp_path / file, "similarity")
+        assert found.participants is not None
+        np.testing.assert_allclose(found.participants, people)
+        np.testing.assert_allclose(found.matrix, people.mean(0), rtol=1e-6)
+        assert rsa_noise_ceiling(found)["upper"]["value"] > 0.9
+    assert load_similarity_matrix(tmp_path / "long.tsv", None).kind == "dissimilarity"
 
 
 def test_participants_are_averaged_over_who_judged(matrix, tmp_path):

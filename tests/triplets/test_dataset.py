@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 from datasets import Dataset
+from PIL import Image
 
 from hf_alignet.errors import InputError
+from hf_alignet.hub.publish import publish
+from hf_alignet.images.opening import load_images
 from hf_alignet.triplets import FEATURES, check_triplets, load_triplets, triplets_from_arrays
 from hf_alignet.triplets.triplet_dataset import column
 
@@ -78,3 +81,39 @@ def test_shards_of_a_folder_are_all_there_and_those_of_today(tmp_path):
     (folder / "train-00001-of-00002.parquet").unlink()
     with pytest.raises(InputError, match="has 1 of the 2 files of the split train"):
         load_triplets(str(tmp_path / "made"))
+
+
+@pytest.fixture
+def four(tmp_path):
+    """Pictures a to d."""
+    for name in "abcd":
+        (tmp_path / "pictures").mkdir(exist_ok=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / "pictures" / f"{name}.png")
+    return load_images(str(tmp_path / "pictures"))
+
+
+def test_choices_in_place_of_triplets_are_those_of_the_pictures_at_hand(four, tmp_path):
+    (tmp_path / "mine.csv").write_text(
+        "left,middle,right,answer,catch\nc,b,a.png,C,no\nd,b,a.png,d,no\nd,b,a.png,d,yes\n"
+    )
+    (tmp_path / "names.txt").write_text("c.png\nb.png\na.png\nd.png\n")
+    names = str(tmp_path / "names.txt")
+    settings = {"object_names": names, "output_dir": tmp_path, "dry_run": True, "progress": False}
+    published = publish("dataset", tmp_path / "mine.csv", "me/choices", **settings)
+    for path in (tmp_path / "mine.csv", published):
+        found = load_triplets(str(path), four)["train"]
+        assert found["triplet"][:] == [[2, 1, 0], [3, 1, 0]] and found["odd"][:] == [0, 0]  # without the check
+    with pytest.raises(InputError, match="have a list of their stimuli: give `images` that have names"):
+        load_triplets(str(published))
+
+
+def test_choices_by_number_in_place_of_triplets(tmp_path):
+    np.savetxt(tmp_path / "trainset.txt", ROWS, "%d")
+    found = load_triplets(str(tmp_path))["train"]
+    assert found["triplet"][:] == ROWS.tolist() and found["odd"][:] == [2] * 4
+
+
+def test_labelled_triplets_need_no_names(four, tmp_path):
+    triplets_from_arrays(ROWS, SIMILARITIES).to_parquet(tmp_path / "triplets.parquet")
+    nameless = four.add_column("filename", [None, "b", "c", "d"])
+    assert load_triplets(str(tmp_path / "triplets.parquet"), nameless)["train"]["triplet"][:] == ROWS.tolist()

@@ -11,9 +11,8 @@ from datasets.exceptions import DatasetGenerationError
 
 from hf_alignet.errors import InputError
 from hf_alignet.hub.publish.publication import Publication
-from hf_alignet.images.opening import as_encoded_images, load_images
+from hf_alignet.images.opening import as_encoded_images, load_image_splits, load_images
 from hf_alignet.judgments import aggregate, image_names, load_judgments, load_levels, load_similarity_matrix
-from hf_alignet.judgments.file_reading import read_header
 from hf_alignet.judgments.judgment_dataset import (
     COUNTS,
     IS_CATCH,
@@ -27,7 +26,7 @@ from hf_alignet.judgments.similarity_matrices import PARTICIPANT as NUMBERED
 from hf_alignet.judgments.similarity_matrices import PARTICIPANTS, as_rows
 from hf_alignet.judgments.stimulus_names import CONFIG as STIMULI
 from hf_alignet.judgments.stimulus_names import NAME
-from hf_alignet.judgments.things import is_things_table
+from hf_alignet.judgments.things import is_things_file
 from hf_alignet.sources import has_config, load_names, load_splits
 from hf_alignet.storage import CHECKSUMS
 
@@ -79,9 +78,10 @@ def open_contents(publication: Publication) -> Contents:
 
 def _judgments(publication: Publication, names: Sequence[str] | None, number: int | None) -> Contents:
     place = publication.place
-    splits = load_judgments(publication.path, names, publication.object_order, number)
+    table: dict[str, Any] = {name: getattr(publication, name) for name in ("columns", "rt_unit", "max_missing")}
+    splits = load_judgments(publication.path, names, publication.object_order, number, **table)
     tables = [file for file in ([place] if place.is_file() else place.iterdir()) if file.suffix in (".csv", ".tsv")]
-    is_things = any(is_things_table(read_header(table)[0]) for table in tables)
+    is_things = any(map(is_things_file, tables))
     return _of_splits(splits, {"study": "things"} if is_things else {})
 
 
@@ -126,7 +126,7 @@ def _numbers(judgments: Dataset) -> dict[str, int]:
 
 
 def _matrix(publication: Publication, names: Sequence[str] | None) -> Contents:
-    found = load_similarity_matrix(publication.path, publication.matrix_kind, names)
+    found = load_similarity_matrix(publication.path, publication.matrix_kind, names, publication.matrix_variable)
     configs = {name: DatasetDict(train=data) for name, data in as_rows(found).items()}
     upper = found.matrix[np.triu_indices(len(found.names), 1)]
     facts = {
@@ -140,7 +140,7 @@ def _matrix(publication: Publication, names: Sequence[str] | None) -> Contents:
 
 
 def _pictures(path_or_id: str) -> DatasetDict:
-    splits = load_splits(path_or_id, config="images")
+    splits = load_image_splits(path_or_id)
     return DatasetDict({split: as_encoded_images(images) for split, images in splits.items()})
 
 

@@ -16,7 +16,7 @@ from hf_alignet.hub.cards.measured_card import check_model_directory, load_card,
 from hf_alignet.hub.cards.model_card import CARD, write_model_card
 from hf_alignet.hub.cards.triplets_card import write_triplets_card
 from hf_alignet.hub.publish.contents import open_contents
-from hf_alignet.hub.publish.publication import Publication
+from hf_alignet.hub.publish.publication import OF_JUDGMENTS, Publication
 from hf_alignet.hub.transport.license import FIELDS, stated_license
 from hf_alignet.hub.transport.repository import MODEL_FILES
 from hf_alignet.sources import hub_id
@@ -75,7 +75,7 @@ def _write_dataset(publication: Publication, folder: Path, progress: bool) -> No
 def _write_triplets(publication: Publication, folder: Path) -> None:
     """The files that `hf-alignet make-triplets` wrote, with a card that shows the new name."""
     place = publication.place
-    publication.refuse(("images", "object_names", "object_order", "matrix_kind", "source"), "triplets")
+    publication.refuse(("images", "object_names", *OF_JUDGMENTS, "source"), "triplets")
     if (place / "unfinished").exists():
         raise InputError(f"{publication.path} is not complete: run `hf-alignet make-triplets` again, which continues")
     if (place / "images").exists():

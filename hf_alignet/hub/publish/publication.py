@@ -1,6 +1,7 @@
 """What is published, where, and under which terms."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -9,10 +10,12 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from hf_alignet.errors import InputError
+from hf_alignet.judgments.own_table import TimeUnit
 from hf_alignet.judgments.similarity_matrices import MatrixKind
 from hf_alignet.judgments.things import ObjectOrder
 
 PublishedKind = Literal["dataset", "transform", "metric", "model"]
+OF_JUDGMENTS = ("object_order", "matrix_kind", "matrix_variable", "columns", "rt_unit")
 LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 
@@ -30,6 +33,10 @@ class Publication:
     object_names: str | None = None
     object_order: ObjectOrder | None = None
     matrix_kind: MatrixKind | None = None
+    matrix_variable: str | None = None
+    columns: Mapping[str, str] | str | None = None
+    rt_unit: TimeUnit | None = None
+    max_missing: float = 0.5
     source: str | None = None
     command: str | None = None
 
@@ -45,7 +52,7 @@ class Publication:
         if self.license is not None and not LICENSE.fullmatch(self.license):
             raise InputError(f"`license` must be an identifier, such as cc-by-4.0 or mit, got {self.license!r}")
         if self.kind != "dataset":
-            self.refuse(("source", "images", "object_names", "object_order", "matrix_kind"), f"a {self.kind}")
+            self.refuse(("source", "images", "object_names", *OF_JUDGMENTS), f"a {self.kind}")
         if self.images is not None:
             if self.object_names is not None:
                 raise InputError("give `images` or `object_names`, not both: pictures have names of their own")

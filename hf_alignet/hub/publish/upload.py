@@ -1,5 +1,6 @@
 """Publishing: a copy in a folder, with its card, is inspected and uploaded."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from huggingface_hub import HfApi
@@ -12,6 +13,7 @@ from hf_alignet.hub.publish.copies import write_copy
 from hf_alignet.hub.publish.publication import Publication, PublishedKind
 from hf_alignet.hub.transport.inspection import check_shareable
 from hf_alignet.hub.transport.repository import HUB_ERRORS, WEIGHT_FILES, make_repository, reason, share_folder
+from hf_alignet.judgments.own_table import TimeUnit
 from hf_alignet.judgments.similarity_matrices import MatrixKind
 from hf_alignet.judgments.things import ObjectOrder
 from hf_alignet.storage import whole_directory
@@ -33,6 +35,10 @@ def publish(
     object_names: str | None = None,
     object_order: ObjectOrder | None = None,
     matrix_kind: MatrixKind | None = None,
+    matrix_variable: str | None = None,
+    columns: Mapping[str, str] | str | None = None,
+    rt_unit: TimeUnit | None = None,
+    max_missing: float = 0.5,
     source: str | None = None,
     output_dir: str | Path = "outputs/published",
     dry_run: bool = False,
@@ -57,6 +63,11 @@ def publish(
         object_names: instead of `images`, a text file with the name of one picture in each line.
         object_order: how files of THINGS number the objects, `uid` or `file_name`. Default: by the name of the file.
         matrix_kind: `similarity` or `dissimilarity`. Default: by the diagonal of the matrix.
+        matrix_variable: name of the array in `.mat` and `.npz` files that have several.
+        columns: columns of a table of choices, such as `image_1=Left,image_2=Middle,image_3=Right,odd_one_out=Answer`.
+            By default common names are known.
+        rt_unit: unit of response times in a table. By default the name of their column or their median tells it.
+        max_missing: largest share of trials of a table that may have no answer. They are skipped.
         source: sentence about the origin of the data, for the card of a dataset.
         output_dir: directory for the copy that is uploaded. The copy stays.
         dry_run: only make the copy, without the network.
@@ -71,8 +82,22 @@ def publish(
         RunError: the copy is complete, but the Hub did not take it. The same call tries again.
     """
     publication = Publication(
-        *(kind, str(path), repo_id, license, revision, images, i_have_the_right_to_share_images),
-        *(object_names, object_order, matrix_kind, source, command),
+        kind,
+        str(path),
+        repo_id,
+        license=license,
+        revision=revision,
+        images=images,
+        i_have_the_right_to_share_images=i_have_the_right_to_share_images,
+        object_names=object_names,
+        object_order=object_order,
+        matrix_kind=matrix_kind,
+        matrix_variable=matrix_variable,
+        columns=columns,
+        rt_unit=rt_unit,
+        max_missing=max_missing,
+        source=source,
+        command=command,
     )
     folder = Path(output_dir).expanduser() / f"{publication.repo_type}s--{repo_id.replace('/', '--')}"
     for given in publication.sources:
