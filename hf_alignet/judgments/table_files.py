@@ -152,13 +152,13 @@ def _reader(lines: Iterable[str], delimiter: str) -> Any:
 def find_header(records: Sequence[list[str]], given: Mapping[str, str]) -> tuple[list[str], int, bool]:
     """The header among the first records, how many records end before the rows, and whether it is complete.
 
-    Without one, it is the first record that is not empty. If the user numbers the columns, there is none.
+    Without one, it is the first of those with most cells. If the user numbers the columns, there is none.
     """
     if _has_numbers(given):
         return [str(place) for place in range(1, max(map(len, records)) + 1)], 0, True
     found = [_is_header(record, given) for record in records[:TITLES]]
-    filled = (row for row, record in enumerate(records) if any(record))
-    row = found.index(True) if True in found else next(filled, 0)
+    sizes = [sum(map(bool, record)) for record in records[:TITLES]]
+    row = found.index(True) if True in found else sizes.index(max(sizes))
     below = records[row + 1 : row + 1 + MOST_BELOW]
     return records[row], row + 1 + _rows_below(below), True in found
 

@@ -65,6 +65,13 @@ def test_mapping_comes_as_text_or_json_and_names_what_is_wrong(read):
             read(text, columns=columns)
 
 
+def test_a_header_that_is_not_known_is_the_widest_row_not_the_title_above_it(read):
+    text = "My study; first wave\n\nBild A;Bild B;Bild C;Odd\na;b;c;c\n"
+    with pytest.raises(InputError, match="lacks the column image_1 and .*; it has Bild A, Bild B, Bild C, Odd"):
+        read(text, columns="odd_one_out=Odd")
+    assert read(text, columns="image_1=Bild A,image_2=Bild B,image_3=Bild C,odd_one_out=Odd")["odd"][:] == [2]
+
+
 def test_columns_that_could_both_be_meant_are_not_guessed(read, caplog):
     with pytest.raises(InputError, match="Either of a.keys and b.keys could be the answer; name the columns"):
         read("left,middle,right,a.keys,b.keys\na,b,c,1,3\n", NAMES)
