@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from hf_alignet.encoder.embedding import load_embeddings
 from hf_alignet.errors import InputError
 from hf_alignet.similarity import triplet_similarities
 from hf_alignet.sources import load_matrix
@@ -162,7 +163,7 @@ def load_teacher(
         InputError: a file cannot be read or does not fit the images, or there are no labels.
     """
     if embeddings is not None:
-        vectors = load_matrix(embeddings, VECTORS) if isinstance(embeddings, str) else embeddings
+        vectors = load_embeddings(embeddings, VECTORS, images) if isinstance(embeddings, str) else embeddings
         if len(vectors) != len(images):
             name = embeddings if isinstance(embeddings, str) else "`teacher_embeddings`"
             raise InputError(f"{name} has {len(vectors)} rows for {len(images)} images")

@@ -34,6 +34,7 @@ from hf_alignet.student.training_data import (
     without_images,
 )
 from hf_alignet.triplets import load_triplets
+from hf_alignet.triplets.image_match import match_images
 
 DEMO = "hf_alignet demo"
 HELD_OUT_SHARE = 0.05
@@ -119,7 +120,7 @@ def align(
     if args.push_to_hub and args.should_save:
         # Before anything long
         make_repository(args.hub_name, args.hub_private_repo, revision=args.hub_revision, token=args.hub_token)
-    dataset, splits = _open_data(images, triplets, args.seed)
+    dataset, splits = _open_data(images, triplets, args.seed, not args.disable_tqdm)
     cache = (cache_images, on_bad_image, args.dataloader_num_workers, not args.disable_tqdm)
     reader, bad = open_images(dataset, splits, encoder.preprocessor, *cache)
     train = training_data(dataset, splits["train"], bad, **vectors, seed=args.seed)
@@ -170,14 +171,16 @@ def _demo_arguments() -> AlignTrainingArguments:
 
 
 def _open_data(
-    images: str | Dataset | None, triplets: str | DatasetDict | Dataset | None, seed: int
+    images: str | Dataset | None, triplets: str | DatasetDict | Dataset | None, seed: int, progress: bool
 ) -> tuple[Dataset, DatasetDict]:
     """Images, and triplets by split, one of them `train`."""
     if images is None or triplets is None:
         dataset = demo_images()
         return dataset, demo_triplets(dataset)
     dataset = load_images(images) if isinstance(images, str) else images
-    splits = load_triplets(triplets) if isinstance(triplets, str) else triplets
+    splits = triplets
+    if isinstance(splits, str):
+        splits = match_images(load_triplets(splits), splits, dataset, progress)
     if isinstance(splits, Dataset):
         splits = DatasetDict(train=splits)
     if "train" not in splits:

@@ -15,13 +15,15 @@ from datasets import Dataset, DatasetDict
 
 from hf_alignet.analysis import elbow_figure
 from hf_alignet.encoder import AffineTransform, VisionEncoder
+from hf_alignet.encoder.embedding import load_embeddings
 from hf_alignet.encoder.pooling import PoolingChoice
 from hf_alignet.errors import InputError
 from hf_alignet.hub.cards.triplets_card import write_triplets_card
 from hf_alignet.hub.transport.provenance import dataset_commit, model_commit, versions
 from hf_alignet.hub.transport.repository import make_repository, share_folder
 from hf_alignet.images import ImageReader, load_images
-from hf_alignet.sources import load_matrix, public_name
+from hf_alignet.images.picture_record import NAMES_FILE, RECORD_FILE, PictureRecord
+from hf_alignet.sources import public_name
 from hf_alignet.storage import output_folder, write_dataset, write_json
 from hf_alignet.teacher import Teacher
 from hf_alignet.triplets import load_triplets
@@ -36,9 +38,9 @@ from hf_alignet.triplets.making import (
 )
 from hf_alignet.triplets.triplet_dataset import INFO_FILE
 
-PARTS = ["clusters", "images", "elbow.csv", "elbow.png", "triplets"]
+PARTS = ["clusters", "images", "elbow.csv", "elbow.png", RECORD_FILE, NAMES_FILE, "triplets"]
 SHARDS = ["clusters/*", "images/*", "triplets/*"]
-SHARED = ["README.md", INFO_FILE, "elbow.*", *SHARDS]
+SHARED = ["README.md", INFO_FILE, RECORD_FILE, "elbow.*", *SHARDS]
 STATED = ("sampling", "weight_equally", "min_margin", "max_margin", "min_entropy", "max_entropy", "max_per_image")
 
 logger = logging.getLogger(__name__)
@@ -125,6 +127,7 @@ def make_triplets(
         if hub_dataset_id is not None:
             make_repository(hub_dataset_id, hub_private_repo, "dataset")
     state.wait_for_everyone()
+    record = PictureRecord.of(dataset, progress)
 
     if official:
         if not state.is_main_process:
@@ -132,7 +135,7 @@ def make_triplets(
         num_rows = make_official_splits(official, dataset, unfinished / "triplets", strict)
         info: dict[str, Any] = {"official": ", ".join(Path(file).name for file in official)}
     else:
-        source = _open_teacher(teacher, features, transform, pooling, trust_remote_code)
+        source = _open_teacher(teacher, features, dataset, transform, pooling, trust_remote_code)
         options = {"batch_size": batch_size, "num_workers": num_workers, "bf16": bf16, "progress": progress}
         made = _label(source, dataset, drawn, unfinished, on_bad_image, dtype, options)
         if made is None:
@@ -145,6 +148,7 @@ def make_triplets(
             "temperature": 1.0,
             **facts,
         }
+    record.save(unfinished)
     if save_images:
         write_dataset(dataset, unfinished / "images", "train", progress)
     info = {
@@ -152,6 +156,7 @@ def make_triplets(
         "images_commit": dataset_commit(dataset),
         "num_images": len(dataset),
         "images_fingerprint": dataset._fingerprint,
+        "images_content": record.fingerprint,
         **info,
         "command": command,
         "versions": versions(),
@@ -206,6 +211,7 @@ def _make_room(directory: Path, settings: dict[str, Any]) -> None:
 def _open_teacher(
     teacher: str | VisionEncoder | None,
     features: str | None,
+    images: Dataset,
     transform: str | AffineTransform | None,
     pooling: str,
     trust_remote_code: bool,
@@ -213,7 +219,7 @@ def _open_teacher(
     if isinstance(transform, str):
         transform = AffineTransform.from_pretrained(transform)
     if features is not None:
-        return Teacher(features=load_matrix(features, "features"), transform=transform)
+        return Teacher(features=load_embeddings(features, "features", images), transform=transform)
     if isinstance(teacher, str):
         teacher = VisionEncoder.from_pretrained(teacher, pooling, trust_remote_code)
     return Teacher(teacher, transform=transform)

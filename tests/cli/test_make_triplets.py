@@ -113,7 +113,7 @@ def test_triplets_of_a_model_and_a_transform(flags, photos, tmp_path, monkeypatc
     out = tmp_path / "out"
     shard_names = [f"triplets/train-{i:05d}-of-00003.parquet" for i in range(3)]
     shard_names += ["triplets/validation-00000-of-00001.parquet", "clusters/train-00000-of-00001.parquet"]
-    assert set(contents(out)) == {"README.md", "triplets.json", *shard_names}
+    assert set(contents(out)) == {"README.md", "triplets.json", "pictures.parquet", *shard_names}
     text = (out / "README.md").read_text()
     assert card_errors(text) == [] and "\n\n\n" not in text
     assert not [name for name, content in contents(out).items() if str(tmp_path).encode() in content]
@@ -494,7 +494,8 @@ def test_on_two_processes_and_to_the_hub(flags, photos, tmp_path):
         uploaded = {name: hub.read("dataset", repository, name) for name in files}
     assert uploaded.pop("README.md").decode() == (out / "README.md").read_text()
     parts = ["clusters/train", "images/train", "triplets/train", "triplets/validation"]
-    assert sorted(uploaded) == sorted([f"{part}-00000-of-00001.parquet" for part in parts] + ["triplets.json"])
+    files = [f"{part}-00000-of-00001.parquet" for part in parts] + ["pictures.parquet", "triplets.json"]
+    assert sorted(uploaded) == sorted(files) and (out / "picture_names.parquet").is_file()
     assert all((out / name).read_bytes() == content for name, content in uploaded.items())
     text = (out / "README.md").read_text()
     assert card_errors(text) == [] and f'load_dataset("{repository}", "images", split="train")' in text

@@ -19,12 +19,13 @@ from hf_alignet.hub.publish.contents import open_contents
 from hf_alignet.hub.publish.publication import Publication
 from hf_alignet.hub.transport.license import FIELDS, stated_license
 from hf_alignet.hub.transport.repository import MODEL_FILES
+from hf_alignet.images.picture_record import RECORD_FILE
 from hf_alignet.sources import hub_id
 from hf_alignet.storage import take_files, write_checksums, write_dataset
 from hf_alignet.teacher import Vice
 
 INFO_FILE = "triplets.json"
-TRIPLET_FILES = [INFO_FILE, "elbow.*", "clusters/*.parquet", "images/*.parquet", "triplets/*.parquet"]
+TRIPLET_FILES = [INFO_FILE, RECORD_FILE, "elbow.*", "clusters/*.parquet", "images/*.parquet", "triplets/*.parquet"]
 TRANSFORM_FILES = [CARD, "config.json", "model.safetensors", "results.json", "selection.csv", "calibration.*"]
 UNNAMED = "path/to/this/directory"  # in the card of something that has no name on the Hub yet
 
