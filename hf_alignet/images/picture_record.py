@@ -97,11 +97,24 @@ class PictureRecord:
         return hashlib.blake2b(self.contents.astype("<u8").tobytes(), digest_size=16).hexdigest()
 
     def rows_in(self, other: "PictureRecord") -> np.ndarray:
-        """(n,) the row in `other` of each picture, or `ABSENT`. Copies of one picture keep their order."""
-        keys = [
-            pd.MultiIndex.from_arrays([c, pd.Series(c).groupby(c).cumcount()]) for c in (self.contents, other.contents)
-        ]
-        return keys[1].get_indexer(keys[0])
+        """(n,) the row in `other` of each picture, or `ABSENT`. Of copies the one with the same name, else in order."""
+        rows = np.full(len(self), ABSENT)
+        if self.names is not None and other.names is not None:
+            named = other._index(other.names)
+            if named.is_unique:
+                rows = named.get_indexer(self._index(self.names))
+        left, free = np.flatnonzero(rows == ABSENT), np.setdiff1d(np.arange(len(other)), rows)
+        mine, others = (record.select(part) for record, part in ((self, left), (other, free)))
+        places = others._index(others._copies()).get_indexer(mine._index(mine._copies()))
+        rows[left] = np.append(free, ABSENT)[places]  # a place is -1 where nothing is found
+        return rows
+
+    def _index(self, second: Sequence[str] | np.ndarray) -> pd.MultiIndex:
+        return pd.MultiIndex.from_arrays([self.contents, second])
+
+    def _copies(self) -> np.ndarray:
+        """(n,) how often the same picture came before."""
+        return pd.Series(self.contents).groupby(self.contents).cumcount().to_numpy()
 
     def lost(self, rows: np.ndarray, other: "PictureRecord") -> str:
         """What happened to the pictures of some rows, which `other` lacks."""

@@ -75,9 +75,20 @@ def test_rows_follow_the_content(folder):
     assert record.rows_in(found).tolist() == expected
 
 
-def test_copies_of_a_picture_keep_their_order():
-    first, second = (PictureRecord(np.array(values, np.uint64)) for values in ([7, 5, 7, 7], [5, 7, 9, 7]))
-    assert first.rows_in(second).tolist() == [1, 0, 3, ABSENT]
+def test_copies_of_a_picture_are_told_apart_by_name_or_else_by_order():
+    contents = [np.array(values, np.uint64) for values in ([7, 5, 7, 7], [5, 7, 9, 7])]
+    assert PictureRecord(contents[0]).rows_in(PictureRecord(contents[1])).tolist() == [1, 0, 3, ABSENT]
+    first, second = PictureRecord(contents[0], list("abcd")), PictureRecord(contents[1], list("bcad"))
+    assert first.rows_in(second).tolist() == [ABSENT, 0, 1, 3]  # another picture is called a now
+    second = PictureRecord(contents[1], list("bdac"))
+    assert first.rows_in(second).tolist() == [ABSENT, 0, 3, 1]
+    assert first.rows_in(PictureRecord(contents[1], list("xyzy"))).tolist() == [1, 0, 3, ABSENT]
+
+
+def test_the_copy_of_a_picture_in_front_is_the_new_one(folder):
+    record = record_of(folder)
+    shutil.copy(folder / "b" / "2.png", folder / "a" / "00.png")
+    assert record.difference(record_of(folder)) == "image row 1 (a/00.png) is new"
 
 
 def test_files_hold_the_record(folder, tmp_path):
