@@ -97,7 +97,7 @@ class PictureRecord:
         return hashlib.blake2b(self.contents.astype("<u8").tobytes(), digest_size=16).hexdigest()
 
     def rows_in(self, other: "PictureRecord") -> np.ndarray:
-        """(n,) the row in `other` of each picture, or `ABSENT`. Of copies the one with the same name, else in order."""
+        """(n,) the row in `other` of each picture, or `ABSENT`. Of copies that of the same name, else in order."""
         rows = np.full(len(self), ABSENT)
         if self.names is not None and other.names is not None:
             named = other._index(other.names)

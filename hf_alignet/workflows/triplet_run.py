@@ -30,6 +30,7 @@ from hf_alignet.triplets import load_triplets
 from hf_alignet.triplets.making import (
     Plan,
     TripletDesign,
+    clip_design,
     keep_settings,
     make_clusters,
     make_official_splits,
@@ -243,7 +244,8 @@ def _label(
         if bad:
             first = next(iter(bad.values()))
             logger.warning("left out %d images that cannot be read; the first: %s", len(bad), first)
-    plan = Plan.of(design, images, rows)  # before embedding takes its time
+    plan = Plan.of(design, images, rows)
+    design = clip_design(design, plan)  # before embedding takes its time
     features = teacher.embed(images, unfinished / "features", rows=rows, **options)
     if not PartialState().is_main_process:
         return None
