@@ -100,16 +100,16 @@ class PictureRecord:
         """(n,) the row in `other` of each picture, or `ABSENT`. Of copies that of the same name, else in order."""
         rows = np.full(len(self), ABSENT)
         if self.names is not None and other.names is not None:
-            named = other._index(other.names)
+            named = other._index(np.array(other.names, object))
             if named.is_unique:
-                rows = named.get_indexer(self._index(self.names))
+                rows = named.get_indexer(self._index(np.array(self.names, object)))
         left, free = np.flatnonzero(rows == ABSENT), np.setdiff1d(np.arange(len(other)), rows)
         mine, others = (record.select(part) for record, part in ((self, left), (other, free)))
         places = others._index(others._copies()).get_indexer(mine._index(mine._copies()))
         rows[left] = np.append(free, ABSENT)[places]  # a place is -1 where nothing is found
         return rows
 
-    def _index(self, second: Sequence[str] | np.ndarray) -> pd.MultiIndex:
+    def _index(self, second: np.ndarray) -> pd.MultiIndex:
         return pd.MultiIndex.from_arrays([self.contents, second])
 
     def _copies(self) -> np.ndarray:
@@ -164,6 +164,7 @@ def _hash(value: dict[str, Any] | Image.Image) -> int:
 
 
 def _names(images: Dataset | PictureList) -> list[str] | None:
+    paths: list[Any]
     if isinstance(images, PictureList):
         paths = [value["path"] if isinstance(value, dict) else None for value in images.rows]
     elif FILENAME in images.column_names:
@@ -173,7 +174,8 @@ def _names(images: Dataset | PictureList) -> list[str] | None:
         path = f"{IMAGE_COLUMN}.path"
         flat = as_encoded_images(images).select_columns(IMAGE_COLUMN).flatten().select_columns(path)
         paths = flat.with_format("arrow")[:][path].to_pylist()
-    if not paths or not all(isinstance(path, str) and path for path in paths):
+    paths = [path for path in paths if isinstance(path, str) and path]
+    if not paths or len(paths) < len(images):
         return None
     folders = {os.path.dirname(path) for path in paths}
     common = os.path.commonpath(folders) if all(map(os.path.isabs, folders)) else ""

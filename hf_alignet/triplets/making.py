@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -180,20 +180,24 @@ def clip_design(design: TripletDesign, plan: Plan, groups: np.ndarray | None = N
         check_enough_to_cluster(learned, design.elbow)
         if design.num_clusters is not None:
             found["num_clusters"] = min(design.num_clusters, learned // 2)
-    most = {"num_triplets": _most(design, plan, groups, "train"), "num_validation_triplets": 0}
+    total = _num_triplets(design, plan, groups, "train")
+    most = {"num_triplets": total, "num_validation_triplets": 0}
     if design.num_validation_triplets:
         try:
-            most["num_validation_triplets"] = _most(design, plan, groups, "validation")
+            most["num_validation_triplets"] = _num_triplets(design, plan, groups, "validation")
         except InputError as error:
             if not design.has_clusters:
                 raise
             logger.warning("the split validation gets no triplets: %s", error)  # nobody could know before
+    if design.max_per_image is not None:
+        limits = [int(plan.members(split).sum()) * design.max_per_image // 3 for split in ("train", "validation")]
+        most = {name: min(number, limit) for (name, number), limit in zip(most.items(), limits, strict=True)}
     found |= {name: min(getattr(design, name), number) for name, number in most.items()}
-    if plan.is_held_out is None and sum(found[name] for name in most) > most["num_triplets"]:
+    if plan.is_held_out is None and sum(found[name] for name in most) > total:
         share = design.num_validation_triplets / (design.num_triplets + design.num_validation_triplets)
-        found["num_validation_triplets"] = max(1, int(most["num_triplets"] * share))  # the splits share all triplets
-        found["num_triplets"] = most["num_triplets"] - found["num_validation_triplets"]
-    fewer = {name: number for name, number in found.items() if number != getattr(design, name)}
+        found["num_validation_triplets"] = max(1, int(total * share))  # the splits share all triplets
+        found["num_triplets"] = total - found["num_validation_triplets"]
+    fewer: dict[str, Any] = {name: number for name, number in found.items() if number != getattr(design, name)}
     for name, number in fewer.items():
         logger.warning("`%s` is %d, not %d: the images allow no more", name, number, getattr(design, name))
     if not found["num_triplets"]:
@@ -201,20 +205,16 @@ def clip_design(design: TripletDesign, plan: Plan, groups: np.ndarray | None = N
     return replace(design, **fewer)
 
 
-def _most(design: TripletDesign, plan: Plan, groups: np.ndarray | None, split: str) -> int:
-    """The greatest number of triplets that a split can have; InputError if the sampler finds none."""
+def _num_triplets(design: TripletDesign, plan: Plan, groups: np.ndarray | None, split: str) -> int:
+    """The number of triplets that a split can be drawn from; InputError if the sampler finds none."""
     members = plan.members(split)
     if groups is None and design.has_clusters:
-        number = math.comb(int(members.sum()), 3)
-    else:
-        allowed = np.where(members, plan.groups(None) if groups is None else groups, -1)
-        try:
-            number = TripletSampler(design.sampling, allowed, design.weight_equally, design.seed).num_triplets
-        except InputError as error:
-            raise InputError(f"the split {split}: {error}") from error
-    if design.max_per_image is not None:
-        number = min(number, int(members.sum()) * design.max_per_image // 3)
-    return number
+        return math.comb(int(members.sum()), 3)
+    allowed = np.where(members, plan.groups(None) if groups is None else groups, -1)
+    try:
+        return TripletSampler(design.sampling, allowed, design.weight_equally, design.seed).num_triplets
+    except InputError as error:
+        raise InputError(f"the split {split}: {error}") from error
 
 
 def make_clusters(
@@ -271,8 +271,9 @@ def make_splits(
         try:
             place = write_shards(directory, split, source, number, begin, progress)
         except TooFewTriplets as error:
-            rest = sum(splits.values()) - sum(written.values()) if plan.is_held_out is None else number
-            fewer = error.found * number // rest  # a share for the splits that follow in the same order
+            follows = plan.is_held_out is None and split == "train" and "validation" in splits
+            rest = sum(splits.values()) if follows else number  # that are still to be found in the same order
+            fewer = error.found * number // rest
             if not fewer and split == "train":
                 raise InputError(f"the split {split}: {error}") from error
             logger.warning("the split %s gets %d triplets, not %d: %s", split, fewer, number, error)
