@@ -17,6 +17,7 @@ from hf_alignet.encoder import VisionEncoder, check_sharing
 from hf_alignet.encoder.pooling import PoolingChoice
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation import evaluate_splits
+from hf_alignet.hub.cards.model_card import share_undone
 from hf_alignet.hub.transport.license import stated_license
 from hf_alignet.hub.transport.provenance import dataset_commit, model_commit
 from hf_alignet.hub.transport.repository import make_repository
@@ -157,7 +158,8 @@ def align(
         figure = before_after_figure(base, aligned, dataset, rows, *embeddings, show_pictures=shown)
         figure.savefig(trainer.output_dir / "before_after.png")
         trainer.create_model_card()
-        logger.info("\n%s\n\nThe aligned model is in %s", comparison_table(base, aligned), args.output_dir)
+        text = "\n\n".join(filter(None, [comparison_table(base, aligned), share_undone(args.interpolation)]))
+        logger.info("\n%s\n\nThe aligned model is in %s", text, args.output_dir)
     try:
         if args.push_to_hub:
             trainer.push_to_hub()
