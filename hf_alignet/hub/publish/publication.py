@@ -1,6 +1,5 @@
 """What is published, where, and under which terms."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -9,11 +8,11 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from hf_alignet.errors import InputError
+from hf_alignet.hub.cards.validation import LICENSE
 from hf_alignet.judgments.similarity_matrices import MatrixKind
 from hf_alignet.judgments.things import ObjectOrder
 
 PublishedKind = Literal["dataset", "transform", "metric", "model"]
-LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,7 @@ class Publication:
     matrix_kind: MatrixKind | None = None
     source: str | None = None
     command: str | None = None
+    merge_lora: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(PublishedKind):
@@ -46,6 +46,8 @@ class Publication:
             raise InputError(f"`license` must be an identifier, such as cc-by-4.0 or mit, got {self.license!r}")
         if self.kind != "dataset":
             self.refuse(("source", "images", "object_names", "object_order", "matrix_kind"), f"a {self.kind}")
+        if self.merge_lora and self.kind != "model":
+            raise InputError(f"`merge_lora` does not belong to a {self.kind}: leave it out")
         if self.images is not None:
             if self.object_names is not None:
                 raise InputError("give `images` or `object_names`, not both: pictures have names of their own")

@@ -8,6 +8,8 @@ from huggingface_hub.utils import filter_repo_objects
 from hf_alignet.encoder.export import check_sharing
 from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError, RunError
+from hf_alignet.hub.cards.model_card import CARD
+from hf_alignet.hub.cards.validation import check_card
 from hf_alignet.hub.publish.copies import write_copy
 from hf_alignet.hub.publish.publication import Publication, PublishedKind
 from hf_alignet.hub.transport.inspection import check_shareable
@@ -34,6 +36,7 @@ def publish(
     object_order: ObjectOrder | None = None,
     matrix_kind: MatrixKind | None = None,
     source: str | None = None,
+    merge_lora: bool = False,
     output_dir: str | Path = "outputs/published",
     dry_run: bool = False,
     progress: bool = True,
@@ -58,8 +61,9 @@ def publish(
         object_order: how files of THINGS number the objects, `uid` or `file_name`. Default: by the name of the file.
         matrix_kind: `similarity` or `dissimilarity`. Default: by the diagonal of the matrix.
         source: sentence about the origin of the data, for the card of a dataset.
+        merge_lora: publish an adapter as plain weights, with its base model merged in.
         output_dir: directory for the copy that is uploaded. The copy stays.
-        dry_run: only make the copy, without the network.
+        dry_run: only make the copy, with all checks but those that ask the Hub about the repository.
         progress: show bars.
         command: the command line that does the same, for the card of a dataset.
 
@@ -72,7 +76,7 @@ def publish(
     """
     publication = Publication(
         *(kind, str(path), repo_id, license, revision, images, i_have_the_right_to_share_images),
-        *(object_names, object_order, matrix_kind, source, command),
+        *(object_names, object_order, matrix_kind, source, command, merge_lora),
     )
     folder = Path(output_dir).expanduser() / f"{publication.repo_type}s--{repo_id.replace('/', '--')}"
     for given in publication.sources:
@@ -84,10 +88,11 @@ def publish(
     with whole_directory(folder) as unfinished:
         write_copy(publication, unfinished, progress)
         check_shareable(unfinished, publication.sources)
+        check_card(unfinished / CARD)
+        if (unfinished / "adapter_config.json").is_file():
+            check_sharing(VisionEncoder.from_pretrained(str(publication.place)))
     if dry_run:
         return folder
-    if (folder / "adapter_config.json").is_file():
-        check_sharing(VisionEncoder.from_pretrained(str(publication.place)))
     try:
         make_repository(repo_id, private or None, publication.repo_type, revision)
     except InputError as error:
