@@ -234,13 +234,13 @@ def _read_flags(parser: HfArgumentParser, file: Path) -> list[str]:
     try:
         settings = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        parser.error(f"cannot read the configuration {file}: {error}")
+        parser.error(f"--config: cannot read the configuration {file}: {error}")
     if not isinstance(settings, dict):
-        parser.error(f"the configuration {file} must be a mapping of flag names to values")
+        parser.error(f"--config: the configuration {file} must be a mapping of flag names to values")
     known = {action.dest for action in parser._actions} - {"help", "config", "accelerate_config"}
     unknown = [str(key) for key in settings if key not in known]
     if unknown:
-        parser.error(f"unknown keys in {file}: {', '.join(unknown)}")
+        parser.error(f"--config: unknown keys in {file}: {', '.join(unknown)}")
     flags: list[str] = []
     for key, value in settings.items():
         if isinstance(value, list):

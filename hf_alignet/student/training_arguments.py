@@ -134,7 +134,10 @@ class AlignTrainingArguments(TrainingArguments):
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         if self.early_stopping_patience is not None:
             if self.eval_strategy == "no":
-                raise InputError("`early_stopping_patience` needs evaluations: set `eval_strategy` to steps or epoch")
+                raise InputError(
+                    f"`early_stopping_patience={self.early_stopping_patience}` needs evaluations: set "
+                    "`eval_strategy` to steps or epoch, not no"
+                )
             self.load_best_model_at_end, self.save_strategy = True, "best"
             self.save_total_limit = self.save_total_limit or 2
             if self.eval_steps is None:

@@ -110,11 +110,15 @@ class TripletDesign:
         if not 0 < self.held_out_share < 1:
             raise InputError(f"`held_out_share` must be in (0, 1), got {self.held_out_share}")
         if self.held_out_classes and (self.hold_out != "classes" or not self.num_validation_triplets):
-            raise InputError("`held_out_classes` needs `hold_out=classes` and validation triplets")
+            names = ",".join(self.held_out_classes)
+            raise InputError(
+                f"`held_out_classes={names}` needs `hold_out=classes` and validation triplets, got "
+                f"`hold_out={self.hold_out}` and `num_validation_triplets={self.num_validation_triplets}`"
+            )
         if (self.elbow or self.num_clusters is not None) and not self.has_clusters:
             raise InputError(f"`sampling={self.sampling}` has no clusters: leave out `num_clusters` and `elbow`")
         if self.elbow and self.num_clusters is not None:
-            raise InputError("give either `num_clusters`, or `elbow=True` to select it")
+            raise InputError(f"give either `num_clusters={self.num_clusters}`, or `elbow=True` to select it")
 
 
 @dataclass
@@ -144,7 +148,9 @@ class Plan:
             is_held_out = random_share(len(rows), share, design.seed)
         if is_held_out is not None and not 0 < is_held_out.sum() < len(rows):
             shares = f"{is_held_out.sum()} of {len(rows)} images"
-            raise InputError(f"{shares} would be held out: change `held_out_share` or `held_out_classes`")
+            what = f"held_out_classes={','.join(design.held_out_classes)}"
+            what = what if design.held_out_classes else f"held_out_share={design.held_out_share}"
+            raise InputError(f"{shares} would be held out by `{what}`: change it")
         return cls(rows, labels[rows] if labels is not None else None, is_held_out)
 
     def members(self, split: str) -> np.ndarray:

@@ -15,7 +15,7 @@ from hf_alignet.analysis import before_after_figure
 from hf_alignet.demo import ENCODER_DIRECTORY, demo_images, demo_triplets
 from hf_alignet.encoder import VisionEncoder, check_sharing
 from hf_alignet.encoder.pooling import PoolingChoice
-from hf_alignet.errors import InputError
+from hf_alignet.errors import InputError, naming
 from hf_alignet.evaluation import evaluate_splits
 from hf_alignet.hub.cards.model_card import share_undone
 from hf_alignet.hub.transport.license import stated_license
@@ -102,7 +102,10 @@ def align(
         >>> align("facebook/dinov2-small", "my-images", "outputs/triplets")["aligned"]  # doctest: +SKIP
     """
     if (images is None) != (triplets is None):
-        raise InputError("give both `images` and `triplets`, which are rows of the images, or neither for the demo")
+        given = f"only `{'images' if triplets is None else 'triplets'}={_public(images or triplets)}`"
+        raise InputError(
+            f"give both `images` and `triplets`, which are rows of the images, or neither for the demo: got {given}"
+        )
     if images is not None and model is None:
         raise InputError("give `model` with your images: the small encoder of the demo knows only emoji")
     vectors: dict[str, Any] = {"teacher_embeddings": teacher_embeddings, "class_vectors": class_vectors}
@@ -115,7 +118,8 @@ def align(
     PartialState().wait_for_everyone()  # no process writes there before all have looked
     set_seed(args.seed)
 
-    encoder = load_student(model or str(ENCODER_DIRECTORY), pooling, trust_remote_code, lora, merge_lora)
+    with naming("model"):
+        encoder = load_student(model or str(ENCODER_DIRECTORY), pooling, trust_remote_code, lora, merge_lora)
     if args.push_to_hub and not merge_lora:
         check_sharing(encoder)
     if args.push_to_hub and args.should_save:
@@ -179,10 +183,12 @@ def _open_data(
     if images is None or triplets is None:
         dataset = demo_images()
         return dataset, demo_triplets(dataset)
-    dataset = load_images(images) if isinstance(images, str) else images
+    with naming("images"):
+        dataset = load_images(images) if isinstance(images, str) else images
     splits = triplets
     if isinstance(splits, str):
-        splits = match_images(load_triplets(splits), splits, dataset, progress)
+        with naming("triplets"):
+            splits = match_images(load_triplets(splits), splits, dataset, progress)
     if isinstance(splits, Dataset):
         splits = DatasetDict(train=splits)
     if "train" not in splits:

@@ -17,7 +17,7 @@ from hf_alignet.analysis import elbow_figure
 from hf_alignet.encoder import AffineTransform, VisionEncoder
 from hf_alignet.encoder.embedding import load_embeddings
 from hf_alignet.encoder.pooling import PoolingChoice
-from hf_alignet.errors import InputError
+from hf_alignet.errors import InputError, naming
 from hf_alignet.hub.cards.triplets_card import write_triplets_card
 from hf_alignet.hub.transport.provenance import dataset_commit, model_commit, versions
 from hf_alignet.hub.transport.repository import make_repository, share_folder
@@ -120,7 +120,8 @@ def make_triplets(
     state = PartialState(cpu=not torch.accelerator.is_available())
     directory = Path(output_dir).expanduser()
     unfinished = directory / "unfinished"
-    dataset = load_images(images) if isinstance(images, str) else images
+    with naming("images"):
+        dataset = load_images(images) if isinstance(images, str) else images
     if state.is_main_process:
         output_folder(directory)
         noted = settings | {"images": _name(images), "teacher": _name(teacher), "transform": _name(transform)}
@@ -182,11 +183,15 @@ def _check(
 ) -> None:
     """Refuses settings that exclude each other."""
     features = settings["features"]
+    given = {"teacher": teacher, "features": features, "transform": settings["transform"]}
+    named = " and ".join(f"`{name}={_name(value)}`" for name, value in given.items() if value is not None)
     if settings["official"]:
         if (teacher, features, settings["transform"]) != (None, None, None):
-            raise InputError("`official` triplets have labels: leave out `teacher`, `features` and `transform`")
+            raise InputError(f"`official` triplets have labels: leave out {named}")
     elif (teacher is None) == (features is None):
-        raise InputError("give either `teacher`, the model that embeds the images, or their `features`")
+        raise InputError(
+            f"give either `teacher`, the model that embeds the images, or their `features`; got {named or 'neither'}"
+        )
     if settings["strict"] and not settings["official"]:
         raise InputError("`strict` is of `official` files")
     if features is not None and (settings["on_bad_image"] == "skip" or settings["pooling"] != "auto"):
@@ -218,11 +223,15 @@ def _open_teacher(
     trust_remote_code: bool,
 ) -> Teacher:
     if isinstance(transform, str):
-        transform = AffineTransform.from_pretrained(transform)
+        with naming("transform"):
+            transform = AffineTransform.from_pretrained(transform)
     if features is not None:
-        return Teacher(features=load_embeddings(features, "features", images), transform=transform)
+        with naming("features"):
+            matrix = load_embeddings(features, "features", images)
+        return Teacher(features=matrix, transform=transform)
     if isinstance(teacher, str):
-        teacher = VisionEncoder.from_pretrained(teacher, pooling, trust_remote_code)
+        with naming("teacher"):
+            teacher = VisionEncoder.from_pretrained(teacher, pooling, trust_remote_code)
     return Teacher(teacher, transform=transform)
 
 

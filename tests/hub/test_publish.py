@@ -525,7 +525,10 @@ def test_the_command_names_its_flags(dry_run, made, capsys):
     for words, message in (
         (["dataset", made["images"], "me/x"], "add --i_have_the_right_to_share_images if you may share them"),
         (["model", made["teacher"], "me/x"], "A transform or VICE is published with --kind transform"),
-        (["model", made["aligned"], "me/x", "--source", "us"], "--source does not belong to a model: leave it out"),
+        (
+            ["model", made["aligned"], "me/x", "--source", "us"],
+            "--source does not belong to a model, got 'us': leave it out",
+        ),
         (["model", made["aligned"], "me/x", "main"], "one word too many: 'main'"),
     ):
         with pytest.raises(SystemExit, match="2"):

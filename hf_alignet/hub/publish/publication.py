@@ -50,7 +50,10 @@ class Publication:
             raise InputError(f"`merge_lora` does not belong to a {self.kind}: leave it out")
         if self.images is not None:
             if self.object_names is not None:
-                raise InputError("give `images` or `object_names`, not both: pictures have names of their own")
+                raise InputError(
+                    f"give `images={self.images}` or `object_names={self.object_names}`, not both: pictures have "
+                    "names of their own"
+                )
             self.check_right_to_images()
 
     @property
@@ -70,7 +73,7 @@ class Publication:
         """Raises an InputError if a setting of these names was given, since it does not belong to `what`."""
         for name in names:
             if getattr(self, name) is not None:
-                raise InputError(f"`{name}` does not belong to {what}: leave it out")
+                raise InputError(f"`{name}` does not belong to {what}, got {getattr(self, name)!r}: leave it out")
 
     def check_right_to_images(self) -> None:
         """Raises an InputError if nobody says that pictures may be shared."""
