@@ -11,6 +11,7 @@ from datasets import Dataset, DatasetDict
 from PIL import Image
 
 from hf_alignet.errors import InputError
+from hf_alignet.hub.publish import publish
 from hf_alignet.images.opening import load_images
 from hf_alignet.images.picture_record import NAMES_FILE, PictureRecord
 from hf_alignet.triplets import load_triplets
@@ -119,3 +120,12 @@ def test_of_older_triplets_the_number_is_compared(made, pics):
     (made / "triplets.json").unlink()  # a user's own, of which nothing is known
     images = load_images(str(pics))
     assert match_images(load_triplets(str(made)), str(made), images)["train"].num_rows == 200
+
+
+def test_names_of_files_are_not_published(made, pics, tmp_path):
+    copy = publish("dataset", made, "me/mine", output_dir=tmp_path / "copy", dry_run=True, progress=False)
+    assert (made / NAMES_FILE).is_file() and (copy / "pictures.parquet").is_file()
+    assert not any(b"b07.png" in file.read_bytes() for file in copy.rglob("*") if file.is_file())
+    expected = contents(load_images(str(pics)), load_triplets(str(made)))
+    Image.new("RGB", (8, 8), "red").save(pics / "a_new.png")
+    assert matched(copy, pics) == expected
