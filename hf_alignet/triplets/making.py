@@ -208,6 +208,8 @@ def clip_design(design: TripletDesign, plan: Plan, groups: np.ndarray | None = N
         logger.warning("`%s` is %d, not %d: the images allow no more", name, number, getattr(design, name))
     if not found["num_triplets"]:
         raise InputError("the images allow no triplets for training: give more images, or hold out fewer")
+    if not found["num_validation_triplets"]:
+        fewer["held_out_classes"] = ()  # which go with validation triplets; the plan has them
     return replace(design, **fewer)
 
 

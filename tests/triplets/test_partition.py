@@ -296,6 +296,16 @@ def test_bounds_on_labels_leave_what_passes(hold_out, number, images, embeddings
     assert make_splits(design, embeddings[:number], plan, None, tmp_path, progress=False) == written
 
 
+def test_a_validation_that_the_clusters_do_not_allow_is_left_out(images, embeddings, labels, tmp_path, caplog):
+    settings = {"hold_out": "classes", "held_out_classes": ["owl"], "num_clusters": 5}
+    design = TripletDesign(num_triplets=50, num_validation_triplets=10, **settings)
+    plan = Plan.of(design, images, np.arange(NUM_IMAGES))
+    clusters = make_clusters(design, embeddings, plan, tmp_path, progress=False)
+    clusters.assignments[plan.is_held_out] = 0  # a class in one cluster has no triplet at a boundary
+    assert make_splits(design, embeddings, plan, clusters, tmp_path / "out", progress=False) == {"train": 50}
+    assert "the split validation gets no triplets" in caplog.text
+
+
 @pytest.mark.parametrize("elbow", [False, True])
 def test_too_few_images_to_cluster_are_refused_before_embedding(elbow, images):
     design = TripletDesign(elbow=elbow)
