@@ -4,6 +4,8 @@ A notebook shows a figure that is the last value of a cell; `figure.savefig(file
 for pyplot, so that it neither shows them twice nor keeps them in memory.
 """
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from sklearn.decomposition import PCA
 
+from hf_alignet.analysis.neighbours import NUM_MOVED, Moved, most_moved, picture_labels
 from hf_alignet.images.decoding import read_pictures
 from hf_alignet.images.opening import as_encoded_images
 from hf_alignet.metric import Metric, is_lower_better
@@ -20,6 +23,8 @@ from hf_alignet.metric import Metric, is_lower_better
 BEFORE, AFTER, CHANCE_LINE = "#9aa5b1", "#2f6f9f", "#555555"
 NUM_PICTURES = 150
 THUMBNAIL = 48
+MOST_COLOURS, MOST_LETTERS = 10, 24
+MOVED_COLUMNS = (0.02, 0.3, 0.65)  # places across the panel
 
 
 def before_after_figure(
@@ -32,9 +37,11 @@ def before_after_figure(
     show_pictures: bool = True,
     seed: int = 0,
 ) -> Figure:
-    """Pictures placed by their embeddings before and after alignment, above the accuracies with 95 % intervals.
+    """Pictures placed by their embeddings before and after alignment, accuracies, and the pictures that moved most.
 
-    Places are the first two principal components, so that distance on the page is distance in the embedding.
+    Places are the first two principal components, so that distance on the page is distance in the embedding. Where
+    pictures may not be shown, they are dots, coloured and called by the column `label` or `concept`, or else by their
+    place and their row. The names of files are never shown.
 
     Args:
         base: metrics before.
@@ -43,7 +50,7 @@ def before_after_figure(
         rows: (U,) rows of it that were embedded.
         base_embeddings: (U, d) before.
         aligned_embeddings: (U, d) after.
-        show_pictures: otherwise each is a dot, coloured by its place on the first component before alignment.
+        show_pictures: whether pictures may be shown.
         seed: picks the pictures when there are more than fit.
     """
     shown = np.sort(np.random.default_rng(seed).permutation(len(rows))[:NUM_PICTURES])
@@ -51,13 +58,26 @@ def before_after_figure(
     if show_pictures:
         pictures = read_pictures(as_encoded_images(images), rows[shown].tolist())
         thumbnails = [np.asarray(picture.resize((THUMBNAIL, THUMBNAIL))) for picture in pictures]
-    colours = _principal_places(base_embeddings, shown)[:, 0]
+    column, labels = picture_labels(images, rows[shown])
     figure = plt.figure(figsize=(12, 9.5), layout="constrained")
     grid = figure.add_gridspec(2, 2, height_ratios=[1.5, 1])
-    for column, (title, embeddings) in enumerate([("before", base_embeddings), ("after", aligned_embeddings)]):
-        places = _principal_places(embeddings, shown)
-        _scatter(figure.add_subplot(grid[0, column]), title, places, colours, thumbnails)
-    _bars(figure.add_subplot(grid[1, :]), base, aligned)
+    places = [_principal_places(embeddings, shown) for embeddings in (base_embeddings, aligned_embeddings)]
+    panels = [figure.add_subplot(grid[0, number]) for number in range(2)]
+    for axes, title, placed in zip(panels, ("before", "after"), places, strict=True):
+        _frame(axes, title, placed)
+    if thumbnails is not None:
+        for axes, placed in zip(panels, places, strict=True):
+            for place, thumbnail in zip(placed, thumbnails, strict=True):
+                _show(axes, place[0], place[1], thumbnail)
+    elif column is not None and len(set(labels)) <= MOST_COLOURS:
+        _classes(figure, panels, places, column, labels)
+    else:
+        for axes, placed in zip(panels, places, strict=True):
+            dots = axes.scatter(placed[:, 0], placed[:, 1], c=places[0][:, 0], s=24)
+        figure.colorbar(dots, ax=panels, label="colour: place on the 1st component before alignment", ticks=[])
+    _bars(figure.add_subplot(grid[1, 0]), base, aligned)
+    moved = most_moved(base_embeddings[shown], aligned_embeddings[shown])
+    _moved(figure.add_subplot(grid[1, 1]), moved, labels, thumbnails)
     plt.close(figure)
     return figure
 
@@ -192,19 +212,48 @@ def _principal_places(embeddings: np.ndarray, shown: np.ndarray) -> np.ndarray:
     return PCA(2, random_state=0).fit(embeddings).transform(embeddings[shown])
 
 
-def _scatter(
-    axes: Axes, title: str, places: np.ndarray, colours: np.ndarray, thumbnails: list[np.ndarray] | None
-) -> None:
-    if thumbnails is None:
-        axes.scatter(places[:, 0], places[:, 1], c=colours, s=24)
-    for place, thumbnail in zip(places, thumbnails or [], strict=thumbnails is not None):
-        box = AnnotationBbox(OffsetImage(thumbnail, zoom=0.42), tuple(place), frameon=False, pad=0)
-        axes.add_artist(box)
+def _frame(axes: Axes, title: str, places: np.ndarray) -> None:
     low, high = places.min(0), places.max(0)
     margin = 0.06 * (high - low)
     axes.set_xlim(low[0] - margin[0], high[0] + margin[0])
     axes.set_ylim(low[1] - margin[1], high[1] + margin[1])
     axes.set(title=f"{title} alignment", xticks=[], yticks=[], xlabel="1st principal component", ylabel="2nd")
+
+
+def _show(axes: Axes, x: float, y: float, thumbnail: np.ndarray) -> None:
+    axes.add_artist(AnnotationBbox(OffsetImage(thumbnail, zoom=0.42), (x, y), frameon=False, pad=0))
+
+
+def _classes(figure: Figure, panels: list[Axes], places: list[np.ndarray], column: str, labels: Sequence[str]) -> None:
+    """Dots with one colour a class, and a legend of the classes."""
+    for index, name in enumerate(sorted(set(labels))):
+        is_of_class = np.array(labels) == name
+        for axes, placed in zip(panels, places, strict=True):
+            axes.scatter(placed[is_of_class, 0], placed[is_of_class, 1], color=f"C{index}", s=24, label=_short(name))
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, title=column, frameon=False, ncols=5, loc="outside upper center")
+
+
+def _moved(axes: Axes, moved: Moved, labels: Sequence[str], thumbnails: list[np.ndarray] | None) -> None:
+    """A row for each picture that moved most, beside the nearest pictures before and after."""
+    axes.set(xlim=(0, 1), ylim=(NUM_MOVED, -1))
+    axes.set_axis_off()
+    axes.set_title(
+        f"the pictures that moved most, of {len(labels)} here, and their nearest by cosine", fontsize="medium"
+    )
+    for x, header in zip(MOVED_COLUMNS, ("picture", "nearest before", "nearest after"), strict=True):
+        axes.text(x, -0.6, header, fontweight="bold", va="center")
+    for y, cells in enumerate(zip(moved.pictures[:, None], moved.before, moved.after, strict=True)):
+        for x, cell in zip(MOVED_COLUMNS, cells, strict=True):
+            if thumbnails is None:
+                axes.text(x, y + 0.1, "\n".join(_short(labels[picture]) for picture in cell), va="center", fontsize=7)
+            else:
+                for place, picture in enumerate(cell):
+                    _show(axes, x + 0.03 + 0.08 * place, y, thumbnails[picture])
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 1]}…"
 
 
 def _bars(axes: Axes, base: dict[str, Metric], aligned: dict[str, Metric]) -> None:
@@ -214,7 +263,8 @@ def _bars(axes: Axes, base: dict[str, Metric], aligned: dict[str, Metric]) -> No
         ends = _ends([metrics[name] for name in base])
         axes.bar(x + offset, values, 0.38, label=label, color=color, yerr=np.abs(ends - values), capsize=3)
     axes.axhline(next(iter(base.values()))["chance"], color=CHANCE_LINE, linestyle=":", label="chance")
-    axes.set_xticks(x, [name.split("/")[1].replace("_", "\n", 1) for name in base])
-    axes.set(ylim=(0, 1), ylabel="odd-one-out accuracy")
+    axes.set_xticks(x, [name.split("/")[1].replace("_", "\n") for name in base], fontsize="small")
+    margin = max(0.6, 1.6 - len(x) / 2)  # so that a few bars are not wide
+    axes.set(xlim=(-margin, len(x) - 1 + margin), ylim=(0, 1), ylabel="odd-one-out accuracy")
     axes.legend(frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
     axes.spines[["top", "right"]].set_visible(False)

@@ -11,7 +11,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ NOT_SHOWN = (
 )
 PARAMETER = re.compile(r"`([a-z_0-9]+)(?:=([^`]*))?`")
 CONFIG_HELP = "YAML file with any of these settings, or the name of a packaged one, such as %s. Flags win over it."
+INHERITED = "Trainer settings of transformers"
 LAUNCH_HELP = (
     "Launch configuration of accelerate: a file, or the name of a packaged one (cpu, cpu_2_processes, gpu, "
     "multi_gpu). Default: the one that `accelerate config` wrote, if it asks for several processes."
@@ -172,6 +173,8 @@ class Command:
         parser.add_argument("--config", help=CONFIG_HELP % ", ".join(sorted(f.stem for f in packaged("configs"))))
         if self.launches:
             parser.add_argument("--accelerate_config", help=LAUNCH_HELP)
+        for kind in self.dataclasses:
+            _order_help(parser, kind)
         return parser
 
     def _flags(self, parser: HfArgumentParser, argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -191,6 +194,19 @@ class Command:
             raise InputError(f"the command has one word too many: {argv[len(self.words)]!r}; see --help")
         named = [f"--{name}={word}" for name, word in zip(self.words, argv[:number], strict=False)]
         return [*named, *argv[number:]]
+
+
+def _order_help(parser: HfArgumentParser, kind: Any) -> None:
+    """Moves the flags that a dataclass inherits to a section after its own, and hides its `hidden` ones."""
+    inherited = {field.name for base in kind.__mro__[1:] if is_dataclass(base) for field in fields(base)}
+    inherited -= kind.__annotations__.keys()
+    section: Any = parser.add_argument_group(INHERITED) if inherited else None
+    for action in list(parser._actions):
+        if action.dest in getattr(kind, "hidden", ()):
+            action.help = argparse.SUPPRESS
+        elif action.dest in inherited:
+            parser._optionals._group_actions.remove(action)  # argparse cannot move a flag otherwise
+            section._group_actions.append(action)
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
@@ -218,13 +234,13 @@ def _read_flags(parser: HfArgumentParser, file: Path) -> list[str]:
     try:
         settings = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        parser.error(f"cannot read the configuration {file}: {error}")
+        parser.error(f"--config: cannot read the configuration {file}: {error}")
     if not isinstance(settings, dict):
-        parser.error(f"the configuration {file} must be a mapping of flag names to values")
+        parser.error(f"--config: the configuration {file} must be a mapping of flag names to values")
     known = {action.dest for action in parser._actions} - {"help", "config", "accelerate_config"}
     unknown = [str(key) for key in settings if key not in known]
     if unknown:
-        parser.error(f"unknown keys in {file}: {', '.join(unknown)}")
+        parser.error(f"--config: unknown keys in {file}: {', '.join(unknown)}")
     flags: list[str] = []
     for key, value in settings.items():
         if isinstance(value, list):

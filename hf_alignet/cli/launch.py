@@ -35,7 +35,7 @@ def launch_file(argv: Sequence[str]) -> Path | None:
         settings = yaml.safe_load(file.read_text(encoding="utf-8"))
         processes = int(settings.get("num_processes") or 1)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, ValueError, TypeError) as error:
-        raise InputError(f"cannot read the launch configuration {file}: {error}") from error
+        raise InputError(f"{FLAG}: cannot read the launch configuration {file}: {error}") from error
     return file if given is not None or processes > 1 else None
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -18,10 +19,13 @@ from tqdm.auto import tqdm
 
 from hf_alignet.errors import InputError
 from hf_alignet.images.picture_list import Picture
+from hf_alignet.images.picture_record import ABSENT, PictureRecord
 from hf_alignet.images.preprocessing import Preprocessor
 from hf_alignet.images.reader import ImageReader, as_reader
+from hf_alignet.sources import load_matrix
 from hf_alignet.storage import ResumableArray
 
+ARRAY, DESCRIPTION = "embeddings.npy", "embeddings.json"
 CHUNK = 512  # rows of a directory of embeddings that are finished together
 
 
@@ -82,7 +86,7 @@ def embed_dataset(
     reader = as_reader(images, encoder.preprocessor)
     rows = np.arange(len(reader)) if rows is None else np.asarray(rows)
     memory = torch.zeros(0 if save_to is not None else len(rows), encoder.embedding_dim)
-    disk = None if save_to is None else _open_directory(save_to, encoder, reader, rows, bf16, state)
+    disk = None if save_to is None else _open_directory(save_to, encoder, reader, rows, bf16, state, progress)
     # A batch lies in one chunk. Each process takes every num_processes-th of the chunks that are not done.
     size = batch_size if disk is None else disk.chunk
     chunks = [start for start in range(0, len(rows), size) if disk is None or not disk.done[start // size]]
@@ -116,21 +120,82 @@ def embed_dataset(
     return reduce(memory.to(encoder.device), reduction="sum").cpu().numpy()  # each process has filled its rows
 
 
+def load_embeddings(path: str, what: str, images: Dataset | None, progress: bool = True) -> np.ndarray:
+    """The matrix in a `.npy` file, of which row i belongs to row i of the images.
+
+    Of a matrix that `embed_dataset` wrote, the rows follow the pictures to the places that they have now. Of another
+    one nothing is known but the number of its rows, which callers compare.
+
+    Args:
+        path: of the file.
+        what: names it in messages.
+        images: the image dataset at hand; None if there is none.
+        progress: show a bar while the images are read.
+
+    Raises:
+        InputError: the file cannot be read or is not complete, or an image has no row in it (names the image).
+    """
+    matrix, file = load_matrix(path, what), Path(path).expanduser()
+    disk = ResumableArray(file.parent, ARRAY, DESCRIPTION)
+    if file.name != ARRAY or not (file.parent / DESCRIPTION).is_file():
+        return matrix
+    if not disk.done.all():
+        raise InputError(f"{path} is not complete: its run was stopped; embed the images again, which continues there")
+    recorded = PictureRecord.load(file.parent)
+    if images is None or recorded is None:
+        return matrix
+    description = json.loads((file.parent / DESCRIPTION).read_text(encoding="utf-8"))
+    if (description["images"], description["rows"]) == (images._fingerprint, _hash_rows(np.arange(len(images)))):
+        return matrix
+    there = PictureRecord.of(images, progress)
+    rows = there.rows_in(recorded)
+    if (rows == ABSENT).any():
+        lost = there.lost(np.flatnonzero(rows == ABSENT), recorded)
+        raise InputError(f"{path} holds {what} of other images than `images`: {lost}; embed the images again")
+    return matrix if np.array_equal(rows, np.arange(len(matrix))) else matrix[rows]
+
+
 def _open_directory(
-    directory: str | Path, encoder: Embedder, reader: ImageReader, rows: np.ndarray, bf16: bool, state: PartialState
+    directory: str | Path,
+    encoder: Embedder,
+    reader: ImageReader,
+    rows: np.ndarray,
+    bf16: bool,
+    state: PartialState,
+    progress: bool,
 ) -> ResumableArray:
-    disk = ResumableArray(directory, "embeddings.npy", "embeddings.json", CHUNK)
+    disk = ResumableArray(directory, ARRAY, DESCRIPTION, CHUNK)
+    file, fingerprint = disk.directory / DESCRIPTION, reader.fingerprint
+    found = json.loads(file.read_text(encoding="utf-8"))["images"] if file.is_file() else None
+    recorded = PictureRecord.load(disk.directory) if found is not None else None
+    # The fingerprint of a folder changes if it moves
+    is_read = found is None or (recorded is not None and found != fingerprint)
+    record = PictureRecord.of(reader.images, progress).select(rows) if is_read else None
+    state.wait_for_everyone()  # all processes have looked
+    if recorded is not None and record is not None and found is not None:
+        if (difference := recorded.difference(record)) is not None:
+            raise InputError(
+                f"{disk.directory} holds embeddings of other images: {difference}; give another directory, or delete "
+                "this one"
+            )
+        fingerprint = found
     if state.is_main_process:
         description = {
             "shape": [len(rows), encoder.embedding_dim],
-            "images": reader.fingerprint,
-            "rows": hashlib.blake2b(rows.astype(np.int64).tobytes(), digest_size=16).hexdigest(),
+            "images": fingerprint,
+            "rows": _hash_rows(rows),
             **encoder.describe(),
             "bf16": bf16,
         }
         disk.create(description, np.float32)
+        if found is None and record is not None:
+            record.save(disk.directory)
     state.wait_for_everyone()
     return disk
+
+
+def _hash_rows(rows: np.ndarray) -> str:
+    return hashlib.blake2b(rows.astype(np.int64).tobytes(), digest_size=16).hexdigest()
 
 
 def _read_span(reader: ImageReader, rows: np.ndarray, span: tuple[int, int]) -> tuple[int, int, dict[str, Tensor]]:

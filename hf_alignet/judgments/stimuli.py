@@ -10,10 +10,11 @@ import torch
 from datasets import Dataset
 
 from hf_alignet.encoder import VisionEncoder
+from hf_alignet.encoder.embedding import load_embeddings
 from hf_alignet.errors import InputError
 from hf_alignet.images.opening import load_images
 from hf_alignet.judgments.stimulus_names import image_names
-from hf_alignet.sources import load_matrix, load_names, public_name
+from hf_alignet.sources import load_names, public_name
 
 FEWEST = 3  # an odd one out needs three images, and a correlation needs several pairs
 
@@ -71,10 +72,11 @@ class Stimuli:
         if images is None and features is None:
             raise InputError("give `images`, the pictures that people judged, or `features` of them")
         path = next((given for given in (images, features) if isinstance(given, str)), "the stimuli")
+        images = load_images(images, image_split, image_column) if isinstance(images, str) else images
         return cls(
             public_name(path),
-            load_images(images, image_split, image_column) if isinstance(images, str) else images,
-            load_matrix(features, "features") if isinstance(features, str) else features,
+            images,
+            load_embeddings(features, "features", images) if isinstance(features, str) else features,
             load_names(object_names) if isinstance(object_names, str) else object_names,
         )
 

@@ -64,13 +64,15 @@ def prepare_student(model: Model, processor: BaseImageProcessor | None, args: Al
     if args.n_gpu > 1:
         raise InputError(f"each of the {args.n_gpu} GPUs needs its own process: start them by `accelerate launch`")
     if args.fsdp:
-        raise InputError("`fsdp` splits the weights that the anchor has to compare: use plain data parallelism")
+        raise InputError(
+            f"`fsdp={args.fsdp}` splits the weights that the anchor has to compare: use plain data parallelism"
+        )
     # Under an adapter, batch statistics stay those of the base model
     has_norm = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in encoder.modules())
     if args.images_per_forward is not None and has_norm and not encoder.is_adapter:
         raise InputError(
-            "`images_per_forward` would change the result: the model has batch normalisation, which would see each "
-            "slice alone; use a smaller `per_device_train_batch_size`"
+            f"`images_per_forward={args.images_per_forward}` would change the result: the model has batch "
+            "normalisation, which would see each slice alone; use a smaller `per_device_train_batch_size`"
         )
     return encoder
 

@@ -1,6 +1,7 @@
 """AlignTrainer: `transformers.Trainer` with a triplet loss, for a model that stays near its initial weights."""
 
 import contextlib
+import logging
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from transformers import BaseImageProcessor, PreTrainedModel, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
 from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.hub.cards.model_card import share_undone
 from hf_alignet.images.reader import ImageReader
 from hf_alignet.student.anchoring import Anchor, DecoupledAnchorCallback
 from hf_alignet.student.collator import InBatchCollator, TripletCollator
@@ -26,6 +28,8 @@ from hf_alignet.student.temperature import calibration_sample
 from hf_alignet.student.training_arguments import AUTO, AlignTrainingArguments
 from hf_alignet.triplets.batches import ClusterSampler, TeacherVectors
 from hf_alignet.triplets.triplet_dataset import TRIPLET, check_triplets
+
+logger = logging.getLogger(__name__)
 
 
 class AlignTrainer(EncoderTrainer):
@@ -120,6 +124,8 @@ class AlignTrainer(EncoderTrainer):
             self.sharing.finish(self.output_dir)  # after an interruption, too: no upload outlives the program
         if self.anchor is not None:
             self.anchor.interpolate(self.args.interpolation)
+        if self.args.should_log and (undone := share_undone(self.args.interpolation)):
+            logger.info("%s", undone)
         return output
 
     def compute_loss(

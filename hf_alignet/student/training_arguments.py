@@ -1,9 +1,9 @@
 """Settings of an alignment run: those of `transformers.Trainer`, and our own few."""
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -14,6 +14,19 @@ from hf_alignet.similarity import SimilarityKind
 from hf_alignet.student.losses import LossType
 
 AUTO = "auto"
+OF_TEXT, OF_EVALUATION = "it is for models of text", "AlignTrainer measures held-out triplets in its own way"
+OF_SCRIPTS = "only some scripts of transformers look at it"
+# Settings of Trainer that change nothing here, and why. `local_rank` does not either, but old launchers give it.
+WITHOUT_EFFECT = {
+    **dict.fromkeys(("use_cache", "neftune_noise_alpha", "use_liger_kernel", "liger_kernel_config"), OF_TEXT),
+    **dict.fromkeys(("include_num_input_tokens_seen", "average_tokens_across_devices", "length_column_name"), OF_TEXT),
+    **dict.fromkeys(("prediction_loss_only", "eval_accumulation_steps", "eval_do_concat_batches"), OF_EVALUATION),
+    **dict.fromkeys(("eval_use_gather_object", "include_for_metrics", "batch_eval_metrics"), OF_EVALUATION),
+    **dict.fromkeys(("do_train", "do_eval", "do_predict"), OF_SCRIPTS),
+    "label_names": "the labels are those of the triplets",
+}
+# Settings of Trainer with only one value that works here
+FIXED = ("label_smoothing_factor", "remove_unused_columns", "bf16_full_eval", "fp16_full_eval", "fsdp", "fsdp_config")
 
 
 def _setting(default: Any, help: str) -> Any:
@@ -27,6 +40,8 @@ class AlignTrainingArguments(TrainingArguments):
     Raises:
         InputError: a value is out of its range (names the setting and the value), or settings exclude each other.
     """
+
+    hidden: ClassVar[tuple[str, ...]] = (*WITHOUT_EFFECT, *FIXED, "local_rank")  # not worth a line of help
 
     loss_type: LossType = _setting(
         "kl",
@@ -119,7 +134,10 @@ class AlignTrainingArguments(TrainingArguments):
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         if self.early_stopping_patience is not None:
             if self.eval_strategy == "no":
-                raise InputError("`early_stopping_patience` needs evaluations: set `eval_strategy` to steps or epoch")
+                raise InputError(
+                    f"`early_stopping_patience={self.early_stopping_patience}` needs evaluations: set "
+                    "`eval_strategy` to steps or epoch, not no"
+                )
             self.load_best_model_at_end, self.save_strategy = True, "best"
             self.save_total_limit = self.save_total_limit or 2
             if self.eval_steps is None:
@@ -135,6 +153,13 @@ class AlignTrainingArguments(TrainingArguments):
             self.ddp_find_unused_parameters = False
 
     def _check(self) -> None:
+        defaults = {setting.name: _default(setting) for setting in fields(self)}
+        for name, reason in WITHOUT_EFFECT.items():
+            value = getattr(self, name, None)  # not every version of transformers has all
+            if name == "do_eval" and self.eval_strategy != "no":
+                continue  # Trainer sets it itself
+            if name in defaults and value != defaults[name] and (value, defaults[name]) != (False, "no"):
+                raise InputError(f"`{name}` does nothing here, got {value!r}: {reason}; leave it out")
         is_auto = self.student_temperature == AUTO
         rules = {
             "student_temperature": (is_auto or _is_positive(self.student_temperature), "auto or positive and finite"),
@@ -152,6 +177,11 @@ class AlignTrainingArguments(TrainingArguments):
                 raise InputError(f"`{name}` must be {rule}, got {getattr(self, name)!r}")
         if self.bf16_full_eval or self.fp16_full_eval:
             raise InputError("`bf16_full_eval` and `fp16_full_eval` would round the weights: use `bf16`, as fast")
+        if self.train_sampling_strategy not in ("random", "sequential"):
+            raise InputError(
+                f"`train_sampling_strategy` must be random or sequential, got {self.train_sampling_strategy!r}: "
+                "triplets have no lengths"
+            )
         if self.augment and self.train_sampling_strategy == "sequential" and self.num_train_epochs > 1:
             raise InputError(
                 "with `train_sampling_strategy=sequential`, `augment` would crop each batch the same in every epoch: "
@@ -169,6 +199,10 @@ class AlignTrainingArguments(TrainingArguments):
         """How `VisionEncoder.embed` is called in evaluation."""
         options = {"batch_size": self.per_device_eval_batch_size, "num_workers": self.dataloader_num_workers}
         return options | {"bf16": self.bf16, "progress": not self.disable_tqdm}
+
+
+def _default(setting: Field[Any]) -> Any:
+    return setting.default if setting.default_factory is MISSING else setting.default_factory()
 
 
 def _is_positive(value: Any) -> bool:

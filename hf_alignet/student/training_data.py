@@ -75,7 +75,10 @@ def learns_in_batch(
 ) -> bool:
     """Whether each batch is of images, with all triplets among them; InputError if arguments exclude each other."""
     if teacher_embeddings is not None and class_vectors is not None:
-        raise InputError("give `teacher_embeddings` or `class_vectors`, not both")
+        raise InputError(
+            "give `teacher_embeddings` or `class_vectors`, not both: got "
+            f"{teacher_embeddings if isinstance(teacher_embeddings, str) else 'an array'!r} and {class_vectors!r}"
+        )
     has_vectors = teacher_embeddings is not None or class_vectors is not None
     if triplet_source == "batch" and not has_vectors:
         raise InputError("`triplet_source=batch` needs `teacher_embeddings` or `class_vectors`")

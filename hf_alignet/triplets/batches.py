@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from hf_alignet.errors import InputError
+from hf_alignet.encoder.embedding import load_embeddings
+from hf_alignet.errors import InputError, naming
 from hf_alignet.similarity import triplet_similarities
 from hf_alignet.sources import load_matrix
 from hf_alignet.triplets.clusters import check_teacher_embeddings, default_num_clusters, fit_clusters
@@ -162,16 +163,18 @@ def load_teacher(
         InputError: a file cannot be read or does not fit the images, or there are no labels.
     """
     if embeddings is not None:
-        vectors = load_matrix(embeddings, VECTORS) if isinstance(embeddings, str) else embeddings
+        with naming("teacher_embeddings"):
+            vectors = load_embeddings(embeddings, VECTORS, images) if isinstance(embeddings, str) else embeddings
         if len(vectors) != len(images):
             name = embeddings if isinstance(embeddings, str) else "`teacher_embeddings`"
-            raise InputError(f"{name} has {len(vectors)} rows for {len(images)} images")
+            raise InputError(f"{name} has {len(vectors)} rows for {len(images)} images: embed the images again")
         vectors = vectors[rows]
         check_teacher_embeddings(vectors, rows)  # k-means does not know the rows
         clusters = fit_clusters(vectors, default_num_clusters(len(rows)), seed, progress=False)
         return TeacherVectors(rows, vectors, clusters.assignments)
     labels = read_labels(images)[rows]
-    return TeacherVectors(rows, class_vectors(labels, load_matrix(str(class_table), VECTORS)), labels)
+    with naming("class_vectors"):
+        return TeacherVectors(rows, class_vectors(labels, load_matrix(str(class_table), VECTORS)), labels)
 
 
 def class_vectors(labels: np.ndarray, table: np.ndarray) -> np.ndarray:

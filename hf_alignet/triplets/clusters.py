@@ -73,6 +73,14 @@ def fit_clusters(
         return _without_small(embeddings, centers, progress)
 
 
+def check_enough_to_cluster(num_images: int, elbow: bool = False) -> None:
+    """Raises an InputError if there are too few images for two clusters, or for a series with an elbow."""
+    if num_images < 4:
+        raise InputError(f"clusters need 4 images or more, two in each of two clusters, and there are {num_images}")
+    if elbow and num_images < 4 * IMAGES_PER_CLUSTER:
+        raise InputError(f"{num_images} images are too few to find an elbow: give `num_clusters`")
+
+
 def elbow_curve(
     embeddings: np.ndarray, seed: int = 0, rows: np.ndarray | None = None, progress: bool = True
 ) -> pd.DataFrame:
@@ -83,9 +91,8 @@ def elbow_curve(
     """
     check_teacher_embeddings(embeddings)
     num_rows = len(embeddings) if rows is None else len(rows)
+    check_enough_to_cluster(num_rows, elbow=True)
     largest = min(MAX_ELBOW_CLUSTERS, num_rows // IMAGES_PER_CLUSTER)
-    if largest < 4:
-        raise InputError(f"{num_rows} images are too few to find an elbow: give `num_clusters`")
     numbers = np.unique(np.geomspace(2, largest, NUM_ELBOW_FITS).round().astype(int))
     sample = _sample(embeddings, rows, largest * SAMPLE_PER_CLUSTER, seed)
     with threadpool_limits(1):

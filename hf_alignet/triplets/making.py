@@ -2,27 +2,46 @@
 
 import json
 import logging
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from datasets import Dataset
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments.index_files import split_of
 from hf_alignet.judgments.splits import random_share
 from hf_alignet.storage import whole_file, write_json, write_table, write_text
-from hf_alignet.triplets.clusters import Clusters, default_num_clusters, elbow, elbow_curve, fit_clusters
+from hf_alignet.triplets.clusters import (
+    Clusters,
+    check_enough_to_cluster,
+    default_num_clusters,
+    elbow,
+    elbow_curve,
+    fit_clusters,
+)
 from hf_alignet.triplets.filters import LabelBounds
 from hf_alignet.triplets.official import read_official
 from hf_alignet.triplets.partition import class_numbers, hold_out_classes, read_labels
 from hf_alignet.triplets.sampling import Sampling, TripletSampler
-from hf_alignet.triplets.shards import ROWS_PER_SHARD, TripletSource, shard_files, write_shard, write_shards
+from hf_alignet.triplets.shards import (
+    ROWS_PER_SHARD,
+    TooFewTriplets,
+    TripletSource,
+    shard_files,
+    write_shard,
+    write_shards,
+)
 
-TRIPLETS, NUMBERS = "triplets", {"num_triplets", "num_validation_triplets"}
+TRIPLETS = "triplets"
+# Settings of the triplets alone: the embeddings, which take hours, and the clusters do not depend on them
+LATE = {"num_triplets", "num_validation_triplets", "max_per_image"}
+LATE |= {"min_margin", "max_margin", "min_entropy", "max_entropy"}
 HoldOut = Literal["images", "classes", "nothing"]
 
 logger = logging.getLogger(__name__)
@@ -91,11 +110,15 @@ class TripletDesign:
         if not 0 < self.held_out_share < 1:
             raise InputError(f"`held_out_share` must be in (0, 1), got {self.held_out_share}")
         if self.held_out_classes and (self.hold_out != "classes" or not self.num_validation_triplets):
-            raise InputError("`held_out_classes` needs `hold_out=classes` and validation triplets")
+            names = ",".join(self.held_out_classes)
+            raise InputError(
+                f"`held_out_classes={names}` needs `hold_out=classes` and validation triplets, got "
+                f"`hold_out={self.hold_out}` and `num_validation_triplets={self.num_validation_triplets}`"
+            )
         if (self.elbow or self.num_clusters is not None) and not self.has_clusters:
             raise InputError(f"`sampling={self.sampling}` has no clusters: leave out `num_clusters` and `elbow`")
         if self.elbow and self.num_clusters is not None:
-            raise InputError("give either `num_clusters`, or `elbow=True` to select it")
+            raise InputError(f"give either `num_clusters={self.num_clusters}`, or `elbow=True` to select it")
 
 
 @dataclass
@@ -120,11 +143,21 @@ class Plan:
             classes = class_numbers(images, labels, design.held_out_classes)
             is_held_out = hold_out_classes(labels[rows], design.held_out_share, design.seed, classes)
         elif hold_out == "images":
-            is_held_out = random_share(len(rows), design.held_out_share, design.seed)
+            # A validation triplet needs three images; of few images it gets at most half
+            share = max(design.held_out_share, min(3, len(rows) // 2) / max(len(rows), 1))
+            is_held_out = random_share(len(rows), share, design.seed)
         if is_held_out is not None and not 0 < is_held_out.sum() < len(rows):
             shares = f"{is_held_out.sum()} of {len(rows)} images"
-            raise InputError(f"{shares} would be held out: change `held_out_share` or `held_out_classes`")
+            what = f"held_out_classes={','.join(design.held_out_classes)}"
+            what = what if design.held_out_classes else f"held_out_share={design.held_out_share}"
+            raise InputError(f"{shares} would be held out by `{what}`: change it")
         return cls(rows, labels[rows] if labels is not None else None, is_held_out)
+
+    def members(self, split: str) -> np.ndarray:
+        """(m,) whether each image may be in triplets of a split."""
+        if self.is_held_out is None:
+            return np.ones(len(self.rows), bool)
+        return self.is_held_out == (split == "validation")
 
     def groups(self, clusters: Clusters | None) -> np.ndarray:
         """The cluster or class of each image, (m,). Negative means that the image has no class and is not used."""
@@ -132,6 +165,64 @@ class Plan:
             return np.zeros(len(self.rows), np.int64) if self.labels is None else self.labels
         # An image without a class may belong to a class that is held out
         return clusters.assignments if self.labels is None else np.where(self.labels < 0, -1, clusters.assignments)
+
+
+def clip_design(design: TripletDesign, plan: Plan, groups: np.ndarray | None = None) -> TripletDesign:
+    """The design with numbers that the images allow. Logs each number that gets lower.
+
+    Args:
+        design: what was asked for.
+        plan: of these images.
+        groups: (m,) from `Plan.groups`; None before there are clusters, of which only the greatest number is known
+            then.
+
+    Raises:
+        InputError: the images allow no triplets for training; or none for validation, which is known at once if the
+            groups are classes.
+    """
+    found: dict[str, int] = {}
+    if design.has_clusters and groups is None:
+        learned = int(plan.members("train").sum())
+        check_enough_to_cluster(learned, design.elbow)
+        if design.num_clusters is not None:
+            found["num_clusters"] = min(design.num_clusters, learned // 2)
+    total = _num_triplets(design, plan, groups, "train")
+    most = {"num_triplets": total, "num_validation_triplets": 0}
+    if design.num_validation_triplets:
+        try:
+            most["num_validation_triplets"] = _num_triplets(design, plan, groups, "validation")
+        except InputError as error:
+            if not design.has_clusters:
+                raise
+            logger.warning("the split validation gets no triplets: %s", error)  # nobody could know before
+    if design.max_per_image is not None:
+        limits = [int(plan.members(split).sum()) * design.max_per_image // 3 for split in ("train", "validation")]
+        most = {name: min(number, limit) for (name, number), limit in zip(most.items(), limits, strict=True)}
+    found |= {name: min(getattr(design, name), number) for name, number in most.items()}
+    if plan.is_held_out is None and sum(found[name] for name in most) > total:
+        share = design.num_validation_triplets / (design.num_triplets + design.num_validation_triplets)
+        found["num_validation_triplets"] = max(1, int(total * share))  # the splits share all triplets
+        found["num_triplets"] = total - found["num_validation_triplets"]
+    fewer: dict[str, Any] = {name: number for name, number in found.items() if number != getattr(design, name)}
+    for name, number in fewer.items():
+        logger.warning("`%s` is %d, not %d: the images allow no more", name, number, getattr(design, name))
+    if not found["num_triplets"]:
+        raise InputError("the images allow no triplets for training: give more images, or hold out fewer")
+    if not found["num_validation_triplets"]:
+        fewer["held_out_classes"] = ()  # which go with validation triplets; the plan has them
+    return replace(design, **fewer)
+
+
+def _num_triplets(design: TripletDesign, plan: Plan, groups: np.ndarray | None, split: str) -> int:
+    """The number of triplets that a split can be drawn from; InputError if the sampler finds none."""
+    members = plan.members(split)
+    if groups is None and design.has_clusters:
+        return math.comb(int(members.sum()), 3)
+    allowed = np.where(members, plan.groups(None) if groups is None else groups, -1)
+    try:
+        return TripletSampler(design.sampling, allowed, design.weight_equally, design.seed).num_triplets
+    except InputError as error:
+        raise InputError(f"the split {split}: {error}") from error
 
 
 def make_clusters(
@@ -169,27 +260,39 @@ def make_splits(
 ) -> dict[str, int]:
     """Writes the shards of `train` and `validation`, and returns the number of triplets in each split.
 
-    Raises an InputError if there are not enough triplets.
+    There are fewer than were asked for where the images, or the bounds on labels, allow no more. Raises an InputError
+    if they allow none.
     """
-    groups, is_held_out = plan.groups(clusters), plan.is_held_out
+    groups = plan.groups(clusters)
+    design = clip_design(design, plan, groups)
     splits = {"train": design.num_triplets, "validation": design.num_validation_triplets}
     splits = {split: number for split, number in splits.items() if number}
-    sources, places = {}, dict.fromkeys(splits, 0)
-    for split, number in splits.items():
-        allowed = groups if is_held_out is None else np.where(is_held_out == (split == "validation"), groups, -1)
-        try:
-            sampler = TripletSampler(design.sampling, allowed, design.weight_equally, design.seed)
-            sources[split] = TripletSource(sampler, embeddings, plan.rows, design.bounds, design.max_per_image)
-            sources[split].check(number, places[split])
-        except InputError as error:
-            raise InputError(f"the split {split}: {error}") from error
-        if is_held_out is None and split == "train":  # then validation continues in the order where training ends
-            places["validation"] = number
+    written: dict[str, int] = {}
     place = 0
     for split, number in splits.items():
-        place = write_shards(directory, split, sources[split], number, place, progress)
-        place = 0 if is_held_out is not None else place
-    return splits
+        sampler = TripletSampler(
+            design.sampling, np.where(plan.members(split), groups, -1), design.weight_equally, design.seed
+        )
+        source = TripletSource(sampler, embeddings, plan.rows, design.bounds, design.max_per_image)
+        # If nothing is held out, validation continues in the order where training ends
+        begin = 0 if plan.is_held_out is not None else place
+        try:
+            place = write_shards(directory, split, source, number, begin, progress)
+        except TooFewTriplets as error:
+            follows = plan.is_held_out is None and split == "train" and "validation" in splits
+            rest = sum(splits.values()) if follows else number  # that are still to be found in the same order
+            fewer = error.found * number // rest
+            if not fewer and split == "train":
+                raise InputError(f"the split {split}: {error}") from error
+            logger.warning("the split %s gets %d triplets, not %d: %s", split, fewer, number, error)
+            for file in shard_files(directory, split, number):
+                file.unlink(missing_ok=True)
+            if not fewer:
+                continue
+            number, place = fewer, write_shards(directory, split, source, fewer, begin, progress)
+        # Counted in the files: a run that was stopped may have written fewer
+        written[split] = sum(pq.read_metadata(file).num_rows for file in shard_files(directory, split, number))
+    return written
 
 
 def make_official_splits(files: Sequence[str], images: Dataset, directory: Path, strict: bool) -> dict[str, int]:
@@ -226,8 +329,8 @@ def keep_settings(file: Path, settings: dict) -> None:
     if made:
         found = json.loads(file.read_text(encoding="utf-8"))
         different = {key for key in settings | found if settings.get(key) != found.get(key)}
-        if TRIPLETS not in made:  # the embeddings, which take hours, do not depend on the number of triplets
-            different -= NUMBERS
+        if TRIPLETS not in made:
+            different -= LATE
         if different:
             raise InputError(
                 f"{file.parent.parent} has an unfinished run with other settings ({', '.join(sorted(different))}): "

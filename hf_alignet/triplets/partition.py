@@ -47,12 +47,12 @@ def class_numbers(images: Dataset, labels: np.ndarray, names: Sequence[str]) -> 
 
 
 def hold_out_classes(labels: np.ndarray, share: float, seed: int, classes: Sequence[int] = ()) -> np.ndarray:
-    """Holds out all images of some classes, or of a random share of the classes; returns a mask (n,).
+    """Holds out all images of some classes, or of a random share of the classes, at least one; returns a mask (n,).
 
     `labels` (n,) are the classes of the images. Negative means no class.
     """
     if not classes:
         known = np.unique(labels[labels >= 0])
-        drawn = np.random.default_rng(seed).permutation(len(known))[: round(share * len(known))]
+        drawn = np.random.default_rng(seed).permutation(len(known))[: max(1, round(share * len(known)))]
         classes = known[drawn].tolist()
     return np.isin(labels, classes)

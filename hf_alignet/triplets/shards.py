@@ -28,6 +28,14 @@ PLACE = b"hf_alignet.next_place"
 NO_LIMIT = np.iinfo(np.int64).max
 
 
+class TooFewTriplets(InputError):
+    """The bounds on labels and `max_per_image` leave only `found` triplets."""
+
+    def __init__(self, message: str, found: int):
+        super().__init__(message)
+        self.found = found
+
+
 @dataclass
 class TripletSource:
     """Labelled triplets in a fixed order."""
@@ -50,14 +58,16 @@ class TripletSource:
         """The next `number` triplets within all limits, from a place in the order on.
 
         It yields parts: triplets (m, 3) of rows of `embeddings`, their similarities (m, 3), and the place after them.
-        It adds to `uses` (n,), the number of uses of each image. Raises an InputError if there are not enough.
+        It adds to `uses` (n,), the number of uses of each image. Raises TooFewTriplets at the end of the order.
         """
+        asked = number
         while number:
             end = min(place + BLOCK, self.sampler.num_triplets)
             if place == end:
-                raise InputError(
+                raise TooFewTriplets(
                     f"{number} more triplets are needed, but the bounds on labels and `max_per_image` leave none of "
-                    f"all {end}"
+                    f"all {end}",
+                    asked - number,
                 )
             triplets = self.sampler.draw(place, end)
             similarities = label_triplets(self.embeddings, triplets)
@@ -74,7 +84,7 @@ def write_shards(
     """Writes `number` triplets as `{split}-00000-of-00010.parquet` and so on, from a place in the order on.
 
     Returns the place after the last triplet. A run that was stopped continues: shards in the directory must come from
-    the same source. Raises an InputError if there are not enough triplets.
+    the same source. Raises an InputError if there are not enough triplets, TooFewTriplets if the bounds leave too few.
     """
     source.check(number, place)
     files = shard_files(directory, split, number)
@@ -86,7 +96,10 @@ def write_shards(
                 place = _count_uses(file, source, uses)
                 bar.update(size)
             else:
-                place = _write_shard(file, source, place, size, uses, bar)
+                try:
+                    place = _write_shard(file, source, place, size, uses, bar)
+                except TooFewTriplets as error:
+                    raise TooFewTriplets(str(error), index * ROWS_PER_SHARD + error.found) from error
     return place
 
 

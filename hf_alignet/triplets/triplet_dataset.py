@@ -87,19 +87,25 @@ def load_triplets(path_or_id: str, images: Dataset | None = None, **table: Any) 
 
 def read_info(path_or_id: str) -> dict[str, Any]:
     """The facts about triplets in their file `triplets.json`, or nothing if there is no such file."""
-    path, (name, revision) = local_path(path_or_id), split_revision(path_or_id)
     try:
-        folder = path or Path(hf_hub_download(name, INFO_FILE, repo_type="dataset", revision=revision)).parent
-        file = folder / INFO_FILE
-        info = json.loads(file.read_text()) if file.is_file() else {}
+        file = file_beside(path_or_id, INFO_FILE)
+        info = json.loads(file.read_text()) if file is not None else {}
         if not isinstance(info, dict):
             raise ValueError(f"{INFO_FILE} is no JSON object")
-    except RemoteEntryNotFoundError:
-        return {}
     except (HfHubHTTPError, OSError, ValueError) as error:
         logger.warning("cannot read the facts about the triplets %s: %s", path_or_id, error)
         return {}
     return info
+
+
+def file_beside(path_or_id: str, name: str) -> Path | None:
+    """A file beside the triplets, which is downloaded if necessary; None if there is none."""
+    path, (hub_name, revision) = local_path(path_or_id), split_revision(path_or_id)
+    try:
+        file = path / name if path else Path(hf_hub_download(hub_name, name, repo_type="dataset", revision=revision))
+    except RemoteEntryNotFoundError:
+        return None
+    return file if file.is_file() else None
 
 
 def check_triplets(dataset: Dataset, num_images: int, required: str | None, split: str = "train") -> None:

@@ -16,8 +16,9 @@ from hf_alignet.analysis import before_after_figure
 from hf_alignet.demo import ENCODER_DIRECTORY, demo_images, demo_triplets
 from hf_alignet.encoder import VisionEncoder, check_sharing
 from hf_alignet.encoder.pooling import PoolingChoice
-from hf_alignet.errors import InputError
+from hf_alignet.errors import InputError, naming
 from hf_alignet.evaluation import evaluate_splits, with_changes
+from hf_alignet.hub.cards.model_card import share_undone
 from hf_alignet.hub.transport.license import stated_license
 from hf_alignet.hub.transport.provenance import dataset_commit, model_commit
 from hf_alignet.hub.transport.repository import make_repository
@@ -36,6 +37,7 @@ from hf_alignet.student.training_data import (
     without_images,
 )
 from hf_alignet.triplets import load_triplets
+from hf_alignet.triplets.image_match import match_images
 
 DEMO = "hf_alignet demo"
 HELD_OUT_SHARE = 0.05
@@ -114,7 +116,10 @@ def align(
         >>> align("facebook/dinov2-small", "my-images", "outputs/triplets")["aligned"]  # doctest: +SKIP
     """
     if (images is None) != (triplets is None):
-        raise InputError("give both `images` and `triplets`, which are rows of the images, or neither for the demo")
+        given = f"only `{'images' if triplets is None else 'triplets'}={_public(images or triplets)}`"
+        raise InputError(
+            f"give both `images` and `triplets`, which are rows of the images, or neither for the demo: got {given}"
+        )
     if images is not None and model is None:
         raise InputError("give `model` with your images: the small encoder of the demo knows only emoji")
     vectors: dict[str, Any] = {"teacher_embeddings": teacher_embeddings, "class_vectors": class_vectors}
@@ -127,15 +132,17 @@ def align(
     PartialState().wait_for_everyone()  # no process writes there before all have looked
     set_seed(args.seed)
 
-    encoder = load_student(model or str(ENCODER_DIRECTORY), pooling, trust_remote_code, lora, merge_lora)
+    with naming("model"):
+        encoder = load_student(model or str(ENCODER_DIRECTORY), pooling, trust_remote_code, lora, merge_lora)
     if args.push_to_hub and not merge_lora:
         check_sharing(encoder)
     if args.push_to_hub and args.should_save:
         # Before anything long
         make_repository(args.hub_name, args.hub_private_repo, revision=args.hub_revision, token=args.hub_token)
     table = {"columns": columns, "rt_unit": rt_unit, "max_missing": max_missing}
-    opened = load_images(images, image_split, image_column) if isinstance(images, str) else images
-    dataset, splits = _open_data(opened, triplets, table, args.seed)
+    with naming("images"):
+        opened = load_images(images, image_split, image_column) if isinstance(images, str) else images
+    dataset, splits = _open_data(opened, triplets, table, args.seed, not args.disable_tqdm)
     cache = (cache_images, on_bad_image, args.dataloader_num_workers, not args.disable_tqdm)
     reader, bad = open_images(dataset, splits, encoder.preprocessor, *cache)
     train = training_data(dataset, splits["train"], bad, **vectors, seed=args.seed)
@@ -173,7 +180,8 @@ def align(
         figure = before_after_figure(base, aligned, dataset, rows, *embeddings, show_pictures=shown)
         figure.savefig(trainer.output_dir / "before_after.png")
         trainer.create_model_card()
-        logger.info("\n%s\n\nThe aligned model is in %s", comparison_table(base, aligned), args.output_dir)
+        text = "\n\n".join(filter(None, [comparison_table(base, aligned), share_undone(args.interpolation)]))
+        logger.info("\n%s\n\nThe aligned model is in %s", text, args.output_dir)
     try:
         if args.push_to_hub:
             trainer.push_to_hub()
@@ -191,15 +199,16 @@ def _open_data(
     triplets: str | DatasetDict | Dataset | None,
     table: dict[str, Any],
     seed: int,
+    progress: bool,
 ) -> tuple[Dataset, DatasetDict]:
     """Images, and triplets by split, one of them `train`."""
     if dataset is None or triplets is None:
         dataset = demo_images()
         return dataset, demo_triplets(dataset)
-    if isinstance(triplets, str):
-        splits = load_triplets(triplets, dataset, **table)
-    else:
-        splits = triplets
+    splits = triplets
+    if isinstance(splits, str):
+        with naming("triplets"):
+            splits = match_images(load_triplets(splits, dataset, **table), splits, dataset, progress)
     if isinstance(splits, Dataset):
         splits = DatasetDict(train=splits)
     if "train" not in splits:

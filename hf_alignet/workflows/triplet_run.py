@@ -15,19 +15,22 @@ from datasets import Dataset, DatasetDict
 
 from hf_alignet.analysis import elbow_figure
 from hf_alignet.encoder import AffineTransform, VisionEncoder
+from hf_alignet.encoder.embedding import load_embeddings
 from hf_alignet.encoder.pooling import PoolingChoice
-from hf_alignet.errors import InputError
+from hf_alignet.errors import InputError, naming
 from hf_alignet.hub.cards.triplets_card import write_triplets_card
 from hf_alignet.hub.transport.provenance import dataset_commit, model_commit, versions
 from hf_alignet.hub.transport.repository import make_repository, share_folder
 from hf_alignet.images import ImageReader, load_images
-from hf_alignet.sources import load_matrix, public_name
+from hf_alignet.images.picture_record import NAMES_FILE, RECORD_FILE, PictureRecord
+from hf_alignet.sources import public_name
 from hf_alignet.storage import output_folder, write_dataset, write_json
 from hf_alignet.teacher import Teacher
 from hf_alignet.triplets import load_triplets
 from hf_alignet.triplets.making import (
     Plan,
     TripletDesign,
+    clip_design,
     keep_settings,
     make_clusters,
     make_official_splits,
@@ -36,9 +39,9 @@ from hf_alignet.triplets.making import (
 )
 from hf_alignet.triplets.triplet_dataset import INFO_FILE
 
-PARTS = ["clusters", "images", "elbow.csv", "elbow.png", "triplets"]
+PARTS = ["clusters", "images", "elbow.csv", "elbow.png", RECORD_FILE, NAMES_FILE, "triplets"]
 SHARDS = ["clusters/*", "images/*", "triplets/*"]
-SHARED = ["README.md", INFO_FILE, "elbow.*", *SHARDS]
+SHARED = ["README.md", INFO_FILE, RECORD_FILE, "elbow.*", *SHARDS]
 STATED = ("sampling", "weight_equally", "min_margin", "max_margin", "min_entropy", "max_entropy", "max_per_image")
 
 logger = logging.getLogger(__name__)
@@ -117,7 +120,8 @@ def make_triplets(
     state = PartialState(cpu=not torch.accelerator.is_available())
     directory = Path(output_dir).expanduser()
     unfinished = directory / "unfinished"
-    dataset = load_images(images) if isinstance(images, str) else images
+    with naming("images"):
+        dataset = load_images(images) if isinstance(images, str) else images
     if state.is_main_process:
         output_folder(directory)
         noted = settings | {"images": _name(images), "teacher": _name(teacher), "transform": _name(transform)}
@@ -125,6 +129,7 @@ def make_triplets(
         if hub_dataset_id is not None:
             make_repository(hub_dataset_id, hub_private_repo, "dataset")
     state.wait_for_everyone()
+    record = PictureRecord.of(dataset, progress)
 
     if official:
         if not state.is_main_process:
@@ -132,7 +137,7 @@ def make_triplets(
         num_rows = make_official_splits(official, dataset, unfinished / "triplets", strict)
         info: dict[str, Any] = {"official": ", ".join(Path(file).name for file in official)}
     else:
-        source = _open_teacher(teacher, features, transform, pooling, trust_remote_code)
+        source = _open_teacher(teacher, features, dataset, transform, pooling, trust_remote_code)
         options = {"batch_size": batch_size, "num_workers": num_workers, "bf16": bf16, "progress": progress}
         made = _label(source, dataset, drawn, unfinished, on_bad_image, dtype, options)
         if made is None:
@@ -145,6 +150,7 @@ def make_triplets(
             "temperature": 1.0,
             **facts,
         }
+    record.save(unfinished)
     if save_images:
         write_dataset(dataset, unfinished / "images", "train", progress)
     info = {
@@ -152,6 +158,7 @@ def make_triplets(
         "images_commit": dataset_commit(dataset),
         "num_images": len(dataset),
         "images_fingerprint": dataset._fingerprint,
+        "images_content": record.fingerprint,
         **info,
         "command": command,
         "versions": versions(),
@@ -176,11 +183,15 @@ def _check(
 ) -> None:
     """Refuses settings that exclude each other."""
     features = settings["features"]
+    given = {"teacher": teacher, "features": features, "transform": settings["transform"]}
+    named = " and ".join(f"`{name}={_name(value)}`" for name, value in given.items() if value is not None)
     if settings["official"]:
         if (teacher, features, settings["transform"]) != (None, None, None):
-            raise InputError("`official` triplets have labels: leave out `teacher`, `features` and `transform`")
+            raise InputError(f"`official` triplets have labels: leave out {named}")
     elif (teacher is None) == (features is None):
-        raise InputError("give either `teacher`, the model that embeds the images, or their `features`")
+        raise InputError(
+            f"give either `teacher`, the model that embeds the images, or their `features`; got {named or 'neither'}"
+        )
     if settings["strict"] and not settings["official"]:
         raise InputError("`strict` is of `official` files")
     if features is not None and (settings["on_bad_image"] == "skip" or settings["pooling"] != "auto"):
@@ -206,16 +217,21 @@ def _make_room(directory: Path, settings: dict[str, Any]) -> None:
 def _open_teacher(
     teacher: str | VisionEncoder | None,
     features: str | None,
+    images: Dataset,
     transform: str | AffineTransform | None,
     pooling: str,
     trust_remote_code: bool,
 ) -> Teacher:
     if isinstance(transform, str):
-        transform = AffineTransform.from_pretrained(transform)
+        with naming("transform"):
+            transform = AffineTransform.from_pretrained(transform)
     if features is not None:
-        return Teacher(features=load_matrix(features, "features"), transform=transform)
+        with naming("features"):
+            matrix = load_embeddings(features, "features", images)
+        return Teacher(features=matrix, transform=transform)
     if isinstance(teacher, str):
-        teacher = VisionEncoder.from_pretrained(teacher, pooling, trust_remote_code)
+        with naming("teacher"):
+            teacher = VisionEncoder.from_pretrained(teacher, pooling, trust_remote_code)
     return Teacher(teacher, transform=transform)
 
 
@@ -237,7 +253,8 @@ def _label(
         if bad:
             first = next(iter(bad.values()))
             logger.warning("left out %d images that cannot be read; the first: %s", len(bad), first)
-    plan = Plan.of(design, images, rows)  # before embedding takes its time
+    plan = Plan.of(design, images, rows)
+    design = clip_design(design, plan)  # before embedding takes its time
     features = teacher.embed(images, unfinished / "features", rows=rows, **options)
     if not PartialState().is_main_process:
         return None

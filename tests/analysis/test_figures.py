@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from datasets import Dataset
+from datasets import ClassLabel, Dataset
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox
 from PIL import Image
@@ -18,6 +18,7 @@ from hf_alignet.analysis import (
     elbow_figure,
     trade_off_figure,
 )
+from hf_alignet.analysis.neighbours import most_moved, picture_labels
 
 METRIC = {"value": 0.5, "n": 9, "chance": 1 / 3, "ci95": [0.4, 0.6], "unit": "objects"}
 
@@ -45,27 +46,110 @@ def _backend_stays():
     assert plt.get_backend() == before and plt.get_fignums() == []
 
 
+BASE = {"demo/coarse/odd_one_out_accuracy": METRIC, "demo/fine_new/odd_one_out_accuracy": METRIC | {"value": 0.45}}
+ALIGNED = {name: metric | {"value": 0.55} for name, metric in BASE.items()}
+EMBEDDINGS = np.random.default_rng(0).normal(size=(2, 12, 4))
+
+
+def pictures(**columns) -> Dataset:
+    return Dataset.from_dict({"image": [Image.new("RGB", (8, 8), "magenta")] * 12, **columns})
+
+
+def boxes(axes) -> list[AnnotationBbox]:
+    return [artist for artist in axes.artists if isinstance(artist, AnnotationBbox)]
+
+
+def texts(axes) -> list[str]:
+    return [text.get_text() for text in axes.texts]
+
+
 @pytest.mark.parametrize("show_pictures", [True, False])
 def test_pictures_are_shown_only_if_they_may_be(show_pictures):
-    base = {"demo/coarse/odd_one_out_accuracy": METRIC, "demo/fine_new/odd_one_out_accuracy": METRIC | {"value": 0.45}}
-    aligned = {name: metric | {"value": 0.55} for name, metric in base.items()}
-    images = Dataset.from_dict({"image": [Image.new("RGB", (8, 8), "magenta")] * 12})
-    embeddings = np.random.default_rng(0).normal(size=(2, 12, 4))
-    figure = before_after_figure(base, aligned, images, np.arange(12), *embeddings, show_pictures=show_pictures)
-    before, after, bars = figure.axes
+    figure = before_after_figure(BASE, ALIGNED, pictures(), np.arange(12), *EMBEDDINGS, show_pictures=show_pictures)
+    before, after, bars, moved = (axes for axes in figure.axes if axes.get_label() != "<colorbar>")
     assert (before.get_title(), after.get_title()) == ("before alignment", "after alignment")
-    for axes, vectors in ((before, embeddings[0]), (after, embeddings[1])):
+    for axes, vectors in ((before, EMBEDDINGS[0]), (after, EMBEDDINGS[1])):
         places = PCA(2, random_state=0).fit_transform(vectors)
-        boxes = [artist for artist in axes.artists if isinstance(artist, AnnotationBbox)]
         if show_pictures:
-            np.testing.assert_allclose([box.xy for box in boxes], places)
-            assert all((box.offsetbox.get_data() == [255, 0, 255]).all() for box in boxes) and not axes.collections
+            np.testing.assert_allclose([box.xy for box in boxes(axes)], places)
+            assert all((box.offsetbox.get_data() == [255, 0, 255]).all() for box in boxes(axes))
+            assert not axes.collections and not figure.legends
         else:
-            assert boxes == []
+            assert boxes(axes) == []
             np.testing.assert_allclose(axes.collections[0].get_offsets(), places)
+    assert len(boxes(moved)) == (6 * 7 if show_pictures else 0)
     assert heights(bars, "before") == [0.5, 0.45] and heights(bars, "after") == [0.55, 0.55]
     assert [label.get_text() for label in bars.get_xticklabels()] == ["coarse", "fine\nnew"]
     np.testing.assert_allclose(line(bars, "chance")[:, 1], 1 / 3)
+
+
+def test_colours_of_classes_are_named():
+    names = ["cat", "a dog with a name that is much too long", "cow"]
+    images = pictures(label=np.arange(12) % 3).cast_column("label", ClassLabel(names=names))
+    figure = before_after_figure(BASE, ALIGNED, images, np.arange(12), *EMBEDDINGS, show_pictures=False)
+    (shown,) = figure.legends
+    assert legend(shown) == ["a dog with a name that …", "cat", "cow"] and shown.get_title().get_text() == "label"
+    for axes, vectors in zip(figure.axes[:2], EMBEDDINGS, strict=True):
+        cats = next(dots for dots in axes.collections if dots.get_label() == "cat")
+        np.testing.assert_allclose(cats.get_offsets(), PCA(2, random_state=0).fit_transform(vectors)[::3])
+
+
+def test_colours_without_classes_are_explained():
+    images = pictures(concept=[f"thing {row}" for row in range(12)])  # more than there are colours
+    figure = before_after_figure(BASE, ALIGNED, images, np.arange(12), *EMBEDDINGS, show_pictures=False)
+    bar = next(axes for axes in figure.axes if axes.get_label() == "<colorbar>")
+    assert bar.get_ylabel() == "colour: place on the 1st component before alignment"
+    assert "thing " in "".join(texts(figure.axes[-1]) + texts(figure.axes[-2]))
+
+
+def test_what_moved_is_listed_by_label_or_row_and_never_by_file():
+    base = np.eye(8)[[0, 0, 1, 1, 2, 2, 3, 3]] + np.eye(8) / 100
+    aligned = base.copy()
+    aligned[0] = base[7] + np.eye(8)[1] / 50  # only the first moves: from its twin to the last pair
+    names = ["apple", "apple two", "bus", "bus two", "cat", "cat two", "dog", "dog two"]
+    for columns, expected in (
+        ({"concept": names}, ["apple", "apple two", "dog two"]),
+        ({"filename": [f"{name}.png" for name in names]}, ["row 0", "row 1", "row 7"]),
+    ):
+        images = Dataset.from_dict({"image": [Image.new("RGB", (8, 8))] * 8, **columns})
+        figure = before_after_figure(BASE, ALIGNED, images, np.arange(8), base, aligned, show_pictures=False)
+        said = next(texts(axes) for axes in figure.axes if texts(axes))
+        assert said[:3] == ["picture", "nearest before", "nearest after"]
+        picture, before, after = said[3:6]
+        assert [picture, before.split("\n")[0], after.split("\n")[0]] == expected
+
+
+def test_most_moved_follows_a_naive_search():
+    base, aligned = np.random.default_rng(1).normal(size=(2, 9, 5))
+    moved = most_moved(base, aligned, number=4)
+
+    def order(vectors, row):
+        cosine = [np.dot(vectors[row], v) / np.linalg.norm(vectors[row]) / np.linalg.norm(v) for v in vectors]
+        return sorted((other for other in range(9) if other != row), key=lambda other: -cosine[other])
+
+    way = []
+    for row in range(9):
+        orders = [order(base, row), order(aligned, row)]
+        way.append(sum(orders[1].index(i) for i in orders[0][:3]) + sum(orders[0].index(i) for i in orders[1][:3]))
+    assert sorted(np.array(way)[moved.pictures], reverse=True) == sorted(way, reverse=True)[:4]
+    for row, before, after in zip(moved.pictures, moved.before, moved.after, strict=True):
+        assert (before.tolist(), after.tolist()) == (order(base, row)[:3], order(aligned, row)[:3])
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({}, (None, ["row 0", "row 2"])),
+        ({"label": [7, 7, 3]}, ("label", ["class 7", "class 3"])),
+        ({"label": [None, 7, 3], "concept": ["a", "b", "c"]}, ("concept", ["a", "c"])),
+        ({"filename": ["a", "b", "c"]}, (None, ["row 0", "row 2"])),
+    ],
+)
+def test_labels_of_pictures(columns, expected):
+    images = Dataset.from_dict({"image": [Image.new("RGB", (8, 8))] * 3, **columns})
+    assert picture_labels(images, np.array([0, 2])) == expected
+    few = images.select([0, 1, 2])
+    assert picture_labels(few, np.array([2, 0]))[1] == expected[1][::-1]
 
 
 def test_curves_of_several_runs(tmp_path):

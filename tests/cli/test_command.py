@@ -4,6 +4,7 @@ import resource
 import shlex
 import signal
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import pytest
 import torch
@@ -66,6 +67,34 @@ def test_mappings_are_settings_too(tmp_path):
     (tmp_path / "config.yaml").write_text("options: {cycles: 2, name: 'a b'}")
     options = Command("align", [WithMapping], "").parse(["--config", str(tmp_path / "config.yaml")])[0].options
     assert json.loads(options) == {"cycles": 2, "name": "a b"}
+
+
+@dataclass
+class Base:
+    """As the arguments of another library."""
+
+    depth: int = field(default=3, metadata={"help": "inherited"})
+    width: int = field(default=4, metadata={"help": "inherited, with another default"})
+    odd: bool = field(default=True, metadata={"help": "inherited, does nothing"})
+
+
+@dataclass
+class Derived(Base):
+    hidden: ClassVar[tuple[str, ...]] = ("odd",)
+
+    width: int = field(default=5, metadata={"help": "ours"})
+    height: int = field(default=6, metadata={"help": "ours"})
+
+
+def test_help_shows_own_flags_first_and_nothing_hidden(capsys):
+    command = Command("align", [Arguments, Derived], "")
+    with pytest.raises(SystemExit):
+        command.parse(["--help"])
+    own, inherited = capsys.readouterr().out.split("Trainer settings of transformers:\n")
+    assert all(f"--{name} " in own for name in ("rate", "fast", "width", "height", "config"))
+    assert "--depth" in inherited and "--depth" not in own and "--width" not in inherited
+    assert "odd" not in own + inherited
+    assert command.parse(["--odd", "false", "--depth", "2"])[1] == Derived(depth=2, odd=False)
 
 
 @dataclass

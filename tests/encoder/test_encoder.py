@@ -14,9 +14,11 @@ from PIL import Image
 from tiny import FAMILIES
 from transformers import AutoModel
 
+from hf_alignet.encoder.embedding import load_embeddings
 from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.encoder.transform import AffineTransform
 from hf_alignet.errors import InputError, RunError
+from hf_alignet.images.opening import load_images
 from hf_alignet.images.preprocessing import load_processor
 from hf_alignet.storage import ResumableArray
 
@@ -215,11 +217,48 @@ def test_numbers_that_are_too_small_are_refused(wrong, message, tiny_directory, 
 def test_embeddings_on_disk_are_of_these_pictures(tiny_directory, pictures, tmp_path, monkeypatch):
     encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
     first = np.array(encoder.embed(pictures, save_to=tmp_path, progress=False))
-    with pytest.raises(InputError, match=r"embeddings of something else \(images differ\)"):
-        encoder.embed(pictures[::-1], save_to=tmp_path, progress=False)
+    for other, difference in (
+        (pictures[::-1], "they are in another order"),
+        ([pictures[1], *pictures], "image row 2 is new"),  # the later of two copies
+        (pictures[1:], "image row 0 is not among them"),
+    ):
+        with pytest.raises(InputError, match=f"holds embeddings of other images: {difference}"):
+            encoder.embed(other, save_to=tmp_path, progress=False)
     monkeypatch.setattr(VisionEncoder, "forward", lambda *_, **__: pytest.fail("embeds again"))
     again = encoder.embed([picture.copy() for picture in pictures], save_to=tmp_path, progress=False)
     np.testing.assert_array_equal(again, first)
+
+
+def test_embeddings_follow_their_pictures(tiny_directory, pictures, tmp_path, monkeypatch):
+    encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
+    (tmp_path / "pics").mkdir()
+    for row, picture in enumerate(pictures):
+        picture.save(tmp_path / "pics" / f"b{row:02d}.png")
+    first = np.array(encoder.embed(load_images(str(tmp_path / "pics")), save_to=tmp_path / "made", progress=False))
+    file = str(tmp_path / "made" / "embeddings.npy")
+    (tmp_path / "pics").rename(tmp_path / "moved")
+    images = load_images(str(tmp_path / "moved"))
+    with monkeypatch.context() as patch:
+        patch.setattr(VisionEncoder, "forward", lambda *_, **__: pytest.fail("embeds again"))
+        np.testing.assert_array_equal(encoder.embed(images, save_to=tmp_path / "made", progress=False), first)
+    np.testing.assert_array_equal(load_embeddings(file, "features", images, progress=False), first)
+    np.testing.assert_array_equal(load_embeddings(file, "features", None), first)
+    (tmp_path / "moved" / "b07.png").rename(tmp_path / "moved" / "a.png")
+    images = load_images(str(tmp_path / "moved"))
+    found = load_embeddings(file, "features", images, progress=False)
+    np.testing.assert_array_equal(found, first[[7, *range(7), *range(8, 24)]])
+    Image.new("RGB", (8, 8)).save(tmp_path / "moved" / "a_new.png")
+    images = load_images(str(tmp_path / "moved"))
+    with pytest.raises(InputError, match=r"features of other images than `images`: image row 1 \(a_new.png\)"):
+        load_embeddings(file, "features", images, progress=False)
+
+
+def test_embeddings_of_a_stopped_run_are_refused(tiny_directory, pictures, tmp_path):
+    encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
+    encoder.embed(pictures, save_to=tmp_path, progress=False)
+    np.save(tmp_path / "done.npy", np.zeros(1, np.uint8))
+    with pytest.raises(InputError, match="embeddings.npy is not complete: its run was stopped"):
+        load_embeddings(str(tmp_path / "embeddings.npy"), "features", None)
 
 
 def test_full_disk_while_embedding(tiny_directory, images, tmp_path, monkeypatch):
@@ -235,7 +274,7 @@ def test_full_disk_while_embedding(tiny_directory, images, tmp_path, monkeypatch
         monkeypatch.setattr(os, "fsync", full)
 
     monkeypatch.setattr(ResumableArray, "create", created)
-    with pytest.raises(RunError, match="cannot write to .*first: .*No space left"):
+    with pytest.raises(RunError, match="cannot write to .*first.*: .*No space left"):
         encoder.embed(images, save_to=tmp_path / "first", progress=False)
     with pytest.raises(InputError, match="cannot make the directory .*second for embeddings: .*No space left"):
         encoder.embed(images, save_to=tmp_path / "second", progress=False)

@@ -21,10 +21,11 @@ from fakehub import USER, FakeHub
 from fakehub.checks import card_errors
 from huggingface_hub import DatasetCard, ModelCard
 from huggingface_hub.utils import filter_repo_objects
+from peft import LoraConfig
 from PIL import Image
 
 from hf_alignet.cli.publish import main
-from hf_alignet.encoder import AffineTransform
+from hf_alignet.encoder import AffineTransform, VisionEncoder
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.hub.cards.model_card import write_model_card
 from hf_alignet.hub.cards.triplets_card import write_triplets_card
@@ -466,6 +467,8 @@ def test_splits_get_the_same_columns_and_unknown_people_stay_unknown():
         ("model {aligned} me/x/y", {}, "me/x/y"),
         ("model {aligned} me/x", {"license": "My licence"}, "`license` must be an identifier"),
         ("model {aligned} me/x", {"source": "us"}, "`source` does not belong to a model"),
+        ("model {aligned} me/x", {"merge_lora": True}, "`merge_lora` is for an adapter, and "),
+        ("dataset {choices} me/x", {"merge_lora": True}, "`merge_lora` does not belong to a dataset"),
         ("models {aligned} me/x", {}, "`kind` must be one of dataset, transform, metric, model, got 'models'"),
     ],
 )
@@ -476,11 +479,70 @@ def test_what_cannot_be_published_is_refused(words, settings, message, dry_run, 
     assert not list(Path("outputs/published").glob("*"))
 
 
+@pytest.fixture
+def adapter(tiny_directory, tmp_path) -> Path:
+    """An adapter of a model on this disk."""
+    encoder = VisionEncoder.from_pretrained(str(tiny_directory("vit")))
+    encoder.add_lora(LoraConfig(r=2, init_lora_weights=False))
+    encoder.save_pretrained(tmp_path / "adapter")
+    (tmp_path / "adapter" / "README.md").unlink()
+    return tmp_path / "adapter"
+
+
+@pytest.mark.parametrize("is_aligned", [False, True])
+def test_an_adapter_is_published_merged(is_aligned, adapter, dry_run, images):
+    if is_aligned:
+        alignment = {"pooling": "cls", "similarity": "dot", "num_prefix_tokens": 1, "exported_temperature": 9.0}
+        (adapter / "alignment.json").write_text(json.dumps(alignment))
+    before = sorted(file.name for file in adapter.iterdir())
+    with pytest.raises(InputError, match="is not on the Hub, so nobody could load it; add `merge_lora=True`"):
+        dry_run("model", adapter, "me/x")  # as the real run would say
+    assert not list(Path("outputs/published").glob("*"))
+    folder = dry_run("model", adapter, "me/x", merge_lora=True)
+    files = {"README.md", "config.json", "model.safetensors", "preprocessor_config.json"}
+    assert {file.name for file in folder.iterdir()} == files | ({"alignment.json"} if is_aligned else set())
+    assert sorted(file.name for file in adapter.iterdir()) == before
+    expected = VisionEncoder.from_pretrained(str(adapter)).embed(images, progress=False)
+    found = VisionEncoder.from_pretrained(str(folder)).embed(images, progress=False)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    card = ModelCard.load(folder / "README.md")
+    assert card.data.library_name == "transformers" and card_errors(str(card)) == []
+
+
+def test_the_card_of_a_merged_adapter_says_what_opens_it(adapter, dry_run):
+    (adapter / "README.md").write_text("---\nlibrary_name: peft\ntags: [lora]\n---\n\n# mine\n\nTrained at home.\n")
+    card = ModelCard.load(dry_run("model", adapter, "me/x", merge_lora=True) / "README.md")
+    assert (card.data.library_name, card.data.tags) == ("transformers", ["lora"])
+    assert "# me/x" in card.text and "Trained at home." in card.text
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ("base_model: ./vit", "`base_model` must be on the Hub, user/name, got './vit'"),
+        ("datasets: [user/a, a/b/c]", "`datasets` must be on the Hub, user/name"),
+        ("license: My licence", "`license` must be an identifier, such as cc-by-4.0 or mit, got 'My licence'"),
+        ("tags: [3]", r"`tags` must be text, or a list of texts, got \[3\]"),
+        ("tags: [a", "README.md"),
+    ],
+)
+def test_a_card_that_the_hub_would_refuse_is_refused_before(metadata, message, dry_run, made, tmp_path):
+    shutil.copytree(made["aligned"], tmp_path / "model")
+    (tmp_path / "model" / "alignment.json").unlink()
+    (tmp_path / "model" / "README.md").write_text(f"---\n{metadata}\n---\n\n# mine\n")
+    with pytest.raises(InputError, match=message):
+        dry_run("model", tmp_path / "model", "me/x")
+    assert not list(Path("outputs/published").glob("*"))
+
+
 def test_the_command_names_its_flags(dry_run, made, capsys):
     for words, message in (
         (["dataset", made["images"], "me/x"], "add --i_have_the_right_to_share_images if you may share them"),
         (["model", made["teacher"], "me/x"], "A transform or VICE is published with --kind transform"),
-        (["model", made["aligned"], "me/x", "--source", "us"], "--source does not belong to a model: leave it out"),
+        (
+            ["model", made["aligned"], "me/x", "--source", "us"],
+            "--source does not belong to a model, got 'us': leave it out",
+        ),
         (["model", made["aligned"], "me/x", "main"], "one word too many: 'main'"),
     ):
         with pytest.raises(SystemExit, match="2"):

@@ -1,5 +1,7 @@
 """Evaluations during training measure the weights that would be exported, and change nothing."""
 
+import logging
+
 import numpy as np
 import pytest
 import torch
@@ -131,3 +133,20 @@ def test_interrupted_evaluation_leaves_the_trained_weights(make_trainer, monkeyp
         start = trainer.anchor.snapshot[name]
         torch.testing.assert_close(seen[name], start + SHARE * (parameter - start))
     assert any(not torch.equal(seen[n], p) for n, p in trainer.anchor.parameters.items())
+
+
+METRIC = {"value": 0.5, "n": 9, "chance": 1 / 3, "ci95": [0.4, 0.6]}
+
+
+@pytest.mark.parametrize(("share", "undone"), [(0.3, "70 %"), (1.0, None)])
+def test_log_and_card_say_how_much_of_the_training_is_undone(share, undone, make_trainer, caplog):
+    trainer = make_trainer(interpolation=share, max_steps=1)
+    with caplog.at_level(logging.INFO):
+        trainer.train()
+    trainer.save_results({"a/b/odd_one_out_accuracy": METRIC}, {"a/b/odd_one_out_accuracy": METRIC})
+    trainer.model.merge_adapter()  # others could not open an adapter of a local model
+    trainer.create_model_card()
+    text = "The exported weights lie 0.3 of the way from the initial weights to the trained ones (`interpolation`)"
+    for said in (caplog.text, (trainer.output_dir / "README.md").read_text()):
+        assert (f"{text}: {undone} of the training is undone." in said) == (undone is not None)
+        assert ("is undone" in said) == (undone is not None)

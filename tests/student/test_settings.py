@@ -1,11 +1,15 @@
+import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
+from transformers import TrainingArguments
 
 from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
+from hf_alignet.student.training_arguments import WITHOUT_EFFECT
 
 
 @pytest.mark.parametrize(
@@ -33,6 +37,32 @@ from hf_alignet.student import AlignTrainer, AlignTrainingArguments
 def test_bad_settings(settings, message, tmp_path):
     with pytest.raises(InputError, match=message):
         AlignTrainingArguments(str(tmp_path), **settings)
+
+
+GIVEN = {"liger_kernel_config": {"rope": True}, "neftune_noise_alpha": 5.0, "eval_accumulation_steps": 2}
+GIVEN |= {"include_num_input_tokens_seen": "all", "length_column_name": "size", "label_names": ["odd"]}
+GIVEN |= {"include_for_metrics": ["loss"]}
+
+
+@pytest.mark.parametrize("name", WITHOUT_EFFECT)
+def test_settings_that_do_nothing_are_refused(name, tmp_path):
+    value = GIVEN.get(name, not getattr(TrainingArguments(str(tmp_path)), name))
+    with pytest.raises(
+        InputError, match=f"`{name}` does nothing here, got {re.escape(repr(value))}: .*; leave it out"
+    ):
+        AlignTrainingArguments(str(tmp_path), **{name: value})
+
+
+def test_settings_that_trainer_changes_itself_can_be_given_again(tmp_path):
+    args = AlignTrainingArguments(str(tmp_path), eval_strategy="epoch")
+    assert args.do_eval and dataclasses.replace(args, seed=7).seed == 7
+    assert AlignTrainingArguments(str(tmp_path), include_num_input_tokens_seen=False).seed == 42
+
+
+@pytest.mark.parametrize("strategy", ["group_by_length", "batch_rebalance"])
+def test_triplets_have_no_lengths(strategy, tmp_path):
+    with pytest.raises(InputError, match=f"must be random or sequential, got '{strategy}'"):
+        AlignTrainingArguments(str(tmp_path), train_sampling_strategy=strategy)
 
 
 NUMBERS = {

@@ -244,7 +244,7 @@ def test_best_model_of_several_held_out_sets_is_by_their_mean(make_trainer, trip
 
 def test_early_stopping_needs_evaluations(tmp_path):
     with pytest.raises(
-        InputError, match="`early_stopping_patience` needs evaluations: set `eval_strategy` to steps or epoch"
+        InputError, match="`early_stopping_patience=2` needs evaluations: set `eval_strategy` to steps or epoch"
     ):
         arguments(tmp_path, early_stopping_patience=2)
 

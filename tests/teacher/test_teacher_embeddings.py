@@ -30,7 +30,12 @@ def test_features_of_a_model_are_its_embeddings(encoder, images, tmp_path):
     rows = np.array([0, 3, 4, 20])
     found = Teacher(encoder).embed(images, tmp_path, rows=rows, batch_size=3, progress=False)
     np.testing.assert_allclose(found, encoder.embed(images, progress=False)[rows], atol=1e-5)
-    assert {file.name for file in tmp_path.iterdir()} == {"embeddings.json", "embeddings.npy", "done.npy"}
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "embeddings.json",
+        "embeddings.npy",
+        "done.npy",
+        "pictures.parquet",
+    }
 
 
 def test_features_of_a_file_are_taken_as_they_are(features, images, tmp_path):

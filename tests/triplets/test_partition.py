@@ -1,6 +1,8 @@
 """Who is held out: no image, or no class, of validation is ever in training. And settings of a run that goes on."""
 
+import itertools
 import logging
+import math
 
 import numpy as np
 import pytest
@@ -8,7 +10,16 @@ from datasets import ClassLabel, Dataset, Features, Value, load_dataset
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments.splits import random_share
-from hf_alignet.triplets.making import Plan, TripletDesign, keep_settings, make_clusters, make_splits, write_clusters
+from hf_alignet.triplets.labeling import label_triplets
+from hf_alignet.triplets.making import (
+    Plan,
+    TripletDesign,
+    clip_design,
+    keep_settings,
+    make_clusters,
+    make_splits,
+    write_clusters,
+)
 from hf_alignet.triplets.partition import class_numbers, hold_out_classes, read_labels
 from hf_alignet.triplets.triplet_dataset import column
 
@@ -204,6 +215,104 @@ def test_numbers_of_classes():
             numbers([4, 9, -1], ["4", unknown])
 
 
+# ---- what there is less of than was asked for
+
+
+def said(caplog) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_counts_clip_to_the_triplets_that_exist(sampling, images, embeddings, tmp_path, caplog):
+    rows = np.arange(30)
+    design = TripletDesign(sampling=sampling, num_triplets=10**6, held_out_share=0.3)  # 10,000 for validation
+    plan = Plan.of(design, images, rows)
+    clipped = clip_design(design, plan)  # before anything is embedded
+    assert (clipped.num_triplets, clipped.num_validation_triplets) <= (math.comb(21, 3), math.comb(9, 3))
+    assert len(said(caplog)) == 2
+    clusters = make_clusters(clipped, embeddings[rows], plan, tmp_path, progress=False)
+    groups = plan.groups(clusters)
+    written = make_splits(clipped, embeddings[rows], plan, clusters, tmp_path / "triplets", progress=False)
+    kinds = {"cluster_boundary": {2}, "class_boundary": {2}, "within_class": {1}, "between_class": {3}}
+    for split, number in written.items():
+        members = np.flatnonzero(plan.members(split))
+        sets = [len(set(groups[list(three)])) for three in itertools.combinations(members.tolist(), 3)]
+        assert number == sum(size in kinds.get(sampling, {1, 2, 3}) for size in sets)
+        files = sorted(map(str, (tmp_path / "triplets").glob(f"{split}-*")))
+        triplets = column(load_dataset("parquet", data_files=files, split="train"), "triplet")
+        assert len({frozenset(row) for row in triplets.tolist()}) == number == len(triplets)
+
+
+def test_of_shared_triplets_both_splits_get_their_share(images, embeddings, tmp_path):
+    design = TripletDesign(sampling="random", hold_out="nothing", num_triplets=9_000, num_validation_triplets=1_000)
+    plan = Plan.of(design, images, np.arange(12))
+    assert math.comb(12, 3) == 220
+    written = make_splits(design, embeddings[:12], plan, None, tmp_path, progress=False)
+    assert written == {"train": 198, "validation": 22}
+
+
+def test_numbers_that_fit_stay(images, caplog):
+    design = TripletDesign(num_triplets=400, num_validation_triplets=60, num_clusters=5, max_per_image=50)
+    assert clip_design(design, Plan.of(design, images, np.arange(NUM_IMAGES))) == design and said(caplog) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "number", "expected", "text"),
+    [
+        ({"num_clusters": 50}, 40, {"num_clusters": 18}, "`num_clusters` is 18, not 50: the images allow no more"),
+        (
+            {"max_per_image": 2},
+            60,
+            {"num_triplets": 36, "num_validation_triplets": 4},
+            "`num_triplets` is 36, not 400",
+        ),
+        ({}, 20, {"num_validation_triplets": 1}, "`num_validation_triplets` is 1, not 60"),  # three images, not two
+    ],
+)
+def test_numbers_are_clipped_and_it_is_said(settings, number, expected, text, images, caplog):
+    design = TripletDesign(num_triplets=400, num_validation_triplets=60, **settings)
+    clipped = clip_design(design, Plan.of(design, images, np.arange(number)))
+    assert {name: getattr(clipped, name) for name in expected} == expected
+    assert [line for line in said(caplog) if text in line]
+
+
+@pytest.mark.parametrize(("hold_out", "number"), [("images", 20), ("nothing", 12)])
+def test_bounds_on_labels_leave_what_passes(hold_out, number, images, embeddings, tmp_path, caplog):
+    counts = {"num_triplets": 300, "num_validation_triplets": 100}
+    design = TripletDesign(sampling="random", hold_out=hold_out, held_out_share=0.3, min_margin=0.5, **counts)
+    plan = Plan.of(design, images, np.arange(number))
+    written = make_splits(design, embeddings[:number], plan, None, tmp_path, progress=False)
+    passed = {}
+    for split in written:
+        every = np.array(list(itertools.combinations(np.flatnonzero(plan.members(split)).tolist(), 3)))
+        passed[split] = int(design.bounds.admit(label_triplets(embeddings, every)).sum())
+    if hold_out == "nothing":
+        assert passed["train"] < 165 and written["train"] == passed["train"] * 165 // 220
+        assert written["validation"] == passed["train"] - written["train"]
+    else:
+        assert written == {"train": min(300, passed["train"]), "validation": passed["validation"]}
+    assert f"the split validation gets {written['validation']} triplets" in caplog.text
+    # A run that was stopped goes on to the same numbers
+    assert make_splits(design, embeddings[:number], plan, None, tmp_path, progress=False) == written
+
+
+def test_a_validation_that_the_clusters_do_not_allow_is_left_out(images, embeddings, labels, tmp_path, caplog):
+    settings = {"hold_out": "classes", "held_out_classes": ["owl"], "num_clusters": 5}
+    design = TripletDesign(num_triplets=50, num_validation_triplets=10, **settings)
+    plan = Plan.of(design, images, np.arange(NUM_IMAGES))
+    clusters = make_clusters(design, embeddings, plan, tmp_path, progress=False)
+    clusters.assignments[plan.is_held_out] = 0  # a class in one cluster has no triplet at a boundary
+    assert make_splits(design, embeddings, plan, clusters, tmp_path / "out", progress=False) == {"train": 50}
+    assert "the split validation gets no triplets" in caplog.text
+
+
+@pytest.mark.parametrize("elbow", [False, True])
+def test_too_few_images_to_cluster_are_refused_before_embedding(elbow, images):
+    design = TripletDesign(elbow=elbow)
+    with pytest.raises(InputError, match="images are too few to find an elbow" if elbow else "clusters need 4 images"):
+        clip_design(design, Plan.of(design, images, np.arange(60 if elbow else 5)))
+
+
 # ---- shares
 
 
@@ -228,7 +337,6 @@ def test_share_of_classes():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"held_out_share": 0.02}, "the split validation: a triplet needs three images, but there are 2"),
         (
             {"sampling": "class_boundary", "hold_out": "classes", "held_out_share": 0.2},
             "the split validation: class_boundary needs images of at least 2 classes, but the images have 1",

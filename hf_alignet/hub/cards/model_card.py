@@ -84,11 +84,22 @@ def write_model_card(
         has_padding=_read_json(directory / "config.json").get("model_type") in NAFLEX,
         alignment=alignment,
         table=comparison_table(base, aligned) if base else None,
+        undone=share_undone(alignment.get("interpolation")),
         has_figure=(directory / "before_after.png").exists(),
     )
     card.save(directory / CARD)
     if results and triplets is not None:
         write_entries(directory, [eval_entry(m, value, triplets, revision, before[m]) for m, value in aligned.items()])
+
+
+def share_undone(interpolation: float | None) -> str | None:
+    """How much of the training the exported weights do not have; None if they have all, or it is not known."""
+    if interpolation is None or interpolation == 1:
+        return None
+    return (
+        f"The exported weights lie {interpolation:g} of the way from the initial weights to the trained ones "
+        f"(`interpolation`): {1 - interpolation:.0%} of the training is undone.".replace("%", " %")
+    )
 
 
 def _listed(names: str | Sequence[str] | None) -> Sequence[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 from huggingface_hub.utils import filter_repo_objects
 
-from hf_alignet.encoder import AffineTransform
+from hf_alignet.encoder import AffineTransform, VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.hub.cards.dataset_card import write_dataset_card
 from hf_alignet.hub.cards.measured_card import check_model_directory, load_card, show_evaluation
@@ -18,13 +18,14 @@ from hf_alignet.hub.cards.triplets_card import write_triplets_card
 from hf_alignet.hub.publish.contents import open_contents
 from hf_alignet.hub.publish.publication import OF_JUDGMENTS, Publication
 from hf_alignet.hub.transport.license import FIELDS, stated_license
-from hf_alignet.hub.transport.repository import MODEL_FILES
+from hf_alignet.hub.transport.repository import MODEL_FILES, WEIGHT_FILES
+from hf_alignet.images.picture_record import RECORD_FILE
 from hf_alignet.sources import hub_id
-from hf_alignet.storage import take_files, write_checksums, write_dataset
+from hf_alignet.storage import take_files, unfinished, write_checksums, write_dataset
 from hf_alignet.teacher import Vice
 
 INFO_FILE = "triplets.json"
-TRIPLET_FILES = [INFO_FILE, "elbow.*", "clusters/*.parquet", "images/*.parquet", "triplets/*.parquet"]
+TRIPLET_FILES = [INFO_FILE, RECORD_FILE, "elbow.*", "clusters/*.parquet", "images/*.parquet", "triplets/*.parquet"]
 TRANSFORM_FILES = [CARD, "config.json", "model.safetensors", "results.json", "selection.csv", "calibration.*"]
 UNNAMED = "path/to/this/directory"  # in the card of something that has no name on the Hub yet
 
@@ -131,8 +132,23 @@ def _write_metric(publication: Publication, folder: Path) -> None:
 
 
 def _write_model(publication: Publication, folder: Path) -> None:
-    place, repo_id = publication.place, publication.repo_id
-    check_model_directory(place)
+    check_model_directory(publication.place)
+    if not publication.merge_lora:
+        _copy_model(publication, publication.place, folder)
+        return
+    if not (publication.place / "adapter_config.json").is_file():
+        raise InputError(f"`merge_lora` is for an adapter, and {publication.path} holds a whole model: leave it out")
+    with unfinished(folder.parent, ".merged") as merged:
+        encoder = VisionEncoder.from_pretrained(str(publication.place))
+        encoder.merge_adapter()
+        encoder.save_pretrained(merged)
+        kept = set(_files(publication.place, MODEL_FILES)) - set(_files(publication.place, WEIGHT_FILES))
+        take_files(publication.place, kept - set(_files(merged, ["*"])), merged)
+        _copy_model(publication, merged, folder)
+
+
+def _copy_model(publication: Publication, place: Path, folder: Path) -> None:
+    repo_id = publication.repo_id
     is_adapter = (place / "adapter_config.json").is_file()
     if not (is_adapter or "model_type" in _read_config(place / "config.json")):
         raise InputError(
@@ -146,7 +162,7 @@ def _write_model(publication: Publication, folder: Path) -> None:
     if (folder / "alignment.json").is_file():
         _write_aligned_card(place, folder, repo_id)
     elif (folder / CARD).is_file():
-        _rename_card(folder / CARD, repo_id)
+        _rename_card(folder / CARD, repo_id, "transformers" if publication.merge_lora else None)
     else:
         _write_plain_card(folder, repo_id, is_adapter)
 
@@ -176,16 +192,19 @@ def _write_aligned_card(place: Path, folder: Path, repo_id: str) -> None:
     take_files(place, _files(place, [".eval_results/*"]), folder)  # with those of later evaluations
 
 
-def _rename_card(file: Path, repo_id: str) -> None:
-    """Puts another name into the title and the code of a card."""
+def _rename_card(file: Path, repo_id: str, library: str | None = None) -> None:
+    """Puts another name into the title and the code of a card, and maybe another library that opens it."""
     text = file.read_text(encoding="utf-8")
     title = re.search(r"^# (.+)$", ModelCard.load(file).text, re.M)  # not a comment in the metadata
     if title is not None:
         text = text.replace(title[0], f"# {repo_id}", 1).replace(f'"{title[1]}"', f'"{repo_id}"')
     file.write_text(text.replace(f'"{UNNAMED}"', f'"{repo_id}"'), encoding="utf-8")
     card = ModelCard.load(file)
-    if card.data.get("model_name"):
-        card.data["model_name"] = repo_id
+    changed = {"model_name": repo_id} if card.data.get("model_name") else {}
+    changed |= {"library_name": library} if library is not None else {}
+    for field, value in changed.items():
+        card.data[field] = value
+    if changed:
         card.save(file)
 
 

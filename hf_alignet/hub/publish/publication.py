@@ -1,6 +1,5 @@
 """What is published, where, and under which terms."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +9,13 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from hf_alignet.errors import InputError
+from hf_alignet.hub.cards.validation import LICENSE
 from hf_alignet.judgments.own_table import TimeUnit
 from hf_alignet.judgments.similarity_matrices import MatrixKind
 from hf_alignet.judgments.things import ObjectOrder
 
 PublishedKind = Literal["dataset", "transform", "metric", "model"]
 OF_JUDGMENTS = ("object_order", "matrix_kind", "matrix_variable", "columns", "rt_unit")
-LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,7 @@ class Publication:
     max_missing: float = 0.5
     source: str | None = None
     command: str | None = None
+    merge_lora: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(PublishedKind):
@@ -53,9 +53,14 @@ class Publication:
             raise InputError(f"`license` must be an identifier, such as cc-by-4.0 or mit, got {self.license!r}")
         if self.kind != "dataset":
             self.refuse(("source", "images", "object_names", *OF_JUDGMENTS), f"a {self.kind}")
+        if self.merge_lora and self.kind != "model":
+            raise InputError(f"`merge_lora` does not belong to a {self.kind}: leave it out")
         if self.images is not None:
             if self.object_names is not None:
-                raise InputError("give `images` or `object_names`, not both: pictures have names of their own")
+                raise InputError(
+                    f"give `images={self.images}` or `object_names={self.object_names}`, not both: pictures have "
+                    "names of their own"
+                )
             self.check_right_to_images()
 
     @property
@@ -75,7 +80,7 @@ class Publication:
         """Raises an InputError if a setting of these names was given, since it does not belong to `what`."""
         for name in names:
             if getattr(self, name) is not None:
-                raise InputError(f"`{name}` does not belong to {what}: leave it out")
+                raise InputError(f"`{name}` does not belong to {what}, got {getattr(self, name)!r}: leave it out")
 
     def check_right_to_images(self) -> None:
         """Raises an InputError if nobody says that pictures may be shared."""

@@ -9,6 +9,8 @@ from huggingface_hub.utils import filter_repo_objects
 from hf_alignet.encoder.export import check_sharing
 from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError, RunError
+from hf_alignet.hub.cards.model_card import CARD
+from hf_alignet.hub.cards.validation import check_card
 from hf_alignet.hub.publish.copies import write_copy
 from hf_alignet.hub.publish.publication import Publication, PublishedKind
 from hf_alignet.hub.transport.inspection import check_shareable
@@ -40,6 +42,7 @@ def publish(
     rt_unit: TimeUnit | None = None,
     max_missing: float = 0.5,
     source: str | None = None,
+    merge_lora: bool = False,
     output_dir: str | Path = "outputs/published",
     dry_run: bool = False,
     progress: bool = True,
@@ -69,8 +72,9 @@ def publish(
         rt_unit: unit of response times in a table. By default the name of their column or their median tells it.
         max_missing: largest share of trials of a table that may have no answer. They are skipped.
         source: sentence about the origin of the data, for the card of a dataset.
+        merge_lora: publish an adapter as plain weights, with its base model merged in.
         output_dir: directory for the copy that is uploaded. The copy stays.
-        dry_run: only make the copy, without the network.
+        dry_run: only make the copy, with all checks but those that ask the Hub about the repository.
         progress: show bars.
         command: the command line that does the same, for the card of a dataset.
 
@@ -98,6 +102,7 @@ def publish(
         max_missing=max_missing,
         source=source,
         command=command,
+        merge_lora=merge_lora,
     )
     folder = Path(output_dir).expanduser() / f"{publication.repo_type}s--{repo_id.replace('/', '--')}"
     for given in publication.sources:
@@ -109,10 +114,11 @@ def publish(
     with whole_directory(folder) as unfinished:
         write_copy(publication, unfinished, progress)
         check_shareable(unfinished, publication.sources)
+        check_card(unfinished / CARD)
+        if (unfinished / "adapter_config.json").is_file():
+            check_sharing(VisionEncoder.from_pretrained(str(publication.place)))
     if dry_run:
         return folder
-    if (folder / "adapter_config.json").is_file():
-        check_sharing(VisionEncoder.from_pretrained(str(publication.place)))
     try:
         make_repository(repo_id, private or None, publication.repo_type, revision)
     except InputError as error:
