@@ -51,6 +51,8 @@ def make_triplets(
     images: str | Dataset,
     teacher: str | VisionEncoder | None = None,
     *,
+    image_column: str | None = None,
+    image_split: str = "train",
     transform: str | AffineTransform | None = None,
     features: str | None = None,
     official: Sequence[str] = (),
@@ -79,6 +81,8 @@ def make_triplets(
     Args:
         images: image dataset, or its path or Hub id. Its column `label` has the classes, if it has one.
         teacher: model that embeds the images, or its path or Hub id.
+        image_column: column of the pictures. By default `image`, or else the only column of pictures.
+        image_split: split of the images, or `all` to join all splits.
         transform: `AffineTransform` that makes the teacher's embeddings human-like, or its path or Hub id. Without it
             the labels are the teacher's own similarities, the paper's control.
         features: in place of a teacher, the path of a `.npy` file with one row for each image.
@@ -121,7 +125,7 @@ def make_triplets(
     directory = Path(output_dir).expanduser()
     unfinished = directory / "unfinished"
     with naming("images"):
-        dataset = load_images(images) if isinstance(images, str) else images
+        dataset = load_images(images, image_split, image_column) if isinstance(images, str) else images
     if state.is_main_process:
         output_folder(directory)
         noted = settings | {"images": _name(images), "teacher": _name(teacher), "transform": _name(transform)}
