@@ -16,8 +16,9 @@ from hf_alignet.similarity import is_correct, odd_of_pair, odd_one_out, triplet_
 from hf_alignet.teacher import AffineTeacher
 from hf_alignet.teacher.affine.affine_data import AffineData
 from hf_alignet.teacher.affine.affine_teacher import PENALTIES
+from hf_alignet.teacher.affine.held_out import draw_splits
 from hf_alignet.teacher.affine.problem import AffineProblem
-from hf_alignet.teacher.affine.selection import evaluate, mean_cross_entropy, split_objects
+from hf_alignet.teacher.affine.selection import evaluate, make_folds, mean_cross_entropy
 
 
 def make_problem(num_objects=40, dim=5, seed=0):
