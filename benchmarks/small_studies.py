@@ -62,7 +62,7 @@ def fitted(method: str, features: np.ndarray, judgments: Dataset) -> tuple[Calla
     return transform, {f"chosen_{name}": transform.info.get(name) for name in names} if method == "auto" else {}
 
 
-def study(objects: int, choices: int, agreement: float, seed: int) -> dict[str, dict]:
+def study(objects: int, choices: int, agreement: float, seed: int, methods: Sequence[str]) -> dict[str, dict]:
     """By method: accuracy and cross-entropy about old and new objects in one simulated study."""
     rng = np.random.default_rng(seed)
     features = encoder_like(objects + NEW, rng)
@@ -70,7 +70,7 @@ def study(objects: int, choices: int, agreement: float, seed: int) -> dict[str, 
     judgments = people.judge(random_triplets(objects, choices, rng), rng)
     old, new = random_triplets(objects, TESTED, rng), objects + random_triplets(NEW, TESTED, rng)
     found = {}
-    for method in METHODS:
+    for method in methods:
         started = time.perf_counter()
         transform, facts = fitted(method, features[:objects], judgments)
         seconds = time.perf_counter() - started
@@ -87,11 +87,11 @@ def shares(people: SimulatedPeople, triplets: np.ndarray) -> np.ndarray:
 NAMES = ("accuracy", "cross_entropy", "accuracy_new", "cross_entropy_new")
 
 
-def designs(studies: int) -> None:
+def designs(studies: int, methods: Sequence[str]) -> None:
     for objects, choices, agreement in product(OBJECTS, CHOICES, AGREEMENT):
-        runs = [study(objects, choices, agreement, seed) for seed in range(studies)]
+        runs = [study(objects, choices, agreement, seed, methods) for seed in range(studies)]
         raw = np.array([run["raw"]["numbers"] for run in runs])
-        for method in METHODS:
+        for method in methods:
             numbers = np.array([run[method]["numbers"] for run in runs])
             line = {"benchmark": f"small_studies/{objects}x{choices}x{agreement:g}", "method": method}
             for name, values, gains in zip(NAMES, numbers.T, (numbers - raw).T, strict=True):
@@ -107,13 +107,13 @@ def error(values: np.ndarray) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
-def things(directory: Path, numbers: Sequence[int]) -> None:
+def things(directory: Path, numbers: Sequence[int], methods: Sequence[str]) -> None:
     features = np.load(directory / "clip_vitb32_things_images_uid_order.npy")
     splits = load_judgments(str(directory / "things_human_triplets.npz"), num_objects=len(features))
     triplets, observed, weights = observed_choices(splits["test"])
     for number in numbers:
         train = splits["train"].select(range(min(number, len(splits["train"]))))
-        for method in METHODS:
+        for method in methods:
             started = time.perf_counter()
             transform, facts = fitted(method, features, train)
             seconds = time.perf_counter() - started
@@ -133,13 +133,15 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=4, help="simulated studies of each design, 0 for none (%(default)s)")
     parser.add_argument("--things", type=Path, help="folder of the THINGS files")
     parser.add_argument("--choices", type=int, nargs="+", default=[300, 1000, 3000, 20_000, 249_251], help="of THINGS")
+    parser.add_argument("--methods", nargs="+", choices=METHODS[1:], default=METHODS[1:], help="beside raw (%(default)s)")
     arguments = parser.parse_args()
+    methods = ["raw", *arguments.methods]
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     if arguments.studies:
-        designs(arguments.studies)
+        designs(arguments.studies, methods)
     if arguments.things is not None:
-        things(arguments.things, arguments.choices)
+        things(arguments.things, arguments.choices, methods)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from hf_alignet.teacher.vice import Vice
 
 Method = Literal["auto", "uncertainty_distillation", "hard", "global", "glocal", "identity"]
 # In simulated studies with 7 choices an object VICE finds one dimension or none, with 22 it finds ten
-CHOICES_PER_OBJECT = 10
+CHOICES_PER_OBJECT = 20
 
 logger = logging.getLogger(__name__)
 

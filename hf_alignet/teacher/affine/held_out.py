@@ -16,7 +16,7 @@ from hf_alignet.judgments import object_folds, triplets_within
 
 ENOUGH_AMONG_NEW = 500  # choices among new objects, in all folds together
 ENOUGH_WITH_NEW = 2000  # choices that name a new object
-SMALL_FOLDS = 10
+SMALL_FOLDS, MOST_USED = 10, 5
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def draw_splits(
         weights: (m,) numbers of choices.
         num_objects: n.
         num_folds: number of folds where enough choices are among the objects of one fold. Else folds of a tenth of
-            the objects are used, at most 10, until 2,000 choices name an object that was held out.
+            the objects are used, at most 5, until 2,000 choices name an object that was held out.
         random_state: seed.
 
     Raises:
@@ -73,8 +73,10 @@ def _with_new(triplets: np.ndarray, weights: np.ndarray, num_objects: int, rando
     splits: list[Split] = []
     tested = 0.0
     for k in range(number):
+        if len(splits) == MOST_USED or tested >= ENOUGH_WITH_NEW:
+            break
         is_fitted = triplets_within(triplets, folds != k)
-        if tested >= ENOUGH_WITH_NEW or not is_fitted.any() or is_fitted.all():
+        if is_fitted.all() or not is_fitted.any():
             continue
         splits.append(Split(folds != k, ~is_fitted, False))
         tested += weights[~is_fitted].sum()
