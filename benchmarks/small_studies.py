@@ -109,7 +109,7 @@ def error(values: np.ndarray) -> float:
 
 def things(directory: Path, numbers: Sequence[int], methods: Sequence[str]) -> None:
     features = np.load(directory / "clip_vitb32_things_images_uid_order.npy")
-    splits = load_judgments(str(directory / "things_human_triplets.npz"), num_objects=len(features))
+    splits = load_judgments(str(directory / "things_human_triplets.npz"), None, None, len(features))
     triplets, observed, weights = observed_choices(splits["test"])
     for number in numbers:
         train = splits["train"].select(range(min(number, len(splits["train"]))))

@@ -1,6 +1,6 @@
 """How good the default teacher is after so many choices: a learning curve of simulated people, or of real choices."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,14 +105,13 @@ def real_study(train: Dataset, test: Dataset, seed: int) -> Study:
 
 
 def learning_curve(
-    features: np.ndarray, draw: Callable[[int], Study], numbers: Sequence[int] = NUMBERS, progress: bool = True
+    features: np.ndarray, draw: Callable[[int, int], Study], progress: bool = True
 ) -> pd.DataFrame:
     """How well the default teacher predicts choices that it was not fitted to.
 
     Args:
         features: (n, p) of the pictures.
-        draw: gives a study by its number, 0 to 2.
-        numbers: of the choices that a teacher is fitted to. Those that a study does not have are left out.
+        draw: from a number of choices, and the number of the study (0 to 2), to a study with so many choices or less.
         progress: show a bar.
 
     Returns:
@@ -120,10 +119,10 @@ def learning_curve(
         `cross_entropy` in nats, and the same of the unchanged features as `raw_accuracy`, `raw_cross_entropy`.
     """
     rows = []
-    with tqdm(desc="planning", total=REPEATS * len(numbers), unit="fit", disable=not progress) as bar:
+    with tqdm(desc="planning", total=REPEATS * len(NUMBERS), unit="fit", disable=not progress) as bar:
         for repeat in range(REPEATS):
-            study = draw(repeat)
-            for number in numbers:
+            study = draw(max(NUMBERS), repeat)
+            for number in NUMBERS:
                 if number <= len(study.judgments):
                     rows.append({"choices": number, "study": repeat, **_after(features, study, number)})
                 bar.update()
@@ -133,7 +132,8 @@ def learning_curve(
 def summary(curve: pd.DataFrame) -> pd.DataFrame:
     """Means over the studies of a learning curve, by number of choices, and standard deviations (`…_sd`)."""
     grouped = curve.drop(columns=["study", "method"]).groupby("choices")
-    return grouped.mean().join(grouped[["accuracy", "cross_entropy"]].std(), rsuffix="_sd").reset_index()
+    spread = grouped[["accuracy", "cross_entropy"]].std().add_suffix("_sd")
+    return grouped.mean().join(spread).reset_index()
 
 
 def _after(features: np.ndarray, study: Study, number: int) -> dict[str, str | float]:

@@ -32,7 +32,7 @@ from hf_alignet.sources import load_matrix, public_name, split_revision
 from hf_alignet.storage import output_folder, write_json
 from hf_alignet.teacher import FittedTeacher, fit_teacher, pair_counts
 from hf_alignet.teacher.fitting import Method, check_method
-from hf_alignet.teacher.planning import NUMBERS, REPEATS, learning_curve, real_study, simulated_study, summary
+from hf_alignet.teacher.planning import learning_curve, real_study, simulated_study, summary
 
 OF_VICE = ["judgments", "stimuli", "num_train_judgments", "command", "versions"]  # VICE knows of no model
 HELD_OUT_SHARE = 0.1
@@ -278,16 +278,17 @@ def _write_plan(
 ) -> None:
     """Writes and tells how well the default teacher predicts choices, by their number."""
     curves = {
-        f"simulated people, agreement {agreement:g}": learning_curve(
-            features, lambda repeat: simulated_study(features, max(NUMBERS), agreement, seed + repeat), progress=progress
+        f"simulated, agreement {agreement:g}": learning_curve(
+            features, lambda number, repeat: simulated_study(features, number, agreement, seed + repeat), progress
         )
     }
     if splits:
-        held_out = next(split for split in splits if split != "train")
-        curves["the judgments"] = learning_curve(
-            features, lambda repeat: real_study(splits["train"], splits[held_out], seed + repeat), progress=progress
+        held_out = splits[next(name for name in splits if name != "train")]
+        curves["judgments"] = learning_curve(
+            features, lambda number, repeat: real_study(splits["train"], held_out, seed + repeat), progress
         )
     pd.concat(curves, names=["source"]).droplevel(1).to_csv(directory / "plan.csv")
     for source, curve in curves.items():
-        logger.info("\nBy %s (%d studies):\n%s", source, REPEATS, summary(curve).round(3).to_string(index=False))
+        number = curve["study"].nunique()
+        logger.info("\nBy %s (%d studies):\n%s", source, number, summary(curve).round(3).to_string(index=False))
     shutil.rmtree(directory / "unfinished")
