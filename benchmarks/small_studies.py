@@ -98,7 +98,9 @@ def designs(studies: int, methods: Sequence[str]) -> None:
                 line |= {name: values.mean(), f"{name}_gain": gains.mean(), f"{name}_gain_se": error(gains)}
             line["seconds"] = float(np.mean([run[method]["seconds"] for run in runs]))
             if method == "auto":
-                line["chosen"] = [f"{run[method]['chosen_method']} {run[method]['chosen_concentration']}" for run in runs]
+                line["chosen"] = [
+                    f"{run[method]['chosen_method']} {run[method]['chosen_concentration']}" for run in runs
+                ]
             say(line)
 
 
@@ -130,10 +132,14 @@ def say(line: dict) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--studies", type=int, default=4, help="simulated studies of each design, 0 for none (%(default)s)")
+    parser.add_argument(
+        "--studies", type=int, default=4, help="simulated studies of each design, 0 for none (%(default)s)"
+    )
     parser.add_argument("--things", type=Path, help="folder of the THINGS files")
     parser.add_argument("--choices", type=int, nargs="+", default=[300, 1000, 3000, 20_000, 249_251], help="of THINGS")
-    parser.add_argument("--methods", nargs="+", choices=METHODS[1:], default=METHODS[1:], help="beside raw (%(default)s)")
+    parser.add_argument(
+        "--methods", nargs="+", choices=METHODS[1:], default=METHODS[1:], help="beside raw (%(default)s)"
+    )
     arguments = parser.parse_args()
     methods = ["raw", *arguments.methods]
     torch.set_num_threads(1)

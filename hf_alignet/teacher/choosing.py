@@ -23,8 +23,9 @@ from hf_alignet.teacher.affine.held_out import Split
 from hf_alignet.teacher.affine.selection import triplet_losses
 
 CONCENTRATIONS = (0.3, 1.0)
-OF_PAPER = ("uncertainty_distillation", 1.0)
-UNCHANGED = ("identity", None)
+Key = tuple[str, float | None]  # method and concentration
+OF_PAPER: Key = ("uncertainty_distillation", 1.0)
+UNCHANGED: Key = ("identity", None)
 LOG_SCALES = (-7.0, 7.0)
 
 
@@ -64,8 +65,8 @@ def choose(
     """
     splits = AffineTeacher(**settings).splits(data.triplets, data.weights, len(data.features))
     tested = np.concatenate([np.flatnonzero(split.is_tested) for split in splits])
-    losses: dict[tuple[str, float | None], np.ndarray] = {UNCHANGED: unchanged_losses(data, splits)}
-    found: dict[tuple[str, float | None], tuple[Candidate | None, float | None]] = {UNCHANGED: (None, None)}
+    losses: dict[Key, np.ndarray] = {UNCHANGED: unchanged_losses(data, splits)}
+    found: dict[Key, tuple[Candidate | None, float | None]] = {UNCHANGED: (None, None)}
     tables = []
     for candidate in candidates:
         key = (candidate.method, candidate.concentration)
@@ -98,7 +99,9 @@ def best_scale(data: AffineData) -> float:
     spread = float(np.sqrt(data.features.var(axis=0).sum()))
 
     def loss(log_scale: float) -> float:
-        return float(np.average(triplet_losses(np.exp(log_scale) / spread * data.features, data), weights=data.weights))
+        return float(
+            np.average(triplet_losses(np.exp(log_scale) / spread * data.features, data), weights=data.weights)
+        )
 
     return float(np.exp(minimize_scalar(loss, bounds=LOG_SCALES, method="bounded").x) / spread)
 
@@ -115,13 +118,15 @@ def standard_error(differences: np.ndarray, triplets: np.ndarray, weights: np.nd
 
 
 def _reason(
-    chosen: tuple[str, float | None],
-    means: dict[tuple[str, float | None], float],
-    errors: dict[tuple[str, float | None], float],
+    chosen: Key,
+    means: dict[Key, float],
+    errors: dict[Key, float],
     number: float,
 ) -> str:
     best = min(means, key=lambda key: means[key])
-    others = [f"{_name(key)} {means[key]:.4f} (± {errors[key]:.4f})" for key in sorted(means, key=lambda key: means[key])]
+    others = [
+        f"{_name(key)} {means[key]:.4f} (± {errors[key]:.4f})" for key in sorted(means, key=lambda key: means[key])
+    ]
     why = "it is the best" if chosen == best else "it is within a standard error of the best, and preferred"
     return (
         f"{_name(chosen)}: {why} on {number:.0f} held-out choices. Cross-entropy in nats (standard error of the "
@@ -129,6 +134,6 @@ def _reason(
     )
 
 
-def _name(key: tuple[str, float | None]) -> str:
+def _name(key: Key) -> str:
     method, concentration = key
     return method if concentration is None else f"{method} with concentration {concentration:g}"

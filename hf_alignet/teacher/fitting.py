@@ -12,7 +12,7 @@ import pandas as pd
 from datasets import Dataset
 
 from hf_alignet.encoder.transform import AffineTransform
-from hf_alignet.errors import InputError, RunError
+from hf_alignet.errors import InputError
 from hf_alignet.similarity import PAIRS
 from hf_alignet.teacher.affine.affine_data import AffineData
 from hf_alignet.teacher.affine.affine_teacher import AffineTeacher
@@ -144,9 +144,7 @@ class _Study:
         """
         if not self.splits or self.splits[0].is_among_new:
             return None
-        return fold_expectations(
-            self.judgments, self.data.triplets, self.splits, self.vice_settings, self.progress
-        )
+        return fold_expectations(self.judgments, self.data.triplets, self.splits, self.vice_settings, self.progress)
 
     @property
     def _counts(self) -> np.ndarray:
@@ -165,7 +163,9 @@ def _fit_best(study: _Study, settings: dict[str, Any], checkpoint: str | Path | 
         candidates += [Candidate("hard", each, study.smoothed(each)) for each in CONCENTRATIONS]
     if vice is not None:
         in_folds = study.fold_expectations()
-        candidates += [study.of_vice(vice, each, in_folds) for each in (CONCENTRATIONS[-1:] if is_large else CONCENTRATIONS)]
+        candidates += [
+            study.of_vice(vice, each, in_folds) for each in (CONCENTRATIONS[-1:] if is_large else CONCENTRATIONS)
+        ]
     choice = choose(data, candidates, settings, study.progress)
     logger.info("%s", choice.reason)
     if choice.candidate is None:

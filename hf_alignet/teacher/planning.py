@@ -104,9 +104,7 @@ def real_study(train: Dataset, test: Dataset, seed: int) -> Study:
     return Study(train.shuffle(seed=seed), *observed_choices(test))
 
 
-def learning_curve(
-    features: np.ndarray, draw: Callable[[int, int], Study], progress: bool = True
-) -> pd.DataFrame:
+def learning_curve(features: np.ndarray, draw: Callable[[int, int], Study], progress: bool = True) -> pd.DataFrame:
     """How well the default teacher predicts choices that it was not fitted to.
 
     Args:

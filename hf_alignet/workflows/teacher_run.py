@@ -270,7 +270,9 @@ def _warning(measured: Mapping[str, Predictions], method: str) -> str | None:
         for measure, (worse, error) in predictions.shortfall().items()
         if worse > BEYOND_NOISE * error
     ]
-    return f"this teacher is worse than the unchanged features on held-out choices, {'; '.join(found)}" if found else None
+    return (
+        f"this teacher is worse than the unchanged features on held-out choices, {'; '.join(found)}" if found else None
+    )
 
 
 def _write_plan(

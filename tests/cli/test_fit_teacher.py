@@ -20,8 +20,7 @@ from hf_alignet.encoder import AffineTransform
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.hub.transport import repository as sharing
 from hf_alignet.judgments import make_judgments
-from hf_alignet.teacher import Vice
-from hf_alignet.teacher import planning
+from hf_alignet.teacher import Vice, planning
 from hf_alignet.teacher import vice as vice_module
 from hf_alignet.teacher.expectations import posterior_mean
 from hf_alignet.teacher.vice_run import ViceRun
@@ -193,7 +192,10 @@ def test_configuration_of_things_clip():
         (("--vice_settings", '{"slap": 1}'), "has no slap; settings are num_dimensions, spike, slab"),
         (("--concentration", "0"), "must be positive and finite, got 0"),
         (("--concentration", "1", "--method", "glocal"), "takes --local_images or --local_features"),
-        (("--concentration", "1", "--method", "global"), "global takes no --concentration; uncertainty_distillation and"),
+        (
+            ("--concentration", "1", "--method", "global"),
+            "global takes no --concentration; uncertainty_distillation and",
+        ),
         (("--vice_settings", "{"), "is no JSON"),
         (("--method", "glocal"), "takes --local_images or --local_features"),
         (("--method", "hard", "--vice", "user/vice"), "hard takes no --vice"),

@@ -65,7 +65,8 @@ class Selection:
     @property
     def best(self) -> float:
         """The λ with the least held-out cross-entropy."""
-        return float(mean_cross_entropy(self.table).idxmin())
+        scores = mean_cross_entropy(self.table)
+        return float(scores.index.to_numpy()[scores.argmin()])
 
 
 def select_regularization(
