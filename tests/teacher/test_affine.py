@@ -16,6 +16,7 @@ from hf_alignet.similarity import is_correct, odd_of_pair, odd_one_out, triplet_
 from hf_alignet.teacher import AffineTeacher
 from hf_alignet.teacher.affine.affine_data import AffineData
 from hf_alignet.teacher.affine.affine_teacher import PENALTIES
+from hf_alignet.teacher.affine.axes import PrincipalAxes
 from hf_alignet.teacher.affine.problem import AffineProblem
 from hf_alignet.teacher.affine.selection import evaluate, make_folds, mean_cross_entropy
 
@@ -127,6 +128,23 @@ def test_strong_regularization(choices, method):
         assert weight.diagonal().mean() > 0.1
     else:
         assert weight.abs().max() < 1e-2
+
+
+@pytest.mark.parametrize("method", ["hard", "global"])
+def test_more_features_than_objects(method):
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(12, 20)).astype(np.float32)
+    triplets = np.array(list(itertools.combinations(range(12), 3)))
+    kept_together = np.eye(3)[rng.integers(0, 3, len(triplets))]
+    data = AffineData.checked(features, triplets, kept_together, None)
+    problem = AffineProblem(data, PENALTIES[method])
+    assert problem.features.shape == (12, 11)
+    # The same objective in all 20 dimensions has the same optimum
+    whole = AffineProblem(data, PENALTIES[method])
+    whole.__dict__["axes"] = PrincipalAxes.of(features)
+    images = rng.normal(size=(5, 20)).astype(np.float32)
+    found, expected = (each.transform(each.solve(0.1, 1e-10, 2000))(images) for each in (problem, whole))
+    np.testing.assert_allclose(found, expected, atol=0.02)
 
 
 def test_glocal_keeps_what_is_similar(choices):

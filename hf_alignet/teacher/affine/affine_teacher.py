@@ -148,7 +148,7 @@ class AffineTeacher(BaseEstimator):
         if not solution.is_converged:
             warnings.warn(f"the fit has not converged in {self.max_iter} steps: raise `max_iter`", stacklevel=2)
         self.history_, self.n_iter_ = solution.values, len(solution.values)
-        self.transform_ = problem.axes.transform(solution.weight, solution.bias)
+        self.transform_ = problem.transform(solution)
         self.transform_.info = self._describe(problem.data)
         return self
 

@@ -89,7 +89,7 @@ def select_regularization(
         of_folds = []
         for k, fold in enumerate(folds):
             solution = solve(fold.problem, regularization)
-            transformed = fold.problem.axes.transform(solution.weight, solution.bias)(fold.held_out.features)
+            transformed = fold.problem.transform(solution)(fold.held_out.features)
             cross_entropy, accuracy = evaluate(transformed, fold.held_out)
             of_folds.append(triplet_losses(transformed, fold.held_out))
             row = {"regularization": regularization, "fold": k, "cross_entropy": cross_entropy, "accuracy": accuracy}
