@@ -143,9 +143,7 @@ def write_teacher(
         raise InputError("`push_to_hub` needs `hub_model_id=user/name`")
     directory = Path(output_dir).expanduser()
     unfinished = _make_room(directory)
-    fits_vice = method in ("auto", "uncertainty_distillation") and vice is None
-    names = [hub_model_id, f"{hub_model_id}-vice"] if fits_vice else [hub_model_id]
-    shared = [name for name in names if name is not None and push_to_hub]
+    shared = [hub_model_id] if push_to_hub and hub_model_id is not None else []
     for repository in shared:
         make_repository(repository, hub_private_repo)
 
@@ -171,6 +169,9 @@ def write_teacher(
         return fit_teacher(features, train, method, seed=seed, progress=progress, **settings)
 
     teacher = fit(embedded, splits["train"], unfinished)
+    if shared and teacher.vice is not None and vice is None:
+        shared.append(f"{hub_model_id}-vice")
+        make_repository(shared[-1], hub_private_repo)
     source = public_name(judgments)
     name = dataset_name or split_revision(source)[0].split("/")[-1].partition(".")[0]
     found = predictors(embedded, teacher, base_temperature(embedded, splits["train"]))
