@@ -4,8 +4,8 @@ With few choices, VICE keeps one dimension or none, and a teacher that believes 
 features. So the candidates are the unchanged features, people's choices as they are, choices smoothed by an even
 guess, and choices smoothed by VICE. What decides is the cross-entropy of choices that none of them has seen.
 
-The concentrations are few, because the others never won: on simulated studies of 30 to 90 objects with 2,000 choices,
-VICE alone or with a concentration of 10 is at best 0.001 nats better than one of 0.3 or 1, and up to 0.1 nats worse.
+The concentrations are few: in 9 simulated studies of 30 or 90 objects with 2,000 choices, VICE alone or with a
+concentration of 10 never was better than with 0.3 or 1, each with its best λ, and up to 0.1 nats worse.
 """
 
 from collections.abc import Sequence
