@@ -15,7 +15,8 @@ How accurate a teacher will be after how many choices, before anyone judges:
     hf-alignet fit-teacher --plan --images user/stimuli --model_name_or_path google/siglip-so400m-patch14-384
 
 It writes the transform (AffineTransform.from_pretrained(output_dir)), the fitted VICE (in vice/, if it is used),
-results.json, a table of all tried regularizations, a calibration plot and a card. A run that was stopped continues where it was.
+results.json, a table of all tried regularizations, a calibration plot and a card. A run that was stopped continues
+where it was.
 """
 
 import logging

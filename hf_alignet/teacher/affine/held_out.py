@@ -3,7 +3,7 @@
 A teacher is for new images, so whole objects are held out (gLocal), never single triplets: all raters of a triplet are
 on one side. Choices among new objects alone are the best test. Of few choices nearly none are: 5 folds leave one in
 25. Then smaller folds test a fit by every choice that names a new object, beside old ones. In simulated studies of 90
-objects with 200 or 600 choices, this is at most 0.01 nats worse than folds over triplets for new choices about old
+objects with 200 or 600 choices, it is at most 0.01 nats worse than folds over triplets for new choices about old
 objects, and up to 0.02 nats better for new objects.
 """
 
