@@ -1,6 +1,6 @@
 """Fit a teacher: an affine transform of a model's features that predicts which of three images people find odd.
 
-Your own raters' choices about your own pictures, by uncertainty distillation through VICE:
+Your own raters' choices about your own pictures, by the method that predicts held-out choices best:
 
     hf-alignet fit-teacher --judgments choices.csv --images user/stimuli
         --model_name_or_path google/siglip-so400m-patch14-384 --output_dir outputs/siglip-teacher
@@ -10,8 +10,13 @@ The choices of THINGS, and features from another program:
     hf-alignet fit-teacher --judgments triplets_large_final_correctednc_correctedorder.csv
         --features clip_things.npy --model_name_or_path openai/clip-vit-base-patch32
 
-It writes the transform (AffineTransform.from_pretrained(output_dir)), the fitted VICE (in vice/), results.json, a
-table of all tried regularizations, a calibration plot and a card. A run that was stopped continues where it was.
+How accurate a teacher will be after how many choices, before anyone judges:
+
+    hf-alignet fit-teacher --plan --images user/stimuli --model_name_or_path google/siglip-so400m-patch14-384
+
+It writes the transform (AffineTransform.from_pretrained(output_dir)), the fitted VICE (in vice/, if it is used),
+results.json, a table of all tried regularizations, a calibration plot and a card. A run that was stopped continues
+where it was.
 """
 
 import logging

@@ -1,5 +1,6 @@
 """Fits a teacher to judgments and features: first VICE, if the method needs it, then the affine transform."""
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -12,12 +13,20 @@ from datasets import Dataset
 
 from hf_alignet.encoder.transform import AffineTransform
 from hf_alignet.errors import InputError
+from hf_alignet.similarity import PAIRS
 from hf_alignet.teacher.affine.affine_data import AffineData
 from hf_alignet.teacher.affine.affine_teacher import AffineTeacher
+from hf_alignet.teacher.affine.held_out import Split
 from hf_alignet.teacher.choice_likelihood import observed_choices
+from hf_alignet.teacher.choosing import CONCENTRATIONS, Candidate, best_scale, choose, scaled
+from hf_alignet.teacher.expectations import fit_vice, fold_expectations, open_vice, posterior_mean
 from hf_alignet.teacher.vice import Vice
 
-Method = Literal["uncertainty_distillation", "hard", "global", "glocal", "identity"]
+Method = Literal["auto", "uncertainty_distillation", "hard", "global", "glocal", "identity"]
+# In simulated studies of 90 objects, VICE finds one dimension or none in 7 choices an object, and up to 11 in 22
+CHOICES_PER_OBJECT = 20
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -32,7 +41,7 @@ class FittedTeacher:
 def fit_teacher(
     features: np.ndarray,
     judgments: Dataset,
-    method: Method = "uncertainty_distillation",
+    method: Method = "auto",
     *,
     regularization: float | None = None,
     vice: Vice | str | None = None,
@@ -48,21 +57,27 @@ def fit_teacher(
     Args:
         features: (n, p) of the stimuli. The judgments name their rows.
         judgments: people's choices, see `load_judgments`.
-        method: `uncertainty_distillation` fits the choice probabilities of VICE (the paper's method), `hard` the
-            choices themselves. `global` and `glocal` are the methods of gLocal. `identity` leaves the features
-            unchanged (the paper's control).
+        method: `auto` takes that of the next two, or the unchanged features, which predicts held-out choices best
+            (`hf_alignet.teacher.choosing`); with a setting of VICE it is the first. `uncertainty_distillation` fits
+            the choice probabilities of VICE (the paper's method), `hard` the choices themselves. `global` and `glocal`
+            are the methods of gLocal. `identity` leaves the features unchanged (the paper's control).
         regularization: weight of the penalty, above 0. None selects it by cross-validation over objects.
         vice: a fitted VICE, or its path or Hub id. None fits VICE to the judgments.
         vice_settings: arguments of `Vice` for that fit.
         concentration: weight of VICE's probabilities of a triplet, as a number of choices, beside the real choices
-            (mean of a Dirichlet posterior). None uses VICE's probabilities alone, as the paper does.
+            (mean of a Dirichlet posterior). None uses VICE's probabilities alone, as the paper does. For `hard`, the
+            weight of an even guess. None uses the choices alone.
         local_features: (k, p) of other images. `glocal` keeps their similarities.
         checkpoint: directory for the state of VICE. A fit that was stopped continues from it.
         seed: seed of the random draws.
         progress: show bars.
 
+    Returns:
+        The teacher. `transform.info["choice"]` says what `auto` took, and why.
+
     Raises:
         InputError: settings exclude each other, or the data cannot be used.
+        RunError: a fit diverged, or the VICE that was asked for finds no dimension.
 
     Example:
         >>> teacher = fit_teacher(features, load_judgments("choices.csv", names)["train"])  # doctest: +SKIP
@@ -72,23 +87,98 @@ def fit_teacher(
     if method == "identity":
         return FittedTeacher(AffineTransform.identity(features.shape[1]))
     triplets, observed, weights = observed_choices(judgments)
-    teacher = AffineTeacher(method, regularization, random_state=seed)
     data = AffineData.checked(features, triplets, observed, weights)
+    if method == "auto" and (vice, vice_settings, concentration) != (None, None, None):
+        method = "uncertainty_distillation"
+    teacher = AffineTeacher("hard" if method == "auto" else method, regularization, random_state=seed)
     teacher.check(data, local_features)  # before the minutes that VICE needs
-    fitted, probabilities = None, observed
-    if method == "uncertainty_distillation":
-        if vice is None:
-            fitted = Vice(**{"random_state": seed, **(vice_settings or {})})
-            fitted.fit(judgments, len(features), checkpoint, progress)
-        else:
-            fitted = Vice.from_pretrained(vice) if isinstance(vice, str) else vice
-            if (number := len(fitted.loc_)) != len(features):
-                raise InputError(f"the VICE {vice!r} has {number} objects, but there are {len(features)} stimuli")
-        probabilities = fitted.choice_probabilities(triplets)
-        if concentration is not None:
-            probabilities = posterior_mean(probabilities, observed * weights[:, None], concentration)
-    teacher.fit(features, triplets, probabilities, weights, local_features, observed, progress)
+    splits = [] if method != "auto" and regularization else teacher.splits(triplets, weights, len(features))
+    if splits and not splits[0].is_among_new:
+        logger.info("%.0f choices are few: those that name a held-out object test each fit", weights.sum())
+    study = _Study(judgments, data, splits, {"random_state": seed, **(vice_settings or {})}, progress)
+    if method == "auto":
+        return _fit_best(study, {"regularization": regularization, "random_state": seed}, checkpoint)
+    if method != "uncertainty_distillation":
+        fitted, candidate = None, Candidate(method, concentration, study.smoothed(concentration))
+    elif vice is not None:
+        fitted = open_vice(vice, len(features))
+        candidate = study.of_vice(fitted, concentration, None)
+    else:
+        fitted = Vice(**study.vice_settings).fit(judgments, len(features), checkpoint, progress)
+        candidate = study.of_vice(fitted, concentration, study.fold_expectations())
+    teacher.fit(
+        features, triplets, candidate.targets, weights, local_features, observed, progress, candidate.fold_targets
+    )
     return FittedTeacher(teacher.transform_, fitted, teacher.selection_)
+
+
+@dataclass(frozen=True)
+class _Study:
+    """People's choices with the features of the stimuli, and the folds by which a fit is chosen."""
+
+    judgments: Dataset
+    data: AffineData
+    splits: list[Split]
+    vice_settings: dict[str, Any]
+    progress: bool
+
+    def smoothed(self, concentration: float | None) -> np.ndarray:
+        """(m, 3) people's choices, beside an even guess that counts as many choices as `concentration`."""
+        even = np.full(self.data.probabilities.shape, 1 / len(PAIRS))
+        return posterior_mean(even, self._counts, concentration or 0.0)
+
+    def of_vice(self, vice: Vice, concentration: float | None, in_folds: list[np.ndarray] | None) -> Candidate:
+        """Uncertainty distillation of a VICE, and of what VICE expects in each fold."""
+        expected = vice.choice_probabilities(self.data.triplets)
+        return Candidate(
+            "uncertainty_distillation",
+            concentration,
+            posterior_mean(expected, self._counts, concentration),
+            in_folds and [posterior_mean(each, self._counts, concentration) for each in in_folds],
+        )
+
+    def fold_expectations(self) -> list[np.ndarray] | None:
+        """What VICE expects without the choices that test a fold; None where these tell it next to nothing.
+
+        VICE has no features: choices among three new objects say nothing about old ones.
+        """
+        if not self.splits or self.splits[0].is_among_new:
+            return None
+        return fold_expectations(self.judgments, self.data.triplets, self.splits, self.vice_settings, self.progress)
+
+    @property
+    def _counts(self) -> np.ndarray:
+        return self.data.probabilities * self.data.weights[:, None]
+
+
+def _fit_best(study: _Study, settings: dict[str, Any], checkpoint: str | Path | None) -> FittedTeacher:
+    """The teacher that predicts held-out choices best."""
+    data, vice = study.data, None
+    num_objects, num_choices = len(data.features), data.weights.sum()
+    if num_choices >= CHOICES_PER_OBJECT * num_objects:
+        vice = fit_vice(study.judgments, num_objects, study.vice_settings, checkpoint, study.progress)
+    is_large = study.splits[0].is_among_new
+    candidates = [Candidate("hard", None, data.probabilities)]
+    if vice is None or not is_large:
+        candidates += [Candidate("hard", each, study.smoothed(each)) for each in CONCENTRATIONS]
+    if vice is not None:
+        in_folds = study.fold_expectations()
+        candidates += [
+            study.of_vice(vice, each, in_folds) for each in (CONCENTRATIONS[-1:] if is_large else CONCENTRATIONS)
+        ]
+    choice = choose(data, candidates, settings, study.progress)
+    logger.info("%s", choice.reason)
+    if choice.candidate is None:
+        transform = scaled(data.features.shape[1], best_scale(data))
+        transform.info = {"method": "identity", "num_objects": num_objects}
+    else:
+        teacher = AffineTeacher(choice.candidate.method, **settings | {"regularization": choice.regularization})
+        teacher.fit(data.features, data.triplets, choice.candidate.targets, data.weights, progress=study.progress)
+        transform = teacher.transform_
+        transform.info["concentration"] = choice.candidate.concentration
+    transform.info["choice"] = choice.reason
+    uses_vice = choice.candidate is not None and choice.candidate.method == "uncertainty_distillation"
+    return FittedTeacher(transform, vice if uses_vice else None, choice.table)
 
 
 def check_method(
@@ -101,9 +191,14 @@ def check_method(
         raise InputError(
             f"`method=glocal`, and no other, takes `local_images` or `local_features`; the method here is {method!r}"
         )
-    for name, value in (("vice", vice), ("vice_settings", vice_settings), ("concentration", concentration)):
-        if value is not None and method != "uncertainty_distillation":
-            raise InputError(f"`method={method}` takes no `{name}`; only uncertainty_distillation does")
+    of_vice = ("auto", "uncertainty_distillation")
+    for name, value, methods in (
+        ("vice", vice, of_vice),
+        ("vice_settings", vice_settings, of_vice),
+        ("concentration", concentration, (*of_vice, "hard")),
+    ):
+        if value is not None and method not in methods:
+            raise InputError(f"`method={method}` takes no `{name}`; {' and '.join(methods[1:])} do")
     if concentration is not None and not 0 < concentration < math.inf:
         raise InputError(f"`concentration` must be positive and finite, got {concentration}")
     if vice is not None and vice_settings is not None:
@@ -111,13 +206,3 @@ def check_method(
     known = [field.name for field in fields(Vice)]
     if unknown := sorted(set(vice_settings or ()).difference(known)):
         raise InputError(f"`vice_settings` has no {', '.join(unknown)}; settings are {', '.join(known)}")
-
-
-def posterior_mean(probabilities: np.ndarray, counts: np.ndarray, concentration: float) -> np.ndarray:
-    """Posterior mean of choice probabilities (m, 3): a Dirichlet prior from VICE, updated by people's choices.
-
-    (κ p + counts) / (κ + n) with the concentration κ > 0 and the `counts` (m, 3) of choices of each pair. With κ = 1,
-    VICE and the choice have equal weight in a triplet that one person judged. In a triplet that many people judged,
-    their choices have most of the weight.
-    """
-    return (concentration * probabilities + counts) / (concentration + counts.sum(1, keepdims=True))

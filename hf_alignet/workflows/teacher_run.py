@@ -34,9 +34,11 @@ from hf_alignet.sources import load_matrix, public_name, split_revision
 from hf_alignet.storage import output_folder, write_json
 from hf_alignet.teacher import FittedTeacher, fit_teacher, pair_counts
 from hf_alignet.teacher.fitting import Method, check_method
+from hf_alignet.teacher.planning import learning_curve, real_study, simulated_study, summary
 
 OF_VICE = ["judgments", "stimuli", "num_train_judgments", "command", "versions"]  # VICE knows of no model
 HELD_OUT_SHARE = 0.1
+BEYOND_NOISE = 2  # standard errors
 SHARED = ["README.md", "config.json", "model.safetensors", "results.json", "selection.csv", "calibration.*"]
 
 Results = dict[str, dict[str, Metric]]
@@ -44,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 
 def write_teacher(
-    judgments: str,
+    judgments: str | None = None,
     output_dir: str | Path = "outputs/teacher",
     *,
     images: str | None = None,
@@ -60,7 +62,7 @@ def write_teacher(
     rt_unit: TimeUnit | None = None,
     max_missing: float = 0.5,
     dataset_name: str | None = None,
-    method: Method = "uncertainty_distillation",
+    method: Method = "auto",
     regularization: float | None = None,
     vice: str | None = None,
     vice_settings: Mapping[str, Any] | None = None,
@@ -68,6 +70,8 @@ def write_teacher(
     local_images: str | None = None,
     local_features: str | None = None,
     object_folds: int = 0,
+    plan: bool = False,
+    agreement: float = 0.7,
     batch_size: int = 64,
     num_workers: int = 0,
     bf16: bool = False,
@@ -84,7 +88,7 @@ def write_teacher(
     calibration plot and a card. A run that was stopped continues where it was.
 
     Args:
-        judgments: path or Hub id of the choices, in any form that `load_judgments` reads.
+        judgments: path or Hub id of the choices, in any form that `load_judgments` reads. Only a `plan` does without.
         output_dir: directory for the results.
         images: path or Hub id of the stimuli. They need `model_name_or_path`.
         features: in place of images, the path of a `.npy` file with a matrix (n, p).
@@ -100,16 +104,21 @@ def write_teacher(
         rt_unit: unit of response times in a table. By default the name of their column or their median tells it.
         max_missing: largest share of trials of a table that may have no answer. They are skipped.
         dataset_name: name of the judgments in metrics. By default that of their file or repository.
-        method: `uncertainty_distillation` (the paper's), `hard` choices, `global` and `glocal` (gLocal's), or
-            `identity` (the paper's control).
+        method: `auto` chooses among the next two, and the unchanged features, by held-out choices; with a setting of
+            VICE it is the first. `uncertainty_distillation` (the paper's), `hard` choices, `global` and `glocal`
+            (gLocal's), or `identity` (the paper's control).
         regularization: weight of the penalty. By default several are tried, and the best is chosen.
         vice: path or Hub id of a VICE to distil from. By default one is fitted.
         vice_settings: settings of the VICE that is fitted, such as `{"num_dimensions": 50}`.
-        concentration: concentration of the Dirichlet prior around the probabilities of VICE.
+        concentration: concentration of the Dirichlet prior around the probabilities of VICE, or, for `hard`, around
+            an even guess.
         local_images: path or Hub id of other images. `glocal` keeps their neighbourhoods.
         local_features: in place of local_images, the path of a `.npy` file with a matrix (m, p).
         object_folds: number of folds of the objects. For each of them the teacher is also fitted without these
             objects, and measured on them. 0 does not do this.
+        plan: fit no teacher, and tell instead how good the default one will be after how many choices, by simulated
+            people who judge these stimuli, and, if `judgments` are given, by subsets of them. It writes plan.csv.
+        agreement: of simulated people: the mean share who choose the most frequent answer; 0.7 in THINGS.
         batch_size: number of images in a forward pass.
         num_workers: number of processes that decode pictures. 0 decodes them in the main process.
         bf16: run the model under bfloat16 autocast.
@@ -121,11 +130,13 @@ def write_teacher(
         progress: show bars.
 
     Returns:
-        Metrics of `base`, `aligned` and `vice` by `dataset/split/measure`.
+        Metrics of `base`, `aligned` and `vice` by `dataset/split/measure`; none for a plan.
 
     Raises:
         InputError: settings or data that cannot work.
     """
+    if judgments is None and not plan:
+        raise InputError("give `judgments`: the choices of people, or `plan` without them")
     if object_folds == 1 or object_folds < 0:
         raise InputError(f"`object_folds` must be 0, or at least 2, got {object_folds}")
     if vice is not None and object_folds:
@@ -145,20 +156,22 @@ def write_teacher(
         raise InputError("`push_to_hub` needs `hub_model_id=user/name`")
     directory = Path(output_dir).expanduser()
     unfinished = _make_room(directory)
-    fits_vice = method == "uncertainty_distillation" and vice is None
-    names = [hub_model_id, f"{hub_model_id}-vice"] if fits_vice else [hub_model_id]
-    shared = [name for name in names if name is not None and push_to_hub]
+    shared = [hub_model_id] if push_to_hub and hub_model_id is not None else []
     for repository in shared:
         make_repository(repository, hub_private_repo)
 
     stimuli = Stimuli.open(images, features, object_names, image_column, image_split)
     table = {"columns": columns, "rt_unit": rt_unit, "max_missing": max_missing}
-    splits = _load_splits(judgments, stimuli, object_order, table, seed)
-    folds = draw_folds(splits, len(stimuli), object_folds, seed) if object_folds else None
+    splits = _load_splits(judgments, stimuli, object_order, table, seed) if judgments is not None else DatasetDict()
+    folds = draw_folds(splits, len(stimuli), object_folds, seed) if object_folds and not plan else None
     encoder, options = None, {"progress": progress, "batch_size": batch_size, "num_workers": num_workers, "bf16": bf16}
     if images is not None or local_images is not None:
         encoder = VisionEncoder.from_pretrained(str(model_name_or_path), pooling, trust_remote_code).eval()
     embedded = stimuli.embed(encoder, unfinished / "features", **options)
+    if plan:
+        _write_plan(directory, embedded, splits, agreement, seed, progress)
+        return {}
+    assert judgments is not None
     local = np.array(load_matrix(local_features, "local features"), np.float32) if local_features else None
     if local_images is not None:
         others = Stimuli("local images", load_images(local_images))
@@ -170,6 +183,9 @@ def write_teacher(
         return fit_teacher(features, train, method, seed=seed, progress=progress, **settings)
 
     teacher = fit(embedded, splits["train"], unfinished)
+    if shared and teacher.vice is not None and vice is None:
+        shared.append(f"{hub_model_id}-vice")
+        make_repository(shared[-1], hub_private_repo)
     source = public_name(judgments)
     name = dataset_name or split_revision(source)[0].split("/")[-1].partition(".")[0]
     found = predictors(embedded, teacher, base_temperature(embedded, splits["train"]))
@@ -187,7 +203,7 @@ def write_teacher(
         "num_train_judgments": int(pair_counts(splits["train"])[1].sum()),
         "vice": public_name(vice) if vice else None,
         "vice_converged": teacher.vice.converged_ if teacher.vice is not None else None,
-        "concentration": concentration,
+        "concentration": concentration or teacher.transform.info.get("concentration"),
         "command": command,
         "versions": versions(),
     }
@@ -248,6 +264,9 @@ def _save(
     pd.concat(reliability, names=["predictor"]).droplevel(1).to_csv(directory / "calibration.csv")
     calibration_figure(reliability).savefig(directory / "calibration.png")
     teacher.transform.info.update(provenance)
+    if warning := _warning(measured, teacher.transform.info["method"]):
+        logger.warning("%s", warning)
+        teacher.transform.info["warning"] = warning
     card = {"repo_id": names[0] if names else None, "table": table, "has_figure": True}
     teacher.transform.save_pretrained(directory, model_card_kwargs=card)
     if teacher.vice is not None and provenance["vice"] is None:
@@ -257,3 +276,39 @@ def _save(
     write_json(directory / "results.json", {**results, "settings": teacher.transform.info})
     logger.info("\n%s\n\nThe teacher is in %s", table, directory)
     return results
+
+
+def _warning(measured: Mapping[str, Predictions], method: str) -> str | None:
+    """What to tell where the transform is worse than the unchanged features beyond noise; None where it is not."""
+    if method == "identity":
+        return None
+    found = [
+        f"{prefix}: {measure} is worse by {worse:.4f} (standard error {error:.4f})"
+        for prefix, predictions in measured.items()
+        for measure, (worse, error) in predictions.shortfall().items()
+        if worse > BEYOND_NOISE * error
+    ]
+    return (
+        f"this teacher is worse than the unchanged features on held-out choices, {'; '.join(found)}" if found else None
+    )
+
+
+def _write_plan(
+    directory: Path, features: np.ndarray, splits: DatasetDict, agreement: float, seed: int, progress: bool
+) -> None:
+    """Writes and tells how well the default teacher predicts choices, by their number."""
+    curves = {
+        f"simulated, agreement {agreement:g}": learning_curve(
+            features, lambda number, repeat: simulated_study(features, number, agreement, seed + repeat), progress
+        )
+    }
+    if splits:
+        held_out = splits[next(name for name in splits if name != "train")]
+        curves["judgments"] = learning_curve(
+            features, lambda number, repeat: real_study(splits["train"], held_out, seed + repeat), progress
+        )
+    pd.concat(curves, names=["source"]).droplevel(1).to_csv(directory / "plan.csv")
+    for source, curve in curves.items():
+        number = curve["study"].nunique()
+        logger.info("\nBy %s (%d studies):\n%s", source, number, summary(curve).round(3).to_string(index=False))
+    shutil.rmtree(directory / "unfinished")

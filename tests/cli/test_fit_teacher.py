@@ -20,9 +20,9 @@ from hf_alignet.encoder import AffineTransform
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.hub.transport import repository as sharing
 from hf_alignet.judgments import make_judgments
-from hf_alignet.teacher import Vice
+from hf_alignet.teacher import Vice, planning
 from hf_alignet.teacher import vice as vice_module
-from hf_alignet.teacher.fitting import posterior_mean
+from hf_alignet.teacher.expectations import posterior_mean
 from hf_alignet.teacher.vice_run import ViceRun
 from hf_alignet.workflows import teacher_run
 
@@ -191,7 +191,11 @@ def test_configuration_of_things_clip():
         (("--images", "some/images"), "give --images with --model_name_or_path, or --features, not both"),
         (("--vice_settings", '{"slap": 1}'), "has no slap; settings are num_dimensions, spike, slab"),
         (("--concentration", "0"), "must be positive and finite, got 0"),
-        (("--concentration", "1", "--method", "hard"), "hard takes no --concentration"),
+        (("--concentration", "1", "--method", "glocal"), "takes --local_images or --local_features"),
+        (
+            ("--concentration", "1", "--method", "global"),
+            "global takes no --concentration; uncertainty_distillation and",
+        ),
         (("--vice_settings", "{"), "is no JSON"),
         (("--method", "glocal"), "takes --local_images or --local_features"),
         (("--method", "hard", "--vice", "user/vice"), "hard takes no --vice"),
@@ -256,6 +260,45 @@ def test_triplets_in_both_splits_are_counted(flags, choices, tmp_path, monkeypat
     fit(monkeypatch, *flags, "--judgments", tmp_path / "both", "--method", "hard", "--regularization", 0.05)
     distinct = len({tuple(sorted(row)) for row in choices[1][:100].tolist()})
     assert f"{distinct} triplets of the split test are also in train" in caplog.text
+
+
+def test_a_teacher_worse_than_the_features_is_told(flags, choices, tmp_path, monkeypatch, caplog):
+    judgments = make_judgments(*choices[1:])
+    swapped = make_judgments(choices[1][:5000], (choices[2][:5000] + 1) % 3)
+    DatasetDict(train=swapped, test=judgments.select(range(5000, 6000))).save_to_disk(tmp_path / "swapped")
+    fit(monkeypatch, *flags, "--judgments", tmp_path / "swapped", "--method", "hard", "--regularization", 0.001)
+    text = "worse than the unchanged features on held-out choices, swapped/test: accuracy is worse by"
+    assert text in caplog.text and text in (tmp_path / "out" / "README.md").read_text()
+    assert text in results(tmp_path / "out")["settings"]["warning"]
+
+
+def test_the_default_says_what_it_chose(flags, choices, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    judgments = make_judgments(*choices[1:])
+    splits = DatasetDict(train=judgments.select(range(200)), test=judgments.select(range(5000, 6000)))
+    splits.save_to_disk(tmp_path / "few")
+    fit(monkeypatch, *flags, "--judgments", tmp_path / "few")
+    settings = results(tmp_path / "out")["settings"]
+    assert settings["method"] in settings["choice"] and "warning" not in settings
+    assert settings["choice"] in caplog.text and settings["choice"] in (tmp_path / "out" / "README.md").read_text()
+    assert set(pd.read_csv(tmp_path / "out" / "selection.csv").concentration.dropna()) == {0.3, 1.0}
+
+
+def test_a_plan_tells_how_many_choices_are_needed(flags, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(planning, "NUMBERS", (100, 300))
+    monkeypatch.setattr(planning, "REPEATS", 2)
+    fit(monkeypatch, *flags, "--plan", "true", "--agreement", 0.8)
+    plan = pd.read_csv(tmp_path / "out" / "plan.csv")
+    assert list(plan.choices) == [100, 300] * 4 and set(plan.source) == {"simulated, agreement 0.8", "judgments"}
+    assert plan.accuracy.between(1 / 3, 0.8).all() and (plan.accuracy > plan.raw_accuracy - 0.05).all()
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["plan.csv"]
+    assert "By judgments (2 studies)" in caplog.text
+    alone = ("--features", tmp_path / "features.npy", "--output_dir", tmp_path / "alone", "--disable_tqdm", "true")
+    fit(monkeypatch, *alone, "--plan", "true")
+    assert set(pd.read_csv(tmp_path / "alone" / "plan.csv").source) == {"simulated, agreement 0.7"}
+    with pytest.raises(InputError, match="give --judgments"):
+        fit(monkeypatch, *alone)
 
 
 def test_features_of_any_size_give_numbers(flags, choices, tmp_path, monkeypatch):

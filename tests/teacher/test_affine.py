@@ -16,8 +16,9 @@ from hf_alignet.similarity import is_correct, odd_of_pair, odd_one_out, triplet_
 from hf_alignet.teacher import AffineTeacher
 from hf_alignet.teacher.affine.affine_data import AffineData
 from hf_alignet.teacher.affine.affine_teacher import PENALTIES
+from hf_alignet.teacher.affine.axes import PrincipalAxes
 from hf_alignet.teacher.affine.problem import AffineProblem
-from hf_alignet.teacher.affine.selection import evaluate, mean_cross_entropy, split_objects
+from hf_alignet.teacher.affine.selection import evaluate, make_folds, mean_cross_entropy
 
 
 def make_problem(num_objects=40, dim=5, seed=0):
@@ -46,6 +47,12 @@ def choices():
     rows = rng.integers(0, len(triplets), 4000)
     pair = (rng.random((4000, 1)) > probabilities[rows].cumsum(1)).sum(1).clip(max=2)
     return features, triplets[rows], np.eye(3)[pair]
+
+
+def first_fold(features, triplets, probabilities):
+    data = AffineData.checked(features, triplets, probabilities, None)
+    splits = AffineTeacher("hard").splits(data.triplets, data.weights, len(features))
+    return make_folds(AffineProblem(data, PENALTIES["hard"]), data, splits)[0]
 
 
 # ---- fits
@@ -93,7 +100,7 @@ def test_choices_of_people_predict_new_objects(choices, planted):
     assert teacher.regularization_ == best
     assert scores.index[0] < best < scores.index[-1]
     of_best = teacher.selection_[teacher.selection_.regularization == best]
-    assert list(of_best.fold) == [0, 1, 2, 3, 4]
+    assert list(of_best.fold) == [0, 1]  # a tenth of the objects each, which about 27 % of the choices name
     assert scores[best] < math.log(3) - 0.1
     # Which objects people were asked about decides little: the truth is nearly as well predicted as by itself
     _, _, _, everything, truth = planted
@@ -123,6 +130,23 @@ def test_strong_regularization(choices, method):
         assert weight.abs().max() < 1e-2
 
 
+@pytest.mark.parametrize("method", ["hard", "global"])
+def test_more_features_than_objects(method):
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(12, 20)).astype(np.float32)
+    triplets = np.array(list(itertools.combinations(range(12), 3)))
+    kept_together = np.eye(3)[rng.integers(0, 3, len(triplets))]
+    data = AffineData.checked(features, triplets, kept_together, None)
+    problem = AffineProblem(data, PENALTIES[method])
+    assert problem.features.shape == (12, 11)
+    # The same objective in all 20 dimensions has the same optimum
+    whole = AffineProblem(data, PENALTIES[method])
+    whole.__dict__["axes"] = PrincipalAxes.of(features)
+    images = rng.normal(size=(5, 20)).astype(np.float32)
+    found, expected = (each.transform(each.solve(0.1, 1e-10, 2000))(images) for each in (problem, whole))
+    np.testing.assert_allclose(found, expected, atol=0.02)
+
+
 def test_glocal_keeps_what_is_similar(choices):
     images = np.random.default_rng(2).normal(size=(300, 5)).astype(np.float32) + 0.3
 
@@ -143,8 +167,7 @@ def test_regularization_is_chosen_by_what_people_chose(choices):
     soft = 0.2 + 0.4 * kept_together
     teacher = AffineTeacher(num_folds=3).fit(features, triplets, soft, observed=kept_together, progress=False)
     fold = teacher.selection_.iloc[0]
-    data = AffineData.checked(features, triplets, kept_together, None)
-    held_out = split_objects(AffineProblem(data, PENALTIES["hard"]), data, 3, random_state=0)[0].held_out
+    held_out = first_fold(features, triplets, kept_together).held_out
     assert fold.weight == held_out.weights.sum()
     shares = fold.accuracy * fold.weight  # of single choices: a whole number of them is right
     assert shares == pytest.approx(round(shares), abs=1e-6)
@@ -152,23 +175,21 @@ def test_regularization_is_chosen_by_what_people_chose(choices):
 
 def test_held_out_objects_change_nothing(choices):
     features, triplets, kept_together = choices
-    data = AffineData.checked(features, triplets, kept_together, None)
-    problem = AffineProblem(data, PENALTIES["hard"])
-    first = split_objects(problem, data, 5, random_state=0)[0]
+    first = first_fold(features, triplets, kept_together)
     is_held_out = ~np.isin(features[:, 0], first.problem.data.features[:, 0])
-    assert is_held_out.sum() == 8
+    assert is_held_out.sum() == 4
     touches = is_held_out[triplets].any(1)
     moved, swapped = features.copy(), kept_together.copy()
     moved[is_held_out] = 100
     swapped[touches] = np.roll(swapped[touches], 1, axis=1)
-    changed = AffineData.checked(moved, triplets, swapped, None)
-    other = split_objects(AffineProblem(changed, PENALTIES["hard"]), changed, 5, random_state=0)[0]
+    other = first_fold(moved, triplets, swapped)
     solution, same = first.problem.solve(0.1, 1e-6, 50), other.problem.solve(0.1, 1e-6, 50)
     np.testing.assert_allclose(solution.weight, same.weight, atol=1e-5)
     np.testing.assert_allclose(solution.bias, same.bias, atol=1e-5)
-    assert len(first.held_out.triplets) == is_held_out[triplets].all(1).sum() > 0
+    assert len(first.held_out.triplets) == touches.sum() > 0
     assert len(first.problem.data.triplets) == (~touches).sum()
-    assert np.isin(first.held_out.features[:, 0], features[is_held_out, 0]).all()
+    named = first.held_out.features[first.held_out.triplets]
+    np.testing.assert_array_equal(named, features[triplets[touches]])
 
 
 def test_same_seed_same_transform(choices):
@@ -241,7 +262,7 @@ def spoil(array, index, value):
         (lambda f, t, p: (f, t, spoil(p, 5, np.nan)), "row 5 of the probabilities must be 0 or more, with the sum 1"),
         (lambda f, t, p: (f, t, spoil(p, 5, 0.5)), "row 5 of the probabilities must be 0 or more, with the sum 1"),
         (lambda f, t, p: (f, t, p, np.zeros(len(t))), "the weights must be"),
-        (lambda f, t, p: (f, t[:1], p[:1]), "no triplet has all its objects"),
+        (lambda f, t, p: (f, t[:1], p[:1]), "1 triplets of 40 objects are too few to choose by"),
     ],
 )
 def test_data_that_cannot_be_used(choices, change, message):

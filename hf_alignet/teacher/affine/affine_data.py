@@ -49,6 +49,12 @@ class AffineData:
         kept = {"probabilities": self.probabilities[keep], "weights": self.weights[keep]}
         return replace(self, features=self.features[is_member], triplets=triplets, **kept)
 
+    def of_triplets(self, is_kept: np.ndarray) -> Self:
+        """The triplets in a mask (m,), and the objects that they name."""
+        named, triplets = np.unique(self.triplets[is_kept], return_inverse=True)
+        kept = {"probabilities": self.probabilities[is_kept], "weights": self.weights[is_kept]}
+        return replace(self, features=self.features[named], triplets=triplets.reshape(-1, 3), **kept)
+
     @cached_property
     def choices(self) -> ChoiceLikelihood:
         """The triplets, for fits through the matrix of similarities."""

@@ -7,6 +7,7 @@ triplets (`choice_likelihood`). There is one optimum, and the fit finds it witho
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -18,9 +19,16 @@ from hf_alignet import __version__
 from hf_alignet.errors import InputError
 from hf_alignet.teacher.affine.affine_data import AffineData, check_features
 from hf_alignet.teacher.affine.axes import check_varied
+from hf_alignet.teacher.affine.held_out import Split, draw_splits
 from hf_alignet.teacher.affine.objective import Penalty, distance_to_scaled_identity, squared_norm
 from hf_alignet.teacher.affine.problem import AffineProblem
-from hf_alignet.teacher.affine.selection import AT_CHANCE, mean_cross_entropy, select_regularization, split_objects
+from hf_alignet.teacher.affine.selection import (
+    AT_CHANCE,
+    Selection,
+    make_folds,
+    mean_cross_entropy,
+    select_regularization,
+)
 from hf_alignet.teacher.settings import python_numbers
 
 AffineMethod = Literal["hard", "uncertainty_distillation", "global", "glocal"]
@@ -57,7 +65,8 @@ class AffineTeacher(BaseEstimator):
         method: see the table.
         regularization: λ > 0. None selects the λ with the least held-out cross-entropy of choices, by cross-validation
             over objects on a grid of half powers of ten. The grid grows until the best λ is not at its edge.
-        num_folds: folds of that cross-validation. More than 5 leave few triplets in a fold.
+        num_folds: folds of that cross-validation. More than 5 leave few triplets in a fold. With few choices the folds
+            are other ones, see `hf_alignet.teacher.affine.held_out`.
         local_weight: α of `glocal`, in [0, 1).
         local_temperature: τ > 0 of its softmax over cosine similarities.
         local_batch_size: number of images in each softmax (B_C).
@@ -109,6 +118,7 @@ class AffineTeacher(BaseEstimator):
         local_features: np.ndarray | None = None,
         observed: np.ndarray | None = None,
         progress: bool = True,
+        fold_targets: Sequence[np.ndarray] | None = None,
     ) -> Self:
         """Fits the transform. `teacher.fit(features, *observed_choices(judgments))` fits it to a judgments Dataset.
 
@@ -120,6 +130,8 @@ class AffineTeacher(BaseEstimator):
             local_features: (k, p) of other images, for `glocal` only.
             observed: (m, 3) shares of people's choices, which select λ. Default: the probabilities.
             progress: show a bar over the fits of the cross-validation.
+            fold_targets: (m, 3) probabilities for each fold of `splits`, from a model of people that did not see the
+                choices that test the fold. Default: `probabilities` in all folds.
 
         Raises:
             InputError: an argument is wrong, or the features are constant or not finite.
@@ -127,20 +139,42 @@ class AffineTeacher(BaseEstimator):
         """
         problem = self._problem(AffineData.checked(features, triplets, probabilities, weights), local_features)
         self.selection_: pd.DataFrame | None = None
-        self.regularization_ = float(self.regularization or self._select(problem, observed, progress))
+        self.regularization_ = float(self.regularization or 0)
+        if self.regularization is None:
+            selection = self._select(problem, observed, fold_targets, progress)
+            self.selection_, self.regularization_ = selection.table, selection.best
+            self._warn_of(selection)
         solution = problem.solve(self.regularization_, self.tolerance, self.max_iter)
         if not solution.is_converged:
             warnings.warn(f"the fit has not converged in {self.max_iter} steps: raise `max_iter`", stacklevel=2)
         self.history_, self.n_iter_ = solution.values, len(solution.values)
-        self.transform_ = problem.axes.transform(solution.weight, solution.bias)
+        self.transform_ = problem.transform(solution)
         self.transform_.info = self._describe(problem.data)
         return self
 
+    def select(
+        self,
+        features: np.ndarray,
+        triplets: np.ndarray,
+        probabilities: np.ndarray,
+        weights: np.ndarray | None = None,
+        observed: np.ndarray | None = None,
+        progress: bool = True,
+        fold_targets: Sequence[np.ndarray] | None = None,
+    ) -> Selection:
+        """What `fit` selects λ by, without the final fit. With λ given, only this one is tested."""
+        problem = self._problem(AffineData.checked(features, triplets, probabilities, weights), None)
+        return self._select(problem, observed, fold_targets, progress)
+
+    def splits(self, triplets: np.ndarray, weights: np.ndarray, num_objects: int) -> list[Split]:
+        """The folds by which λ is selected. Raises an InputError if the triplets are too few for any."""
+        return draw_splits(triplets, weights, num_objects, self.num_folds, self.random_state)
+
     def check(self, data: AffineData, local_features: np.ndarray | None = None) -> None:
         """Raises the InputError that `fit` would raise, without a fit. `data` has the first four arguments of it."""
-        problem = self._problem(data, local_features)
+        self._problem(data, local_features)
         if self.regularization is None:
-            split_objects(problem, data, self.num_folds, self.random_state)
+            self.splits(data.triplets, data.weights, len(data.features))
 
     def _problem(self, data: AffineData, local_features: np.ndarray | None) -> AffineProblem:
         self._check_parameters()
@@ -149,24 +183,33 @@ class AffineTeacher(BaseEstimator):
         local_weight = self.local_weight if self.method == "glocal" else 0.0
         return AffineProblem(data, PENALTIES[self.method], batches, local_weight, self.local_temperature)
 
-    def _select(self, problem: AffineProblem, observed: np.ndarray | None, progress: bool) -> float:
-        start = round(2 * math.log10(max(START_SHARE * problem.collapse_regularization, 1e-4)))
+    def _select(
+        self,
+        problem: AffineProblem,
+        observed: np.ndarray | None,
+        fold_targets: Sequence[np.ndarray] | None,
+        progress: bool,
+    ) -> Selection:
         data = problem.data
         judged = data if observed is None else AffineData.checked(data.features, data.triplets, observed, data.weights)
-        folds = split_objects(problem, judged, self.num_folds, self.random_state)
+        splits = self.splits(data.triplets, data.weights, len(data.features))
         # The selection needs less precision: held-out cross-entropies of THINGS still are exact to 0.0005 nats
         tolerance = 10 * self.tolerance
-        self.selection_ = select_regularization(
-            folds, start, lambda fold, regularization: fold.solve(regularization, tolerance, self.max_iter), progress
+        return select_regularization(
+            make_folds(problem, judged, splits, fold_targets),
+            self.regularization or START_SHARE * problem.collapse_regularization,
+            lambda fold, regularization: fold.solve(regularization, tolerance, self.max_iter),
+            progress,
+            only_start=self.regularization is not None,
         )
-        scores = mean_cross_entropy(self.selection_)
-        tried = scores.index.to_numpy()
-        best = float(tried[scores.argmin()])
-        if best in (tried[0], tried[-1]):
+
+    def _warn_of(self, selection: Selection) -> None:
+        scores = mean_cross_entropy(selection.table)
+        best = selection.best
+        if best in (scores.index[0], scores.index[-1]):
             warnings.warn(f"the best regularization, {best:g}, is at the edge of the tested values", stacklevel=3)
         if scores[best] > math.log(3) - AT_CHANCE:
             warnings.warn("no regularization predicts choices about new objects better than chance", stacklevel=3)
-        return best
 
     def _draw_local_batches(self, features: np.ndarray | None, dim: int) -> np.ndarray | None:
         """Random batches (k, B, p) of different images."""

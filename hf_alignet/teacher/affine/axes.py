@@ -13,6 +13,8 @@ import numpy as np
 from hf_alignet.encoder.transform import AffineTransform
 from hf_alignet.errors import InputError
 
+LEAST_SHARE = 1e-10  # of the largest variance, for an axis along which features vary
+
 
 @dataclass
 class PrincipalAxes:
@@ -21,25 +23,35 @@ class PrincipalAxes:
     mean: float  # of the whole matrix of features, as in gLocal
     std: float  # of the whole matrix
     center: np.ndarray  # (p,) means of the standardised columns
-    axes: np.ndarray  # (p, p) orthonormal columns
-    variances: np.ndarray  # (p,) along the axes, in descending order; 0 for directions without variation
+    axes: np.ndarray  # (p, r) orthonormal columns, r ≤ p
+    variances: np.ndarray  # (r,) along the axes, in descending order; 0 for directions without variation
 
     @classmethod
-    def of(cls, features: np.ndarray) -> Self:
-        """The axes of features (n, p). Raises an InputError if all features are the same number."""
+    def of(cls, features: np.ndarray, only_varied: bool = False) -> Self:
+        """The axes of features (n, p), or only those along which the features vary, of which there are less than n.
+
+        Raises an InputError if all features are the same number.
+        """
         mean, std = check_varied(features)
         centred = (features.astype(np.float64) - mean) / std
         center = centred.mean(0)
         variances, axes = np.linalg.eigh(np.cov(centred.T, bias=True).reshape(len(center), -1))
-        return cls(mean, std, center, axes[:, ::-1], variances[::-1].clip(0))
+        axes, variances = axes[:, ::-1], variances[::-1].clip(0)
+        kept = variances > LEAST_SHARE * variances[0] if only_varied else slice(None)
+        return cls(mean, std, center, axes[:, kept], variances[kept])
 
     def project(self, features: np.ndarray) -> np.ndarray:
         """Features (n, p) in these coordinates, as float32."""
         return (((features.astype(np.float64) - self.mean) / self.std - self.center) @ self.axes).astype(np.float32)
 
-    def transform(self, weight: np.ndarray, bias: np.ndarray) -> AffineTransform:
-        """The transform of the original features for a weight and a bias in these coordinates."""
+    def transform(self, weight: np.ndarray, bias: np.ndarray, outside: float = 0.0) -> AffineTransform:
+        """The transform of the original features for a weight and a bias in these coordinates.
+
+        What is orthogonal to the axes is multiplied by `outside`.
+        """
         weight = self.axes @ weight @ self.axes.T
+        if self.axes.shape[1] < len(self.axes):
+            weight = weight + outside * (np.eye(len(self.axes)) - self.axes @ self.axes.T)
         return AffineTransform(weight, self.axes @ bias - self.center @ weight, self.mean, self.std)
 
 

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 
+from hf_alignet.encoder.transform import AffineTransform
 from hf_alignet.teacher.affine.affine_data import AffineData
 from hf_alignet.teacher.affine.axes import PrincipalAxes
-from hf_alignet.teacher.affine.objective import LocalTerm, Objective, Penalty
+from hf_alignet.teacher.affine.objective import LocalTerm, Objective, Penalty, distance_to_scaled_identity
 from hf_alignet.teacher.affine.solver import Solution, solve
 
 
@@ -25,11 +26,12 @@ class AffineProblem:
 
     @cached_property
     def axes(self) -> PrincipalAxes:
-        return PrincipalAxes.of(self.data.features)
+        """Without a local term, only those along which the objects vary: the choices say nothing about the others."""
+        return PrincipalAxes.of(self.data.features, only_varied=self.local_batches is None)
 
     @cached_property
     def features(self) -> np.ndarray:
-        """(n, p) in the principal axes."""
+        """(n, r) in the principal axes."""
         return self.axes.project(self.data.features)
 
     @cached_property
@@ -65,6 +67,12 @@ class AffineProblem:
         slope = self.data.choices.value_and_gradient(torch.zeros(n, n))[1].numpy()
         signal = -self.features.T @ (slope + slope.T) @ self.features / 2
         return max(0.0, float(np.linalg.eigvalsh(signal)[-1]))
+
+    def transform(self, solution: Solution) -> AffineTransform:
+        """The transform of a solution. What no object shows is transformed as the penalty alone would have it."""
+        is_scaled_identity = self.penalty is distance_to_scaled_identity
+        outside = float(np.trace(solution.weight)) / len(solution.weight) if is_scaled_identity else 0.0
+        return self.axes.transform(solution.weight, solution.bias, outside)
 
     def solve(self, regularization: float, tolerance: float, max_iter: int) -> Solution:
         """The optimum for one λ."""

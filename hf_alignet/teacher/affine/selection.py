@@ -1,7 +1,4 @@
-"""Selects λ of an affine fit: the λ that best predicts choices among new objects.
-
-Objects, not triplets, are split into folds (gLocal). A fold is fitted to the triplets with all objects outside the
-fold, and tested on the triplets with all objects inside it. The other triplets are not used.
+"""Selects λ of an affine fit: the λ that best predicts choices about held-out objects (see `held_out`).
 
 With fewer triplets the best λ is only a little larger. For hard choices of THINGS and CLIP features it is 0.5 with
 31,000 triplets in 2 folds, and 0.2 with 182,000 triplets in 10 folds. A factor of 2 from the best λ costs less than
@@ -9,7 +6,7 @@ With fewer triplets the best λ is only a little larger. For hard choices of THI
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,14 +14,14 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from hf_alignet.errors import InputError
-from hf_alignet.judgments import object_folds
-from hf_alignet.similarity import NO_CHOICE, odd_of_pair, odd_one_out, triplet_similarities
+from hf_alignet.similarity import NO_CHOICE, choice_log_probabilities, odd_of_pair, odd_one_out, triplet_similarities
 from hf_alignet.teacher.affine.affine_data import AffineData
+from hf_alignet.teacher.affine.held_out import Split
 from hf_alignet.teacher.affine.problem import AffineProblem
 from hf_alignet.teacher.affine.solver import Solution
 
 MAX_STEPS = 8  # in each direction from the start
+LEAST_START = 1e-4
 AT_CHANCE = 0.01  # nats below ln 3: the fit has learned nothing, and the curve is flat
 
 
@@ -36,58 +33,93 @@ class Fold:
     held_out: AffineData
 
 
-def split_objects(problem: AffineProblem, judged: AffineData, num_folds: int, random_state: int) -> list[Fold]:
-    """Splits the objects at random into folds of equal size. `judged` are choices of the same objects, for the tests.
+def make_folds(
+    problem: AffineProblem, judged: AffineData, splits: Sequence[Split], targets: Sequence[np.ndarray] | None = None
+) -> list[Fold]:
+    """What each split fits, and what tests it.
 
-    Raises an InputError if there is no triplet inside or outside of a fold.
+    Args:
+        problem: with all triplets.
+        judged: people's choices about the same triplets, for the tests.
+        splits: from `draw_splits`.
+        targets: for each split, (m, 3) probabilities to fit. Default: those of the problem.
     """
-    number = object_folds(len(problem.data.features), num_folds, random_state)
-    folds = []
-    for k in range(num_folds):
-        inside, outside = judged.among(number == k), problem.data.among(number != k)
-        for part, place in ((inside, "inside"), (outside, "outside of")):
-            if not part.weights.any():
-                where = f"{place} fold {k + 1} of {num_folds}"
-                raise InputError(f"no triplet has all its objects {where}: give a `regularization`, or more triplets")
-        folds.append(Fold(replace(problem, data=outside), inside))
-    return folds
+    targets = targets or [problem.data.probabilities] * len(splits)
+    return [
+        Fold(
+            replace(problem, data=replace(problem.data, probabilities=target).among(split.is_seen)),
+            judged.of_triplets(split.is_tested),
+        )
+        for split, target in zip(splits, targets, strict=True)
+    ]
+
+
+@dataclass
+class Selection:
+    """How well each tried λ predicts held-out choices."""
+
+    table: pd.DataFrame  # see `select_regularization`
+    losses: dict[float, np.ndarray]  # by λ: of all held-out triplets in nats, fold after fold
+    weights: np.ndarray  # of these triplets
+
+    @property
+    def best(self) -> float:
+        """The λ with the least held-out cross-entropy."""
+        scores = mean_cross_entropy(self.table)
+        return float(scores.index.to_numpy()[scores.argmin()])
 
 
 def select_regularization(
-    folds: list[Fold], start: int, solve: Callable[[AffineProblem, float], Solution], progress: bool
-) -> pd.DataFrame:
-    """Tests λ = 10^(k/2) for integers k, from `start` in each direction while the held-out cross-entropy falls.
+    folds: list[Fold],
+    start: float,
+    solve: Callable[[AffineProblem, float], Solution],
+    progress: bool,
+    only_start: bool = False,
+) -> Selection:
+    """Tests λ = 10^(k/2) for integers k, from near `start` in each direction while the held-out cross-entropy falls.
 
-    Returns one row for each λ and fold: `regularization`, `fold`, `cross_entropy`, `accuracy`, `weight` (of the
-    held-out triplets) and `iterations`, in ascending order.
+    With `only_start` it tests that λ alone. The table has one row for each λ and fold: `regularization`, `fold`,
+    `cross_entropy`, `accuracy`, `weight` (of the held-out triplets) and `iterations`, in ascending order.
     """
     rows: list[dict[str, float]] = []
+    losses: dict[float, np.ndarray] = {}
     bar = tqdm(desc="selecting regularization", unit="fit", disable=not progress)
 
-    def score(exponent: int) -> float:
-        regularization = 10 ** (exponent / 2)
+    def score(regularization: float) -> float:
+        of_folds = []
         for k, fold in enumerate(folds):
             solution = solve(fold.problem, regularization)
-            transformed = fold.problem.axes.transform(solution.weight, solution.bias)(fold.held_out.features)
+            transformed = fold.problem.transform(solution)(fold.held_out.features)
             cross_entropy, accuracy = evaluate(transformed, fold.held_out)
+            of_folds.append(triplet_losses(transformed, fold.held_out))
             row = {"regularization": regularization, "fold": k, "cross_entropy": cross_entropy, "accuracy": accuracy}
             rows.append(row | {"weight": fold.held_out.weights.sum(), "iterations": len(solution.values)})
             bar.update()
             bar.set_postfix(regularization=f"{regularization:.3g}", held_out_cross_entropy=f"{cross_entropy:.4f}")
+        losses[regularization] = np.concatenate(of_folds)
         return mean_cross_entropy(pd.DataFrame(rows))[regularization]
 
     with bar:
-        at_start = score(start)
-        for direction in (1, -1):
-            best = at_start
-            for step in range(1, MAX_STEPS + 1):
-                here = score(start + direction * step)
-                if not here < best and best < math.log(3) - AT_CHANCE:
-                    break
-                best = min(best, here)
-            if best < at_start:
-                break  # this direction is better, so the other one is worse
-    return pd.DataFrame(rows).sort_values(["regularization", "fold"], ignore_index=True)
+        if only_start:
+            score(start)
+        else:
+            _walk(score, round(2 * math.log10(max(start, LEAST_START))))
+    table = pd.DataFrame(rows).sort_values(["regularization", "fold"], ignore_index=True)
+    return Selection(table, losses, np.concatenate([fold.held_out.weights for fold in folds]))
+
+
+def _walk(score: Callable[[float], float], start: int) -> None:
+    """Scores λ = 10^(k/2) for k = `start`, and then in each direction while the score falls or is at chance."""
+    at_start = score(10 ** (start / 2))
+    for direction in (1, -1):
+        best = at_start
+        for step in range(1, MAX_STEPS + 1):
+            here = score(10 ** ((start + direction * step) / 2))
+            if not here < best and best < math.log(3) - AT_CHANCE:
+                break
+            best = min(best, here)
+        if best < at_start:
+            break  # this direction is better, so the other one is worse
 
 
 def mean_cross_entropy(selection: pd.DataFrame) -> pd.Series:
@@ -108,3 +140,9 @@ def evaluate(transformed: np.ndarray, data: AffineData) -> tuple[float, float]:
     of_choice = probabilities.gather(1, odd_of_pair(odd).clamp(max=2).unsqueeze(1)).squeeze(1)
     of_choice = torch.where(odd == NO_CHOICE, 0, of_choice)
     return data.choices.value(vectors @ vectors.T), float(np.average(of_choice.numpy(), weights=data.weights))
+
+
+def triplet_losses(transformed: np.ndarray, data: AffineData) -> np.ndarray:
+    """(m,) float64 cross-entropy of each triplet in nats, under transformed features (n, p)."""
+    similarities = triplet_similarities(torch.from_numpy(transformed), torch.from_numpy(data.triplets))
+    return -(torch.from_numpy(data.probabilities) * choice_log_probabilities(similarities.double())).sum(1).numpy()

@@ -1,0 +1,154 @@
+"""How good the default teacher is after so many choices: a learning curve of simulated people, or of real choices."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from datasets import Dataset
+from scipy.optimize import brentq
+from scipy.special import log_softmax, softmax
+from tqdm.auto import tqdm
+
+from hf_alignet.errors import InputError
+from hf_alignet.judgments import make_judgments
+from hf_alignet.similarity import odd_of_pair
+from hf_alignet.teacher.affine.affine_data import AffineData
+from hf_alignet.teacher.affine.axes import PrincipalAxes
+from hf_alignet.teacher.choice_likelihood import observed_choices
+from hf_alignet.teacher.choosing import best_scale
+from hf_alignet.teacher.fitting import fit_teacher
+
+LEADING_AXES, SEEN_AXES, OWN_AXES = 30, 8, 2
+TEST_TRIPLETS = 20_000
+NUMBERS = (200, 600, 2000, 6000)  # of choices
+REPEATS = 3
+
+
+@dataclass(frozen=True)
+class Study:
+    """Choices in random order to fit teachers to, and others to test them."""
+
+    judgments: Dataset
+    triplets: np.ndarray  # (m, 3) of the test
+    shares: np.ndarray  # (m, 3) of people who keep each pair together
+    weights: np.ndarray  # (m,) numbers of choices
+
+
+class SimulatedPeople:
+    """People who look at some directions of the features, and at something that the features do not show.
+
+    They compare 8 of the 30 leading principal axes, with equal weight, and 2 axes of their own.
+
+    Args:
+        features: (n, p) of the pictures.
+        agreement: mean share of people who choose the most frequent answer to a random triplet, above 1/3 and below
+            1. In THINGS it is 0.70.
+        seed: of what they look at.
+
+    Attributes:
+        similarities: (n, n) whose softmax over the pairs of a triplet gives the probabilities of their choices.
+    """
+
+    def __init__(self, features: np.ndarray, agreement: float = 0.7, seed: int = 0):
+        if not 1 / 3 < agreement < 1:
+            raise InputError(f"the agreement of people must lie between 1/3 and 1, got {agreement:g}")
+        rng = np.random.default_rng(seed)
+        axes = PrincipalAxes.of(features)
+        rank = min(LEADING_AXES, int((axes.variances > 1e-6 * axes.variances[0]).sum()))
+        seen = axes.project(features)[:, rng.permutation(rank)[:SEEN_AXES]]
+        looked_at = np.hstack([seen / seen.std(0), rng.normal(size=(len(features), OWN_AXES))])
+        self.num_objects = len(features)
+        self.similarities = looked_at @ looked_at.T
+        sample = self.logits(random_triplets(self.num_objects, 2000, rng))
+
+        def excess(log_scale: float) -> float:
+            return float(softmax(np.exp(log_scale) * sample, axis=1).max(1).mean()) - agreement
+
+        self.similarities *= np.exp(brentq(excess, -12, 6))
+
+    def logits(self, triplets: np.ndarray) -> np.ndarray:
+        """(m, 3) in pair order."""
+        a, b, c = triplets.T
+        return np.stack([self.similarities[a, b], self.similarities[a, c], self.similarities[b, c]], axis=1)
+
+    def judge(self, triplets: np.ndarray, rng: np.random.Generator) -> Dataset:
+        """Judgments: one person's choice for each of the triplets (m, 3)."""
+        logits = self.logits(triplets)
+        return make_judgments(triplets, odd_of_pair((logits + rng.gumbel(size=logits.shape)).argmax(1)))
+
+
+def random_triplets(num_objects: int, number: int, rng: np.random.Generator) -> np.ndarray:
+    """(number, 3) of different objects each."""
+    if num_objects < 3:
+        raise InputError(f"a triplet needs 3 objects, there are {num_objects}")
+    first = rng.integers(num_objects, size=number)
+    second = (first + rng.integers(1, num_objects, size=number)) % num_objects
+    third = rng.integers(num_objects - 2, size=number)
+    for lower in np.sort(np.stack([first, second]), axis=0):
+        third += third >= lower
+    return np.stack([first, second, third], axis=1)
+
+
+def simulated_study(features: np.ndarray, number: int, agreement: float, seed: int) -> Study:
+    """People drawn at random, who judge `number` random triplets."""
+    rng = np.random.default_rng(seed)
+    people = SimulatedPeople(features, agreement, seed)
+    judgments = people.judge(random_triplets(len(features), number, rng), rng)
+    tested = random_triplets(len(features), TEST_TRIPLETS, rng)
+    return Study(judgments, tested, softmax(people.logits(tested), axis=1), np.ones(len(tested)))
+
+
+def real_study(train: Dataset, test: Dataset, seed: int) -> Study:
+    """Real choices in a random order, tested on others."""
+    return Study(train.shuffle(seed=seed), *observed_choices(test))
+
+
+def learning_curve(features: np.ndarray, draw: Callable[[int, int], Study], progress: bool = True) -> pd.DataFrame:
+    """How well the default teacher predicts choices that it was not fitted to.
+
+    Args:
+        features: (n, p) of the pictures.
+        draw: from a number of choices, and the number of the study (0 to 2), to a study with so many choices or less.
+        progress: show a bar.
+
+    Returns:
+        One row a number and study: `choices`, `study`, `method` (what the default took), and `accuracy`,
+        `cross_entropy` in nats, and the same of the unchanged features as `raw_accuracy`, `raw_cross_entropy`.
+    """
+    rows = []
+    with tqdm(desc="planning", total=REPEATS * len(NUMBERS), unit="fit", disable=not progress) as bar:
+        for repeat in range(REPEATS):
+            study = draw(max(NUMBERS), repeat)
+            for number in NUMBERS:
+                if number <= len(study.judgments):
+                    rows.append({"choices": number, "study": repeat, **_after(features, study, number)})
+                bar.update()
+    return pd.DataFrame(rows)
+
+
+def summary(curve: pd.DataFrame) -> pd.DataFrame:
+    """Means over the studies of a learning curve, by number of choices, and standard deviations (`…_sd`)."""
+    grouped = curve.drop(columns=["study", "method"]).groupby("choices")
+    spread = grouped[["accuracy", "cross_entropy"]].std().add_suffix("_sd")
+    return grouped.mean().join(spread).reset_index()
+
+
+def _after(features: np.ndarray, study: Study, number: int) -> dict[str, str | float]:
+    train = study.judgments.select(range(number))
+    transform = fit_teacher(features, train, progress=False).transform
+    accuracy, cross_entropy = measure(transform(features), study)
+    raw = best_scale(AffineData.checked(features, *observed_choices(train))) * features
+    raw_accuracy, raw_cross_entropy = measure(raw, study)
+    found: dict[str, str | float] = {"method": transform.info["method"], "accuracy": accuracy}
+    found |= {"cross_entropy": cross_entropy, "raw_accuracy": raw_accuracy, "raw_cross_entropy": raw_cross_entropy}
+    return found
+
+
+def measure(vectors: np.ndarray, study: Study) -> tuple[float, float]:
+    """Accuracy and cross-entropy of the test choices by the dot products of vectors (n, d)."""
+    a, b, c = vectors.astype(np.float64)[study.triplets.T]
+    logits = np.stack([(a * b).sum(1), (a * c).sum(1), (b * c).sum(1)], axis=1)
+    right = np.take_along_axis(study.shares, logits.argmax(1)[:, None], 1)[:, 0]
+    lost = -(study.shares * log_softmax(logits, axis=1)).sum(1)
+    return float(np.average(right, weights=study.weights)), float(np.average(lost, weights=study.weights))
