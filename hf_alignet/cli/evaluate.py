@@ -15,9 +15,9 @@ Features from another program, with a transform:
 
     hf-alignet evaluate --features clip_things.npy --transform outputs/clip-teacher --benchmarks things:triplets
 
-It writes results.json {model: {metric: {value, n, chance, ci95}}} with the noise ceiling as the model `people`, the
-same table in results.md, one figure for each benchmark, and for several models agreement.csv and
-model_similarity.csv. A later run uses the embeddings in output_dir/embeddings again.
+It writes results.json {model: {metric: {value, n, chance, ci95, unit}}} with the noise ceiling as the model
+`people`, the same table in results.md, one figure for each benchmark, and for several models agreement.csv,
+changes.csv and model_similarity.csv. A later run uses the embeddings in output_dir/embeddings again.
 """
 
 import logging

@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from os.path import commonprefix
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -51,7 +53,7 @@ def find_answers(
     role = ODD if ODD in table.columns.places else CHOICE
     choice = pc.utf8_trim_whitespace(table.cells[role])
     by_name = _by_name(choice, images, rows, to_row)
-    if (by_name >= 0).all() and not {"0", "1", "2", "3"} & set(to_row):
+    if (by_name >= 0).all() and not {"0", "1", "2", "3"} & {Path(name).stem for name in to_row}:
         nobody = np.zeros(len(table), bool)
         return Answers(by_name, nobody, ~nobody, "names of images")
     is_empty = (by_name < 0) & _is_missing(choice)  # an image may be called "NA"
@@ -102,7 +104,7 @@ def _by_name(
         return found
     # Perhaps a path, another case, or a name without its suffix
     others = pc.unique(choice.filter(pa.array(found < 0)))
-    texts = [text for text in others.to_pylist() if not text.isdecimal() and text.lower() not in MISSING]
+    texts = [text for text in others.to_pylist() if text.lower() not in MISSING]
     names = list(to_row)
     meant = {text: to_row[names[i]] for text, i in zip(texts, find_rows(texts, names), strict=True) if i >= 0}
     if meant:
@@ -118,10 +120,18 @@ def _by_column(bare: pa.ChunkedArray, table: TableCells) -> np.ndarray:
     if TRIPLE in table.columns.places:
         return np.full(len(table), -1)
     headers = [plain(table.header[table.columns.places[name]]) for name in IMAGES]
+    places = {name: place for names in (headers, _parts_that_differ(headers)) for place, name in enumerate(names)}
     encoded = bare.combine_chunks().dictionary_encode()
-    texts = encoded.dictionary.to_pylist()
-    found = np.array([headers.index(plain(t)) if plain(t) in headers else -1 for t in texts] or [-1])
+    found = np.array([places.get(plain(text), -1) for text in encoded.dictionary.to_pylist()] or [-1])
     return found[encoded.indices.to_numpy()]
+
+
+def _parts_that_differ(names: Sequence[str]) -> list[str]:
+    """left, middle, right of imageleft, imagemiddle, imageright. Not numbers, which are positions."""
+    start = len(commonprefix(names))
+    end = len(commonprefix([name[start:][::-1] for name in names]))
+    parts = [name[start : len(name) - end] for name in names]
+    return parts if all(map(str.isalpha, parts)) else []
 
 
 def _are_asked(table: TableCells, is_recognised: np.ndarray, is_empty: np.ndarray) -> np.ndarray:
@@ -156,7 +166,9 @@ def _first_position(numbers: np.ndarray, table: TableCells, role: str, must_know
     kinds: Sequence[str] = pc.unique(table.cells[KIND]).to_pylist() if KIND in table.cells else []
     if TRIPLE in table.columns.places or any(BUTTONS in kind for kind in kinds):
         return 0
-    if plain(header) == plain(CHOICE) or role in table.columns.given or not must_know:
+    names = [] if TRIPLE in table.columns.places else [table.header[table.columns.places[name]] for name in IMAGES]
+    is_clear = plain(header) == plain(CHOICE) and not any("0" in name for name in names)
+    if is_clear or role in table.columns.given or not must_know:
         return 1
     raise InputError(
         f"the answers in the column {header!r} of {table.source} are only 1 and 2, so that they can be positions "

@@ -128,11 +128,12 @@ def find_columns(header: Sequence[str], given: Mapping[str, str], source: str = 
         source: name of the table, for messages.
 
     Raises:
-        InputError: a given column does not exist, or several could equally well be the answer.
+        InputError: a given column does not exist, or several columns have the name of one.
     """
     places = {role: _place(name, header, source) for role, name in given.items() if name}
-    if not {*IMAGES, TRIPLE} & set(given):
-        places |= _triple(header)
+    if TRIPLE not in given:
+        of_images = _by_role(header) if set(IMAGES) & set(given) else _triple(header)
+        places |= _without_namesakes({r: at for r, at in of_images.items() if r not in given}, header, source)
     unclear: dict[str, list[str]] = {}
     for role in (CHOICE, PARTICIPANT, RT, LEVEL, IS_CATCH, KIND, STATUS):
         if role in given or (role == CHOICE and ODD in given):
@@ -155,6 +156,8 @@ def is_table_of_choices(header: Sequence[str], given: Mapping[str, str]) -> bool
 
 def _place(name: str, header: Sequence[str], source: str) -> int:
     for spelled, names in ((name, list(header)), (plain(name), list(map(plain, header)))):
+        if names.count(spelled) > 1:
+            raise InputError(f"{source} has several columns {name!r}: give each its own name")
         if spelled in names:
             return names.index(spelled)
     raise InputError(f"`columns` names the column {name!r}, which {source} lacks; it has {', '.join(header)}")
@@ -173,7 +176,21 @@ def _triple(header: Sequence[str]) -> dict[str, int]:
     if not any(plain(name) in names for name in IMAGES):
         found = _named(NAMES[TRIPLE], header)
         return {TRIPLE: found[0]} if len(found) == 1 else {}
+    return _by_role(header)
+
+
+def _by_role(header: Sequence[str]) -> dict[str, int]:
+    names = list(map(plain, header))
     return {name: names.index(plain(name)) for name in IMAGES if plain(name) in names}
+
+
+def _without_namesakes(places: dict[str, int], header: Sequence[str], source: str) -> dict[str, int]:
+    """The same places. Raises an InputError if another column has the name of one of them: either could be meant."""
+    names = list(map(plain, header))
+    for place in places.values():
+        if names.count(names[place]) > 1:
+            raise InputError(f"{source} has several columns {header[place]!r}: give each its own name")
+    return places
 
 
 def _named(known: Iterable[str], header: Sequence[str]) -> list[int]:

@@ -33,7 +33,7 @@ def read_text(path: Path, size: int = -1) -> tuple[bytes, str | None]:
     note = None
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raw = raw.decode("utf-16", errors="replace").encode()
-    elif b"\0" in raw or raw.startswith(b"PK\x03\x04"):
+    if b"\0" in raw or raw.startswith(b"PK\x03\x04"):
         raise InputError(f"{path} is no text; give a workbook the suffix .xlsx, or save it as CSV in UTF-8")
     raw = raw.removeprefix(codecs.BOM_UTF8)
     try:
@@ -104,6 +104,6 @@ def read_arrays(path: Path, what: str) -> dict[str, np.ndarray]:
     """
     try:
         content = np.load(path, allow_pickle=False)
-        return dict(content) if path.suffix == ".npz" else {"": content}
+        return dict(content) if path.suffix.lower() == ".npz" else {"": content}
     except (OSError, EOFError, ValueError, BadZipFile) as error:
         raise InputError(f"cannot read the {what} {path}: {error}") from error

@@ -35,7 +35,7 @@ TESTS = ("survey preview", "survey test", "spam")  # what Qualtrics calls answer
 SLOWEST_SECONDS = 50.0  # median; people take a few seconds, and never as few milliseconds
 FASTEST_SECONDS = 0.05
 SOURCE = re.compile(r"""src\s*=\s*["']([^"']+)["']""", re.IGNORECASE)
-YES, NO = ("true", "1", "yes", "y"), ("false", "0", "no", "n", "")
+YES, NO = ("true", "1", "1.0", "yes", "y", "t"), ("false", "0", "0.0", "no", "n", "f", "")
 SHOWN = 5  # unknown names in a message
 
 
@@ -128,7 +128,10 @@ def _are_trials(table: TableCells, images: list[pa.ChunkedArray]) -> np.ndarray:
     is_partial = is_trial & ~is_filled.all(1)
     if is_partial.any():
         row = int(is_partial.argmax())
-        raise InputError(f"row {table.numbers[row]} of {table.source} has no {IMAGES[is_filled[row].argmin()]}")
+        raise InputError(
+            f"row {table.numbers[row]} of {table.source} has no {IMAGES[is_filled[row].argmin()]}: fill it in, or "
+            "delete the row"
+        )
     return is_trial
 
 
@@ -245,7 +248,8 @@ def _optional_columns(table: TableCells, form: TableForm) -> tuple[dict[str, pa.
     found: dict[str, pa.ChunkedArray | np.ndarray] = {}
     notes = []
     if PARTICIPANT in table.cells:
-        people = pc.utf8_trim_whitespace(table.cells[PARTICIPANT])
+        # Software writes whole numbers as 7.0 where other cells are empty
+        people = pc.replace_substring_regex(pc.utf8_trim_whitespace(table.cells[PARTICIPANT]), r"^(\d+)\.0$", r"\1")
         found[PARTICIPANT] = pc.if_else(pc.equal(people, ""), None, people)
     if RT in table.cells:
         found[RT], note = _seconds(table, form)
@@ -315,8 +319,9 @@ def _log_summary(
     num_missing = int(answers.is_missing.sum())
     facts = [f"{len(table):,} choices"]
     if PARTICIPANT in extra:
-        people = pc.unique(extra[PARTICIPANT])
-        facts.append(f"{len(people) - people.null_count:,} participants")
+        facts.append(f"{pc.count_distinct(extra[PARTICIPANT]).as_py():,} participants")
+        unnamed = pc.sum(pc.is_null(extra[PARTICIPANT])).as_py()
+        facts += [f"{unnamed:,} choices without a participant"] if unnamed else []
     if IS_CATCH in extra:
         facts.append(f"{int(np.sum(extra[IS_CATCH])):,} of them checks of attention")
     others = num_others + num_skipped - num_missing

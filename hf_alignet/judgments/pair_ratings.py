@@ -59,13 +59,16 @@ def read_pairs(
         in which they first appear; and the kind, if the name of the column says it.
 
     Raises:
-        InputError: a rating is no number.
+        InputError: a rating is no number, or a stimulus has no name.
     """
     first, second, rating, person = pairs
     values = [number(row[rating]) for row in rows[1:]]
     if None in values:
         line = values.index(None)
         raise InputError(f"row {line + 2} of {source} has the rating {rows[line + 1][rating]!r}, which is no number")
+    unnamed = next((k for k, row in enumerate(rows[1:]) if not (row[first] and row[second])), None)
+    if unnamed is not None:
+        raise InputError(f"row {unnamed + 2} of {source} has a rating, but not the names of two stimuli")
     ratings = np.array(values, np.float64)
     names = list(dict.fromkeys(name for row in rows[1:] for name in (row[first], row[second])))
     people = list(dict.fromkeys("" if person is None else row[person] for row in rows[1:]))

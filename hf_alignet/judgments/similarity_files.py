@@ -73,22 +73,23 @@ def load_similarity_matrix(
         InputError: the file cannot be read, or does not hold such a matrix.
     """
     source, path = str(path), Path(path).expanduser()
+    suffix = path.suffix.lower()
     if kind is not None:
         check_kind(kind)
     found: Sequence[str] | None = None
     stated: MatrixKind | None
-    if path.is_dir() or (hub_id(source) is not None and not path.exists() and path.suffix not in SUFFIXES):
+    if path.is_dir() or (hub_id(source) is not None and not path.exists() and suffix not in SUFFIXES):
         stated, matrix, found = from_rows(next(iter(load_splits(source, CONFIG).values())))
         kind = kind or stated
-    elif path.suffix in TEXT:
+    elif suffix in TEXT:
         matrix, found, stated = _read_text(path)
         kind = kind or stated
-    elif path.suffix == ".mat":
+    elif suffix == ".mat":
         matrix = _choose(_load_mat(path), variable, path)
-    elif path.suffix in (".npy", ".npz"):
+    elif suffix in (".npy", ".npz"):
         arrays = read_arrays(path, "similarity matrix")
         found = arrays.pop("names").tolist() if "names" in arrays and variable != "names" else None
-        matrix = _people_first(arrays[""]) if path.suffix == ".npy" else _choose(arrays, variable, path)
+        matrix = _people_first(arrays[""]) if suffix == ".npy" else _choose(arrays, variable, path)
     else:
         raise InputError(f"{path.name} is no similarity matrix; supported are {', '.join(SUFFIXES)}")
     return from_array(matrix, kind, path.name, names or found)

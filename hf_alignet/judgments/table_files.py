@@ -18,12 +18,14 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Dataset
 from pyarrow import csv as arrow_csv
 
 from hf_alignet.errors import InputError
-from hf_alignet.judgments.column_names import Columns, find_columns
+from hf_alignet.judgments.column_names import NAMES, Columns, find_columns, plain
 from hf_alignet.judgments.file_reading import read_text
+from hf_alignet.judgments.judgment_dataset import PARTICIPANT
 from hf_alignet.judgments.rows import named_table
 
 SAMPLE = 1_000_000  # bytes in which the header is looked for; Qualtrics repeats long questions in it
@@ -94,11 +96,13 @@ def cells_of(dataset: Dataset, source: str, given: Mapping[str, str]) -> TableCe
 
 
 def _as_text(values: pa.ChunkedArray, source: str) -> pa.ChunkedArray:
-    if pa.types.is_nested(values.type):
-        return pa.chunked_array([pa.array([_cell(value) for value in values.to_pylist()], pa.string())])
+    if pa.types.is_struct(values.type) and values.type.get_field_index("path") >= 0:
+        values = pc.struct_field(values, "path")  # of pictures, {bytes, path}
     try:
+        if pa.types.is_nested(values.type):
+            return pa.chunked_array([pa.array([_cell(value) for value in values.to_pylist()], pa.string())])
         return values.cast(pa.string()).fill_null("")
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, TypeError) as error:
         raise InputError(f"a column of {source} is no text, but {values.type}") from error
 
 
@@ -184,6 +188,7 @@ def _from_text(path: Path, given: Mapping[str, str]) -> TableCells:
     content, note = read_text(path)
     layout = _Layout.of(content, path, given)
     body = content[layout.start :].rstrip(b"\r\n")
+    _check_quotes(body, layout, path.name)
     notes = [note] if note is not None else []
     # Arrow would not count empty lines
     has_gaps = b"\n\n" in body or b"\n\r\n" in body or body.startswith((b"\n", b"\r\n"))
@@ -196,6 +201,15 @@ def _from_text(path: Path, given: Mapping[str, str]) -> TableCells:
             return TableCells(path.name, layout.header, columns, cells, numbers, notes)
     records = list(_reader(io.StringIO(body.decode("utf-8"), newline=""), layout.delimiter))
     return _from_header(layout.header, records, layout.first_row, path.name, given, notes)
+
+
+def _check_quotes(body: bytes, layout: _Layout, source: str) -> None:
+    """Raises an InputError if a quote is never closed: all rows below would be a part of its cell."""
+    if body.count(b'"') % 2:
+        records = _reader(io.StringIO(body.decode("utf-8") + "\nend", newline=""), layout.delimiter)
+        *_, (row, last) = enumerate(records, layout.first_row)
+        if last != ["end"]:
+            raise InputError(f'row {row} of {source} opens a cell by a quote (") that is never closed: delete it')
 
 
 def _read_with_arrow(body: bytes, layout: _Layout, columns: Columns) -> pa.Table | None:
@@ -272,7 +286,7 @@ def _loops(header: Sequence[str], given: Mapping[str, str]) -> list[tuple[list[s
 
 
 def _read_workbook(path: Path, given: Mapping[str, str]) -> list[list[str]]:
-    """The rows of the first sheet that has the columns of choices, or else of the first sheet."""
+    """The rows of the sheet that has the columns of choices, or else of the first sheet that is not empty."""
     try:
         sheets = pd.read_excel(path, sheet_name=None, header=None, dtype=str, na_filter=False)
     except ImportError as error:
@@ -281,11 +295,20 @@ def _read_workbook(path: Path, given: Mapping[str, str]) -> list[list[str]]:
         ) from error
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise InputError(f"cannot read the workbook {path.name}: {error}; save it again as .xlsx or .csv") from error
-    rows = [[[cell.strip() for cell in row] for row in sheet.to_numpy().tolist()] for sheet in sheets.values()]
-    filled = [sheet for sheet in rows if sheet]
+    filled = {
+        str(name): [[cell.strip() for cell in row] for row in sheet.to_numpy().tolist()]
+        for name, sheet in sheets.items()
+        if len(sheet)
+    }
     if not filled:
         raise InputError(f"the workbook {path.name} is empty")
-    return next((sheet for sheet in filled if any(_is_header(r, given) for r in sheet[:TITLES])), filled[0])
+    fitting = [name for name, rows in filled.items() if any(_is_header(row, given) for row in rows[:TITLES])]
+    if len(fitting) > 1:
+        raise InputError(
+            f"the sheets {', '.join(fitting)} of the workbook {path.name} all have choices: save each as a file in "
+            "one folder, to read them together, or keep one"
+        )
+    return filled[fitting[0]] if fitting else next(iter(filled.values()))
 
 
 def _read_records(path: Path) -> list[dict[str, Any]]:
@@ -300,6 +323,8 @@ def _read_records(path: Path) -> list[dict[str, Any]]:
             whole = [json.loads(line) for line in content.splitlines() if line.strip()]
         except json.JSONDecodeError:
             raise InputError(f"cannot read {path.name} as JSON: {problem}") from problem
+    except RecursionError as problem:
+        raise InputError(f"cannot read {path.name} as JSON: it is nested too deeply") from problem
     records = list(_objects(whole))
     if not records:
         raise InputError(f"{path.name} must hold one object a trial")
@@ -307,13 +332,14 @@ def _read_records(path: Path) -> list[dict[str, Any]]:
 
 
 def _objects(value: Any) -> Iterable[dict[str, Any]]:
-    """The objects in lists of lists; an object that holds a list of trials stands for that list."""
+    """The objects in lists of lists; an object that holds a list of trials gives them, with its participant."""
     if isinstance(value, list):
         for item in value:
             yield from _objects(item)
     elif isinstance(value, dict):
         trials = next((value[name] for name in LISTS if isinstance(value.get(name), list)), None)
-        yield from [value] if trials is None else _objects(trials)
+        person = {name: value[name] for name in value if plain(name) in NAMES[PARTICIPANT]}
+        yield from [value] if trials is None else (person | trial for trial in _objects(trials))
 
 
 def _from_records(records: list[dict[str, Any]], source: str, given: Mapping[str, str]) -> TableCells:

@@ -20,7 +20,7 @@ from hf_alignet.evaluation import few_shot_accuracy, odd_one_out_accuracy
 from hf_alignet.evaluation.human.odd_one_out import odd_labels
 from hf_alignet.images.opening import load_images
 from hf_alignet.images.reader import ImageReader
-from hf_alignet.metric import Metric
+from hf_alignet.metric import Metric, results_table
 from hf_alignet.storage import write_json
 from hf_alignet.triplets import load_triplets
 from hf_alignet.triplets.triplet_dataset import TRIPLET, column
@@ -66,10 +66,7 @@ def main() -> None:
         for name in ("base", "teacher", "aligned", "control")
     }
     write_json(output / "report.json", found)
-    print("| | " + " | ".join(found) + " |\n| --- " + "| --- " * len(found) + "|")
-    for metric in found["base"]:
-        cells = [(m[metric]["value"], *m[metric]["ci95"]) for m in found.values()]
-        print(f"| {metric} | " + " | ".join(f"{v:.3f} [{low:.3f}, {high:.3f}]" for v, low, high in cells) + " |")
+    print(results_table(found))
 
 
 if __name__ == "__main__":

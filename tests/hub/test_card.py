@@ -161,6 +161,12 @@ def test_a_card_gets_numbers_only_under_names_that_were_given(tmp_path):
     (entry,) = yaml.safe_load((tmp_path / ".eval_results" / "odd_one_out.yaml").read_text())
     assert entry["dataset"] == {"id": "user/choices", "task_id": "test", "revision": "v1"}
     assert "By `hf-alignet evaluate`" in (tmp_path / "README.md").read_text()
+    card = ModelCard.load(tmp_path / "README.md")
+    added.metric_args, added.metric_name = {"top_k": 1}, "a number of other software"
+    card.data.eval_results.append(added)
+    card.save(tmp_path / "README.md")
+    update_card(tmp_path, dict(list(metrics.items())[:1]), {"mine": "user/choices@v1"})
+    assert "a number of other software" not in ModelCard.load(tmp_path / "README.md").text
 
 
 def test_commits_are_the_revisions(tmp_path):

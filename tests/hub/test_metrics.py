@@ -93,7 +93,7 @@ def test_odd_one_out_accuracy_is_ours(load):
     found = load("odd_one_out_accuracy").compute(predictions=predictions.tolist(), references=odd.tolist())
     choices = odd_one_out_choices(embeddings, triplets)
     ours = share_correct(are_correct(choices, odd))  # the objects of the triplets are not known
-    assert found == {"odd_one_out_accuracy": ours["value"], **{k: ours[k] for k in ("n", "chance", "ci95")}}
+    assert found == {"odd_one_out_accuracy": ours["value"], **{k: ours[k] for k in ("n", "chance", "ci95", "unit")}}
     tied = load("odd_one_out_accuracy").compute(predictions=[[1.0, 1.0, 1.0]] * 3, references=[0, 1, 2])
     assert tied["odd_one_out_accuracy"] == 0
 

@@ -186,6 +186,32 @@ def test_workbook(sheet, tmp_path):
         load_judgments(str(tmp_path / "study.xlsx"), NAMES, max_missing=0)
 
 
+def test_several_sheets_of_choices_are_refused(tmp_path):
+    pytest.importorskip("openpyxl")
+    with pd.ExcelWriter(tmp_path / "study.xlsx") as book:
+        for person in ("anna", "ben"):
+            pd.DataFrame(records()).to_excel(book, sheet_name=person, index=False)
+    with pytest.raises(InputError, match="the sheets anna, ben of the workbook study.xlsx all have choices"):
+        load_judgments(str(tmp_path / "study.xlsx"), NAMES)
+
+
+def test_a_participant_above_the_trials(tmp_path):
+    trials = [{key: value for key, value in trial.items() if key != "participant"} for trial in records()]
+    people = [{"subject": "p1", "age": 30, "trials": trials[:2]}, {"subject": "p2", "age": 40, "trials": trials[2:]}]
+    (tmp_path / "study.json").write_text(json.dumps(people))
+    assert load_judgments(str(tmp_path / "study.json"), NAMES)["train"]["participant"][:] == PEOPLE
+
+
+def test_pictures_in_a_table_have_the_names_of_their_paths(tmp_path):
+    pictures = [{"bytes": b"picture", "path": name} for name in NAMES]
+    table = {f"image_{k + 1}": [pictures[row[k]] for row in TRIPLETS] for k in range(3)}
+    pd.DataFrame({**table, "choice": [NAMES[row[odd]] for row, odd in zip(TRIPLETS, ODD, strict=True)]}).to_parquet(
+        tmp_path / "study.parquet"
+    )
+    found = load_judgments(str(tmp_path / "study.parquet"), NAMES)["train"]
+    assert found["triplet"][:] == TRIPLETS and found["odd"][:] == ODD
+
+
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl", "json"])
 def test_pandas(suffix, tmp_path):
     table, path = pd.DataFrame(records("odd_one_out", first=1)), tmp_path / f"mine.{suffix}"

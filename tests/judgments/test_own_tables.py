@@ -81,6 +81,31 @@ def test_columns_that_could_both_be_meant_are_not_guessed(read, caplog):
     assert "rt is a.rt or b.rt: not used" in caplog.text and "ignored a.rt, b.rt, age" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("head", "columns"),
+    [
+        ("image_1,image_2,image_3,Image 3,odd_one_out", None),
+        ("image_1,image_1,image_2,image_3,odd_one_out", None),
+        ("image_1,image_2,image_3,x,x", "odd_one_out=x"),
+    ],
+)
+def test_columns_of_the_same_name_are_refused(read, head, columns):
+    with pytest.raises(InputError, match="mine.csv has several columns '.*': give each its own name"):
+        read(f"{head}\na,b,c,b,a\n", columns=columns)
+
+
+def test_a_mapping_of_some_images_leaves_the_others(read):
+    found = read("Bild,image_1,image_2,image_3,odd_one_out\nb,a,a,c,c\n", columns="image_1=Bild")
+    assert found["triplet"][:] == [[1, 0, 2]]
+
+
+def test_participants_are_the_same_as_whole_and_decimal_numbers(read, caplog):
+    with caplog.at_level(logging.INFO):
+        found = read(f"{HEAD},subject\na,b,c,a,7\na,b,c,b,7.0\na,b,c,c,\na,b,c,c,7.05\n")
+    assert found["participant"][:] == ["7", "7", None, "7.05"]
+    assert "2 participants; 1 choices without a participant" in caplog.text
+
+
 # ---- answers
 
 
@@ -124,6 +149,43 @@ def test_answers(read, header, answers, odd):
     else:
         with pytest.raises(InputError, match=odd):
             read(text)
+
+
+@pytest.mark.parametrize(
+    ("head", "answers", "odd"),
+    [
+        ("image_a,image_b,image_c", "b C", [1, 2]),
+        ("left_image,middle_image,right_image", "right Left", [2, 0]),
+        ("image_0,image_1,image_2", "image_1 image_0", [1, 0]),
+        ("image_0,image_1,image_2", "0 1", [0, 1]),
+        ("image_0,image_1,image_2", "3 1", [2, 0]),
+        ("image_0,image_1,image_2", "1 2", "only 1 and 2, so that they can be positions from 0 or from 1"),
+    ],
+)
+def test_answers_by_names_of_columns(read, head, answers, odd):
+    text = f"{head},odd_one_out\n" + "".join(f"a,b,c,{answer}\n" for answer in answers.split())
+    if isinstance(odd, list):
+        assert read(text)["odd"][:] == odd
+    else:
+        with pytest.raises(InputError, match=odd):
+            read(text)
+
+
+@pytest.mark.parametrize(
+    ("rows", "odd"),
+    [
+        ("4.jpg,5.jpg,6.jpg,5 5.jpg,6.jpg,4.jpg,4", [1, 2]),
+        ("1.jpg,2.jpg,3.jpg,3 4.jpg,5.jpg,6.jpg,1", [2, 0]),
+        ("1.jpg,2.jpg,3.jpg,3 2.jpg,4.jpg,1.jpg,1", "row 3 has the images '2.jpg', '4.jpg', '1.jpg' and the odd one"),
+    ],
+)
+def test_numbers_are_names_or_positions_if_they_cannot_be_both(read, rows, odd):
+    text, names = "\n".join([HEAD, *rows.split()]), [f"{k}.jpg" for k in range(1, 7)]
+    if isinstance(odd, list):
+        assert read(text, names)["odd"][:] == odd
+    else:
+        with pytest.raises(InputError, match=odd):
+            read(text, names)
 
 
 def test_a_mapping_says_where_positions_begin(read):
@@ -178,7 +240,7 @@ def test_unit_of_time_as_given(read):
 
 
 def test_levels_and_checks_of_attention(read, caplog):
-    text = f"{HEAD},Level,Attention Check\na,b,c,a,Coarse,FALSE\na,b,c,a,,yes\na,b,c,b,NA,\n"
+    text = f"{HEAD},Level,Attention Check\na,b,c,a,Coarse,FALSE\na,b,c,a,,1.0\na,b,c,b,NA,\n"
     with caplog.at_level(logging.INFO):
         found = read(text)
     assert found["level"][:] == ["coarse", None, None] and found["is_catch"][:] == [False, True, False]
@@ -211,8 +273,20 @@ def test_files_that_are_no_tables(read, tmp_path):
             read("PK\x03\x04 ...", file=file)
     with pytest.raises(InputError, match="cannot read mine.json as JSON"):
         read("{", file="mine.json")
+    with pytest.raises(InputError, match="cannot read mine.json as JSON: it is nested too deeply"):
+        read(100_000 * "[", file="mine.json")
+    with pytest.raises(InputError, match="is no text"):
+        read(f"{HEAD}\na,b,c,a\n", encoding="utf-32")
     with pytest.raises(InputError, match="no row of mine.csv names three images"):
         read(f"{HEAD}\n,,,\n")
+
+
+def test_a_quote_that_is_never_closed_does_not_swallow_rows(read):
+    head, row = f"{HEAD},why\n", "a,b,c,a,5"
+    assert len(read(f'{head}{row}"\n{row}\n{row},\n')) == 3
+    for tail in ("", ",\n\n"):
+        with pytest.raises(InputError, match="row 3 of mine.csv opens a cell by a quote"):
+            read(f'{head}{row}\na,b,c,a,"5\n{row}\n{row}{tail}')
 
 
 # ---- names

@@ -30,7 +30,7 @@ def add_pictures(folder, names):
     (folder / "notes.txt").write_text("no picture")
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+@pytest.mark.parametrize("suffix", [".csv", ".TSV"])
 @pytest.mark.parametrize("header", [False, True])
 @pytest.mark.parametrize("index", [False, True])
 @pytest.mark.parametrize("names", [NAMES, ["3", "1", "2", "0"]])
@@ -117,6 +117,9 @@ def test_ratings_in_long_form(columns, tmp_path):
     np.testing.assert_array_equal(found.matrix, np.array(expected, np.float32))
     (tmp_path / "long.csv").write_text("\n".join([columns, "cat,dog,very"]))
     with pytest.raises(InputError, match="row 2 of long.csv has the rating 'very', which is no number"):
+        load_similarity_matrix(tmp_path / "long.csv", "similarity")
+    (tmp_path / "long.csv").write_text("\n".join([columns, "cat,dog,1", "cat,,2"]))
+    with pytest.raises(InputError, match="row 3 of long.csv has a rating, but not the names of two stimuli"):
         load_similarity_matrix(tmp_path / "long.csv", "similarity")
 
 

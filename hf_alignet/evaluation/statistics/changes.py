@@ -15,23 +15,29 @@ from hf_alignet.evaluation.statistics.intervals import basic_interval, with_inte
 from hf_alignet.evaluation.statistics.spread import Draws, Influence
 from hf_alignet.metric import Metric
 
+NO_ERROR = 1e-9  # standard error as a share of the change, below which it is rounding
+
 
 def change(before: Metric, after: Metric) -> Metric:
     """`after` less `before`, with the paired 95 % interval over the units that both were measured on.
 
-    It has `p_value`, two-sided, where the difference has a standard error. Without an interval if the two were not
-    measured on the same cases, or were read from a file.
+    With the interval comes `p_value`, two-sided. Without both if the two were not measured on the same cases, or were
+    read from a file, or if all cases change alike, so that nothing tells how much the change varies.
     """
     value = float(after["value"] - before["value"])
-    first, second = before.spread, after.spread
+    first, second = (getattr(metric, "spread", None) for metric in (before, after))
     facts = {"n": min(before["n"], after["n"]), "chance": 0.0}
     if isinstance(first, Influence) and isinstance(second, Influence) and _same_cases(first, second):
         influence = first._replace(values=second.values - first.values)
         error = influence.error()
+        if error.value < NO_ERROR * abs(value):
+            return Metric(value, **facts, note="no interval: all cases change alike")
         half = error.quantile * error.value
-        p_value = _p_value(value, error.value, error.freedom)
         ci95 = [value - half, value + half]
-        return with_interval(value, ci95, error.units, first.unit, **facts, p_value=p_value, spread=influence)
+        metric = with_interval(value, ci95, error.units, first.unit, **facts, spread=influence)
+        if metric["ci95"] is not None:
+            metric["p_value"] = float(2 * stats.t.sf(abs(value / error.value), error.freedom)) if value else 1.0
+        return metric
     if isinstance(first, Draws) and isinstance(second, Draws) and len(first.values) == len(second.values):
         ci95 = basic_interval(value, second.values - first.values)
         return Metric(value, **facts, ci95=ci95, unit=first.unit)
@@ -89,9 +95,3 @@ def repeated_measures(table: pd.DataFrame) -> dict[str, float]:
 
 def _same_cases(first: Influence, second: Influence) -> bool:
     return np.array_equal(first.members, second.members) and np.array_equal(first.weights, second.weights)
-
-
-def _p_value(value: float, error: float, freedom: float) -> float:
-    if error == 0:
-        return 1.0 if value == 0 else 0.0
-    return float(2 * stats.t.sf(abs(value / error), freedom))

@@ -87,7 +87,7 @@ def correlation_metric(
     # On Fisher's scale, where a correlation near 1 varies as much as one near 0
     centre = math.atanh(min(max(value, -1 + 1e-12), 1 - 1e-12))
     half = error.quantile * error.value / (1 - math.tanh(centre) ** 2)
-    ci95 = [math.tanh(centre - half), math.tanh(centre + half)]
+    ci95 = [min(math.tanh(centre - half), value), max(math.tanh(centre + half), value)]
     return with_interval(value, ci95, error.units, unit, **facts, spread=influence)
 
 

@@ -59,10 +59,15 @@ def resampled_kinds(frequencies: np.ndarray, seed: int, draws: int = DRAWS) -> I
 
 
 def with_interval(value: float, ci95: list[float], units: float, unit: str, **more: Any) -> Metric:
-    """A metric with its interval, or with a note instead if fewer than five units, in effect, carry it."""
-    if units >= FEWEST_UNITS - 1e-9 and np.isfinite(ci95).all():
+    """A metric with its interval, or with a note instead if fewer than five units, in effect, carry it.
+
+    Also without one if the interval is not finite, since all cases have a unit in common.
+    """
+    are_enough = units >= FEWEST_UNITS - 1e-9
+    if are_enough and np.isfinite(ci95).all():
         return Metric(value, ci95=ci95, unit=unit, **more)
-    note = f"no interval: fewer than {FEWEST_UNITS} {unit} carry it"
+    why = f"all cases have one of the {unit} in common" if are_enough else f"fewer than {FEWEST_UNITS} {unit} carry it"
+    note = f"no interval: {why}"
     return Metric(value, **({"note": note} | more))
 
 

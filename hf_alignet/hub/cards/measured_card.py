@@ -98,11 +98,11 @@ def update_card(directory: str | Path, metrics: Mapping[str, Metric], sources: M
 def show_evaluation(card: ModelCard) -> None:
     """Shows the later measurements of the model index in a table in the text of a card, which replaces an old one."""
     results = cast(ModelCardData, card.data).eval_results or []
-    measured = {
-        str(result.metric_name): Metric(value=result.metric_value, **result.metric_args)
-        for result in results
-        if result.metric_args and "before" not in result.metric_args  # which those of training have
-    }
+    every = [
+        (str(result.metric_name), {"value": result.metric_value} | (result.metric_args or {})) for result in results
+    ]
+    # Those of training have `before`, and those of other software lack our keys
+    measured = {name: Metric(**m) for name, m in every if {"n", "chance", "ci95"} <= m.keys() and "before" not in m}
     text = SHOWN.sub("", card.text).rstrip("\n") + "\n"
     if measured:
         table = results_table({"value": measured})

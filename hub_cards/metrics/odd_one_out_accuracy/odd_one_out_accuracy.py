@@ -21,7 +21,8 @@ Args:
     references: which image people picked: 0, 1 or 2.
 
 Returns:
-    odd_one_out_accuracy, n (triplets), chance, ci95 (Wilson's 95 % interval over triplets).
+    odd_one_out_accuracy, n (triplets), chance, ci95 (Wilson's 95 % interval, None for fewer than 5 triplets), unit
+    (what it is over: triplets).
 
 Example:
     >>> metric = evaluate.load("odd_one_out_accuracy")
@@ -57,4 +58,4 @@ class OddOneOutAccuracy(evaluate.Metric):
     def _compute(self, predictions, references):
         choices = odd_one_out(torch.tensor(np.asarray(predictions, np.float64))).numpy()
         metric = share_correct(are_correct(choices, np.asarray(references)))
-        return {"odd_one_out_accuracy": metric["value"]} | {name: metric[name] for name in ("n", "chance", "ci95")}
+        return {"odd_one_out_accuracy": metric["value"]} | {k: metric[k] for k in ("n", "chance", "ci95", "unit")}

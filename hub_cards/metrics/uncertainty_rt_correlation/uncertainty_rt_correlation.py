@@ -20,8 +20,8 @@ Args:
     temperature: similarities are divided by it before the softmax; fit it by likelihood to other triplets.
 
 Returns:
-    uncertainty_rt_correlation, sd (over 1,000 bootstraps of triplets), n (triplets), ci95. A model that finds all
-    pairs equally similar scores 0.
+    uncertainty_rt_correlation, sd (over 1,000 bootstraps of triplets), n (triplets), ci95 (its 95 % interval, None for
+    fewer than 5 triplets), unit (what it is over: triplets). A model that finds all pairs equally similar scores 0.
 
 Example:
     >>> metric = evaluate.load("uncertainty_rt_correlation")
@@ -61,6 +61,4 @@ class UncertaintyRtCorrelation(evaluate.Metric):
         return {
             "uncertainty_rt_correlation": found.metric["value"],
             "sd": found.sd,
-            "n": found.metric["n"],
-            "ci95": found.metric["ci95"],
-        }
+        } | {key: found.metric[key] for key in ("n", "ci95", "unit")}

@@ -1,5 +1,7 @@
 """Paired changes, and repeated measures, against SciPy and simulations."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -89,6 +91,22 @@ def test_numbers_of_other_cases_have_no_common_interval():
         found = change(one, other)
         assert found["ci95"] is None and found["value"] == other["value"] - one["value"]
     assert changes({"a": one, "b": one}, {"a": others[0]}).keys() == {"a"}
+    assert change(dict(one), dict(others[0]))["ci95"] is None  # as JSON gives them
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "triplets", "note"),
+    [
+        ([0, 0, 1, 0], [1, 0, 1, 1], [[0, 1, 2], [1, 2, 3], [0, 2, 3], [0, 1, 3]], "fewer than 5 objects carry it"),
+        ([0], [1], [[0, 1, 2]], "fewer than 5 objects carry it"),
+        ([0] * 20, [1] * 20, draw_triplets(20, 12), "all cases change alike"),
+        ([0, 1, 0] * 5, [1, 1, 0] * 5, [[0, k, k + 1] for k in range(1, 16)], "all cases have one of the objects"),
+    ],
+)
+def test_a_change_without_an_interval_says_why_and_has_no_p_value(before, after, triplets, note):
+    found = change(*(share_correct(np.array(correct, bool), np.array(triplets)) for correct in (before, after)))
+    assert found["ci95"] is None and "p_value" not in found and note in found["note"]
+    json.dumps(found, allow_nan=False)
 
 
 def test_tables_show_units_and_changes():

@@ -113,6 +113,12 @@ def test_interval_of_a_correlation_covers_the_truth(measure):
     assert 0.9 < np.mean((low < value.mean()) & (value.mean() < high)) < 0.99
 
 
+def test_interval_of_a_perfect_correlation_holds_it():
+    for y in (np.arange(10.0), -np.arange(10.0)):
+        found = spearman(np.arange(10.0), y).metric
+        assert found["ci95"][0] <= found["value"] <= found["ci95"][1] and abs(found["value"]) == 1
+
+
 def test_constant_sides_have_no_influence():
     x = np.arange(5.0)
     assert influences(codes(np.ones(5), "spearman"), CorrelationWith(x, "spearman")) is None
