@@ -125,10 +125,11 @@ class Vice(ViceSettings, SharedModel):
         return self
 
     def _complete(self, run: ViceRun, file: Path | None, progress: bool) -> None:
-        bar = tqdm(initial=run.epochs, desc="VICE", unit="epoch", disable=not progress)
+        bar = tqdm(total=run.most_epochs, initial=run.epochs, desc="VICE", unit="epoch", disable=not progress)
         saved = time.monotonic()
         while not run.is_done():
             cross_entropy = run.next_epoch()
+            bar.total = run.most_epochs
             bar.update()
             bar.set_postfix(cross_entropy=f"{cross_entropy:.3f}", dimensions=run.history[-1], refresh=False)
             if file is not None and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:

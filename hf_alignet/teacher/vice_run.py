@@ -47,6 +47,12 @@ class ViceRun:
         """Number of epochs that are done."""
         return len(self.history) + (self.settled or 0)
 
+    @property
+    def most_epochs(self) -> int:
+        """How many epochs it can take: fewer once the number of dimensions is stable."""
+        searching = self.settings.max_epochs if self.settled is None else len(self.history)
+        return searching + self.settings.settle
+
     def is_done(self) -> bool:
         return self.settled is not None and self.settled >= self.settings.settle
 

@@ -19,7 +19,7 @@ from hf_alignet.images.decoding import read_pictures
 from hf_alignet.images.opening import as_encoded_images
 
 SHOWN = "noto"  # the drawing style that participants see
-OTHERS = ("fluent_color", "fluent_3d", "noto_v1")  # those that nobody judges
+OTHERS = ("fluent_color",)  # those that nobody judges
 NUM_PICTURES, NUM_NEW = 120, 60  # of the first wave, and those that only the second wave asks about
 WAVES = {"erste Welle": (20, 150), "zweite Welle": (10, 200)}  # participants, and trials of each
 HESITATION = 1.0  # temperature of a simulated choice, in units of the raters' similarities

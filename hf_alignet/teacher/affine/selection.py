@@ -20,6 +20,7 @@ from hf_alignet.teacher.affine.held_out import Split
 from hf_alignet.teacher.affine.problem import AffineProblem
 from hf_alignet.teacher.affine.solver import Solution
 
+FEWEST_TRIED = 3  # λ: one with a better one on neither side
 MAX_STEPS = 8  # in each direction from the start
 LEAST_START = 1e-4
 AT_CHANCE = 0.01  # nats below ln 3: the fit has learned nothing, and the curve is flat
@@ -83,10 +84,12 @@ def select_regularization(
     """
     rows: list[dict[str, float]] = []
     losses: dict[float, np.ndarray] = {}
-    bar = tqdm(desc="selecting regularization", unit="fit", disable=not progress)
+    total = len(folds) * (1 if only_start else FEWEST_TRIED)  # more are known only as the curve falls
+    bar = tqdm(total=total, desc="selecting regularization", unit="fit", disable=not progress)
 
     def score(regularization: float) -> float:
         of_folds = []
+        bar.total = max(total, bar.n + len(folds))
         for k, fold in enumerate(folds):
             solution = solve(fold.problem, regularization)
             transformed = fold.problem.transform(solution)(fold.held_out.features)
