@@ -353,9 +353,9 @@ def test_missing_columns_are_named_with_those_there(encoder, images, triplets, t
         AlignTrainer(
             encoder, arguments(tmp_path), train_dataset=triplets.remove_columns("similarities"), images=images
         )
-    with pytest.raises(InputError, match="need a column 'image'; there are picture"):
+    with pytest.raises(InputError, match="need a column 'image'; there are title"):
         AlignTrainer(
-            encoder, arguments(tmp_path), train_dataset=triplets, images=images.rename_column("image", "picture")
+            encoder, arguments(tmp_path), train_dataset=triplets, images=Dataset.from_dict({"title": ["a"] * 24})
         )
     with pytest.raises(InputError, match="must hold datasets.Image"):
         AlignTrainer(

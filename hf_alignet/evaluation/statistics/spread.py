@@ -47,7 +47,7 @@ class Influence(NamedTuple):
     Example:
         >>> correct = np.array([1.0, 0.0, 1.0, 1.0, 1.0])
         >>> error = Influence((correct - correct.mean()) / 5, np.ones(5), np.arange(5)[:, None], "runs").error()
-        >>> round(error.value, 6) == round(correct.std(ddof=1) / 5**0.5, 6)
+        >>> bool(np.isclose(error.value, correct.std(ddof=1) / 5**0.5))
         True
     """
 
