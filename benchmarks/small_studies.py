@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -93,7 +94,7 @@ def designs(studies: int, methods: Sequence[str]) -> None:
         raw = np.array([run["raw"]["numbers"] for run in runs])
         for method in methods:
             numbers = np.array([run[method]["numbers"] for run in runs])
-            line = {"benchmark": f"small_studies/{objects}x{choices}x{agreement:g}", "method": method}
+            line: dict[str, Any] = {"benchmark": f"small_studies/{objects}x{choices}x{agreement:g}", "method": method}
             for name, values, gains in zip(NAMES, numbers.T, (numbers - raw).T, strict=True):
                 line |= {name: values.mean(), f"{name}_gain": gains.mean(), f"{name}_gain_se": error(gains)}
             line["seconds"] = float(np.mean([run[method]["seconds"] for run in runs]))

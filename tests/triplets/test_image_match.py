@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,12 @@ def pics(pictures, tmp_path) -> Path:
 @pytest.fixture
 def made(pics, tmp_path) -> Path:
     np.save(tmp_path / "features.npy", np.random.default_rng(0).normal(size=(NUMBER, 5)))
-    counts = {"num_triplets": 200, "num_validation_triplets": 10, "sampling": "random", "held_out_share": 0.25}
+    counts: dict[str, Any] = {
+        "num_triplets": 200,
+        "num_validation_triplets": 10,
+        "sampling": "random",
+        "held_out_share": 0.25,
+    }
     features = str(tmp_path / "features.npy")
     make_triplets(str(pics), features=features, output_dir=tmp_path / "made", progress=False, **counts)
     return tmp_path / "made"
