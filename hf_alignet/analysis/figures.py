@@ -120,13 +120,13 @@ def trade_off_figure(ends: dict[str, np.ndarray], base: tuple[float, float], x_l
 def calibration_figure(tables: dict[str, pd.DataFrame]) -> Figure:
     """How often people choose what is predicted with a probability: on the diagonal, probabilities are true.
 
-    The area of a dot says how many choices are behind it. `tables` are those of `hf_alignet.evaluation.reliability`,
-    by name of the predictor.
+    The area of a dot says how many judged pairs are behind it. `tables` are those of
+    `hf_alignet.evaluation.reliability`, by name of the predictor.
     """
-    figure, axes = plt.subplots(figsize=(6.5, 4.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(8.5, 4.5), layout="constrained")
     axes.plot([0, 1], [0, 1], color=CHANCE_LINE, linestyle=":")
     for name, table in tables.items():
-        label = f"{name} ({len(table)} bins of {table.n.median():,.0f} choices)"
+        label = f"{name} ({len(table)} bins of {table.n.median():,.0f} judged pairs)"
         (line,) = axes.plot(table.predicted, table.observed, label=label)
         axes.scatter(table.predicted, table.observed, s=40 * table.n / table.n.max(), color=line.get_color())
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")

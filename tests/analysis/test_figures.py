@@ -181,7 +181,7 @@ def test_calibration():
     half = table.assign(predicted=table.predicted / 2)
     (axes,) = calibration_figure({"base": table, "aligned": half}).axes
     for name, shown in (("base", table), ("aligned", half)):
-        points = line(axes, f"{name} (3 bins of 9 choices)")
+        points = line(axes, f"{name} (3 bins of 9 judged pairs)")
         np.testing.assert_array_equal(points, shown[["predicted", "observed"]].to_numpy())
     np.testing.assert_allclose(axes.collections[0].get_sizes(), [40, 40, 40 * 6 / 9])
     assert axes.get_xlim() == axes.get_ylim() == (0, 1)
