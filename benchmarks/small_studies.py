@@ -23,14 +23,14 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 
 from hf_alignet.errors import RunError
 from hf_alignet.judgments import load_judgments
 from hf_alignet.teacher import fit_teacher, observed_choices
 from hf_alignet.teacher.affine.affine_data import AffineData
 from hf_alignet.teacher.choosing import best_scale
-from hf_alignet.teacher.planning import SimulatedPeople, random_triplets
+from hf_alignet.teacher.planning import SimulatedPeople, measure, random_triplets
 
 OBJECTS, CHOICES, AGREEMENT = (30, 90, 300), (300, 3000), (0.6, 0.8)
 METHODS = ("raw", "hard", "uncertainty_distillation", "auto")
@@ -40,14 +40,6 @@ NEW, TESTED, NUM_FEATURES = 200, 20_000, 64
 def encoder_like(number: int, rng: np.random.Generator) -> np.ndarray:
     """Features (number, 64) whose directions differ in variance."""
     return (rng.normal(size=(number, NUM_FEATURES)) / np.sqrt(1 + np.arange(NUM_FEATURES))).astype(np.float32)
-
-
-def measure(features: np.ndarray, triplets: np.ndarray, shares: np.ndarray) -> tuple[float, float]:
-    """Accuracy and cross-entropy of choices, given as shares (m, 3) of people who keep each pair together."""
-    a, b, c = features.astype(np.float64)[triplets.T]
-    logits = np.stack([(a * b).sum(1), (a * c).sum(1), (b * c).sum(1)], axis=1)
-    right = np.take_along_axis(shares, logits.argmax(1)[:, None], 1)
-    return float(right.mean()), float(-(shares * log_softmax(logits, axis=1)).sum(1).mean())
 
 
 def fitted(method: str, features: np.ndarray, judgments: Dataset) -> tuple[Callable, dict]:

@@ -122,6 +122,25 @@ def odd_of_pair(pair: Index) -> Index:
     return 2 - pair
 
 
+def of_chosen_pair(similarities: Tensor, values: Tensor) -> Tensor:
+    """What belongs to the most similar pair, such as how many people keep it together; 0 without a choice.
+
+    Args:
+        similarities: (..., 3) in pair order, or anything that grows with them.
+        values: (..., 3) in pair order.
+
+    Returns:
+        (...) of the type of `values`.
+
+    Example:
+        >>> of_chosen_pair(torch.tensor([[3.0, 1.0, 2.0], [1.0, 1.0, 0.0]]), torch.tensor([[5, 2, 1], [4, 4, 0]]))
+        tensor([5, 0])
+    """
+    odd = odd_one_out(similarities)
+    pair = odd_of_pair(odd).clamp(max=2)
+    return torch.where(odd == NO_CHOICE, 0, values.gather(-1, pair.unsqueeze(-1)).squeeze(-1))
+
+
 def entropy(log_probabilities: Tensor) -> Tensor:
     """Shannon entropy in nats of each row, (..., 3) -> (...), in [0, ln 3]; p = 0 counts as 0."""
     return torch.special.entr(log_probabilities.exp()).sum(-1)

@@ -12,6 +12,7 @@ from hf_alignet.similarity import (
     is_correct,
     odd_of_pair,
     odd_one_out,
+    of_chosen_pair,
     pairwise_similarities,
     triplet_similarities,
 )
@@ -115,3 +116,11 @@ def test_wrong_shape_and_kind():
         pairwise_similarities(torch.zeros(4, 2))
     with pytest.raises(ValueError, match="got 'euclidean'"):
         pairwise_similarities(torch.zeros(3, 2), "euclidean")
+
+
+def test_of_chosen_pair_equals_a_loop_and_ties_count_nothing():
+    rng = np.random.default_rng(0)
+    similarities, counts = rng.integers(0, 4, (300, 3)), rng.integers(0, 9, (300, 3))
+    expected = [c[s.argmax()] if (s == s.max()).sum() == 1 else 0 for s, c in zip(similarities, counts, strict=True)]
+    found = of_chosen_pair(torch.from_numpy(similarities), torch.from_numpy(counts))
+    assert found.tolist() == expected and found.dtype == torch.int64

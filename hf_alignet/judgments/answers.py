@@ -56,7 +56,7 @@ def find_answers(
     if (by_name >= 0).all() and not {"0", "1", "2", "3"} & {Path(name).stem for name in to_row}:
         nobody = np.zeros(len(table), bool)
         return Answers(by_name, nobody, ~nobody, "names of images")
-    is_empty = (by_name < 0) & _is_missing(choice)  # an image may be called "NA"
+    is_empty = (by_name < 0) & is_one_of(choice, MISSING)  # an image may be called "NA"
     bare = pc.replace_substring_regex(choice, MARKS, "")
     is_position = pc.match_substring_regex(bare, POSITION)
     numbers = pc.if_else(is_position, pc.replace_substring_regex(bare, POSITION, r"\1"), "-1").cast(pa.int64())
@@ -89,9 +89,10 @@ def find_answers(
     )
 
 
-def _is_missing(choice: pa.ChunkedArray) -> np.ndarray:
-    lowered = pc.utf8_lower(choice)
-    return pc.is_in(lowered, pa.array(MISSING, pa.string())).to_numpy().astype(bool)
+def is_one_of(values: pa.ChunkedArray, known: Sequence[str]) -> np.ndarray:
+    """(n,) bool: texts that are among the known ones, which are in small letters, whatever case they have."""
+    lowered = pc.utf8_lower(pc.utf8_trim_whitespace(values))
+    return pc.is_in(lowered, pa.array(known, pa.string())).to_numpy().astype(bool)
 
 
 def _by_name(

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from hf_alignet.errors import InputError
-from hf_alignet.judgments.answers import MARKS, MISSING, Answers, find_answers
+from hf_alignet.judgments.answers import MARKS, MISSING, Answers, find_answers, is_one_of
 from hf_alignet.judgments.column_names import CHOICE, IMAGES, KIND, ROLES, STATUS, TRIPLE, parse_mapping
 from hf_alignet.judgments.judgment_dataset import IS_CATCH, LEVEL, LEVELS, PARTICIPANT, RT, make_judgments
 from hf_alignet.judgments.stimulus_names import AMBIGUOUS, UNKNOWN, describe, find_rows
@@ -124,7 +124,7 @@ def _are_trials(table: TableCells, images: list[pa.ChunkedArray]) -> np.ndarray:
     is_filled = np.stack([pc.not_equal(values, "").to_numpy() for values in images], axis=1)
     is_trial = np.asarray(is_filled.any(1))
     if STATUS in table.cells:
-        is_trial &= ~_is_in(table.cells[STATUS], TESTS)
+        is_trial &= ~is_one_of(table.cells[STATUS], TESTS)
     is_partial = is_trial & ~is_filled.all(1)
     if is_partial.any():
         row = int(is_partial.argmax())
@@ -133,11 +133,6 @@ def _are_trials(table: TableCells, images: list[pa.ChunkedArray]) -> np.ndarray:
             "delete the row"
         )
     return is_trial
-
-
-def _is_in(values: pa.ChunkedArray, known: Sequence[str]) -> np.ndarray:
-    lowered = pc.utf8_lower(pc.utf8_trim_whitespace(values))
-    return pc.is_in(lowered, pa.array(known, pa.string())).to_numpy().astype(bool)
 
 
 def _select(table: TableCells, kept: np.ndarray) -> TableCells:
@@ -256,19 +251,20 @@ def _optional_columns(table: TableCells, form: TableForm) -> tuple[dict[str, pa.
         notes.append(note)
     if LEVEL in table.cells:
         levels = pc.utf8_lower(pc.utf8_trim_whitespace(table.cells[LEVEL]))
-        is_missing = _is_in(levels, MISSING)
-        _refuse(~is_missing & ~_is_in(levels, LEVELS), LEVEL, table, f"one of {', '.join(LEVELS)}")
+        is_missing = is_one_of(levels, MISSING)
+        _refuse(~is_missing & ~is_one_of(levels, LEVELS), LEVEL, table, f"one of {', '.join(LEVELS)}")
         found[LEVEL] = pc.if_else(pa.array(is_missing), None, levels)
     if IS_CATCH in table.cells:
-        found[IS_CATCH] = _is_in(table.cells[IS_CATCH], YES)
-        _refuse(~found[IS_CATCH] & ~_is_in(table.cells[IS_CATCH], (*NO, *MISSING)), IS_CATCH, table, "true or false")
+        checks = table.cells[IS_CATCH]
+        found[IS_CATCH] = is_one_of(checks, YES)
+        _refuse(~found[IS_CATCH] & ~is_one_of(checks, (*NO, *MISSING)), IS_CATCH, table, "true or false")
     return found, notes
 
 
 def _seconds(table: TableCells, form: TableForm) -> tuple[np.ndarray, str]:
     """(n,) response times in seconds, NaN where they are not known; and what is said of their unit."""
     texts = table.cells[RT]
-    is_missing = _is_in(texts, MISSING)
+    is_missing = is_one_of(texts, MISSING)
     times = _numbers(pc.if_else(pa.array(is_missing), None, texts))
     _refuse(np.isnan(times) & ~is_missing, RT, table, "a number")
     _refuse((times <= 0) | np.isinf(times), RT, table, "a number above 0")

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import torch
 from datasets import Dataset
 from scipy.optimize import brentq
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 from tqdm.auto import tqdm
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments import make_judgments
-from hf_alignet.similarity import odd_of_pair
+from hf_alignet.similarity import PAIRS, choice_log_probabilities, odd_of_pair, of_chosen_pair, triplet_similarities
 from hf_alignet.teacher.affine.affine_data import AffineData
 from hf_alignet.teacher.affine.axes import PrincipalAxes
 from hf_alignet.teacher.choice_likelihood import observed_choices
@@ -69,8 +70,7 @@ class SimulatedPeople:
 
     def logits(self, triplets: np.ndarray) -> np.ndarray:
         """(m, 3) in pair order."""
-        a, b, c = triplets.T
-        return np.stack([self.similarities[a, b], self.similarities[a, c], self.similarities[b, c]], axis=1)
+        return np.stack([self.similarities[triplets[:, i], triplets[:, j]] for i, j in PAIRS], axis=1)
 
     def judge(self, triplets: np.ndarray, rng: np.random.Generator) -> Dataset:
         """Judgments: one person's choice for each of the triplets (m, 3)."""
@@ -137,18 +137,25 @@ def summary(curve: pd.DataFrame) -> pd.DataFrame:
 def _after(features: np.ndarray, study: Study, number: int) -> dict[str, str | float]:
     train = study.judgments.select(range(number))
     transform = fit_teacher(features, train, progress=False).transform
-    accuracy, cross_entropy = measure(transform(features), study)
+    tested = study.triplets, study.shares, study.weights
+    accuracy, cross_entropy = measure(transform(features), *tested)
     raw = best_scale(AffineData.checked(features, *observed_choices(train))) * features
-    raw_accuracy, raw_cross_entropy = measure(raw, study)
+    raw_accuracy, raw_cross_entropy = measure(raw, *tested)
     found: dict[str, str | float] = {"method": transform.info["method"], "accuracy": accuracy}
     found |= {"cross_entropy": cross_entropy, "raw_accuracy": raw_accuracy, "raw_cross_entropy": raw_cross_entropy}
     return found
 
 
-def measure(vectors: np.ndarray, study: Study) -> tuple[float, float]:
-    """Accuracy and cross-entropy of the test choices by the dot products of vectors (n, d)."""
-    a, b, c = vectors.astype(np.float64)[study.triplets.T]
-    logits = np.stack([(a * b).sum(1), (a * c).sum(1), (b * c).sum(1)], axis=1)
-    right = np.take_along_axis(study.shares, logits.argmax(1)[:, None], 1)[:, 0]
-    lost = -(study.shares * log_softmax(logits, axis=1)).sum(1)
-    return float(np.average(right, weights=study.weights)), float(np.average(lost, weights=study.weights))
+def measure(
+    vectors: np.ndarray, triplets: np.ndarray, shares: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[float, float]:
+    """Accuracy and cross-entropy of choices by the dot products of vectors (n, d); a tie is wrong.
+
+    The choices are the (m, 3) `shares` of people who keep each pair of the triplets (m, 3) together, and count
+    `weights` (m,), or all the same.
+    """
+    table = torch.from_numpy(vectors.astype(np.float64))
+    similarities = triplet_similarities(table, torch.from_numpy(triplets))
+    right = of_chosen_pair(similarities, torch.from_numpy(shares)).numpy()
+    lost = -(shares * choice_log_probabilities(similarities).numpy()).sum(1)
+    return float(np.average(right, weights=weights)), float(np.average(lost, weights=weights))

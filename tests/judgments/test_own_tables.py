@@ -23,6 +23,15 @@ def read(tmp_path):
     return read_text
 
 
+def check_answers(read, text, odd, names=NAMES):
+    """A table is read with these odd ones out (a list), or refused with this message."""
+    if isinstance(odd, list):
+        assert read(text, names)["odd"][:] == odd
+    else:
+        with pytest.raises(InputError, match=odd):
+            read(text, names)
+
+
 # ---- columns
 
 
@@ -143,12 +152,7 @@ def test_an_image_may_be_called_like_a_missing_answer(read):
 )
 def test_answers(read, header, answers, odd):
     rows = "".join(f"a.jpg,b.jpg,c.jpg,{answer}\n" for answer in answers.split())
-    text = f"image_1,image_2,image_3,{header}\n{rows}"
-    if isinstance(odd, list):
-        assert read(text)["odd"][:] == odd
-    else:
-        with pytest.raises(InputError, match=odd):
-            read(text)
+    check_answers(read, f"image_1,image_2,image_3,{header}\n{rows}", odd)
 
 
 @pytest.mark.parametrize(
@@ -163,12 +167,8 @@ def test_answers(read, header, answers, odd):
     ],
 )
 def test_answers_by_names_of_columns(read, head, answers, odd):
-    text = f"{head},odd_one_out\n" + "".join(f"a,b,c,{answer}\n" for answer in answers.split())
-    if isinstance(odd, list):
-        assert read(text)["odd"][:] == odd
-    else:
-        with pytest.raises(InputError, match=odd):
-            read(text)
+    rows = "".join(f"a,b,c,{answer}\n" for answer in answers.split())
+    check_answers(read, f"{head},odd_one_out\n{rows}", odd)
 
 
 @pytest.mark.parametrize(
@@ -181,11 +181,7 @@ def test_answers_by_names_of_columns(read, head, answers, odd):
 )
 def test_numbers_are_names_or_positions_if_they_cannot_be_both(read, rows, odd):
     text, names = "\n".join([HEAD, *rows.split()]), [f"{k}.jpg" for k in range(1, 7)]
-    if isinstance(odd, list):
-        assert read(text, names)["odd"][:] == odd
-    else:
-        with pytest.raises(InputError, match=odd):
-            read(text, names)
+    check_answers(read, text, odd, names)
 
 
 def test_a_mapping_says_where_positions_begin(read):

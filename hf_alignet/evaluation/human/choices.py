@@ -13,7 +13,7 @@ import torch
 from hf_alignet.evaluation.statistics.calibration import check_predictions
 from hf_alignet.evaluation.statistics.intervals import mean_metric, share_metric
 from hf_alignet.metric import Metric
-from hf_alignet.similarity import CHANCE, odd_of_pair, odd_one_out
+from hf_alignet.similarity import CHANCE, of_chosen_pair
 
 
 def choice_accuracy(scores: np.ndarray, pair_counts: np.ndarray, triplets: np.ndarray | None = None) -> Metric:
@@ -25,9 +25,7 @@ def choice_accuracy(scores: np.ndarray, pair_counts: np.ndarray, triplets: np.nd
         triplets: (m, 3) rows of the objects.
     """
     check_predictions(scores, pair_counts)
-    odd = odd_one_out(torch.as_tensor(scores)).numpy()
-    of_odd = pair_counts[:, odd_of_pair(np.arange(3))]
-    correct = np.where(odd >= 0, np.take_along_axis(of_odd, odd[:, None].clip(0), 1).squeeze(1), 0)
+    correct = of_chosen_pair(torch.as_tensor(scores), torch.as_tensor(pair_counts)).numpy()
     return share_metric(*_judged(correct, pair_counts, triplets), CHANCE)
 
 

@@ -19,14 +19,13 @@ from hf_alignet.errors import InputError
 from hf_alignet.evaluation.human.rsm import Rsm, num_pairs, pair_rows, triangle_blocks
 from hf_alignet.evaluation.statistics.correlations import CorrelationWith, Measure, codes, correlation_metric, ratio
 from hf_alignet.evaluation.statistics.intervals import mean_metric
-from hf_alignet.evaluation.statistics.ranks import join_equal, ranks_among
+from hf_alignet.evaluation.statistics.ranks import ROUNDING, join_equal, ranks_among
 from hf_alignet.judgments.similarity_matrices import SimilarityMatrix
 from hf_alignet.metric import Metric
 from hf_alignet.similarity import SimilarityKind
 
 FEWEST_PAIRS = 3
 CACHED_PAIRS = 20_000_000  # up to so many pairs are kept, not computed again
-INDISTINCT = 32 * float(np.finfo(np.float32).eps)  # spread of similarities, as a share of the largest: rounding
 INTERVAL_PAIRS = 4_000_000  # of which an interval is computed
 MOST_PAIRS_KENDALL = 20_000_000
 MOST_PERMUTED = 2_000  # objects
@@ -189,7 +188,7 @@ def _correlate(pairs: _Pairs, measure: Measure) -> RsmCorrelation:
             both[:, filled : filled + len(block[0])] = block
             filled += len(block[0])
         low, high = both.min(1).astype(np.float64), both.max(1).astype(np.float64)
-    is_constant = high - low <= INDISTINCT * np.maximum(np.abs(low), np.abs(high))
+    is_constant = high - low <= ROUNDING * np.maximum(np.abs(low), np.abs(high))
     if is_constant.any():
         return RsmCorrelation(0.0, n, pairs.masked, "human" if is_constant[1] else "model")
     if measure == "kendall":

@@ -18,8 +18,9 @@ from hf_alignet.evaluation.statistics.calibration import fit_temperature, reliab
 from hf_alignet.judgments import object_folds, objects_within, triplets_within
 from hf_alignet.judgments.rows import TRIPLET, column
 from hf_alignet.metric import Metric
-from hf_alignet.similarity import choice_log_probabilities, odd_of_pair, odd_one_out
+from hf_alignet.similarity import choice_log_probabilities, of_chosen_pair
 from hf_alignet.teacher.choice_likelihood import pair_counts
+from hf_alignet.teacher.choosing import standard_error
 from hf_alignet.teacher.fitting import FittedTeacher
 from hf_alignet.teacher.vice import Vice
 
@@ -99,28 +100,21 @@ class Predictions:
         """
         counts = np.concatenate(self._counts)
         base, aligned = (np.concatenate(self._predicted[name]) for name in (BASE, ALIGNED))
-        lost = {
-            "accuracy": _times_right(base, counts) - _times_right(aligned, counts),
-            "cross_entropy": ((base - aligned) * counts).sum(1),
+        right = [of_chosen_pair(*map(torch.from_numpy, (scores, counts))).numpy() for scores in (base, aligned)]
+        lost = {"accuracy": right[0] - right[1], "cross_entropy": ((base - aligned) * counts).sum(1)}
+        judged = counts.sum(1)
+        return {
+            name: (
+                float(np.average(sums / judged, weights=judged)),
+                standard_error(sums / judged, np.arange(len(judged)), judged),
+            )
+            for name, sums in lost.items()
         }
-        return {name: _mean_and_error(sums, counts.sum(1)) for name, sums in lost.items()}
 
     def reliability(self) -> dict[str, pd.DataFrame]:
         """By predictor, predicted against observed (see `hf_alignet.evaluation.reliability`)."""
         counts = np.concatenate(self._counts)
         return {name: reliability(np.concatenate(parts), counts) for name, parts in self._predicted.items()}
-
-
-def _times_right(log_probabilities: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """(m,) number of choices of the most probable pair; a tie is wrong."""
-    odd = odd_one_out(torch.from_numpy(log_probabilities)).numpy()
-    return np.where(odd >= 0, counts[np.arange(len(counts)), odd_of_pair(odd.clip(0))], 0)
-
-
-def _mean_and_error(sums: np.ndarray, numbers: np.ndarray) -> tuple[float, float]:
-    """Mean over choices of what is given as its sum over the choices of each triplet, and its standard error."""
-    mean = sums.sum() / numbers.sum()
-    return float(mean), float(np.sqrt(((sums - mean * numbers) ** 2).sum()) / numbers.sum())
 
 
 def draw_folds(splits: DatasetDict, num_objects: int, number: int, seed: int) -> np.ndarray:

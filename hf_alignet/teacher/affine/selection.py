@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from hf_alignet.similarity import NO_CHOICE, choice_log_probabilities, odd_of_pair, odd_one_out, triplet_similarities
+from hf_alignet.similarity import choice_log_probabilities, of_chosen_pair, triplet_similarities
 from hf_alignet.teacher.affine.affine_data import AffineData
 from hf_alignet.teacher.affine.held_out import Split
 from hf_alignet.teacher.affine.problem import AffineProblem
@@ -138,10 +138,8 @@ def evaluate(transformed: np.ndarray, data: AffineData) -> tuple[float, float]:
     predictions. A tie counts as wrong.
     """
     vectors = torch.from_numpy(transformed)
-    odd = odd_one_out(triplet_similarities(vectors, torch.from_numpy(data.triplets)))
-    probabilities = torch.from_numpy(data.probabilities)
-    of_choice = probabilities.gather(1, odd_of_pair(odd).clamp(max=2).unsqueeze(1)).squeeze(1)
-    of_choice = torch.where(odd == NO_CHOICE, 0, of_choice)
+    similarities = triplet_similarities(vectors, torch.from_numpy(data.triplets))
+    of_choice = of_chosen_pair(similarities, torch.from_numpy(data.probabilities))
     return data.choices.value(vectors @ vectors.T), float(np.average(of_choice.numpy(), weights=data.weights))
 
 

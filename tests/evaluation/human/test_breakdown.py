@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from drawing import draw_triplets
 
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation import (
@@ -16,11 +17,6 @@ from hf_alignet.evaluation import (
     odd_one_out_choices,
     share_correct,
 )
-
-
-def draw_triplets(number, objects, seed=0):
-    rng = np.random.default_rng(seed)
-    return np.stack([rng.permutation(objects)[:3] for _ in range(number)])
 
 
 def test_groups_equal_a_loop():

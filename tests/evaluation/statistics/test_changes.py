@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from drawing import draw_triplets
 from scipy.stats import ttest_rel
 
 from hf_alignet.errors import InputError
@@ -19,11 +20,6 @@ from hf_alignet.evaluation import (
 )
 from hf_alignet.evaluation.statistics.intervals import mean_metric
 from hf_alignet.metric import Metric, changes_table, comparison_table
-
-
-def draw_triplets(number, objects, seed=0):
-    rng = np.random.default_rng(seed)
-    return np.stack([rng.permutation(objects)[:3] for _ in range(number)])
 
 
 def test_change_of_independent_runs_is_the_paired_t_test():

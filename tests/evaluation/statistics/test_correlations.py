@@ -11,6 +11,13 @@ from hf_alignet.evaluation.statistics.correlations import CorrelationWith, codes
 MEASURES = ["spearman", "pearson", "kendall"]
 
 
+def draw_related(rng, number, ties):
+    """Two vectors (number,) that go together, with many equal values if asked for."""
+    x, y = rng.normal(size=(2, number))
+    y += x
+    return (x.round(), y.round()) if ties else (x, y)
+
+
 def tau_a(x, y):
     """Kendall's τ-a by its definition: the mean of sign(xi - xj) sign(yi - yj) over all pairs of entries."""
     i, j = np.triu_indices(len(x), 1)
@@ -24,10 +31,7 @@ NAIVE = {"spearman": lambda x, y: spearmanr(x, y)[0], "pearson": lambda x, y: pe
 @pytest.mark.parametrize("ties", [False, True])
 def test_weights_count_entries_several_times_or_not_at_all(measure, ties):
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(2, 80))
-    y += x
-    if ties:
-        x, y = x.round(), y.round()
+    x, y = draw_related(rng, 80, ties)
     with_y = CorrelationWith(y, measure)
     assert with_y.of(codes(x, measure)) == pytest.approx(NAIVE[measure](x, y), abs=1e-12)
     for _ in range(5):
@@ -51,11 +55,7 @@ def test_kendall_is_scipys_where_nothing_is_tied():
 
 @pytest.mark.parametrize("ties", [False, True])
 def test_spearman_and_its_bootstrap_are_scipys(ties):
-    rng = np.random.default_rng(1)
-    x, y = rng.normal(size=(2, 60))
-    y += x
-    if ties:
-        x, y = x.round(), y.round()
+    x, y = draw_related(np.random.default_rng(1), 60, ties)
     found = spearman(x, y, seed=3, draws=50)
     assert found.metric["value"] == pytest.approx(spearmanr(x, y).statistic)
     again, values = np.random.default_rng(3), []
@@ -82,11 +82,7 @@ def test_spearman_leaves_out_what_is_not_known_and_never_is_nan():
 @pytest.mark.parametrize("ties", [False, True])
 def test_influence_is_what_leaving_out_an_entry_changes(measure, ties):
     """(n - 1)(r - r without i) is Tukey's jackknife of the influence, equal to it as n grows."""
-    rng = np.random.default_rng(4)
-    x, y = rng.normal(size=(2, 400))
-    y += x
-    if ties:
-        x, y = x.round(), y.round()
+    x, y = draw_related(np.random.default_rng(4), 400, ties)
     with_y, of_x = CorrelationWith(y, measure), codes(x, measure)
     found, whole = influences(of_x, with_y), with_y.of(of_x)
     left_out = [with_y.of(of_x, 1 - np.eye(400, dtype=np.int64)[i]) for i in range(400)]

@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+from drawing import draw_triplets
 from scipy.stats import binomtest
 from scipy.stats import t as student
 
@@ -18,11 +19,6 @@ from hf_alignet.evaluation.statistics.intervals import (
     share_metric,
     wilson_interval,
 )
-
-
-def draw_triplets(number, objects, seed=0):
-    rng = np.random.default_rng(seed)
-    return np.stack([rng.permutation(objects)[:3] for _ in range(number)])
 
 
 @pytest.mark.parametrize(("right", "total"), [(0, 1), (1, 3), (14, 40), (40, 40), (0, 40), (333, 1000)])
