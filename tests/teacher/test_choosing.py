@@ -31,8 +31,10 @@ def unchanged(features, judgments):
 def test_few_choices_give_no_worse_teacher_than_none(num_objects, number):
     features, study = simulate(num_objects, number)
     transform = fit_teacher(features, study.judgments, progress=False).transform
-    accuracy, cross_entropy = measure(transform(features), study)
-    raw_accuracy, raw_cross_entropy = measure(unchanged(features, study.judgments), study)
+    accuracy, cross_entropy = measure(transform(features), study.triplets, study.shares, study.weights)
+    raw_accuracy, raw_cross_entropy = measure(
+        unchanged(features, study.judgments), study.triplets, study.shares, study.weights
+    )
     assert accuracy > raw_accuracy - 0.01 and cross_entropy < raw_cross_entropy + 0.01
     assert "held-out choices" in transform.info["choice"] and "identity" in transform.info["choice"]
     if (num_objects, number) == (90, 600):
@@ -58,7 +60,7 @@ def test_random_choices_change_nothing():
     rng = np.random.default_rng(0)
     judgments = make_judgments(np.array(study.judgments["triplet"]), rng.integers(0, 3, 300))
     transform = fit_teacher(features, judgments, progress=False).transform
-    assert measure(transform(features), study)[1] < np.log(3) + 0.02
+    assert measure(transform(features), study.triplets, study.shares, study.weights)[1] < np.log(3) + 0.02
 
 
 def test_same_seed_same_teacher():
