@@ -39,13 +39,10 @@ from hf_alignet.evaluation import (
 from hf_alignet.evaluation.statistics.correlations import CorrelationWith, Measure, codes, correlation_metric
 from hf_alignet.judgments import make_judgments
 from hf_alignet.metric import Metric
+from hf_alignet.teacher.planning import random_triplets
 
 WORLDS = ((12, 200), (30, 600), (92, 1_407), (92, 20_000), (1_854, 25_000))  # objects, triplets
 EFFECTS = (0.0, 0.02, 0.05, 0.1)
-
-
-def draw_triplets(objects: int, number: int, rng: np.random.Generator) -> np.ndarray:
-    return np.stack([rng.choice(objects, 3, replace=False) for _ in range(number)])
 
 
 def covered(
@@ -75,7 +72,7 @@ def share_triplets() -> Iterator[dict[str, Any]]:
 def share_objects() -> Iterator[dict[str, Any]]:
     rng = np.random.default_rng(0)
     for objects, number in WORLDS:
-        triplets = draw_triplets(objects, number, rng)
+        triplets = random_triplets(objects, number, rng)
         width = 2 * 1.96 * math.sqrt(0.25 / number)
 
         def study(effect: float, rows: np.ndarray = triplets, objects: int = objects) -> Metric:
@@ -85,7 +82,7 @@ def share_objects() -> Iterator[dict[str, Any]]:
         for effect in EFFECTS:
             world = {"objects": objects, "triplets": number, "effect": effect}
             yield covered(partial(study, effect), 0.5, studies_of(number), width, **world)
-    triplets = draw_triplets(40, 150, rng)
+    triplets = random_triplets(40, 150, rng)
     for effect in EFFECTS[::2]:
 
         def repeated(effect: float = effect) -> Metric:
@@ -100,7 +97,7 @@ def share_objects() -> Iterator[dict[str, Any]]:
 def share_bootstrap() -> Iterator[dict[str, Any]]:
     rng = np.random.default_rng(0)
     objects, number = 92, 1_407
-    triplets = draw_triplets(objects, number, rng)
+    triplets = random_triplets(objects, number, rng)
 
     def study() -> Metric:
         correct = rng.random(number) < 0.5
@@ -115,7 +112,7 @@ def share_bootstrap() -> Iterator[dict[str, Any]]:
 
 def cross_entropy() -> Iterator[dict[str, Any]]:
     rng = np.random.default_rng(0)
-    triplets = draw_triplets(60, 1500, rng)
+    triplets = random_triplets(60, 1500, rng)
     for effect in EFFECTS[::2]:
 
         def study(effect: float = effect) -> Metric:
@@ -135,7 +132,7 @@ def cross_entropy() -> Iterator[dict[str, Any]]:
 def paired_change() -> Iterator[dict[str, Any]]:
     rng = np.random.default_rng(0)
     for objects, number in ((30, 600), (92, 1_407)):
-        triplets = draw_triplets(objects, number, rng)
+        triplets = random_triplets(objects, number, rng)
         for effect in EFFECTS:
 
             def study(rows: np.ndarray = triplets, objects: int = objects, effect: float = effect) -> Metric:
@@ -166,7 +163,7 @@ def rsa() -> Iterator[dict[str, Any]]:
 
 def hesitation() -> Iterator[dict[str, Any]]:
     rng = np.random.default_rng(0)
-    triplets = draw_triplets(60, 600, rng)
+    triplets = random_triplets(60, 600, rng)
     for effect in (0.0, 0.5):
 
         def study(effect: float = effect) -> Metric:
@@ -201,7 +198,7 @@ def ceiling() -> Iterator[dict[str, Any]]:
     rng = np.random.default_rng(0)
     concentration = 0.7
     truth = float(rng.dirichlet([concentration] * 3, 1_000_000).max(1).mean())
-    triplets = draw_triplets(60, 300, rng)
+    triplets = random_triplets(60, 300, rng)
 
     def study() -> Metric:
         raters = rng.integers(2, 9, 300)

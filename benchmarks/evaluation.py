@@ -23,7 +23,7 @@ Of several calls the fastest counts; the first, for which Numba compiles, does n
 """
 
 import numpy as np
-from measuring import Cost, cost, least, random_triplets, run_parts
+from measuring import Cost, cost, least, run_parts
 from scipy.stats import kendalltau, rankdata, spearmanr
 
 from hf_alignet.analysis import linear_cka
@@ -35,6 +35,7 @@ from hf_alignet.evaluation import (
     share_correct,
 )
 from hf_alignet.evaluation.statistics.correlations import CorrelationWith, Measure, codes
+from hf_alignet.teacher.planning import random_triplets
 
 NUM_OBJECTS, NUM_FEATURES, NUM_TRIPLETS, NUM_CHOICES = 1854, 768, 1_000_000, 10_000_000
 

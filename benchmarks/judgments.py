@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from measuring import cost, random_triplets
+from measuring import cost
 from pyarrow import csv
 
 from hf_alignet.judgments import aggregate, load_judgments
+from hf_alignet.teacher.planning import random_triplets
 
 NUM_OBJECTS, NUM_PEOPLE = 1854, 12_340
 SETS = {1: 20_000, 2: 40_000, 3: 65_000}  # trials with 1,000 repeated triplets each, about as many as published

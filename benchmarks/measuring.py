@@ -1,4 +1,4 @@
-"""What the benchmarks share: the cost of a call, random triplets, and parts that each have a process of their own.
+"""What the benchmarks share: the cost of a call, and parts that each have a process of their own.
 
 Linux only: the kernel tells and resets the peak of memory.
 """
@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 
@@ -45,12 +44,6 @@ def _peak_memory() -> int:
     """Most bytes of this process that were in memory at once, since the peak was last reset."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-
-
-def random_triplets(num_objects: int, number: int, rng: np.random.Generator) -> np.ndarray:
-    first = rng.integers(num_objects, size=number)
-    steps = rng.integers(1, (num_objects - 1) // 2, size=(number, 2)).cumsum(1)  # never to the same object again
-    return np.stack([first, *(first + steps.T) % num_objects], axis=1)
 
 
 def run_parts(doc: str, parts: dict[str, Callable[[], dict]]) -> dict[str, dict]:

@@ -15,9 +15,10 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from measuring import cost, random_triplets, run_parts
+from measuring import cost, run_parts
 
 from hf_alignet.teacher import AffineTeacher, Vice
+from hf_alignet.teacher.planning import random_triplets
 from hf_alignet.teacher.settings import ViceSettings
 from hf_alignet.teacher.vice_run import ViceRun
 
