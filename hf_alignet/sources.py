@@ -218,11 +218,3 @@ def load_matrix(path: str, what: str) -> np.ndarray:
     if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or matrix.dtype.kind not in "fiu":
         raise InputError(f"{path} must hold {what} as one matrix of numbers (n, p)")
     return matrix
-
-
-def load_names(file: str) -> list[str]:
-    """The lines of a text file, each the name of a stimulus; InputError if the file cannot be read."""
-    try:
-        return Path(file).expanduser().read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the names {file}: {error}") from error
