@@ -177,7 +177,7 @@ class VisionEncoder(nn.Module):
             inputs = {key: value.to(self.device) for key, value in self.preprocessor.stack(pictures).items()}
             was_training = self.training
             self.eval()
-            one, other = self(**inputs)
+            one, other = self._embed_batch(inputs)
             self.train(was_training)
         if not torch.isfinite(one).all():
             raise InputError(f"the model {name!r} gives embeddings that are not finite: its files are damaged")
