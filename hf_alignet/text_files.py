@@ -22,15 +22,22 @@ def load_names(file: str) -> list[str]:
 
 def load_json(file: Path, what: str) -> dict[str, Any]:
     """The object in a JSON file; `what` names it in messages, such as `the settings`."""
+    text = _read(file, what)
     try:
-        content = json.loads(_read(file, what))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
+        content = parse_json(text)
+    except ValueError as error:
         raise InputError(f"cannot read {what} {file}: {error}") from error
     if not isinstance(content, dict):
         raise InputError(f"cannot read {what} {file}: it must hold a JSON object, and holds {type(content).__name__}")
     return content
+
+
+def parse_json(text: str) -> Any:
+    """The value that a JSON text describes; ValueError if it is no JSON, or nested too deeply to be read."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def load_yaml(file: Path, what: str) -> Any:

@@ -49,7 +49,7 @@ def test_yaml_that_would_be_misread_is_refused(text, problem, tmp_path):
     ("text", "problem"),
     [
         (b"", "Expecting value"),
-        (b"[" * 100_000, "recursion"),
+        (b"[" * 100_000, "nested too deeply"),
         (b'{"a": \xff}', "codec"),
         (b"[1]", "must hold a JSON object, and holds list"),
         (b"null", "must hold a JSON object, and holds NoneType"),

@@ -23,7 +23,7 @@ from hf_alignet.cli.failures import told_in_one_line
 from hf_alignet.cli.launch import launch, launch_file
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.sources import hub_id, packaged, packaged_or_path, public_name
-from hf_alignet.text_files import load_yaml
+from hf_alignet.text_files import load_yaml, parse_json
 
 # Settings that say where a result goes, not what is made; one of them is a token. Some are beginnings of names.
 NOT_SHOWN = (
@@ -213,8 +213,8 @@ def _word(value: Any) -> str:
     if isinstance(value, float):
         return text.removesuffix(".0")
     try:
-        settings = json.loads(text) if text.startswith("{") else None
-    except json.JSONDecodeError:  # the work itself refuses it
+        settings = parse_json(text) if text.startswith("{") else None
+    except ValueError:  # the work itself refuses it
         settings = None
     if settings is None:
         return public_name(text)
