@@ -215,6 +215,6 @@ def load_matrix(path: str, what: str) -> np.ndarray:
         matrix = np.load(Path(path).expanduser(), mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"cannot read {what} {path}, which must be a .npy file of numbers: {error}") from error
-    if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or matrix.dtype.kind not in "fiu":
+    if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or matrix.dtype.kind not in "fiu" or not matrix.size:
         raise InputError(f"{path} must hold {what} as one matrix of numbers (n, p)")
     return matrix
