@@ -65,6 +65,8 @@ def _process() -> str:
 
 def _message(error: Exception) -> str | None:
     """The cause, in words; None for an error that no user can have caused."""
+    if isinstance(error, DatasetGenerationError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # it says itself only that there was an error
     text = _last_line(error)
     if isinstance(error, InputError | RunError):
         # An error of a worker process comes with that process's traceback; the message is its last line
