@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from hf_alignet.errors import InputError
-from hf_alignet.evaluation.downstream.classifiers import Fit, Predictor, fit_neighbours, fit_prototypes, fit_ridge
+from hf_alignet.evaluation.downstream.classifiers import Fit, fit_neighbours, fit_prototypes, fit_ridge
 from hf_alignet.evaluation.downstream.labelled import Labelled, draw_shots
 from hf_alignet.evaluation.downstream.logistic import fit_logistic, fit_probe
 from hf_alignet.evaluation.downstream.mlp_head import fit_mlp
@@ -56,7 +56,7 @@ def few_shot(
     check_same_classes(train, test)
     draws = draw_shots(train, shots, num_draws, seed)
     fit = FITS[classifier]
-    correct = [is_right(fit(*_of(train, rows), len(train.classes)), test) for rows in draws]
+    correct = [fit(*_of(train, rows), len(train.classes)).predict(test.embeddings) == test.labels for rows in draws]
     return crossed_share(np.stack(correct), (*draws, test.labels), test.chance)
 
 
@@ -67,19 +67,14 @@ def linear_probe(train: Labelled, test: Labelled, seed: int = 0) -> Metric:
     """
     check_same_classes(train, test)
     fitted = fit_probe(train.embeddings, train.labels, len(train.classes), seed)
-    return crossed_share(is_right(fitted, test)[None], (test.labels,), test.chance)
+    return crossed_share((fitted.predict(test.embeddings) == test.labels)[None], (test.labels,), test.chance)
 
 
 def mlp_head(train: Labelled, test: Labelled, hidden_layers: Literal[1, 2] = 1, seed: int = 0) -> Metric:
     """Accuracy of a head with one or two hidden layers on all training images, as `linear_probe` gives it."""
     check_same_classes(train, test)
     fitted = fit_mlp(train.embeddings, train.labels, len(train.classes), hidden_layers, seed)
-    return crossed_share(is_right(fitted, test)[None], (test.labels,), test.chance)
-
-
-def is_right(fitted: Predictor, test: Labelled) -> np.ndarray:
-    """(n,) bool, which test images are classified as their label says."""
-    return fitted.predict(test.embeddings) == test.labels
+    return crossed_share((fitted.predict(test.embeddings) == test.labels)[None], (test.labels,), test.chance)
 
 
 def check_same_classes(train: Labelled, test: Labelled) -> None:

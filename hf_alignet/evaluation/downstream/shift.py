@@ -1,0 +1,54 @@
+"""Distribution shift: a classifier learns from one dataset or domain, and is tested on another with the same classes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hf_alignet.errors import InputError
+from hf_alignet.evaluation.downstream.classifiers import Linear
+from hf_alignet.evaluation.downstream.labelled import Labelled
+from hf_alignet.evaluation.downstream.logistic import fit_probe
+from hf_alignet.evaluation.statistics.crossed import crossed_share
+from hf_alignet.metric import Metric
+
+
+def shift(train: Labelled, test: Labelled, accepted: Sequence[Sequence[int]] | None = None, seed: int = 0) -> Metric:
+    """Accuracy on test images from elsewhere of the classifier of `linear_probe`, with its interval over images.
+
+    Args:
+        train: images to learn from.
+        test: images of the same classes or some of them, by name. Only these are answers then, as for ImageNet-A
+            and R.
+        accepted: for each test image the positions in `test.classes` that are right, where several are, as in ReaL;
+            images without any are left out. By default the label.
+        seed: seed of the choice of the penalty.
+
+    Raises:
+        InputError: the test images have a class that the training images lack (names both).
+    """
+    return Shift(train, seed).accuracy(test, accepted)
+
+
+class Shift:
+    """A classifier of one dataset, for tests on several others."""
+
+    def __init__(self, train: Labelled, seed: int = 0):
+        self.train = train
+        self.fitted = fit_probe(train.embeddings, train.labels, len(train.classes), seed)
+
+    def accuracy(self, test: Labelled, accepted: Sequence[Sequence[int]] | None = None) -> Metric:
+        """As `shift`."""
+        unknown = sorted(set(test.classes) - set(self.train.classes))
+        if unknown:
+            raise InputError(
+                f"the test images have classes that the training images lack: {', '.join(unknown[:5])}; those have "
+                f"{', '.join(sorted(set(self.train.classes) - set(test.classes))[:5]) or 'no others'}"
+            )
+        columns = [list(self.train.classes).index(name) for name in test.classes]
+        answers = Linear(self.fitted.weight[:, columns], self.fitted.bias[columns]).predict(test.embeddings)
+        if accepted is None:
+            right = answers == test.labels
+            return crossed_share(right[None], (test.labels,), test.chance)
+        kept = [row for row, labels in enumerate(accepted) if len(labels)]
+        right = np.array([answers[row] in accepted[row] for row in kept])
+        return crossed_share(right[None], (np.array(kept),), test.chance)
