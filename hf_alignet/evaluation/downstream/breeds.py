@@ -64,8 +64,8 @@ def draw_subclasses(
     found = hierarchy.superclasses(breed, set(classes))
     if not found:
         raise InputError(
-            f"none of the classes, such as {classes[0]!r}, is in the hierarchy of {name}: they must be WordNet ids, such "
-            "as n01440764"
+            f"none of the classes, such as {classes[0]!r}, is in the hierarchy of {name}: they must be WordNet ids, "
+            "such as n01440764"
         )
     published = sum(len(members) >= breed.num_subclasses for members in found.values())
     if num_subclasses is None:
@@ -75,8 +75,8 @@ def draw_subclasses(
     kept = [members for members in found.values() if len(members) >= num_subclasses]
     if len(kept) < 2:
         raise InputError(
-            f"{len(kept)} superclasses of {name} have {num_subclasses} subclasses among the {len(classes)} classes: at "
-            "least two are needed"
+            f"{len(kept)} superclasses of {name} have {num_subclasses} subclasses among the {len(classes)} classes: "
+            "at least two are needed"
         )
     source, target = np.full((2, len(classes)), -1)
     rng = np.random.default_rng(seed)

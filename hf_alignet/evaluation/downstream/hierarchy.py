@@ -1,4 +1,4 @@
-"""The class hierarchy of BREEDS (Santurkar, Tsipras & Madry 2021): superclasses of WordNet ids, as its files give them.
+"""The class hierarchy of BREEDS (Santurkar, Tsipras & Madry 2021): superclasses of WordNet ids.
 
 The folder holds the published `class_hierarchy.txt`, one parent and child in each line, and `node_names.txt`, an id
 and its name in each line, of the repository MadryLab/BREEDS-Benchmarks.

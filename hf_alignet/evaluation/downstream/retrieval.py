@@ -41,7 +41,9 @@ def retrieval(images: Labelled, num_queries: int = NUM_QUERIES, seed: int = 0) -
         asked = torch.from_numpy(rows[start : start + step])
         products = directions[asked] @ directions.T
         products[torch.arange(len(asked)), asked] = -2  # below any cosine: last, and not counted
-        is_hit = (labels[asked, None] == labels)[torch.arange(len(asked))[:, None], products.argsort(1, descending=True)]
+        is_hit = (labels[asked, None] == labels)[
+            torch.arange(len(asked))[:, None], products.argsort(1, descending=True)
+        ]
         is_hit = is_hit[:, :-1]
         part = slice(start, start + len(asked))
         for k in RECALLS:

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from hf_alignet.errors import InputError
+from hf_alignet.evaluation.statistics.crossed import Crossed
 from hf_alignet.evaluation.statistics.intervals import basic_interval, with_interval
 from hf_alignet.evaluation.statistics.spread import Draws, Influence
 from hf_alignet.metric import Metric
@@ -27,14 +28,14 @@ def change(before: Metric, after: Metric) -> Metric:
     value = float(after["value"] - before["value"])
     first, second = (getattr(metric, "spread", None) for metric in (before, after))
     facts = {"n": min(before["n"], after["n"]), "chance": 0.0}
-    if isinstance(first, Influence) and isinstance(second, Influence) and _same_cases(first, second):
-        influence = first._replace(values=second.values - first.values)
-        error = influence.error()
+    paired = _paired(first, second)
+    if paired is not None:
+        error = paired.error()
         if error.value < NO_ERROR * abs(value):
             return Metric(value, **facts, note="no interval: all cases change alike")
         half = error.quantile * error.value
         ci95 = [value - half, value + half]
-        metric = with_interval(value, ci95, error.units, first.unit, **facts, spread=influence)
+        metric = with_interval(value, ci95, error.units, paired.unit, **facts, spread=paired)
         if metric["ci95"] is not None:
             metric["p_value"] = float(2 * stats.t.sf(abs(value / error.value), error.freedom)) if value else 1.0
         return metric
@@ -93,5 +94,12 @@ def repeated_measures(table: pd.DataFrame) -> dict[str, float]:
     return {"F": statistic, "p_value": p_value, "of_models": of_models, "of_error": of_error}
 
 
-def _same_cases(first: Influence, second: Influence) -> bool:
-    return np.array_equal(first.members, second.members) and np.array_equal(first.weights, second.weights)
+def _paired(first: object, second: object) -> Influence | Crossed | None:
+    """How the difference varies, if both were measured on the same cases."""
+    if isinstance(first, Influence) and isinstance(second, Influence):
+        is_same = np.array_equal(first.members, second.members) and np.array_equal(first.weights, second.weights)
+        return first._replace(values=second.values - first.values) if is_same else None
+    if isinstance(first, Crossed) and isinstance(second, Crossed):
+        is_same = first.cases == second.cases and first.values.shape == second.values.shape
+        return second.less(first) if is_same else None
+    return None
