@@ -73,7 +73,7 @@ def draw_shots(images: Labelled, shots: int, num_draws: int, seed: int) -> list[
     Raises:
         InputError: a class has fewer images than shots.
     """
-    fewest = images.sizes.argmin()
+    fewest = int(images.sizes.argmin())
     if images.sizes[fewest] < shots:
         raise InputError(
             f"the class {images.classes[fewest]!r} has {images.sizes[fewest]} images to learn from, fewer than "

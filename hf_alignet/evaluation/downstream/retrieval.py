@@ -41,10 +41,8 @@ def retrieval(images: Labelled, num_queries: int = NUM_QUERIES, seed: int = 0) -
         asked = torch.from_numpy(rows[start : start + step])
         products = directions[asked] @ directions.T
         products[torch.arange(len(asked)), asked] = -2  # below any cosine: last, and not counted
-        is_hit = (labels[asked, None] == labels)[
-            torch.arange(len(asked))[:, None], products.argsort(1, descending=True)
-        ]
-        is_hit = is_hit[:, :-1]
+        order = products.argsort(1, descending=True)[:, :-1]
+        is_hit = labels[order] == labels[asked, None]
         part = slice(start, start + len(asked))
         for k in RECALLS:
             found[f"recall_at_{k}"][part] = is_hit[:, :k].any(1).double().numpy()

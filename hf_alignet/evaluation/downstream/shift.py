@@ -1,4 +1,4 @@
-"""Distribution shift: a classifier learns from one dataset or domain, and is tested on another with the same classes."""
+"""Distribution shift: a classifier learns from one dataset or domain, and is tested on another with its classes."""
 
 from collections.abc import Sequence
 

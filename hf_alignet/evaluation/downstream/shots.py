@@ -78,7 +78,7 @@ def mlp_head(train: Labelled, test: Labelled, hidden_layers: Literal[1, 2] = 1, 
 
 
 def check_same_classes(train: Labelled, test: Labelled) -> None:
-    """Raises an InputError, which names some, if one has classes that the other lacks, or has them in another order."""
+    """Raises an InputError, which names some, if train and test have other classes, or have them in another order."""
     if list(train.classes) != list(test.classes):
         only = [", ".join(sorted(set(a.classes) - set(b.classes))[:5]) for a, b in ((train, test), (test, train))]
         raise InputError(

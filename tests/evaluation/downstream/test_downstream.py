@@ -96,7 +96,7 @@ def test_changes_are_paired_and_only_for_the_same_draws():
 
 @pytest.mark.parametrize(("draws", "images"), [(3, 300), (8, 100), (1, 300)])
 def test_intervals_hold_the_truth(draws, images):
-    """Draws and images that both make answers right more or less often: about 95 % of intervals hold the true share."""
+    """Draws and images both make answers right more or less often; 95 % of intervals hold the true share."""
     rng, of_draws, of_images = np.random.default_rng(0), 0.2 * (draws > 1), 1.0
     middle = norm.ppf(0.7) * (1 + of_draws**2 + of_images**2) ** 0.5
     hits = 0
