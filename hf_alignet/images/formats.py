@@ -61,16 +61,21 @@ def is_picture_name(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in SUFFIXES
 
 
+def regular_file(path: str) -> str:
+    """The same path; OSError if there is no file, or another thing, such as a pipe, which would wait for ever."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError("it is no regular file")
+    return path
+
+
 def open_picture(content: bytes | str) -> Image.Image:
     """The picture in bytes or in a regular file, not decoded yet.
 
     Raises:
         OSError: it is no regular file, or none of the `FORMATS`; the message says what it is instead.
     """
-    if isinstance(content, str) and not stat.S_ISREG(os.stat(content).st_mode):
-        raise OSError("it is no regular file")  # to open a pipe would wait for ever
     try:
-        file = io.BytesIO(content) if isinstance(content, bytes) else content
+        file = io.BytesIO(content) if isinstance(content, bytes) else regular_file(content)
         return Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN])
     except UnidentifiedImageError as error:  # its own message has an address in memory
         raise OSError(_what(content)) from error

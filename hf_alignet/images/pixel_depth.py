@@ -15,6 +15,7 @@ import mmap
 import re
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import numpy as np
 from PIL import Image
@@ -34,7 +35,7 @@ def is_deep(picture: Image.Image) -> bool:
     return picture.mode == "F" or picture.mode.startswith("I")  # I, I;16, I;16B …
 
 
-def load_deep_colours(picture: Image.Image, reopen: Callable[[], Image.Image]) -> None:
+def load_deep_colours(picture: Image.Image, reopen: Callable[[], AbstractContextManager[Image.Image]]) -> None:
     """Loads a picture. If it has colours of 16 bits that are all dark, their lower bytes count too.
 
     Args:
@@ -99,7 +100,7 @@ def _say(how: str) -> None:
     if not _said[0]:
         _said[0] = 1
         logger.warning(
-            "pictures of more than 8 bits are scaled to 0..255 by the range of their values (the first one has %s); to "
+            "pictures of more than 8 bits are scaled to 0..255 by the range of their values (the first has %s); to "
             "scale them in another way, save them with 8 bits",
             how,
         )

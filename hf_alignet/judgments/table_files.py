@@ -24,7 +24,7 @@ from pyarrow import csv as arrow_csv
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments.column_names import NAMES, Columns, find_columns, plain
-from hf_alignet.judgments.file_reading import read_text
+from hf_alignet.judgments.file_reading import read_text, refuse_twice
 from hf_alignet.judgments.judgment_dataset import PARTICIPANT
 from hf_alignet.judgments.rows import named_table
 
@@ -317,10 +317,10 @@ def _read_records(path: Path) -> list[dict[str, Any]]:
     if not content:
         raise InputError(f"{path} is empty")
     try:
-        whole = [json.loads(content)]
+        whole = [json.loads(content, object_pairs_hook=_object)]
     except json.JSONDecodeError as problem:
         try:
-            whole = [json.loads(line) for line in content.splitlines() if line.strip()]
+            whole = [json.loads(line, object_pairs_hook=_object) for line in content.splitlines() if line.strip()]
         except json.JSONDecodeError:
             raise InputError(f"cannot read {path.name} as JSON: {problem}") from problem
     except RecursionError as problem:
@@ -329,6 +329,12 @@ def _read_records(path: Path) -> list[dict[str, Any]]:
     if not records:
         raise InputError(f"{path.name} must hold one object a trial")
     return records
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, which would keep the last of two values of a name."""
+    refuse_twice([name for name, _ in pairs], "an object in JSON")
+    return dict(pairs)
 
 
 def _objects(value: Any) -> Iterable[dict[str, Any]]:
