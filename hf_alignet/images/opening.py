@@ -61,7 +61,7 @@ def load_image_splits(path_or_id: str) -> DatasetDict:
     if folder is not None and folder.is_dir() and (pictures := read_picture_folder(folder, path_or_id)) is not None:
         return pictures
     splits = load_splits(path_or_id, config="images")
-    advice = "only pictures in the dataset itself, and regular files in its own folder, are opened"
+    advice = "only pictures in the dataset, which `save_to_disk` puts there, and files in its own folder are opened"
     for images in splits.values():
         check_files(images, _own_folders(path_or_id), advice)
     return splits

@@ -4,7 +4,7 @@
   Hidden files and folders are left out, and other files; the log says so.
 * The order is that of the paths in the folder, as text: `a.png`, `b/a.png`, `c.png`. With metadata it is theirs.
 * If all pictures are in folders such as `train` and `test`, these are the splits; otherwise all are `train`.
-* `label` is the folder of a picture, if there are several and all pictures are equally deep.
+* `label` is the folder of a picture (not that of a split), if there are several and all pictures are equally deep.
 * Metadata are those of `datasets`: see `folder_metadata`. They take the place of labels, and choose the pictures.
 
 Links are not followed, because they could lead to any file of this machine, which would then be shared.
@@ -66,7 +66,7 @@ class FolderFiles:
         while todo:
             parent = todo.pop()
             try:
-                with os.scandir(os.path.join(folder, parent)) as entries:
+                with os.scandir(os.path.join(folder, parent) if parent else folder) as entries:
                     todo += [path for entry in entries if (path := found._sort_in(entry, parent, root)) is not None]
             except OSError as error:
                 raise InputError(f"cannot read the folder {os.path.join(folder, parent)}: {error}") from error
@@ -79,7 +79,7 @@ class FolderFiles:
         path = f"{parent}/{entry.name}" if parent else entry.name
         is_folder, is_picture = entry.is_dir(follow_symlinks=False), is_picture_name(entry.name)
         if _is_no_text(entry.name):
-            raise InputError(f"the name {entry.name!r} in {os.path.join(root, parent)} is no UTF-8: rename it")
+            raise InputError(f"the name {entry.name!r} in {os.path.dirname(entry.path)} is no UTF-8: rename it")
         if entry.name.startswith(".") or entry.name == "__MACOSX":
             self.passed_over.append(path)
         elif is_folder and not is_picture:
@@ -149,19 +149,29 @@ def _is_configured(folder: Path) -> bool:
     return card.is_file() and CONFIGURED.search(card.read_text(encoding="utf-8", errors="replace")) is not None
 
 
+def _split_of(path: str) -> str | None:
+    """The split that the first folder of a path is called after."""
+    folder, _, below = path.partition("/")
+    return SPLIT_FOLDERS.get(folder.lower()) if below else None
+
+
 def _by_split(paths: Sequence[str]) -> dict[str, list[str]]:
-    firsts = [path.partition("/")[0].lower() if "/" in path else "" for path in paths]
     splits: dict[str, list[str]] = {}
-    for path, first in zip(paths, firsts, strict=True):
-        splits.setdefault(SPLIT_FOLDERS.get(first, ""), []).append(path)
-    return {TRAIN: list(paths)} if "" in splits else splits
+    if not all(map(_split_of, paths)):
+        return {TRAIN: list(paths)}
+    for path in paths:
+        splits.setdefault(str(_split_of(path)), []).append(path)
+    return splits
 
 
 def _with_labels(root: str, pictures: list[str]) -> dict[str, Dataset]:
-    parents = [posixpath.basename(posixpath.dirname(path)) for path in pictures]
+    """One table a split; the folder of a split is no class."""
+    is_divided = all(map(_split_of, pictures))
+    below = [path.partition("/")[2] for path in pictures] if is_divided else pictures
+    parents = [posixpath.basename(posixpath.dirname(path)) for path in below]
     names = sorted(set(parents))
     features = Features({IMAGE: ImageFeature()})
-    if len(names) > 1 and len({path.count("/") for path in pictures}) == 1:
+    if len(names) > 1 and len({path.count("/") for path in below}) == 1:
         features[LABEL] = ClassLabel(names=names)
     number = {parent: i for i, parent in enumerate(names)}
     of_picture = dict(zip(pictures, map(number.__getitem__, parents), strict=True))
