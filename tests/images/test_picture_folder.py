@@ -16,7 +16,7 @@ from hf_alignet.errors import InputError
 from hf_alignet.images import archive
 from hf_alignet.images.archive import unpacked
 from hf_alignet.images.decoding import read_pictures
-from hf_alignet.images.opening import load_image_splits, load_images
+from hf_alignet.images.opening import as_encoded_images, load_image_splits, load_images
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_splits_and_classes_are_those_of_folders(names, splits, labels, folder):
     assert list(opened) == splits and sum(map(len, opened.values())) == len(names)
     for images in opened.values():
         assert (images.features["label"].names if "label" in images.features else None) == labels
-        for row in images if labels else []:
+        for row in as_encoded_images(images) if labels else []:
             assert Path(row["image"]["path"]).parent.name == labels[row["label"]]
 
 
