@@ -145,10 +145,8 @@ def load_embeddings(path: str, what: str, images: Dataset | None, progress: bool
     recorded = PictureRecord.load(file.parent)
     if images is None or recorded is None:
         return matrix
-    if (description.get("images"), description.get("rows")) == (
-        content_fingerprint(images),
-        _hash_rows(np.arange(len(images))),
-    ):
+    at_hand = (content_fingerprint(images), _hash_rows(np.arange(len(images))))
+    if (description.get("images"), description.get("rows")) == at_hand:
         return matrix
     there = PictureRecord.of(images, progress)
     rows = there.rows_in(recorded)

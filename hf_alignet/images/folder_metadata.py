@@ -6,7 +6,6 @@ were found in the folder of pictures are opened.
 """
 
 import csv
-import os
 import posixpath
 from collections.abc import Callable, Sequence, Set
 from pathlib import Path
@@ -19,6 +18,7 @@ from datasets import Image as ImageFeature
 from pyarrow import json as arrow_json
 
 from hf_alignet.errors import InputError
+from hf_alignet.images.picture_files import IMAGE_COLUMN, as_cells
 
 METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 FILE_NAME = "file_name"
@@ -43,35 +43,29 @@ def read_metadata(root: str, paths: Sequence[str], known: Set[str]) -> tuple[pa.
         raise InputError(f"{root} has metadata files of several kinds: {', '.join(paths)}; keep those of one")
     parts, named = [], set[str]()
     for path in paths:
-        table = _read(Path(root, path), path)
+        table = _read(root, path)
         columns = [name for name in table.column_names if name == FILE_NAME or name.endswith(f"_{FILE_NAME}")]
         if FILE_NAME not in columns:
             raise InputError(f"{path} in {root} has no column {FILE_NAME}; it has {', '.join(table.column_names)}")
         features = Features.from_arrow_schema(table.schema)
         cells = {name: _found(table[name].to_pylist(), name, path, root, known) for name in columns}
         named |= {cell for found in cells.values() for cell in found if cell is not None}
-        renamed = {name: name.removesuffix(FILE_NAME).removesuffix("_") or "image" for name in columns}
-        features = Features({renamed.get(n, n): ImageFeature() if n in cells else f for n, f in features.items()})
+        names = [_picture_column(name) if name in cells else name for name in table.column_names]
+        _refuse_twice(names, path, root)
+        kinds = [ImageFeature() if name in cells else kind for name, kind in features.items()]
         arrays = [as_cells(root, cells[name]) if name in cells else table[name] for name in table.column_names]
-        parts.append((pa.table(arrays, list(features)), features))
+        parts.append((pa.table(arrays, names), Features(zip(names, kinds, strict=True))))
     if len({str(features) for _, features in parts}) > 1:
         raise InputError(f"the metadata files {', '.join(paths)} in {root} have different columns")
     return pa.concat_tables([table for table, _ in parts]), parts[0][1], named
-
-
-def as_cells(root: str, paths: Sequence[str | None]) -> pa.Array:
-    """Cells of a column of pictures for paths in a folder."""
-    whole = pa.array([None if path is None else os.path.join(root, path) for path in paths], pa.string())
-    return pa.StructArray.from_arrays(
-        [pa.nulls(len(paths), pa.binary()), whole], ["bytes", "path"], mask=whole.is_null()
-    )
 
 
 def _found(values: list, column: str, metadata: str, root: str, known: Set[str]) -> list[str | None]:
     """The paths in the folder that the cells of a column mean."""
     folder = posixpath.dirname(metadata)
     found = []
-    for row, value in enumerate(values, 1):
+    first = 2 if metadata.endswith(".csv") else 1  # row 1 of a spreadsheet is the header
+    for row, value in enumerate(values, first):
         path = posixpath.normpath(posixpath.join(folder, str(value).replace("\\", "/"))) if value is not None else None
         if path not in known and (path is not None or column == FILE_NAME):
             raise InputError(
@@ -81,20 +75,25 @@ def _found(values: list, column: str, metadata: str, root: str, known: Set[str])
     return found
 
 
-def _read(file: Path, name: str) -> pa.Table:
-    readers: dict[str, Callable[[Path], pa.Table]] = {
-        ".csv": _read_csv,
-        ".jsonl": _read_json,
-        ".parquet": pq.read_table,
-    }
+def _read(root: str, name: str) -> pa.Table:
+    file = Path(root, name)
+    readers: dict[str, Callable[[Path], pa.Table]] = {".csv": _read_csv, ".jsonl": _read_json}
     try:
-        table = readers[file.suffix](file)
+        table = readers.get(file.suffix, pq.read_table)(file)
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise InputError(f"cannot read {name} in {file.parent}: {' '.join(str(error).split())}") from error
-    twice = [column for column in table.column_names if table.column_names.count(column) > 1]
-    if twice:
-        raise InputError(f"{file} has several columns {twice[0]!r}: give each its own name")
+        raise InputError(f"cannot read {name} in {root}: {' '.join(str(error).split())}") from error
+    _refuse_twice(table.column_names, name, root)
     return table
+
+
+def _refuse_twice(columns: Sequence[str], name: str, root: str) -> None:
+    twice = [column for column in columns if columns.count(column) > 1]
+    if twice:
+        raise InputError(f"{name} in {root} has several columns {twice[0]!r}: give each its own name")
+
+
+def _picture_column(name: str) -> str:
+    return name.removesuffix(FILE_NAME).removesuffix("_") or IMAGE_COLUMN
 
 
 def _read_csv(file: Path) -> pa.Table:

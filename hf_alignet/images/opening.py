@@ -11,11 +11,10 @@ from huggingface_hub.file_download import repo_folder_name
 
 from hf_alignet.errors import InputError
 from hf_alignet.images.archive import unpacked
-from hf_alignet.images.picture_files import check_files
+from hf_alignet.images.picture_files import IMAGE_COLUMN, check_files
 from hf_alignet.images.picture_folder import read_picture_folder
 from hf_alignet.sources import load_splits, local_path, split_revision
 
-IMAGE_COLUMN = "image"
 ALL = "all"  # instead of a split: all of them, one after another
 
 

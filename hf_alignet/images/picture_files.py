@@ -11,6 +11,16 @@ from datasets import Dataset
 
 from hf_alignet.errors import InputError
 
+IMAGE_COLUMN = "image"
+
+
+def as_cells(root: str, paths: Sequence[str | None]) -> pa.Array:
+    """Cells of a column of pictures for paths in a folder."""
+    whole = pa.array([None if path is None else os.path.join(root, path) for path in paths], pa.string())
+    return pa.StructArray.from_arrays(
+        [pa.nulls(len(paths), pa.binary()), whole], ["bytes", "path"], mask=whole.is_null()
+    )
+
 
 def check_files(images: Dataset, folders: Sequence[Path], advice: str) -> None:
     """Raises an InputError if a cell of any column names a file that is no regular file in one of the folders.
@@ -21,7 +31,7 @@ def check_files(images: Dataset, folders: Sequence[Path], advice: str) -> None:
     for column, paths in _named_files(images):
         for path in pc.unique(paths).to_pylist():
             if not any(_is_regular_file_in(path, root) for root in roots):
-                raise InputError(f"the column {column!r} of the images names the file {path!r}: {advice}")
+                raise InputError(f"the column {column!r} names the file {path!r}: {advice}")
 
 
 def refuse_files(images: Dataset, parameter: str) -> None:

@@ -23,12 +23,14 @@ from datasets import ClassLabel, Dataset, DatasetDict, DatasetInfo, Features
 from datasets import Image as ImageFeature
 
 from hf_alignet.errors import InputError
-from hf_alignet.images.folder_metadata import METADATA_NAMES, as_cells, read_metadata
+from hf_alignet.images.folder_metadata import METADATA_NAMES, read_metadata
 from hf_alignet.images.formats import is_picture_name
+from hf_alignet.images.picture_files import IMAGE_COLUMN, as_cells
+from hf_alignet.sources import SHARD, opening
 
 logger = logging.getLogger(__name__)
 
-IMAGE, LABEL = "image", "label"
+LABEL = "label"
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLIT_FOLDERS = {
     **dict.fromkeys(("train", "training"), TRAIN),
@@ -95,9 +97,13 @@ class FolderFiles:
 
     @property
     def is_dataset(self) -> bool:
-        """Whether they are those of a dataset with files of its own."""
-        names = [posixpath.basename(path) for path in (*self.others, *self.passed_over)]
-        return any(name.lower().endswith(OF_DATASETS) or name in STATE_FILES for name in names)
+        """Whether they are those of a dataset with files of its own, and pictures at most beside them."""
+        files = (*self.others, *self.passed_over)
+        names = list(map(posixpath.basename, files))
+        if any(path in STATE_FILES for path in files) or any(map(SHARD.fullmatch, names)):
+            return True
+        pictures = len(self.pictures) + sum(map(is_picture_name, self.refused))
+        return sum(name.lower().endswith(OF_DATASETS) for name in names) >= pictures
 
 
 def read_picture_folder(folder: Path, name: str) -> DatasetDict | None:
@@ -111,10 +117,11 @@ def read_picture_folder(folder: Path, name: str) -> DatasetDict | None:
         InputError: a picture is a link that leads elsewhere, or no regular file; or metadata cannot be used.
     """
     root = os.path.abspath(folder)
-    if _is_configured(folder):
-        return None
+    with opening(name):
+        if _is_configured(folder):
+            return None
     files = FolderFiles.of(root)
-    if files.is_dataset or not (files.pictures or any(map(is_picture_name, files.refused))):
+    if files.is_dataset:
         return None
     if files.refused:
         path, trouble = min(files.refused.items())
@@ -170,14 +177,17 @@ def _with_labels(root: str, pictures: list[str]) -> dict[str, Dataset]:
     below = [path.partition("/")[2] for path in pictures] if is_divided else pictures
     parents = [posixpath.basename(posixpath.dirname(path)) for path in below]
     names = sorted(set(parents))
-    features = Features({IMAGE: ImageFeature()})
+    features = Features({IMAGE_COLUMN: ImageFeature()})
     if len(names) > 1 and len({path.count("/") for path in below}) == 1:
         features[LABEL] = ClassLabel(names=names)
     number = {parent: i for i, parent in enumerate(names)}
     of_picture = dict(zip(pictures, map(number.__getitem__, parents), strict=True))
     tables = {}
     for split, paths in _by_split(pictures).items():
-        columns = {IMAGE: as_cells(root, paths), LABEL: pa.array([of_picture[path] for path in paths], pa.int64())}
+        columns = {
+            IMAGE_COLUMN: as_cells(root, paths),
+            LABEL: pa.array([of_picture[path] for path in paths], pa.int64()),
+        }
         tables[split] = _dataset(pa.table({column: columns[column] for column in features}), features)
     return tables
 

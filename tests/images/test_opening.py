@@ -122,7 +122,7 @@ def write_cells(features: Features, cells: dict, folder) -> None:
 def test_cells_open_no_file_but_those_of_the_dataset(place, places):
     path = PLACES[place].format(**places)
     write_cells(Features({"image": Image()}), {"image": [{"bytes": None, "path": path}]}, places["inside"])
-    with pytest.raises(InputError, match="the column 'image' of the images names the file '.*': only pictures in the"):
+    with pytest.raises(InputError, match="the column 'image' names the file '.*': only pictures in the"):
         load_images(str(places["inside"]))
 
 
@@ -134,7 +134,7 @@ def test_no_column_opens_other_files(kind, places):
     content = (places["outside"] / "one.png").read_bytes()
     cells = {"image": [{"bytes": content, "path": None}], "more": [cell]}
     write_cells(Features({"image": Image(), "more": feature}), cells, places["inside"])
-    with pytest.raises(InputError, match="the column 'more' of the images names the file"):
+    with pytest.raises(InputError, match="the column 'more' names the file"):
         load_image_splits(str(places["inside"]))
 
 

@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from datasets import Features
+from datasets import Image as ImageFeature
 from PIL import Image
 
 from hf_alignet.errors import InputError
@@ -132,6 +134,26 @@ def test_links_in_the_folder_and_to_the_folder_are_fine(folder, tmp_path):
     assert paths(tmp_path / "link") == ["a.png", "b.png"]
 
 
+def test_a_table_beside_pictures_does_not_make_them_a_dataset(folder, caplog):
+    place = folder("a.png", "train.png")
+    pq.write_table(pa.table({"x": [1]}), place / "features.parquet")
+    (place / "README.md").write_text("---\nlicense: mit\n---\nMy pictures\n")
+    assert paths(place) == ["a.png", "train.png"] and "'README.md', 'features.parquet'" in caplog.text
+
+
+def test_a_picture_beside_a_dataset_does_not_make_it_a_folder_of_pictures(folder):
+    place = folder("assets/logo.png", "assets/logo2.png")
+    content = (place / "assets" / "logo.png").read_bytes()
+    (place / "data").mkdir()
+    features = Features({"image": ImageFeature()})
+    table = pa.table({"image": [{"bytes": content, "path": None}] * 3}, schema=features.arrow_schema)
+    pq.write_table(table, place / "data" / "train-00000-of-00001.parquet")
+    (place / "README.md").write_text("---\nlicense: mit\n---\n")
+    assert len(load_images(str(place))) == 3
+    (place / "README.md").write_text("---\nconfigs:\n- config_name: default\n  data_files: data/*.parquet\n---\n")
+    assert len(load_images(str(place))) == 3
+
+
 def test_name_that_is_no_text_is_refused(folder):
     place = folder("a.png")
     Path(os.fsdecode(os.fsencode(place) + b"/b\xff.png")).touch()
@@ -186,7 +208,7 @@ def test_metadata_open_no_other_files(name, column, folder):
         row = path if column == "file_name" else f"a.png,{path}"
         with_metadata(place, "metadata.csv", f"{header}\n{row}\n")
         with pytest.raises(
-            InputError, match="row 1 of metadata.csv in .* names '.*', which is no regular file in the f"
+            InputError, match="row [23] of metadata.csv in .* names '.*', which is no regular file in the f"
         ):
             load_images(str(place))
 
@@ -196,10 +218,11 @@ def test_metadata_open_no_other_files(name, column, folder):
     [
         ("metadata.csv", "file_name,a,a\na.png,1,2\n", "has several columns 'a': give each its own name"),
         ("metadata.csv", "file_name;file_name\na.png;a.png\n", "has several columns 'file_name'"),
+        ("metadata.csv", "file_name,image\na.png,1\n", "has several columns 'image'"),
         ("metadata.csv", "name,a\na.png,1\n", "has no column file_name; it has name, a"),
         ("metadata.csv", "", "cannot read metadata.csv in"),
         ("metadata.csv", "file_name,a\na.png,1,2\n", "cannot read metadata.csv in"),
-        ("metadata.csv", "file_name,a\n,1\n", "row 1 of metadata.csv in .* names None"),
+        ("metadata.csv", "file_name,a\n,1\n", "row 2 of metadata.csv in .* names None"),
         ("metadata.jsonl", '{"file_name": "a.png"', "cannot read metadata.jsonl in"),
         (
             "metadata.jsonl",
@@ -255,6 +278,7 @@ def picture(place: Path) -> bytes:
         (("/b.png", b"", 0), "leads out of the folder"),
         (("c\\..\\..\\b.png", b"", 0), "leads out of the folder"),
         (("a.png", b"another", 0), "'a.png' is twice in it"),
+        (("./a.png", b"another", 0), "'./a.png' is twice in it"),
         (("b.txt", bytes(500_000), 0), r"its \d+ bytes would become \d+; unpack it yourself"),
     ],
 )
