@@ -331,5 +331,5 @@ def test_values_of_the_same_name_in_an_object_are_refused(tmp_path):
     row = '{"image_1": "a", "image_2": "b", "image_3": "c", "odd_one_out": "c", "odd_one_out": "a"}'
     for content in (f"{row}\n", f"[{row}]", f'{{"trials": [{row}]}}'):
         (tmp_path / "mine.json").write_text(content)
-        with pytest.raises(InputError, match="an object in JSON has several columns 'odd_one_out'"):
+        with pytest.raises(InputError, match="the key 'odd_one_out' comes more than once"):
             load_judgments(str(tmp_path / "mine.json"), ["a", "b", "c"])
