@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from datasets import Dataset, DatasetDict, get_dataset_config_names, load_dataset, load_from_disk
+from datasets import Dataset, DatasetDict, get_dataset_config_names, load_dataset, load_dataset_builder, load_from_disk
 from datasets.exceptions import DatasetGenerationError
 from huggingface_hub import ModelHubMixin, hf_hub_download
 from huggingface_hub.errors import RepositoryNotFoundError
@@ -97,6 +97,8 @@ def load_splits(path_or_id: str, config: str, rows_at_once: int | None = None) -
         name, revision = (str(path), None) if path.is_dir() else split_revision(path_or_id)
         configs = [] if is_folder else get_dataset_config_names(name, revision=revision)
         config_name = config if config in configs else None
+        if (path / "README.md").is_file():
+            _refuse_files_elsewhere(path, config_name)
         return load_dataset(name, config_name, revision=revision, writer_batch_size=rows_at_once)
 
 
@@ -108,6 +110,15 @@ def has_config(path_or_id: str, config: str) -> bool:
     name, revision = split_revision(path_or_id)
     with opening(path_or_id):
         return config in get_dataset_config_names(name, revision=revision)
+
+
+def _refuse_files_elsewhere(folder: Path, config_name: str | None) -> None:
+    """Raises an InputError if the card of a folder says that its data are in other folders, or on a server."""
+    root = os.path.abspath(folder)
+    for files in (load_dataset_builder(str(folder), config_name).config.data_files or {}).values():
+        for file in files:
+            if not Path(os.path.abspath(file)).is_relative_to(root):
+                raise InputError(f"the card of {folder} names the file {file!r}, which is not in that folder")
 
 
 @contextlib.contextmanager

@@ -256,12 +256,12 @@ class ResumableArray:
         The description holds the `shape` of the array, and what else its content depends on, as JSON can hold it.
 
         Raises:
-            InputError: the folder has an array with another description, or cannot be written.
+            InputError: the folder has an array with another description or a damaged one, or cannot be written.
         """
         file, what = self.directory / self.description, Path(self.array).stem
         is_new = not self.directory.exists()  # first: another run makes it with all files in it
         if file.exists():
-            found = json.loads(file.read_text(encoding="utf-8"))
+            found = self.check()
             different = [key for key in description if found.get(key) != description[key]]
             if different:
                 raise InputError(
@@ -274,6 +274,21 @@ class ResumableArray:
         except (OSError, RunError) as error:
             if not file.exists():  # else another run was faster
                 raise InputError(f"cannot make the directory {self.directory} for {what}: {error}") from error
+
+    def check(self) -> dict[str, Any]:
+        """The description of the array that the folder has; InputError if a file of it is damaged."""
+        try:
+            found = json.loads((self.directory / self.description).read_text(encoding="utf-8"))
+            shape = tuple(found["shape"])
+            is_whole = (self.values.shape, self.done.shape) == (shape, (-(-shape[0] // self.chunk),))
+        except (OSError, ValueError, EOFError, KeyError, TypeError, IndexError):
+            is_whole = False
+        if not is_whole:
+            raise InputError(
+                f"{self.directory} holds damaged {Path(self.array).stem}: {self.array}, done.npy or "
+                f"{self.description} is not complete; delete this directory, or give another one"
+            )
+        return found
 
     def _create(self, parent: Path, is_new: bool, description: dict[str, Any], dtype: type[np.generic]) -> None:
         parent.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from hf_alignet.errors import InputError
+from hf_alignet.images.picture_files import content_fingerprint
 from hf_alignet.images.picture_list import Picture
 from hf_alignet.images.picture_record import ABSENT, PictureRecord
 from hf_alignet.images.preprocessing import Preprocessor
@@ -136,16 +136,17 @@ def load_embeddings(path: str, what: str, images: Dataset | None, progress: bool
         InputError: the file cannot be read or is not complete, or an image has no row in it (names the image).
     """
     matrix, file = load_matrix(path, what), Path(path).expanduser()
-    disk = ResumableArray(file.parent, ARRAY, DESCRIPTION)
+    disk = ResumableArray(file.parent, ARRAY, DESCRIPTION, CHUNK)
     if file.name != ARRAY or not (file.parent / DESCRIPTION).is_file():
         return matrix
+    description = disk.check()
     if not disk.done.all():
         raise InputError(f"{path} is not complete: its run was stopped; embed the images again, which continues there")
     recorded = PictureRecord.load(file.parent)
     if images is None or recorded is None:
         return matrix
-    description = json.loads((file.parent / DESCRIPTION).read_text(encoding="utf-8"))
-    if (description["images"], description["rows"]) == (images._fingerprint, _hash_rows(np.arange(len(images)))):
+    at_hand = (content_fingerprint(images), _hash_rows(np.arange(len(images))))
+    if (description.get("images"), description.get("rows")) == at_hand:
         return matrix
     there = PictureRecord.of(images, progress)
     rows = there.rows_in(recorded)
@@ -166,7 +167,7 @@ def _open_directory(
 ) -> ResumableArray:
     disk = ResumableArray(directory, ARRAY, DESCRIPTION, CHUNK)
     file, fingerprint = disk.directory / DESCRIPTION, reader.fingerprint
-    found = json.loads(file.read_text(encoding="utf-8"))["images"] if file.is_file() else None
+    found = disk.check().get("images") if file.is_file() else None
     recorded = PictureRecord.load(disk.directory) if found is not None else None
     # The fingerprint of a folder changes if it moves
     is_read = found is None or (recorded is not None and found != fingerprint)

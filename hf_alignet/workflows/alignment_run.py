@@ -23,6 +23,7 @@ from hf_alignet.hub.transport.license import stated_license
 from hf_alignet.hub.transport.provenance import dataset_commit, model_commit
 from hf_alignet.hub.transport.repository import make_repository
 from hf_alignet.images.opening import load_images
+from hf_alignet.images.picture_files import refuse_files
 from hf_alignet.judgments.own_table import TimeUnit
 from hf_alignet.metric import Metric, comparison_table
 from hf_alignet.sources import packaged, public_name, split_revision
@@ -143,6 +144,8 @@ def align(
     table = {"columns": columns, "rt_unit": rt_unit, "max_missing": max_missing}
     with naming("images"):
         opened = load_images(images, image_split, image_column) if isinstance(images, str) else images
+        if i_have_the_right_to_share_images and isinstance(images, Dataset):
+            refuse_files(images, "i_have_the_right_to_share_images")
     dataset, splits = _open_data(opened, triplets, table, args)
     cache = (cache_images, on_bad_image, args.dataloader_num_workers, not args.disable_tqdm)
     reader, bad = open_images(dataset, splits, encoder.preprocessor, *cache)

@@ -22,6 +22,7 @@ from hf_alignet.hub.cards.triplets_card import write_triplets_card
 from hf_alignet.hub.transport.provenance import dataset_commit, model_commit, versions
 from hf_alignet.hub.transport.repository import make_repository, share_folder
 from hf_alignet.images import ImageReader, load_images
+from hf_alignet.images.picture_files import content_fingerprint, refuse_files
 from hf_alignet.images.picture_record import NAMES_FILE, RECORD_FILE, PictureRecord
 from hf_alignet.sources import public_name
 from hf_alignet.storage import output_folder, write_dataset, write_json
@@ -126,10 +127,13 @@ def make_triplets(
     unfinished = directory / "unfinished"
     with naming("images"):
         dataset = load_images(images, image_split, image_column) if isinstance(images, str) else images
+        if save_images and dataset is images:
+            refuse_files(dataset, "save_images")
+    fingerprint = content_fingerprint(dataset)
     if state.is_main_process:
         output_folder(directory)
         noted = settings | {"images": _name(images), "teacher": _name(teacher), "transform": _name(transform)}
-        _make_room(directory, noted | asdict(drawn) | {"images_fingerprint": dataset._fingerprint})
+        _make_room(directory, noted | asdict(drawn) | {"images_fingerprint": fingerprint})
         if hub_dataset_id is not None:
             make_repository(hub_dataset_id, hub_private_repo, "dataset")
     state.wait_for_everyone()
@@ -161,7 +165,7 @@ def make_triplets(
         "images": _name(images),
         "images_commit": dataset_commit(dataset),
         "num_images": len(dataset),
-        "images_fingerprint": dataset._fingerprint,
+        "images_fingerprint": fingerprint,
         "images_content": record.fingerprint,
         **info,
         "command": command,
