@@ -1,0 +1,147 @@
+"""Labelled images to learn from and to test on, by the name of a dataset and of one of its splits."""
+
+import logging
+from dataclasses import dataclass, replace
+
+import numpy as np
+from datasets import ClassLabel, Dataset
+
+from hf_alignet.errors import InputError
+from hf_alignet.evaluation.downstream.labelled import Labelled, ranks_in_classes
+from hf_alignet.images.opening import as_encoded_images, load_image_splits
+from hf_alignet.images.picture_record import ABSENT, PictureRecord
+from hf_alignet.judgments.stimuli import Stimuli
+from hf_alignet.sources import public_name
+
+TRAIN, TESTS = "train", ("test", "validation", "valid", "val")
+LABEL = "label"
+SPLIT = "#"  # between a dataset and its split
+UNLABELLED = -1  # of a ClassLabel
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImages:
+    """Some images of a dataset, and the class of each.
+
+    Attributes:
+        stimuli: all images of the dataset, for embedding.
+        rows: (n,) rows of these images among them.
+        labels: (n,) positions in `classes`.
+        classes: names.
+    """
+
+    stimuli: Stimuli
+    rows: np.ndarray
+    labels: np.ndarray
+    classes: list[str]
+
+    def embedded(self, embeddings: np.ndarray) -> Labelled:
+        """Embeddings of these images, from those of all stimuli."""
+        return Labelled(embeddings[self.rows], self.labels, self.classes)
+
+    def divided(self, seed: int) -> tuple["LabelledImages", "LabelledImages"]:
+        """To learn from and to test on: of each class every second image in random order."""
+        ranks = ranks_in_classes(self.labels, seed)
+        parts = (np.flatnonzero(ranks % 2 == half) for half in (0, 1))
+        first, second = (replace(self, rows=self.rows[part], labels=self.labels[part]) for part in parts)
+        return first, second
+
+
+def open_split(source: str, image_column: str | None = None, label_column: str | None = None) -> LabelledImages:
+    """The images of `dataset#split`; of a dataset with only one split its name is enough.
+
+    Args:
+        source: path or Hub id, and the split.
+        image_column: column of the pictures. By default `image`, or else the only one.
+        label_column: column of the classes. By default `label`, or else the only one of type `ClassLabel`.
+
+    Raises:
+        InputError: the dataset, the split or the column does not exist, or an image has no class.
+    """
+    name, _, split = source.partition(SPLIT)
+    splits = load_image_splits(name)
+    if not split and len(splits) == 1:
+        split = next(iter(splits))
+    if split not in splits:
+        wanted = f"has no split {split!r}" if split else "has several splits"
+        raise InputError(f"{name!r} {wanted}: name one of {', '.join(splits)}, as in {name}{SPLIT}{next(iter(splits))}")
+    return _labelled(splits[split], f"{public_name(name)}{SPLIT}{split}", image_column, label_column)
+
+
+def open_parts(
+    source: str, seed: int, image_column: str | None = None, label_column: str | None = None
+) -> tuple[LabelledImages, LabelledImages]:
+    """Images to learn from and images to test on: the splits `train` and `test` (or `validation`) of a dataset.
+
+    A dataset with only one split, or one that `source` names, is divided: half of each class is for tests. Classes are
+    the same in both. Arguments and errors are those of `open_split`; also InputError for classes that only one has.
+    """
+    if SPLIT in source:
+        return open_split(source, image_column, label_column).divided(seed)
+    splits = load_image_splits(source)
+    test = next((split for split in TESTS if split in splits and _has_labels(splits[split], label_column)), None)
+    if TRAIN not in splits or test is None:
+        only = f"{source}{SPLIT}{TRAIN if TRAIN in splits else next(iter(splits))}"
+        return open_split(only, image_column, label_column).divided(seed)
+    of_train, of_test = (
+        _labelled(splits[split], f"{public_name(source)}{SPLIT}{split}", image_column, label_column)
+        for split in (TRAIN, test)
+    )
+    if set(of_train.classes) != set(of_test.classes):
+        only_train, only_test = (
+            ", ".join(sorted(set(a.classes) - set(b.classes))[:5]) or "none"
+            for a, b in ((of_train, of_test), (of_test, of_train))
+        )
+        raise InputError(
+            f"the splits {TRAIN} and {test} of {source!r} have different classes: only in {TRAIN}: {only_train}; only in "
+            f"{test}: {only_test}"
+        )
+    return of_train, of_test
+
+
+def warn_of_common_images(train: LabelledImages, test: LabelledImages, progress: bool = True) -> int:
+    """The number of test images that are also in train, by their content, which a warning tells."""
+    if train.stimuli is test.stimuli:
+        return 0
+    records = []
+    for part in (train, test):
+        assert part.stimuli.images is not None
+        records.append(PictureRecord.of(part.stimuli.images, progress))
+    number = int(np.isin(records[1].contents, records[0].contents).sum())
+    if number:
+        logger.warning("%d images of %s are also in %s", number, test.stimuli.name, train.stimuli.name)
+    return number
+
+
+def _labelled(images: Dataset, name: str, image_column: str | None, label_column: str | None) -> LabelledImages:
+    column = _label_column(images, name, label_column)
+    feature, values = images.features[column], np.array(images.with_format("arrow")[:].column(column).to_pylist(), object)
+    is_missing = np.array([value is None or (isinstance(feature, ClassLabel) and value < 0) for value in values])
+    if is_missing.any():
+        raise InputError(
+            f"row {is_missing.argmax()} of {name} has no class in the column {column!r} ({is_missing.sum()} of {len(values)} "
+            "have none)"
+        )
+    names = [feature.names[value] if isinstance(feature, ClassLabel) else str(value) for value in values]
+    classes, labels = np.unique(names, return_inverse=True)
+    stimuli = Stimuli(name, as_encoded_images(images, image_column))
+    return LabelledImages(stimuli, np.arange(len(images)), labels.astype(np.int64), classes.tolist())
+
+
+def _label_column(images: Dataset, name: str, given: str | None) -> str:
+    found = [column for column, feature in images.features.items() if isinstance(feature, ClassLabel)]
+    column = given or (LABEL if LABEL in images.column_names else found[0] if len(found) == 1 else None)
+    if column is None or column not in images.column_names:
+        raise InputError(
+            f"{name} needs a column of classes: name it in `label_column`; there are {', '.join(images.column_names)}"
+        )
+    return column
+
+
+def _has_labels(images: Dataset, given: str | None) -> bool:
+    """Whether some image has a class: test splits of competitions have none."""
+    column = _label_column(images, "the split", given)
+    values = images.with_format("arrow")[:].column(column).to_pylist()
+    return any(value is not None and value != UNLABELLED for value in values)
