@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from datasets import Dataset
 from hf_alignet.errors import InputError
 from hf_alignet.judgments.index_files import split_of
 from hf_alignet.judgments.splits import random_share
+from hf_alignet.ranges import Count, ProperShare, Range, Seed, Share, Whole, check_fields
 from hf_alignet.storage import whole_file, write_json, write_table, write_text
 from hf_alignet.triplets.clusters import (
     Clusters,
@@ -25,7 +26,7 @@ from hf_alignet.triplets.clusters import (
     elbow_curve,
     fit_clusters,
 )
-from hf_alignet.triplets.filters import LabelBounds
+from hf_alignet.triplets.filters import Entropy, LabelBounds
 from hf_alignet.triplets.official import read_official
 from hf_alignet.triplets.partition import class_numbers, hold_out_classes, read_labels
 from hf_alignet.triplets.sampling import Sampling, TripletSampler
@@ -61,7 +62,7 @@ class TripletDesign:
         weight_equally: each cluster or class gives equally many pairs. Otherwise all triplets have the same chance.
         hold_out: only the validation uses some `images`, or all images of some `classes`. With `nothing`, it uses
             the same images in other triplets.
-        held_out_share: share of the images or classes to hold out, in (0, 1).
+        held_out_share: share of the images or classes to hold out.
         held_out_classes: names or numbers of the classes to hold out, instead of a share.
         min_margin: least difference of the two highest choice probabilities, in [0, 1].
         max_margin: greatest difference of the two highest choice probabilities.
@@ -75,20 +76,20 @@ class TripletDesign:
     """
 
     sampling: Sampling = "cluster_boundary"
-    num_triplets: int = 1_000_000
-    num_validation_triplets: int = 10_000
-    num_clusters: int | None = None
+    num_triplets: Count = 1_000_000
+    num_validation_triplets: Whole = 10_000
+    num_clusters: Annotated[int, Range(2)] | None = None
     elbow: bool = False
     weight_equally: bool = False
     hold_out: HoldOut = "images"
-    held_out_share: float = 0.1
+    held_out_share: ProperShare = 0.1
     held_out_classes: Sequence[str] = ()
-    min_margin: float | None = None
-    max_margin: float | None = None
-    min_entropy: float | None = None
-    max_entropy: float | None = None
-    max_per_image: int | None = None
-    seed: int = 42
+    min_margin: Share | None = None
+    max_margin: Share | None = None
+    min_entropy: Entropy | None = None
+    max_entropy: Entropy | None = None
+    max_per_image: Count | None = None
+    seed: Seed = 42
 
     @property
     def bounds(self) -> LabelBounds:
@@ -99,16 +100,8 @@ class TripletDesign:
         return self.sampling == "cluster_boundary"
 
     def __post_init__(self) -> None:
-        for name, kind in (("sampling", Sampling), ("hold_out", HoldOut)):
-            if getattr(self, name) not in get_args(kind):
-                raise InputError(f"`{name}` must be one of {', '.join(get_args(kind))}, got {getattr(self, name)!r}")
-        self.bounds  # noqa: B018 - checks the bounds
-        least = {"num_triplets": 1, "num_validation_triplets": 0, "max_per_image": 1, "num_clusters": 2}
-        for name, lowest in least.items():
-            if (value := getattr(self, name)) is not None and value < lowest:
-                raise InputError(f"`{name}` must be at least {lowest}, got {value}")
-        if not 0 < self.held_out_share < 1:
-            raise InputError(f"`held_out_share` must be in (0, 1), got {self.held_out_share}")
+        check_fields(self)
+        self.bounds  # noqa: B018 - checks that none is above the other
         if self.held_out_classes and (self.hold_out != "classes" or not self.num_validation_triplets):
             names = ",".join(self.held_out_classes)
             raise InputError(

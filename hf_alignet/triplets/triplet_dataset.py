@@ -23,6 +23,7 @@ from hf_alignet.judgments.loading import load_judgments
 from hf_alignet.judgments.rows import ODD, TRIPLET, check_columns, check_rows, column, lists_of_three, refuse
 from hf_alignet.judgments.stimulus_names import CONFIG as STIMULI
 from hf_alignet.judgments.stimulus_names import image_names
+from hf_alignet.ranges import row_numbers
 from hf_alignet.similarity import odd_one_out
 from hf_alignet.sources import has_config, load_splits, local_path, split_revision
 
@@ -37,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 def triplets_from_arrays(triplets: np.ndarray, similarities: np.ndarray) -> Dataset:
-    """Makes the triplet Dataset, and finds the odd ones out. Raises a ValueError for arrays of other shapes.
+    """Makes the triplet Dataset, and finds the odd ones out. Raises a ValueError for other shapes, or no row numbers.
 
     Args:
         triplets: (n, 3) rows of an image dataset.
@@ -48,7 +49,8 @@ def triplets_from_arrays(triplets: np.ndarray, similarities: np.ndarray) -> Data
 
 def triplet_table(triplets: np.ndarray, similarities: np.ndarray) -> pa.Table:
     """The same as a table for parquet files."""
-    triplets, similarities = np.asarray(triplets, np.int32), np.asarray(similarities, np.float32)
+    triplets = row_numbers(triplets, None, "the triplets").astype(np.int32)
+    similarities = np.asarray(similarities, np.float32)
     if triplets.shape != similarities.shape or triplets.shape[1:] != (3,):
         raise ValueError(f"expected two arrays of shape (n, 3), got {triplets.shape} and {similarities.shape}")
     odd = odd_one_out(torch.from_numpy(similarities)).numpy().astype(np.int8)

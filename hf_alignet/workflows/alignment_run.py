@@ -25,6 +25,7 @@ from hf_alignet.hub.transport.repository import make_repository
 from hf_alignet.images.opening import load_images
 from hf_alignet.judgments.own_table import TimeUnit
 from hf_alignet.metric import Metric, comparison_table
+from hf_alignet.ranges import Share, checked
 from hf_alignet.sources import packaged, public_name, split_revision
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
 from hf_alignet.student.checkpoints import find_checkpoint
@@ -50,6 +51,7 @@ def demo_config() -> Path:
     return next(file for file in packaged("configs") if file.stem == "demo")
 
 
+@checked
 def align(
     model: Model | None = None,
     images: str | Dataset | None = None,
@@ -65,7 +67,7 @@ def align(
     triplet_source: Literal["auto", "batch", "separate"] = "auto",
     columns: Mapping[str, str] | str | None = None,
     rt_unit: TimeUnit | None = None,
-    max_missing: float = 0.5,
+    max_missing: Share = 0.5,
     image_column: str | None = None,
     image_split: str = "train",
     cache_images: str | None = None,

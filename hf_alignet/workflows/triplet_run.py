@@ -23,6 +23,7 @@ from hf_alignet.hub.transport.provenance import dataset_commit, model_commit, ve
 from hf_alignet.hub.transport.repository import make_repository, share_folder
 from hf_alignet.images import ImageReader, load_images
 from hf_alignet.images.picture_record import NAMES_FILE, RECORD_FILE, PictureRecord
+from hf_alignet.ranges import Count, Whole, checked
 from hf_alignet.sources import public_name
 from hf_alignet.storage import output_folder, write_dataset, write_json
 from hf_alignet.teacher import Teacher
@@ -47,6 +48,7 @@ STATED = ("sampling", "weight_equally", "min_margin", "max_margin", "min_entropy
 logger = logging.getLogger(__name__)
 
 
+@checked
 def make_triplets(
     images: str | Dataset,
     teacher: str | VisionEncoder | None = None,
@@ -61,8 +63,8 @@ def make_triplets(
     trust_remote_code: bool = False,
     on_bad_image: Literal["error", "skip"] = "error",
     dtype: Literal["float32", "float16"] = "float32",
-    batch_size: int = 64,
-    num_workers: int = 0,
+    batch_size: Count = 64,
+    num_workers: Whole = 0,
     bf16: bool = False,
     strict: bool = False,
     save_images: bool = False,

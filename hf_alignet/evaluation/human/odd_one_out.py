@@ -15,6 +15,7 @@ from hf_alignet.errors import InputError
 from hf_alignet.evaluation.statistics.intervals import share_correct
 from hf_alignet.images.reader import ImageReader
 from hf_alignet.metric import Metric
+from hf_alignet.ranges import checked, row_numbers
 from hf_alignet.similarity import (
     NO_CHOICE,
     PAIRS,
@@ -28,6 +29,7 @@ from hf_alignet.similarity import (
 from hf_alignet.triplets.triplet_dataset import ODD, SIMILARITIES, TRIPLET, check_triplets, column
 
 
+@checked
 def odd_one_out_choices(
     embeddings: np.ndarray, triplets: np.ndarray, similarity: SimilarityKind = "dot"
 ) -> np.ndarray:
@@ -38,6 +40,7 @@ def odd_one_out_choices(
     return odd_one_out(similarities_of_triplets(embeddings, triplets, similarity)).numpy()
 
 
+@checked
 def similarities_of_triplets(
     embeddings: np.ndarray, triplets: np.ndarray, similarity: SimilarityKind = "dot"
 ) -> torch.Tensor:
@@ -53,8 +56,8 @@ def similarities_of_triplets(
     """
     check_finite(embeddings)
     number = len(embeddings)
-    check_range(triplets, number, "embeddings")
-    table, rows = torch.as_tensor(embeddings), torch.as_tensor(triplets).long()
+    rows = torch.from_numpy(row_numbers(triplets, number, "the triplets", "embeddings"))
+    table = torch.as_tensor(embeddings)
     if number**2 > 16 * len(triplets):
         return triplet_similarities(table, rows, similarity)
     # As in `triplet_similarities`, but four times faster, since no gradient is needed
@@ -63,12 +66,7 @@ def similarities_of_triplets(
     return torch.stack([matrix.index_select(0, rows[:, i] * number + rows[:, j]) for i, j in PAIRS], dim=-1)
 
 
-def check_range(triplets: np.ndarray, number: int, what: str) -> None:
-    """Raises an InputError if triplets (m, 3) point outside `number` rows of `what`."""
-    if len(triplets) and (triplets.min() < 0 or triplets.max() >= number):
-        raise InputError(f"the triplets name rows {triplets.min()} to {triplets.max()}, but there are {number} {what}")
-
-
+@checked
 def odd_one_out_accuracy(
     embeddings: np.ndarray,
     triplets: np.ndarray,
@@ -114,6 +112,7 @@ def _scorable(triplets: Dataset, num_images: int, variant: str) -> Dataset:
     return triplets
 
 
+@checked
 def evaluate_splits(
     encoder: VisionEncoder,
     images: Dataset | ImageReader,

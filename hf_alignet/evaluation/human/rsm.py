@@ -12,6 +12,7 @@ import torch
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments.similarity_matrices import FEWEST_STIMULI, MatrixKind, check_kind, check_symmetric
+from hf_alignet.ranges import checked
 from hf_alignet.similarity import SimilarityKind, check_finite, prepare_embeddings
 
 BLOCK_PAIRS = 4_000_000  # similarities in memory at once
@@ -30,6 +31,7 @@ class Rsm:
         self.num_missing = num_missing  # pairs of different objects
 
     @classmethod
+    @checked
     def from_embeddings(cls, embeddings: np.ndarray, kernel: SimilarityKind = "pearson") -> Self:
         """The similarities of embeddings.
 
