@@ -129,7 +129,7 @@ def _words(part: Any) -> str:
         options = [str(option) for option in get_args(part)]
         return options[0] if len(options) == 1 else f"one of {', '.join(options)}"
     base = {NoneType: "", bool: "True or False", int: "an integer", float: "a finite number"}[_base(part)]
-    return ", ".join([base, *map(str, _ranges(part))])
+    return " ".join([base, *(f"({range})" for range in _ranges(part))])
 
 
 def row_numbers(rows: Any, number: int | None, what: str, of: str = "rows") -> np.ndarray:
