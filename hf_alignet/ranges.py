@@ -85,7 +85,7 @@ def check(name: str, value: Any, kind: Any) -> Any:
     if any(_allows(part, plain) for part in _parts(kind)):
         return plain
     allowed = ", or ".join(filter(None, map(_words, _parts(kind))))
-    raise InputError(f"`{name}` must be {allowed}, got {value if isinstance(value, np.generic) else repr(value)}")
+    raise InputError(f"`{name}` must be {allowed}, got {plain!r}")
 
 
 @functools.cache

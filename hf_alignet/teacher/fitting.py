@@ -203,3 +203,4 @@ def check_method(
     known = [field.name for field in fields(Vice)]
     if unknown := sorted(set(vice_settings or ()).difference(known)):
         raise InputError(f"`vice_settings` has no {', '.join(unknown)}; settings are {', '.join(known)}")
+    Vice(**(vice_settings or {}))  # refuses what is out of range before the long work begins

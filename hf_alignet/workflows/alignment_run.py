@@ -30,6 +30,7 @@ from hf_alignet.sources import packaged, public_name, split_revision
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
 from hf_alignet.student.checkpoints import find_checkpoint
 from hf_alignet.student.preparation import Model, load_student
+from hf_alignet.student.resumption import check_checkpoint
 from hf_alignet.student.training_data import (
     describe_teacher,
     learns_in_batch,
@@ -153,6 +154,8 @@ def align(
     held_out = {split: rows for split, rows in splits.items() if split != "train"}
     evaluated = held_out if args.eval_strategy != "no" else None  # during training; before and after, always
     trainer = AlignTrainer(encoder, args, train_dataset=train, eval_dataset=evaluated, images=reader)
+    if checkpoint is not None:
+        check_checkpoint(checkpoint, trainer.run)  # before anything long
     trainer.provenance = _describe(encoder, model, images, triplets, lora, args.push_to_hub) | {
         **describe_teacher(triplets if images is None or isinstance(triplets, str) else "", **vectors),
         "pictures_shown": images is None or i_have_the_right_to_share_images,

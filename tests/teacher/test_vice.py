@@ -277,9 +277,7 @@ def test_numpy_numbers_are_settings_like_any_other(tmp_path):
 
 @pytest.mark.parametrize("wrong", [np.int64(0), np.float64(2), np.bool_(True)])
 def test_numpy_numbers_are_checked_too(wrong):
-    with pytest.raises(
-        InputError, match=f"`num_dimensions` of VICE must be an integer of 1 or more, got {wrong.item()}"
-    ):
+    with pytest.raises(InputError, match=rf"`num_dimensions` must be an integer \(at least 1\), got {wrong.item()}"):
         Vice(num_dimensions=wrong).fit(planted(num_choices=10)[1], progress=False)
 
 
