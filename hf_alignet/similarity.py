@@ -144,8 +144,15 @@ def entropy(log_probabilities: Tensor) -> Tensor:
     return torch.special.entr(log_probabilities.exp()).sum(-1)
 
 
+def check_vectors(vectors: np.ndarray, what: str = "embeddings") -> None:
+    """Raises an InputError unless they are numbers of shape (n, d), d > 0."""
+    if vectors.ndim != 2 or vectors.shape[1] == 0 or vectors.dtype.kind not in "fiu":
+        raise InputError(f"the {what} must be numbers of shape (n, d), got {vectors.dtype} of shape {vectors.shape}")
+
+
 def check_finite(vectors: np.ndarray, what: str = "embeddings") -> None:
-    """Raises an InputError that names the first of the vectors (n, d) that is not finite."""
+    """Raises an InputError that names the first of the vectors (n, d) that is not finite; see `check_vectors`."""
+    check_vectors(vectors, what)
     is_bad = ~np.isfinite(vectors).all(1)
     if is_bad.any():
         raise InputError(f"row {is_bad.argmax()} of the {what} is not finite")

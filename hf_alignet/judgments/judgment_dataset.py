@@ -29,6 +29,7 @@ from hf_alignet.judgments.rows import (
     refuse,
     select_rows,
 )
+from hf_alignet.ranges import row_numbers
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ def make_judgments(
         ValueError: the shapes are not as above.
         InputError: values cannot be converted to the type of their column.
     """
-    triplets, odd = np.asarray(triplets), np.asarray(odd)
+    triplets, odd = row_numbers(triplets, None, "the triplets"), np.asarray(odd)
     if triplets.shape != (len(odd), 3) or odd.shape != (len(odd),):
         raise ValueError(f"expected arrays of shape (n, 3) and (n,), got {triplets.shape} and {odd.shape}")
     optional = {PARTICIPANT: participant, RT: rt, LEVEL: level, IS_CATCH: is_catch}

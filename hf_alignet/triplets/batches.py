@@ -43,6 +43,8 @@ class TeacherVectors(Dataset):
             numbers = f"{len(rows)} images, {len(vectors)} vectors and {len(clusters)} clusters"
             raise InputError(f"{numbers} are not equally many")
         check_teacher_embeddings(vectors, rows)
+        if len(vectors) > 1 and (vectors == vectors[0]).all():
+            raise InputError("the teacher's vectors are all the same: is it collapsed?")
         self.rows, self.clusters = row_numbers(rows, None, "the rows of the images"), np.asarray(clusters)
         self.vectors = np.asarray(vectors, dtype=np.float32)
 

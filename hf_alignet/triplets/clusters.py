@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from hf_alignet.errors import InputError
 from hf_alignet.ranges import Seed, checked
+from hf_alignet.similarity import check_vectors
 
 MAX_CLUSTERS, IMAGES_PER_CLUSTER = 500, 20  # defaults: the paper's number; the mean size for fewer images
 SAMPLE_PER_CLUSTER = 256
@@ -162,6 +163,7 @@ def _blocks(embeddings: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 
 def check_teacher_embeddings(embeddings: np.ndarray, rows: np.ndarray | None = None) -> None:
     """Raises an InputError if an embedding (n, p) of the images in `rows` (n,), or of all images, is not finite."""
+    check_vectors(embeddings, "teacher's embeddings")
     for start, block in _blocks(embeddings):
         is_bad = ~np.isfinite(block).all(1)
         if is_bad.any():

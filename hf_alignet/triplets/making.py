@@ -15,8 +15,10 @@ from datasets import Dataset
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments.index_files import split_of
+from hf_alignet.judgments.rows import ODD
 from hf_alignet.judgments.splits import random_share
 from hf_alignet.ranges import Count, ProperShare, Range, Seed, Share, Whole, check_fields
+from hf_alignet.similarity import NO_CHOICE
 from hf_alignet.storage import whole_file, write_json, write_table, write_text
 from hf_alignet.triplets.clusters import (
     Clusters,
@@ -126,8 +128,11 @@ class Plan:
     def of(cls, design: TripletDesign, images: Dataset, rows: np.ndarray) -> "Plan":
         """Selects the held-out images among the `rows` (m,) of the image dataset.
 
-        Raises an InputError if classes are missing or unknown, or all images or none would be held out.
+        Raises an InputError if images are too few, classes are missing or unknown, or all images or none would be
+        held out.
         """
+        if len(rows) < 3:
+            raise InputError(f"a triplet needs three images, and there are {len(rows)}")
         hold_out = design.hold_out if design.num_validation_triplets else "nothing"
         labels = is_held_out = None
         if "class" in design.sampling or hold_out == "classes":
@@ -267,6 +272,7 @@ def make_splits(
             design.sampling, np.where(plan.members(split), groups, -1), design.weight_equally, design.seed
         )
         source = TripletSource(sampler, embeddings, plan.rows, design.bounds, design.max_per_image)
+        source.check_decided()
         # If nothing is held out, validation continues in the order where training ends
         begin = 0 if plan.is_held_out is not None else place
         try:
@@ -284,7 +290,10 @@ def make_splits(
                 continue
             number, place = fewer, write_shards(directory, split, source, fewer, begin, progress)
         # Counted in the files: a run that was stopped may have written fewer
-        written[split] = sum(pq.read_metadata(file).num_rows for file in shard_files(directory, split, number))
+        odd = [pq.read_table(file, columns=[ODD])[ODD].to_numpy() for file in shard_files(directory, split, number)]
+        written[split] = sum(map(len, odd))
+        if num_tied := sum(int((part == NO_CHOICE).sum()) for part in odd):
+            logger.warning("the teacher is undecided about %d of %d %s triplets", num_tied, written[split], split)
     return written
 
 

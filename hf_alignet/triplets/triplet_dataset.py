@@ -24,7 +24,7 @@ from hf_alignet.judgments.rows import ODD, TRIPLET, check_columns, check_rows, c
 from hf_alignet.judgments.stimulus_names import CONFIG as STIMULI
 from hf_alignet.judgments.stimulus_names import image_names
 from hf_alignet.ranges import row_numbers
-from hf_alignet.similarity import odd_one_out
+from hf_alignet.similarity import NO_CHOICE, odd_one_out
 from hf_alignet.sources import has_config, load_splits, local_path, split_revision
 
 SIMILARITIES = "similarities"
@@ -121,7 +121,8 @@ def check_triplets(dataset: Dataset, num_images: int, required: str | None, spli
 
     Raises:
         InputError: a column is missing, the split is empty, or a row has an index out of range, an image twice, a
-            similarity that is not finite, or an odd one out that is not 0, 1 or 2 (names the first row).
+            similarity that is not finite, or an odd one out that is not 0, 1 or 2 (names the first row); or in every
+            row two similarities are the highest.
     """
     what = f"{split!r} triplets"
     check_columns(dataset, [name for name in (TRIPLET, required) if name is not None], what)
@@ -131,5 +132,7 @@ def check_triplets(dataset: Dataset, num_images: int, required: str | None, spli
     target = column(dataset, required)
     if required == SIMILARITIES:
         refuse(~np.isfinite(target).all(1), target, what, "has a similarity that is not finite")
+        if (odd_one_out(torch.from_numpy(target)) == NO_CHOICE).all():
+            raise InputError(f"the teacher is undecided about every one of the {what}: is it collapsed?")
     else:
         refuse(~np.isin(target, (0, 1, 2)), target, what, "has an odd one out that is not 0, 1 or 2")

@@ -218,6 +218,8 @@ def _open_data(
         splits = DatasetDict(train=splits)
     if "train" not in splits:
         raise InputError(f"{_short_name(triplets)!r} has no split train; it has {', '.join(splits)}")
+    if len(splits) == 1 and len(splits["train"]) == 1:
+        raise InputError(f"{_short_name(triplets)!r} has one triplet, and none to measure on: give more")
     if len(splits) == 1:
         logger.warning("no held-out split: measuring on %.0f %% of the triplets, of images seen", 100 * HELD_OUT_SHARE)
         split = splits["train"].train_test_split(HELD_OUT_SHARE, seed=seed)

@@ -48,7 +48,11 @@ def few_shot_accuracy(
     Raises:
         InputError: a class has too few images, or an embedding is not finite.
     """
+    if len(labels) != len(embeddings):
+        raise InputError(f"{len(embeddings)} embeddings need one label each, got {len(labels)} labels")
     classes, positions, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    if len(classes) < 2:
+        raise InputError(f"there is nothing to tell apart: the labels have {len(classes)} classes, and need 2 or more")
     if sizes.min() < shots + 2:
         raise InputError(
             f"class {classes[sizes.argmin()]} has {sizes.min()} images, too few for {shots} shots and 2 to measure on"

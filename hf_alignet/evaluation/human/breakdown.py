@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from hf_alignet.errors import InputError
+from hf_alignet.evaluation.human.odd_one_out import odd_positions
 from hf_alignet.evaluation.statistics.intervals import share_correct
 from hf_alignet.metric import Metric
 from hf_alignet.ranges import Range, checked, row_numbers
@@ -81,7 +82,7 @@ def leading_dimensions(human: np.ndarray, triplets: np.ndarray, odd: np.ndarray 
     if odd is None:
         pair = triplet_similarities(torch.as_tensor(human), torch.from_numpy(triplets)).argmax(-1).numpy()
     else:
-        pair = odd_of_pair(np.asarray(odd, np.int64))
+        pair = odd_of_pair(odd_positions(odd, triplets))
     kept = np.take_along_axis(triplets, np.array(PAIRS)[pair], axis=1)
     return (human[kept[:, 0]] + human[kept[:, 1]]).argmax(1)
 

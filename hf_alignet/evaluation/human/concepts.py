@@ -12,7 +12,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
 
 from hf_alignet.errors import InputError
-from hf_alignet.evaluation.human.odd_one_out import are_correct, odd_one_out_choices
+from hf_alignet.evaluation.human.odd_one_out import are_correct, odd_one_out_choices, odd_positions
 from hf_alignet.evaluation.statistics.intervals import mean_metric, share_correct
 from hf_alignet.judgments import object_folds
 from hf_alignet.metric import Metric
@@ -86,7 +86,8 @@ def predicted_odd_one_out_accuracy(
     Raises:
         InputError: no triplet lies within a fold, or a triplet names an object that does not exist.
     """
-    triplets, odd = row_numbers(triplets, len(predicted.folds), "the triplets", "objects"), np.asarray(odd)
+    triplets = row_numbers(triplets, len(predicted.folds), "the triplets", "objects")
+    odd = odd_positions(odd, triplets)
     of_objects = predicted.folds[triplets]
     is_inside = (of_objects == of_objects[:, :1]).all(axis=1)
     if not is_inside.any():
