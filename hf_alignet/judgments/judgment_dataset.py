@@ -92,9 +92,10 @@ def make_judgments(
         ValueError: the shapes are not as above.
         InputError: values cannot be converted to the type of their column.
     """
-    triplets, odd = row_numbers(triplets, None, "the triplets"), np.asarray(odd)
+    triplets, odd = np.asarray(triplets), np.asarray(odd)
     if triplets.shape != (len(odd), 3) or odd.shape != (len(odd),):
         raise ValueError(f"expected arrays of shape (n, 3) and (n,), got {triplets.shape} and {odd.shape}")
+    triplets = row_numbers(triplets, None, "the triplets")
     optional = {PARTICIPANT: participant, RT: rt, LEVEL: level, IS_CATCH: is_catch}
     given = {name: values for name, values in optional.items() if values is not None}
     return _make_dataset({TRIPLET: triplets, ODD: odd, **given})

@@ -110,12 +110,9 @@ class EncoderTrainer(Trainer):
         checkpoint = last_checkpoint(self.output_dir) if resume_from_checkpoint is True else resume_from_checkpoint
         if resume_from_checkpoint is True and checkpoint is None:
             raise InputError(f"{self.output_dir} holds no checkpoint to go on from")
-        batch = self.get_total_train_batch_size(self.args)
-        if self.args.dataloader_drop_last and self.train_dataset is not None and len(self.train_dataset) < batch:
-            raise InputError(
-                f"`dataloader_drop_last` leaves nothing to train on: a step needs {batch}, and there are "
-                f"{len(self.train_dataset)}"
-            )
+        train: Any = self.train_dataset
+        if self.args.dataloader_drop_last and len(train) < self.get_total_train_batch_size(self.args):
+            raise InputError(f"`dataloader_drop_last` leaves nothing to train on: {len(train)} rows are no whole step")
         run = self.run
         for difference in check_checkpoint(checkpoint, run) if checkpoint else ():
             logger.warning("going on with a difference: %s", difference)

@@ -88,7 +88,9 @@ def check_checkpoint(checkpoint: str | Path, run: dict[str, Any]) -> list[str]:
             "a new run from its weights"
         )
     with reading(folder):
-        TrainerState.load_from_json(str(folder / TRAINER_STATE_NAME))
+        state = TrainerState.load_from_json(str(folder / TRAINER_STATE_NAME))
+        if not isinstance(state.global_step, int):
+            raise TypeError(f"its global_step is {state.global_step!r}")
         if not (folder / RUN_FILE).is_file():  # of version 0.2
             return [f"{folder} does not say what its run depended on"]
         found = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))

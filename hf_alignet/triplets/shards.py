@@ -62,9 +62,7 @@ class TripletSource:
         triplets = self.sampler.draw(0, min(DECIDED_SAMPLE, self.sampler.num_triplets))
         similarities = label_triplets(self.embeddings, triplets)
         if (odd_one_out(torch.from_numpy(similarities)) == NO_CHOICE).all():
-            raise InputError(
-                "the teacher is undecided about every triplet: is it collapsed, or all pictures the same?"
-            )
+            raise InputError("the teacher is undecided about every triplet: is it collapsed, or are all images alike?")
 
     def read(self, place: int, number: int, uses: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
         """The next `number` triplets within all limits, from a place in the order on.

@@ -1,5 +1,6 @@
 """From images and a teacher to a triplet dataset in a directory: embedded, clustered, drawn, labelled, with a card."""
 
+import hashlib
 import logging
 import shutil
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from hf_alignet.hub.transport.repository import make_repository, share_folder
 from hf_alignet.images import ImageReader, load_images
 from hf_alignet.images.picture_record import NAMES_FILE, RECORD_FILE, PictureRecord
 from hf_alignet.ranges import Count, Whole, checked
-from hf_alignet.sources import public_name
+from hf_alignet.sources import load_matrix, public_name
 from hf_alignet.storage import output_folder, write_dataset, write_json
 from hf_alignet.teacher import Teacher
 from hf_alignet.triplets import load_triplets
@@ -120,6 +121,7 @@ def make_triplets(
         raise InputError("`push_to_hub` needs `hub_dataset_id=user/name`")
     hub_dataset_id = hub_dataset_id if push_to_hub else None
     drawn = TripletDesign(**design)
+    given = transform
     settings: dict[str, Any] = {"transform": transform, "features": features, "official": list(official)}
     settings |= {"pooling": pooling, "on_bad_image": on_bad_image, "dtype": dtype, "bf16": bf16, "strict": strict}
     _check(teacher, settings, save_images, hub_dataset_id, i_have_the_right_to_share_images)
@@ -128,10 +130,14 @@ def make_triplets(
     unfinished = directory / "unfinished"
     with naming("images"):
         dataset = load_images(images, image_split, image_column) if isinstance(images, str) else images
+    if isinstance(transform, str):
+        with naming("transform"):
+            transform = AffineTransform.from_pretrained(transform)
     if state.is_main_process:
         output_folder(directory)
-        noted = settings | {"images": _name(images), "teacher": _name(teacher), "transform": _name(transform)}
-        _make_room(directory, noted | asdict(drawn) | {"images_fingerprint": dataset._fingerprint})
+        noted = settings | {"images": _name(images), "teacher": _name(teacher), "transform": _name(given)}
+        noted |= _contents(features, transform) | asdict(drawn) | {"images_fingerprint": dataset._fingerprint}
+        _make_room(directory, noted)
         if hub_dataset_id is not None:
             make_repository(hub_dataset_id, hub_private_repo, "dataset")
     state.wait_for_everyone()
@@ -152,7 +158,7 @@ def make_triplets(
         info = {
             "teacher": _name(teacher) or public_name(str(features)),
             "teacher_commit": model_commit(teacher) if isinstance(teacher, str) else None,
-            "transform": _name(transform),
+            "transform": _name(given),
             "temperature": 1.0,
             **facts,
         }
@@ -209,6 +215,22 @@ def _check(
         )
 
 
+def _contents(features: str | None, transform: AffineTransform | None) -> dict[str, str]:
+    """Hashes of what the labels depend on beside the teacher, whose embeddings say what they are from."""
+    found = {}
+    if features is not None:
+        with naming("features"):
+            load_matrix(features, "features")  # says why it cannot be read
+        with open(Path(features).expanduser(), "rb") as file:
+            found["content of features"] = hashlib.file_digest(file, "sha256").hexdigest()
+    if transform is not None:
+        digest = hashlib.sha256()
+        for _, tensor in transform.named_buffers():
+            digest.update(tensor.cpu().numpy().tobytes())
+        found["content of transform"] = digest.hexdigest()
+    return found
+
+
 def _make_room(directory: Path, settings: dict[str, Any]) -> None:
     """A place for what is not finished yet; parts of a run that was stopped while it finished go back there."""
     unfinished = directory / "unfinished"
@@ -224,13 +246,10 @@ def _open_teacher(
     teacher: str | VisionEncoder | None,
     features: str | None,
     images: Dataset,
-    transform: str | AffineTransform | None,
+    transform: AffineTransform | None,
     pooling: str,
     trust_remote_code: bool,
 ) -> Teacher:
-    if isinstance(transform, str):
-        with naming("transform"):
-            transform = AffineTransform.from_pretrained(transform)
     if features is not None:
         with naming("features"):
             matrix = load_embeddings(features, "features", images)

@@ -183,7 +183,10 @@ def test_configuration_of_things_clip():
         (("--features", "nowhere.npy"), "cannot read features nowhere.npy"),
         (("--features", __file__), "must be a .npy file of numbers"),
         (("--vice", "user/nobody"), "cannot load a VICE from 'user/nobody'"),
-        (("--vice_settings", '{"num_dimensions": "100"}'), r"`num_dimensions` must be an integer \(at least 1\), got '100'"),
+        (
+            ("--vice_settings", '{"num_dimensions": "100"}'),
+            r"`num_dimensions` must be an integer \(at least 1\), got '100'",
+        ),
         (("--vice_settings", '{"spike": 0}'), r"`spike` must be a finite number \(above 0\), got 0"),
         (("--vice_settings", VICE, "--method", "hard"), "hard takes no --vice_settings"),
         (("--pooling", "cls"), "--features are taken as they are"),
