@@ -63,7 +63,7 @@ def others(tiny_directory, images: Dataset, triplets: Dataset) -> dict[str, tupl
     doubled = triplets_from_arrays(rows, 2 * similarities)
     moved = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
     with torch.no_grad():
-        moved.model.layernorm.weight[0] += 1e-3
+        moved.model.get_parameter("layernorm.weight")[0] += 1e-3
     vectors = TeacherVectors(np.arange(24), np.random.default_rng(0).normal(size=(24, 4)), np.repeat(range(6), 4))
     return {
         "learning_rate": ({"learning_rate": 2e-3}, "`learning_rate` is 0.002, and was 0.001"),
