@@ -18,6 +18,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from safetensors import SafetensorError
 
 from hf_alignet.errors import InputError
+from hf_alignet.similarity import check_vectors
 
 SHARD = re.compile(r"(?P<split>\w+(?:\.\w+)*)-\d{5}-of-\d{5}\.parquet")
 
@@ -226,6 +227,7 @@ def load_matrix(path: str, what: str) -> np.ndarray:
         matrix = np.load(Path(path).expanduser(), mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"cannot read {what} {path}, which must be a .npy file of numbers: {error}") from error
-    if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or matrix.dtype.kind not in "fiu" or not matrix.size:
+    if not isinstance(matrix, np.ndarray):
         raise InputError(f"{path} must hold {what} as one matrix of numbers (n, p)")
+    check_vectors(matrix, f"{what} in {path}")
     return matrix

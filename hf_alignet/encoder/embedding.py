@@ -22,6 +22,7 @@ from hf_alignet.images.picture_list import Picture
 from hf_alignet.images.picture_record import ABSENT, PictureRecord
 from hf_alignet.images.preprocessing import Preprocessor
 from hf_alignet.images.reader import ImageReader, as_reader
+from hf_alignet.ranges import Count, Whole, checked, row_numbers
 from hf_alignet.sources import load_matrix
 from hf_alignet.storage import ResumableArray
 
@@ -46,12 +47,13 @@ class Embedder(Protocol):
     def __call__(self, **inputs: Tensor) -> Tensor: ...
 
 
+@checked
 def embed_dataset(
     encoder: Embedder,
     images: Dataset | ImageReader | Sequence[Picture],
     rows: np.ndarray | None = None,
-    batch_size: int = 64,
-    num_workers: int = 0,
+    batch_size: Count = 64,
+    num_workers: Whole = 0,
     bf16: bool = False,
     save_to: str | Path | None = None,
     progress: bool = True,
@@ -75,16 +77,13 @@ def embed_dataset(
         (m, d) float32; a read-only memory map with `save_to`.
 
     Raises:
-        InputError: a number is too small, an image cannot be decoded (names the row), or `save_to` holds other
+        InputError: a number is out of range, an image cannot be decoded (names the row), or `save_to` holds other
             embeddings.
         RunError: `save_to` cannot be written, for example because the disk is full.
     """
-    for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
-        if value < least:
-            raise InputError(f"`{name}` must be at least {least}, got {value}")
     state = PartialState(cpu=not torch.accelerator.is_available())  # without it, other CPU processes are not seen
     reader = as_reader(images, encoder.preprocessor)
-    rows = np.arange(len(reader)) if rows is None else np.asarray(rows)
+    rows = np.arange(len(reader)) if rows is None else row_numbers(rows, len(reader), "`rows`", "images")
     memory = torch.zeros(0 if save_to is not None else len(rows), encoder.embedding_dim)
     disk = None if save_to is None else _open_directory(save_to, encoder, reader, rows, bf16, state, progress)
     # A batch lies in one chunk. Each process takes every num_processes-th of the chunks that are not done.

@@ -456,7 +456,11 @@ def test_splits_get_the_same_columns_and_unknown_people_stay_unknown():
         ("dataset nowhere me/x", {}, "nowhere does not exist"),
         ("dataset {teacher} me/x", {}, "a similarity matrix: "),
         ("dataset {triplets} me/x", {"images": "{images}", **RIGHT}, "`images` does not belong to triplets"),
-        ("dataset {choices} me/x", {"object_order": "size"}, "`order` must be one of uid, file_name, got 'size'"),
+        (
+            "dataset {choices} me/x",
+            {"object_order": "size"},
+            "`object_order` must be one of uid, file_name, got 'size'",
+        ),
         ("transform {aligned} me/x", {}, "holds neither"),
         ("metric {aligned} me/x", {}, "is no metric"),
         (f"metric {ROOT / 'hub_cards/metrics/rsa_spearman'} me/x", {}, "must be called me/rsa_spearman"),
