@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import HTTPError
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils import cached_file, find_adapter_config_file
 from transformers.utils import logging as transformers_logging
 
 from hf_alignet.errors import InputError
-from hf_alignet.sources import in_one_line, split_revision
+from hf_alignet.hub.connection import in_one_line, noting_failures
+from hf_alignet.sources import split_revision
 
 ALIGNMENT_FILE = "alignment.json"
 
@@ -29,8 +31,9 @@ def check_vision_model(name_or_path: str, trust_remote_code: bool = False) -> No
 @contextlib.contextmanager
 def _loading(name: str) -> Iterator[None]:
     try:
-        yield
-    except (OSError, ValueError) as error:
+        with noting_failures():
+            yield
+    except (OSError, ValueError, HTTPError) as error:
         hint = " (or, if you trust its code, add `trust_remote_code=True`)" if "remote_code" in str(error) else ""
         raise InputError(f"cannot load the model {name!r}{hint}: {in_one_line(error)}") from error
 
@@ -73,6 +76,6 @@ def read_alignment(name_or_path: str) -> dict[str, Any]:
     name, revision = split_revision(name_or_path)
     try:
         file = cached_file(name, ALIGNMENT_FILE, revision=revision, _raise_exceptions_for_missing_entries=False)
-    except OSError as error:
+    except (OSError, HTTPError) as error:
         raise InputError(f"cannot find the model {name_or_path!r}: {in_one_line(error)}") from error
     return json.loads(Path(file).read_text(encoding="utf-8")) if file else {}

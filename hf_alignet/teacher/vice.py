@@ -24,8 +24,8 @@ from tqdm.auto import tqdm
 
 from hf_alignet.errors import InputError
 from hf_alignet.hub.rendering import TAGS, card_links, render_card
+from hf_alignet.hub.transport.shared_model import SharedModel
 from hf_alignet.similarity import choice_log_probabilities, triplet_similarities
-from hf_alignet.sources import SharedModel
 from hf_alignet.storage import whole_file, write_json
 from hf_alignet.teacher.choice_likelihood import pair_counts
 from hf_alignet.teacher.settings import ViceSettings

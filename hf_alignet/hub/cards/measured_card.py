@@ -11,7 +11,8 @@ from huggingface_hub import ModelCard, ModelCardData, snapshot_download
 
 from hf_alignet.errors import InputError
 from hf_alignet.hub.cards.model_card import ACCURACY, CARD, EVAL_RESULTS_FILE, eval_entry, eval_result, write_entries
-from hf_alignet.hub.transport.repository import HUB_ERRORS, reason, share_folder
+from hf_alignet.hub.connection import HUB_ERRORS, reason
+from hf_alignet.hub.transport.repository import share_folder
 from hf_alignet.metric import Metric, results_table
 from hf_alignet.sources import hub_id, local_path, public_name, split_revision
 

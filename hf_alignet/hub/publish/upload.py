@@ -11,10 +11,11 @@ from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.hub.cards.model_card import CARD
 from hf_alignet.hub.cards.validation import check_card
+from hf_alignet.hub.connection import HUB_ERRORS, reason
 from hf_alignet.hub.publish.copies import write_copy
 from hf_alignet.hub.publish.publication import Publication, PublishedKind
 from hf_alignet.hub.transport.inspection import check_shareable
-from hf_alignet.hub.transport.repository import HUB_ERRORS, WEIGHT_FILES, make_repository, reason, share_folder
+from hf_alignet.hub.transport.repository import WEIGHT_FILES, make_repository, share_folder
 from hf_alignet.judgments.own_table import TimeUnit
 from hf_alignet.judgments.similarity_matrices import MatrixKind
 from hf_alignet.judgments.things import ObjectOrder
