@@ -50,7 +50,7 @@ class Case(NamedTuple):
 
 
 QUIET = "--output_dir {out} --disable_tqdm"
-EVALUATE = f"evaluate --model_name_or_path tester/vit --images tester/pictures {QUIET} --benchmarks a=choices:tester/choices"
+EVALUATE = f"evaluate --model_name_or_path tester/vit --images tester/pictures {QUIET} --benchmarks {{name}}=choices:tester/choices"
 TRIPLETS = f"make-triplets --images tester/pictures --num_triplets 20 --sampling random --batch_size 8 {QUIET}"
 TEACH = f"fit-teacher --features features.npy --method hard --regularization 0.1 {QUIET}"
 ALIGN = f"align --model_name_or_path vit --images pictures --max_steps 1 --per_device_train_batch_size 8 {QUIET} True"

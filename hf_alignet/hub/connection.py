@@ -76,8 +76,7 @@ def _patient(make_client: Any) -> Any:
         except HTTPError as error:
             _failed[address] = error
             if request.method == "HEAD" and isinstance(error, DROPPED):
-                # Only then does huggingface_hub take the file from its cache, or ask again
-                raise _httpx.ConnectError(str(error), request=request) from error
+                raise _no_connection(error, request) from error
             raise
         for header in {"retry-after", "ratelimit"} & set(response.headers):
             response.headers[header] = re.sub(r"^\d+|(?<=;t=)\d+", _shortened, response.headers[header])
@@ -85,7 +84,10 @@ def _patient(make_client: Any) -> Any:
         if response.status_code >= 400 and response.status_code != 404:  # libraries ask for files that may be missing
             said = response.headers.get("x-error-message")
             _failed[address] = HfHubHTTPError(f"{response.status_code}", response=response, server_message=said)
-        elif "/api/" in address and response.headers.get("content-type", "").startswith("text/html"):
+            if response.status_code >= 500 and options.get("stream"):
+                response.close()
+                raise _no_connection(_failed[address], request) from _failed[address]
+        elif response.headers.get("content-type", "").startswith("text/html") and "x-repo-commit" not in response.headers:
             _failed[address] = NotTheHubError(NOT_THE_HUB)
         return response
 
@@ -96,6 +98,11 @@ def _patient(make_client: Any) -> Any:
         for method in ("POST", "PUT")
     )
     return client
+
+
+def _no_connection(error: Exception, request: Any) -> Exception:
+    """Of a download, the only error after which huggingface_hub asks again, or takes what is in its cache."""
+    return _httpx.ConnectError(str(error), request=request)
 
 
 def _shortened(seconds: re.Match[str]) -> str:
@@ -122,14 +129,14 @@ def noting_failures() -> Iterator[None]:
 
 def hub_error(error: BaseException | None) -> BaseException | None:
     """The request to the Hub that failed and so caused an error, or None. A file that is missing there is no cause."""
-    seen: list[BaseException] = []
-    while error is not None and error not in seen:
-        is_missing = isinstance(error, RemoteEntryNotFoundError)
-        if isinstance(error, HTTPError | OfflineModeIsEnabled | FileMetadataError) and not is_missing:
-            return error
-        seen.append(error)
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
         error = error.__cause__ or error.__context__
-    return None
+    chain = [e for e in chain if not isinstance(e, RemoteEntryNotFoundError)]
+    answers = [e for e in chain if isinstance(e, HfHubHTTPError)]  # which say more
+    others = [e for e in chain if isinstance(e, HTTPError | OfflineModeIsEnabled | FileMetadataError)]
+    return next(iter([*answers, *others]), None)
 
 
 def reason(error: BaseException) -> str:
