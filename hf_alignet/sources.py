@@ -90,7 +90,7 @@ def load_splits(path_or_id: str, config: str, rows_at_once: int | None = None) -
             return DatasetDict(train=dataset) if isinstance(dataset, Dataset) else dataset
         if path.is_file():
             return load_dataset("parquet", data_files=str(path), writer_batch_size=rows_at_once)
-        shards = _shards(path) if is_folder else {}
+        shards = complete_shards(path) if is_folder else {}
         if shards:
             return load_dataset("parquet", data_files=shards, writer_batch_size=rows_at_once)
         name, revision = (str(path), None) if path.is_dir() else split_revision(path_or_id)
@@ -119,10 +119,11 @@ def opening(path_or_id: str) -> Iterator[None]:
         raise InputError(f"cannot open the dataset {path_or_id!r}: {in_one_line(error)}") from error
 
 
-def _shards(folder: Path) -> dict[str, list[str]]:
+def complete_shards(folder: Path) -> dict[str, list[str]]:
     """The files of each split if all are named like `train-00000-of-00002.parquet`; otherwise none.
 
-    `datasets` opens a list of files sooner than a folder, where it looks for dozens of patterns.
+    `datasets` opens a list of files sooner than a folder, where it looks for dozens of patterns. InputError if some of
+    the files are missing.
     """
     splits: dict[str, list[str]] = {}
     for file in sorted(file for file in folder.iterdir() if not file.name.startswith(".")):

@@ -13,6 +13,7 @@ from hf_alignet.errors import InputError
 from hf_alignet.hub.cards.model_card import ACCURACY, CARD, EVAL_RESULTS_FILE, eval_entry, eval_result, write_entries
 from hf_alignet.hub.connection import HUB_ERRORS, reason
 from hf_alignet.hub.transport.repository import share_folder
+from hf_alignet.markdown import plain
 from hf_alignet.metric import Metric, results_table
 from hf_alignet.sources import hub_id, local_path, public_name, split_revision
 
@@ -124,7 +125,7 @@ def load_card(directory: Path) -> ModelCard:
     """The card in a directory; without one, a card with only a title. Raises an InputError if it cannot be read."""
     file = directory / CARD
     if not file.exists():
-        return ModelCard(f"---\n{{}}\n---\n\n# {public_name(str(directory))}\n")
+        return ModelCard(f"---\n{{}}\n---\n\n# {plain(public_name(str(directory)))}\n")
     try:
         return ModelCard.load(file)
     except (ValueError, TypeError, KeyError, OSError, yaml.YAMLError) as error:

@@ -6,8 +6,6 @@ from pathlib import Path
 from huggingface_hub import HfApi
 from huggingface_hub.utils import filter_repo_objects
 
-from hf_alignet.encoder.export import check_sharing
-from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.hub.cards.model_card import CARD
 from hf_alignet.hub.cards.validation import check_card
@@ -116,8 +114,6 @@ def publish(
         write_copy(publication, unfinished, progress)
         check_shareable(unfinished, publication.sources)
         check_card(unfinished / CARD)
-        if (unfinished / "adapter_config.json").is_file():
-            check_sharing(VisionEncoder.from_pretrained(str(publication.place)))
     if dry_run:
         return folder
     try:

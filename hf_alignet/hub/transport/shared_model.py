@@ -1,5 +1,6 @@
 """What the package fits and shares as a model of its own: affine transforms and VICE."""
 
+import inspect
 import tempfile
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -52,6 +53,7 @@ class SharedModel(ModelHubMixin):
             InputError: a file must not be shared (see `check_shareable`).
             RunError: the Hub did not take it (says why).
         """
+        inspect.signature(super().push_to_hub).bind(repo_id, **kwargs)  # TypeError for an unknown argument
         card = {"repo_id": repo_id, **(model_card_kwargs or {})}
         with tempfile.TemporaryDirectory() as directory:
             self.save_pretrained(directory, model_card_kwargs=card)
