@@ -1,14 +1,14 @@
 """Runs the commands against a Hub that fails, and counts how each of them ends: one JSON line for each kind of fault.
 
-A fault hits one of the requests of a command: a download of a model, of its weights, of a dataset, of a transform, of a
-card or of a checkpoint; the creation of a repository, the list of its files, an upload, a commit. It lasts (`always`),
-or is gone after two requests (`twice`). The Hub is the double of the tests; time-outs and waits are shortened.
+A fault hits one of the requests of a command: a download of a model, of its weights, of a dataset, of a transform, of
+a card or of a checkpoint; the creation of a repository, the list of its files, an upload, a commit. It lasts
+(`always`), or is gone after two requests (`twice`). The Hub is the double of the tests, with shorter waits.
 
     OMP_NUM_THREADS=1 python benchmarks/hub_faults.py
 
-Counts: `ended_clearly` (one line with the cause), `went_on` (tried again until it succeeded, or went on without, with a
-warning), `wrong_cause` (one line with another cause), `silent` (the fault hit, and nobody was told), `traceback`, `hang`,
-`lost` (the result of the command is not on the disk), `missed` (the request was not made: a mistake of this script).
+Counts: `ended_clearly` (one line with the cause), `went_on` (tried again until it succeeded, or went on without it and
+said so), `wrong_cause` (one line with another cause), `silent` (nobody was told), `traceback`, `hang`, `lost` (the
+result is not on the disk), `missed` (the request was not made: a mistake of this script).
 """
 
 import argparse
@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from fakehub import FakeHub  # noqa: E402
 
-DEADLINE = 90  # seconds, after which a command hangs
+DEADLINE = 60  # seconds, after which a command hangs
 FASTER = 0.02  # of the waits between requests
 PRELOADED = ["hf_alignet.cli.main", "hf_alignet.workflows.alignment_run", "hf_alignet.workflows.teacher_run"]
 FAULTS: list[Any] = [401, 403, 404, 409, 429, 500, 503, None, "silence", "garbage"]
@@ -50,45 +50,54 @@ class Case(NamedTuple):
 
 
 QUIET = "--output_dir {out} --disable_tqdm"
-EVALUATE = f"evaluate --model_name_or_path tester/vit --images tester/pictures {QUIET} --benchmarks {{name}}=choices:tester/choices"
-TRIPLETS = f"make-triplets --images tester/pictures --num_triplets 20 --sampling random --batch_size 8 {QUIET}"
+EVALUATE = f"evaluate --images tester/pictures {QUIET} --benchmarks {{name}}=choices:tester/choices"
+OF_VIT, OF_SHARED = (f"{EVALUATE} --model_name_or_path tester/{model}" for model in ("vit", "shared"))
+UPDATE = f"{OF_SHARED} --update_card tester/shared"
+TRIPLETS = f"make-triplets --num_triplets 20 --sampling random --batch_size 8 --teacher vit {QUIET}"
 TEACH = f"fit-teacher --features features.npy --method hard --regularization 0.1 {QUIET}"
 ALIGN = f"align --model_name_or_path vit --images pictures --max_steps 1 --per_device_train_batch_size 8 {QUIET} True"
 PUSH = "--push_to_hub --hub_model_id tester/{name}"
-REPO = "tester/{name}"
+TEACH_PUSH, ALIGN_PUSH = f"{TEACH} --judgments choices {PUSH}", f"{ALIGN} --triplets triplets {PUSH}"
+CHECKPOINTS = f"{ALIGN_PUSH} --hub_strategy checkpoint --save_steps 1"
+RESUME = f"{ALIGN} --triplets triplets --resume_from_checkpoint tester/resumable"
+PUBLISH = "publish dataset triplets tester/{name} --output_dir {out}"
+WEIGHTS, COPY = "model.safetensors", "datasets--tester--{name}/triplets.json"
+CREATE, COMMIT = "POST /api/repos/create", "POST .*/commit/"
 CASES = [
-    Case(EVALUATE, "model", "(HEAD|GET) /tester/vit/resolve"),
-    Case(EVALUATE, "weights", "(HEAD|GET) /tester/vit/resolve/.*safetensors"),
-    Case(EVALUATE, "dataset", "GET /api/datasets/tester/pictures"),
-    Case(EVALUATE, "shard", "(HEAD|GET) /datasets/tester/pictures/resolve/.*parquet"),
-    Case(EVALUATE.replace("vit", "shared") + " --update_card tester/shared", "card", "GET /api/models/tester/shared"),
-    Case(EVALUATE.replace("vit", "shared") + " --update_card tester/shared", "commit", "POST .*/commit/", "results.json"),
-    Case(f"{TRIPLETS} --teacher vit --transform tester/teacher", "transform", "(HEAD|GET) /tester/teacher/resolve"),
-    Case(f"{TEACH} --judgments tester/choices", "judgments", "(HEAD|GET) .*/tester/choices"),
-    Case(f"{TEACH} --judgments choices {PUSH}", "create", "POST /api/repos/create"),
-    Case(f"{TEACH} --judgments choices {PUSH}", "commit", "POST .*/commit/", "model.safetensors"),
+    Case(OF_VIT, "model", "(HEAD|GET) /tester/vit/resolve"),
+    Case(OF_VIT, "weights", "(HEAD|GET) /tester/vit/resolve/.*safetensors"),
+    Case(OF_VIT, "dataset", "GET /api/datasets/tester/pictures"),
+    Case(OF_VIT, "shard", "(HEAD|GET) /datasets/tester/pictures/resolve/.*parquet"),
+    Case(UPDATE, "card", "GET /api/models/tester/shared"),
+    Case(UPDATE, "commit", COMMIT, "results.json"),
     Case(
-        TRIPLETS.replace("tester/pictures", "pictures") + f" --teacher vit --push_to_hub --hub_dataset_id {REPO}",
+        f"{TRIPLETS} --images pictures --transform tester/teacher", "transform", "(HEAD|GET) /tester/teacher/resolve"
+    ),
+    Case(f"{TEACH} --judgments tester/choices", "judgments", "(HEAD|GET) .*/tester/choices"),
+    Case(TEACH_PUSH, "create", CREATE),
+    Case(TEACH_PUSH, "commit", COMMIT, WEIGHTS),
+    Case(
+        f"{TRIPLETS} --images pictures --push_to_hub --hub_dataset_id tester/{{name}}",
         "upload",
         "PUT /_lfs or POST .*/preupload",
         "triplets.json",
     ),
     Case(f"{ALIGN} --triplets tester/triplets", "triplets", "(HEAD|GET) .*/tester/triplets"),
-    Case(f"{ALIGN} --triplets triplets {PUSH}", "create", "POST /api/repos/create"),
-    Case(f"{ALIGN} --triplets triplets {PUSH}", "upload", "PUT /_lfs or POST .*/lfs/objects", "model.safetensors"),
-    Case(f"{ALIGN} --triplets triplets {PUSH} --hub_strategy checkpoint --save_steps 1", "any commit", "POST .*/commit/", "model.safetensors"),
-    Case(f"{ALIGN} --triplets triplets {PUSH} --hub_strategy checkpoint --save_steps 1", "list", "GET .*/tree/", "model.safetensors"),
-    Case(f"{ALIGN} --triplets triplets --resume_from_checkpoint tester/resumable", "checkpoint", "GET /api/models/tester/resumable or (HEAD|GET) /tester/resumable/resolve"),
-    Case(f"publish dataset triplets {REPO} --output_dir {{out}}", "create", "POST /api/repos/create", "datasets--tester--{name}/triplets.json"),
-    Case(f"publish dataset triplets {REPO} --output_dir {{out}}", "list", "GET .*/(tree|revision)", "datasets--tester--{name}/triplets.json"),
-    Case(f"publish dataset triplets {REPO} --output_dir {{out}}", "commit", "POST .*/commit/", "datasets--tester--{name}/triplets.json"),
-]  # fmt: skip
+    Case(ALIGN_PUSH, "create", CREATE),
+    Case(ALIGN_PUSH, "upload", "PUT /_lfs or POST .*/lfs/objects", WEIGHTS),
+    Case(CHECKPOINTS, "any commit", COMMIT, WEIGHTS),
+    Case(CHECKPOINTS, "list", "GET .*/tree/", WEIGHTS),
+    Case(RESUME, "checkpoint", "GET /api/models/tester/resumable or (HEAD|GET) /tester/resumable/resolve"),
+    Case(PUBLISH, "create", CREATE, COPY),
+    Case(PUBLISH, "list", "GET .*/(tree|revision)", COPY),
+    Case(PUBLISH, "commit", COMMIT, COPY),
+]
 
 
 def prepare(pipe: Connection) -> None:
     """Makes the inputs of the commands, here and on the Hub."""
     import numpy as np
-    from datasets import Dataset, DatasetDict
+    from datasets import Dataset
     from huggingface_hub import HfApi
     from PIL import Image
     from tiny import save_tiny
@@ -96,34 +105,26 @@ def prepare(pipe: Connection) -> None:
     from hf_alignet.encoder import AffineTransform
     from hf_alignet.judgments import make_judgments
     from hf_alignet.storage import write_dataset
-    from hf_alignet.triplets import triplets_from_arrays
 
     rng = np.random.default_rng(0)
     save_tiny("vit", Path("vit"))
     np.save("features.npy", rng.normal(size=(24, 8)).astype(np.float32))
     rows = np.stack([rng.permutation(24)[:3] for _ in range(60)])
     pictures = [Image.fromarray(p) for p in rng.integers(0, 256, (24, 32, 32, 3), dtype=np.uint8)]
-    datasets = {
-        "pictures": DatasetDict(train=Dataset.from_dict({"image": pictures})),
-        "choices": DatasetDict(train=make_judgments(rows[:40], np.arange(40) % 3), test=make_judgments(rows[40:], np.arange(20) % 3)),
-    }  # fmt: skip
-    for name, splits in datasets.items():
-        config = {"pictures": "images", "choices": "judgments"}[name]
-        for split, data in splits.items():
-            write_dataset(data, Path(name) / config, split, progress=False)
-    labelled = triplets_from_arrays(rows, rng.normal(size=(60, 3)))
+    write_dataset(Dataset.from_dict({"image": pictures}), Path("pictures/images"), "train", progress=False)
+    for split, part in (("train", slice(0, 40)), ("test", slice(40, 60))):
+        choices = make_judgments(rows[part], np.arange(60)[part] % 3)
+        write_dataset(choices, Path("choices/judgments"), split, progress=False)
     AffineTransform.identity(32).save_pretrained("teacher")
-    end = run(["make-triplets", *"--images pictures --teacher vit --num_triplets 20 --sampling random --output_dir triplets --disable_tqdm".split()])
-    assert end[0] == 0, end
-    del labelled
+    made = f"{TRIPLETS} --images pictures".format(out="triplets").split()
+    assert run(made)[0] == 0
     api = HfApi()
-    for folder, kind in {"vit": "model", "teacher": "model", "pictures": "dataset", "choices": "dataset", "triplets": "dataset"}.items():
+    for folder in ("vit", "teacher", "pictures", "choices", "triplets"):
+        kind = "model" if folder in ("vit", "teacher") else "dataset"
         api.create_repo(f"tester/{folder}", repo_type=kind)
         api.upload_folder(repo_id=f"tester/{folder}", folder_path=folder, repo_type=kind)
-    for name, flags in {"shared": "", "resumable": " --hub_strategy checkpoint --save_steps 1"}.items():
-        words = f"{ALIGN} --triplets triplets {PUSH}{flags}".format(out=f"made/{name}", name=name).split()
-        end = run(words)
-        assert end[0] == 0, end
+    for name, command in {"shared": ALIGN_PUSH, "resumable": CHECKPOINTS}.items():
+        assert run(command.format(out=f"made/{name}", name=name).split())[0] == 0
     pipe.send("done")
 
 
@@ -223,7 +224,9 @@ def main() -> None:
                 print(f"{end:<14} {title}: {' '.join(said.strip().splitlines()[-1:])[:400]}", flush=True)
         for kind, counted in counts.items():
             print(json.dumps({"benchmark": "hub_faults", "fault": kind, **counted}))
-        print(json.dumps({"benchmark": "hub_faults", "fault": "all", **sum(counts.values(), Counter()), "seconds": round(time.perf_counter() - start)}))  # fmt: skip
+        seconds = round(time.perf_counter() - start)
+        every = sum(counts.values(), Counter())
+        print(json.dumps({"benchmark": "hub_faults", "fault": "all", **every, "seconds": seconds}))
     shutil.rmtree(place, ignore_errors=True)
 
 

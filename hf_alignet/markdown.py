@@ -1,4 +1,4 @@
-"""Text in Markdown that stays text: names and facts that other people chose can make no heading, image, link or HTML."""
+"""Text that stays text in Markdown: what other people call things makes no heading, image, link or HTML."""
 
 import json
 import re

@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Self
 
 import numpy as np
 from datasets import Dataset, DatasetDict, get_dataset_config_names, load_dataset, load_from_disk

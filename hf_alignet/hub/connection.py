@@ -87,7 +87,10 @@ def _patient(make_client: Any) -> Any:
             if response.status_code >= 500 and options.get("stream"):
                 response.close()
                 raise _no_connection(_failed[address], request) from _failed[address]
-        elif response.headers.get("content-type", "").startswith("text/html") and "x-repo-commit" not in response.headers:
+        elif (
+            response.headers.get("content-type", "").startswith("text/html")
+            and "x-repo-commit" not in response.headers
+        ):
             _failed[address] = NotTheHubError(NOT_THE_HUB)
         return response
 

@@ -71,4 +71,6 @@ def card_links(info: dict[str, Any]) -> dict[str, Any]:
 
 def terms_of(*names: str | None) -> list[str]:
     """The known terms of use of images from datasets of these names."""
-    return [text for name, text in TERMS.items() if any(re.search(name, str(given).lower()) for given in names if given)]
+    return [
+        text for name, text in TERMS.items() if any(re.search(name, str(given).lower()) for given in names if given)
+    ]

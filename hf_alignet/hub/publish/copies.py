@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -90,13 +89,12 @@ def _write_triplets(publication: Publication, folder: Path) -> None:
     try:
         info = json.loads((place / INFO_FILE).read_text(encoding="utf-8"))
         num_rows = {split: int(number) for split, number in info.pop("num_triplets").items() if int(number)}
-        num_images = int(info["num_images"]) if num_rows else 0
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"cannot read {place / INFO_FILE}, of `hf-alignet make-triplets`: {error}") from error
     if not num_rows:
         raise InputError(f"{place} has no triplets: make them again")
     files = regular_files(place, TRIPLET_FILES)
-    _check_numbers(place, num_rows, num_images)
+    _check_numbers(place, num_rows, info)
     take_files(place, files, folder)
     write_checksums(folder)
     write_triplets_card(folder, info, num_rows, publication.repo_id)
@@ -104,31 +102,41 @@ def _write_triplets(publication: Publication, folder: Path) -> None:
         _state_license(folder / CARD, stated)
 
 
-def _check_numbers(place: Path, num_rows: Mapping[str, int], num_images: int) -> None:
-    """InputError if the files hold fewer or more rows than `triplets.json` says, or rows of images that there are not."""
-    expected = Counter({f"{split} triplets": number for split, number in num_rows.items()})
-    expected |= {name: num_images for name in ("clusters", "images") if (place / name).is_dir()}
-    found: Counter[str] = Counter()
-    largest = -1
-    for name in ("triplets", "clusters", "images"):
-        for split, files in (complete_shards(place / name) if (place / name).is_dir() else {}).items():
-            for file in files:
-                try:
-                    metadata = pq.read_metadata(file)
-                except (OSError, pa.ArrowException) as error:
-                    raise InputError(f"cannot read {file}: {error}; make the triplets again") from error
-                found[f"{split} triplets" if name == "triplets" else name] += metadata.num_rows
-                columns = [metadata.row_group(i).column(0) for i in range(metadata.num_row_groups)]
-                if name == "triplets":
-                    largest = max([largest, *(c.statistics.max for c in columns if c.statistics is not None)])
-    for what in expected.keys() | found.keys():
-        if expected[what] != found[what]:
+def _check_numbers(place: Path, num_rows: Mapping[str, int], info: Mapping[str, Any]) -> None:
+    """InputError if the files lack a shard, or do not hold the numbers of rows and images of `triplets.json`."""
+    found, largest = _rows(place / "triplets")
+    missing = [split for split in num_rows if split not in found]
+    if missing:
+        raise InputError(f"{place} has no triplets of the split {missing[0]}: make them again")
+    num_images = info.get("num_images")
+    if not isinstance(num_images, int) or largest >= num_images:
+        raise InputError(
+            f"{INFO_FILE} in {place} says {num_images!r} for num_images, and a triplet has image {largest}: make the "
+            "triplets again"
+        )
+    pairs = [(f"{split} triplets", num_rows.get(split, 0), number) for split, number in found.items()]
+    for name in ("clusters", "images"):
+        if (place / name).is_dir():
+            pairs.append((name, num_images, sum(_rows(place / name)[0].values())))
+    for what, said, number in pairs:
+        if said != number:
             raise InputError(
-                f"{INFO_FILE} in {place} speaks of {expected[what]} {what}, and the files hold {found[what]}: make the "
-                "triplets again"
+                f"{INFO_FILE} in {place} speaks of {said} {what}, and the files hold {number}: make the triplets again"
             )
-    if largest >= num_images:
-        raise InputError(f"{INFO_FILE} in {place} speaks of {num_images} images, and a triplet has the image {largest}")
+
+
+def _rows(folder: Path) -> tuple[dict[str, int], int]:
+    """The number of rows of each split, and the largest number in the first column if the files tell it, or -1."""
+    numbers, largest = {}, -1
+    for split, files in (complete_shards(folder) if folder.is_dir() else {}).items():
+        try:
+            metadata = [pq.read_metadata(file) for file in files]
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"cannot read the {split} files in {folder}: {error}; make the triplets again") from error
+        numbers[split] = sum(file.num_rows for file in metadata)
+        columns = [file.row_group(i).column(0).statistics for file in metadata for i in range(file.num_row_groups)]
+        largest = max([largest, *(column.max for column in columns if column is not None and column.has_min_max)])
+    return numbers, largest
 
 
 def _write_transform(publication: Publication, folder: Path) -> None:

@@ -10,7 +10,6 @@ from hf_alignet.hub.transport.file_formats import PICTURES, parquet_values
 
 FORMATS = [*dict.fromkeys(PICTURES.values()), "TIFF", "MPO"]
 MARKS = (b"Exif\0", b"eXIf", b"EXIF", b"II*\0", b"MM\0*", b"http://ns.adobe.com/xap/")  # of EXIF and XMP
-PICTURES_AT_ONCE = 256
 LARGEST = 256_000_000  # bytes
 PEOPLE = (ExifTags.Base.Artist, ExifTags.Base.XPAuthor, ExifTags.Base.CameraOwnerName)
 SERIAL_NUMBERS = (ExifTags.Base.BodySerialNumber, ExifTags.Base.LensSerialNumber)
@@ -22,10 +21,9 @@ def count_camera_data(file: Path) -> Counter[str]:
         return Counter(_told(file.read_bytes())) if file.stat().st_size < LARGEST else Counter()
     counted: Counter[str] = Counter()
     if file.suffix == ".parquet":
-        for values in parquet_values(file, "NONE", PICTURES_AT_ONCE):
-            for value in values:
-                content = memoryview(value.as_buffer())
-                counted.update(_told(bytes(content)))
+        for values in parquet_values(file, only_bytes=True):
+            for value in values.drop_null():
+                counted.update(_told(value.as_py()))
     return counted
 
 

@@ -1,9 +1,10 @@
-"""Opens files as what their names say, and gives the texts in them: values, keys, and metadata that no viewer shows."""
+"""Opens files as what their names say, and gives the texts in them: values, keys, and metadata that nobody sees."""
 
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 from xml.etree import ElementTree
 
@@ -17,13 +18,14 @@ from safetensors import SafetensorError, safe_open
 from transformers.trainer_pt_utils import safe_globals
 
 CHUNK = 4_194_304
+MOST_ROWS = 65_536
 PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".gif": "GIF"}
 METADATA = re.compile(r"---\s*\n(.*?\n)---\s*(?:\n|$)", re.S)
 OURS = "hf_alignet"  # named in every card that the package writes
 # What the parser of a damaged file raises
 DAMAGE = (
     *(OSError, ValueError, SyntaxError, RecursionError, EOFError, RuntimeError, KeyError, TypeError),
-    *(yaml.YAMLError, SafetensorError, pa.ArrowException, Image.DecompressionBombError),
+    *(yaml.YAMLError, SafetensorError, UnpicklingError, pa.ArrowException, Image.DecompressionBombError),
 )
 
 
@@ -47,16 +49,17 @@ def texts_in(file: Path) -> Iterator[pa.Array]:
         raise ValueError(f"no {file.suffix[1:]} file can be read from it ({said})") from error
 
 
-def parquet_values(file: Path, logical_type: str, rows: int = 65_536) -> Iterator[pa.Array]:
-    """The values of the columns of bytes with that logical type, STRING or NONE, in parts of so many rows."""
+def parquet_values(file: Path, only_bytes: bool = False) -> Iterator[pa.Array]:
+    """The values of all columns of a parquet file, or only of those that hold bytes, such as pictures, in parts."""
     with pq.ParquetFile(file) as parquet:
         leaves = [parquet.schema.column(i) for i in range(len(parquet.schema))]
-        leaves = [leaf for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
-        paths = [leaf.path for leaf in leaves if leaf.logical_type.type == logical_type]
-        if paths:
-            for batch in parquet.iter_batches(rows, columns=paths):
-                for column in batch.columns:
-                    yield from _leaves(column)
+        kept = [leaf for leaf in leaves if leaf.physical_type == "BYTE_ARRAY" and leaf.logical_type.type == "NONE"]
+        groups = [parquet.metadata.row_group(i) for i in range(parquet.metadata.num_row_groups)]
+        row_bytes = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=0) + 1
+        columns = [leaf.path for leaf in kept] if only_bytes else None
+        for batch in parquet.iter_batches(max(1, min(MOST_ROWS, CHUNK // row_bytes)), columns=columns):
+            for column in batch.columns:
+                yield from _leaves(column)
 
 
 def _leaves(array: Any) -> Iterator[pa.Array]:
@@ -67,8 +70,8 @@ def _leaves(array: Any) -> Iterator[pa.Array]:
         yield from _leaves(array.dictionary)
     elif pa.types.is_nested(array.type):
         yield from _leaves(array.flatten())
-    elif len(array):
-        yield array.drop_null().unique()
+    else:
+        yield array
 
 
 def _lines(file: Path) -> Iterator[list[str]]:
@@ -91,6 +94,14 @@ def _card(file: Path) -> Iterator[Sequence[str]]:
 
 def _json(file: Path) -> Iterator[Sequence[str]]:
     yield list(_strings(json.loads(file.read_text(encoding="utf-8"))))
+
+
+def _strings_of(text: str) -> Iterator[str]:
+    """The texts in a text that may be JSON."""
+    try:
+        yield from _strings(json.loads(text))
+    except (ValueError, RecursionError):
+        yield text
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -133,8 +144,10 @@ def _safetensors(file: Path) -> Iterator[Sequence[str]]:
 def _parquet(file: Path) -> Iterator[Any]:
     for key, value in (pq.read_metadata(file).metadata or {}).items():
         if key != b"ARROW:schema":  # says in base64 what the other keys and the names of the columns say
-            yield [key.decode("utf-8", "replace"), value.decode("utf-8", "replace")]
-    yield from parquet_values(file, "STRING")
+            yield [key.decode("utf-8", "replace"), *_strings_of(value.decode("utf-8", "replace"))]
+    for values in parquet_values(file):  # reading all of them shows whether any page is damaged
+        if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+            yield values.drop_null().unique()
 
 
 def _npy(file: Path) -> Iterator[Sequence[str]]:

@@ -43,7 +43,9 @@ def regular_files(directory: Path, patterns: Iterable[str]) -> list[str]:
     Raises:
         InputError: one of them is a link to what lies outside, a pipe or the like.
     """
-    every = sorted(p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_symlink() or not p.is_dir())
+    every = sorted(
+        p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_symlink() or not p.is_dir()
+    )
     names = list(filter_repo_objects(every, allow_patterns=list(patterns)))
     for name in names:
         file = directory / name

@@ -68,5 +68,3 @@ class SharedModel(ModelHubMixin):
         """A file of a directory, or of a repository on the Hub, which is downloaded if necessary."""
         directory = Path(model_id)
         return directory / name if directory.is_dir() else Path(hf_hub_download(model_id, name, **download))
-
-
