@@ -25,13 +25,14 @@ def plain(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """The text in one line as code; what could end the code, or a cell of a table, makes it plain text.
+    """The text in one line as code; as plain text if it has signs of Markdown or HTML, as no name in code has.
 
     Example:
         >>> print(code("user/name"), code("a`b"))
         `user/name` a\\`b
     """
-    return plain(text) if not text or SPACE.sub(" ", text) != text or set("`|<") & set(text) else f"`{text}`"
+    has_signs = SPACE.sub(" ", text) != text or set("`|<[") & set(text) or ENTITY.search(text)
+    return plain(text) if has_signs or not text else f"`{text}`"
 
 
 def quoted(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import HTTPError
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils import cached_file, find_adapter_config_file
 from transformers.utils import logging as transformers_logging
@@ -33,7 +34,7 @@ def _loading(name: str) -> Iterator[None]:
     try:
         with noting_failures():
             yield
-    except (OSError, ValueError, HTTPError) as error:
+    except (OSError, ValueError, RuntimeError, HTTPError, SafetensorError) as error:
         hint = " (or, if you trust its code, add `trust_remote_code=True`)" if "remote_code" in str(error) else ""
         raise InputError(f"cannot load the model {name!r}{hint}: {in_one_line(error)}") from error
 
