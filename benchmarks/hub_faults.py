@@ -37,7 +37,9 @@ PRELOADED = ["hf_alignet.cli.main", "hf_alignet.workflows.alignment_run", "hf_al
 FAULTS: list[Any] = [401, 403, 404, 409, 429, 500, 503, None, "silence", "garbage"]
 PASSING = [429, 500, 503, None]
 ALWAYS = 1_000_000
-CAUSES = {None: "connection to the Hub is broken", "silence": "timed? ?out|silent", "garbage": "not one of the Hub"}
+NOT_THE_HUB = "not one of the Hub"  # also a 409 that does not name the repository that is there
+CAUSES: dict[Any, str] = {None: "connection to the Hub is broken", "silence": "timed out", "garbage": NOT_THE_HUB}
+CAUSES[409] = f"409|{NOT_THE_HUB}"
 
 
 class Case(NamedTuple):
@@ -150,7 +152,7 @@ def attempt(pipe: Connection, words: list[str]) -> None:
     import huggingface_hub.file_download
 
     sleep = time.sleep
-    time.sleep = lambda seconds: sleep(seconds * FASTER)
+    time.sleep = lambda seconds: sleep(float(seconds) * FASTER)
     huggingface_hub.file_download._ETAG_RETRY_TIMEOUT = 1
     pipe.send(run(words))
 
@@ -166,7 +168,7 @@ def judge(case: Case, fault: Any, status: int | None, said: str, has_result: boo
         return "went_on" if re.search("Retry|again|is not shared|not shared|cannot|without", said) else "silent"
     last = said.strip().splitlines()[-1]
     cause = CAUSES.get(fault, str(fault))
-    is_missing = fault in (401, 404) and re.search("does not exist|log in|no such", last)
+    is_missing = fault in (401, 404) and re.search("does not exist|log in|no such|does not appear to have", last)
     return "ended_clearly" if last.startswith("error") and (re.search(cause, last) or is_missing) else "wrong_cause"
 
 

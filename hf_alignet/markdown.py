@@ -9,7 +9,7 @@ SPACE = re.compile("[\\s\\x00-\\x1f\\x7f-\\x9f\u200e\u200f\u2028-\u202e\u2066-\u
 BLOCK = re.compile(r"^\s*(?=#+(\s|$)|[-+=]\s|>|[-=_]{3,}|\d+[.)]\s)")
 INLINE = re.compile(r"[\\`*|]|~~|(?<!\w)_|_(?!\w)|(?<=!)\[|(?<=\])[(\[:]")
 ENTITY = re.compile(r"&(?=#?\w+;)")
-QUOTED = {character: f"\\u{ord(character):04x}" for character in "<>&`"}
+QUOTED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&`"}
 
 
 def plain(text: str) -> str:
@@ -37,7 +37,7 @@ def code(text: str) -> str:
 
 def quoted(text: str) -> str:
     """The text as a literal of Python, in double quotes."""
-    return json.dumps(text, ensure_ascii=False).translate(str.maketrans(QUOTED))
+    return json.dumps(text, ensure_ascii=False).translate(QUOTED)
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

@@ -133,7 +133,7 @@ def _picture(file: Path) -> Iterator[Sequence[str]]:
         picture.load()
         for name, value in picture.info.items():
             if isinstance(value, str | bytes) and name != "icc_profile":
-                yield [name, value.decode("latin-1") if isinstance(value, bytes) else str(value)]
+                yield [str(name), value.decode("latin-1") if isinstance(value, bytes) else value]
 
 
 def _safetensors(file: Path) -> Iterator[Sequence[str]]:
