@@ -240,6 +240,13 @@ def test_pictures_that_tell_where_and_by_whom_are_counted(share, model, tmp_path
     assert "3 tell a person, 3 tell a place" in caplog.text and len(caplog.records) == 1
 
 
+def test_a_refusal_names_the_command_that_inspects_again(monkeypatch, model):
+    monkeypatch.setattr(repository, "HfApi", Uploads)
+    (model / "config.json").write_text("{")
+    with pytest.raises(RunError, match=f"config.json is damaged.*`hf-alignet publish transform {model} user/name`"):
+        repository.share_folder(model, "user/name", ["config.json"])
+
+
 class Harmful:
     def __reduce__(self):
         return (print, ("run",))

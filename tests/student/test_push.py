@@ -34,7 +34,8 @@ def directory(tmp_path_factory):
 def hub(directory):
     with FakeHub(forbidden=[str(directory), str(TESTS.parent), str(Path.home()) + "/", NAME]) as hub:
         times = 6  # as often as a request is made before it is given up
-        hub.fail_next("POST", "/api/validate-yaml", 500, times)  # the last push of the first stage, after its checkpoints
+        # The last push of the first stage, after its checkpoints
+        hub.fail_next("POST", "/api/validate-yaml", 500, times)
         hub.fail_next("POST", "/api/models/tester/adapter/commit/main", 500, times)
         hub.fail_next("POST", "/api/models/tester/full/commit/next", None, times)
         hub.fail_next("POST", "/api/models/tester/full/commit/next", 429, times)

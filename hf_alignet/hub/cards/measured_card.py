@@ -1,6 +1,7 @@
 """Adds numbers that were measured later to the card of a model. The rest of the card stays as it is."""
 
 import re
+import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -118,7 +119,8 @@ def share_card(directory: Path, model: str) -> None:
     """Uploads a card that `fetch_card` copied from the Hub. A card in a local directory of a model stays there."""
     if local_path(model) is None:
         name, revision = split_revision(model)
-        share_folder(directory, name, CARD_FILES, revision=revision)
+        again = shlex.join(["hf", "upload", name, str(directory)])
+        share_folder(directory, name, CARD_FILES, revision=revision, again=again)
 
 
 def load_card(directory: Path) -> ModelCard:

@@ -84,7 +84,8 @@ def share_folder(
         repo_type: see `make_repository`, as for `revision` and `token`.
         replaced: patterns of files that are deleted from the repository unless the folder has them, such as the
             shards of an earlier upload with another number of shards.
-        again: the command that tries again, for the message of an error; by default `hf upload`.
+        again: the command that tries again, for the message of an error; by default `hf upload`, or `publish`, which
+            inspects the files, if one of them must not be shared.
         message: of the commit.
 
     Raises:
@@ -108,6 +109,9 @@ def share_folder(
         upload += ["--revision", revision] if revision else []
         for flag, values in (("--include", patterns), ("--delete", replaced or [])):
             upload += [word for value in values for word in (flag, value)]
+        if isinstance(error, InputError):  # nobody should upload by hand what is refused
+            kind = "dataset" if repo_type == "dataset" else "transform"
+            upload = ["hf-alignet", "publish", kind, str(directory), repository]
         raise RunError(
             f"{directory} is complete, but not shared as {repository}: {reason(error)}. Share it by "
             f"`{again or shlex.join(upload)}`; files that the Hub has are not uploaded again"
