@@ -161,7 +161,7 @@ class VisionEncoder(nn.Module):
             unknown = sorted(saved.keys() ^ get_peft_model_state_dict(encoder.model).keys())
         if unknown:
             raise InputError(
-                f"cannot load the model {name!r}: weights that do not fit its adapter_config.json would be left out, "
+                f"cannot open the model {name!r}: weights that do not fit its adapter_config.json would be left out, "
                 f"or random, such as {unknown[0]!r}"
             )
         check_adapter(encoder.model)

@@ -14,7 +14,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_alignet.errors import InputError
-from hf_alignet.hub.transport.repository import HUB_ERRORS, reason
+from hf_alignet.hub.connection import HUB_ERRORS, reason
 from hf_alignet.sources import hub_id, split_revision
 from hf_alignet.storage import UNFINISHED, publish, unfinished
 from hf_alignet.student.checkpoint_sharing import BEST, LAST_CHECKPOINT, SHARED, STATE

@@ -24,9 +24,9 @@ from tqdm.auto import tqdm
 
 from hf_alignet.errors import InputError
 from hf_alignet.hub.rendering import TAGS, card_links, render_card
+from hf_alignet.hub.transport.shared_model import SharedModel
 from hf_alignet.ranges import Count, checked, row_numbers
 from hf_alignet.similarity import choice_log_probabilities, triplet_similarities
-from hf_alignet.sources import SharedModel
 from hf_alignet.storage import whole_file, write_json
 from hf_alignet.teacher.choice_likelihood import pair_counts
 from hf_alignet.teacher.settings import ViceSettings
@@ -82,7 +82,7 @@ class Vice(ViceSettings, SharedModel):
         True
     """
 
-    kind = "a VICE"
+    kind = "VICE"
 
     def __post_init__(self) -> None:
         super().__post_init__()

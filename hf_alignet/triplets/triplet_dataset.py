@@ -13,7 +13,7 @@ import pyarrow as pa
 import torch
 from datasets import Dataset, DatasetDict, Features, List, Value
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, RemoteEntryNotFoundError
+from huggingface_hub.errors import HTTPError, RemoteEntryNotFoundError
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments.index_files import index_files
@@ -92,7 +92,7 @@ def read_info(path_or_id: str) -> dict[str, Any]:
     try:
         file = file_beside(path_or_id, INFO_FILE)
         return load_json(file, "the facts about the triplets") if file is not None else {}
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except (HTTPError, OSError, ValueError) as error:
         logger.warning("cannot read the facts about the triplets %s: %s", path_or_id, error)
         return {}
 

@@ -182,7 +182,7 @@ def test_configuration_of_things_clip():
     [
         (("--features", "nowhere.npy"), "cannot read features nowhere.npy"),
         (("--features", __file__), "must be a .npy file of numbers"),
-        (("--vice", "user/nobody"), "cannot load a VICE from 'user/nobody'"),
+        (("--vice", "user/nobody"), "cannot open the VICE 'user/nobody'"),
         (
             ("--vice_settings", '{"num_dimensions": "100"}'),
             r"`num_dimensions` must be an integer \(at least 1\), got '100'",

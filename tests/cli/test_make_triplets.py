@@ -317,7 +317,7 @@ def test_stopped_anywhere_it_ends_the_same(cheap, tmp_path, monkeypatch):
 
 
 def test_a_wrong_setting_can_be_corrected(cheap, tmp_path, monkeypatch):
-    with pytest.raises(InputError, match="cannot load a transform"):
+    with pytest.raises(InputError, match="cannot open the transform"):
         make(monkeypatch, *cheap, "--transform", tmp_path / "nowhere")
     with pytest.raises(InputError, match="bounds on labels and --max_per_image leave none"):
         make(monkeypatch, *cheap, "--min_margin", 1)

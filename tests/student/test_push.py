@@ -33,10 +33,12 @@ def directory(tmp_path_factory):
 @pytest.fixture(scope="module")
 def hub(directory):
     with FakeHub(forbidden=[str(directory), str(TESTS.parent), str(Path.home()) + "/", NAME]) as hub:
-        hub.fail_next("POST", "/api/validate-yaml", 500)  # the last push of the first stage, after its checkpoints
-        hub.fail_next("POST", "/api/models/tester/adapter/commit/main", 500)
-        hub.fail_next("POST", "/api/models/tester/full/commit/next", None)
-        hub.fail_next("POST", "/api/models/tester/full/commit/next", 429)
+        times = 6  # as often as a request is made before it is given up
+        # The last push of the first stage, after its checkpoints
+        hub.fail_next("POST", "/api/validate-yaml", 500, times)
+        hub.fail_next("POST", "/api/models/tester/adapter/commit/main", 500, times)
+        hub.fail_next("POST", "/api/models/tester/full/commit/next", None, times)
+        hub.fail_next("POST", "/api/models/tester/full/commit/next", 429, times)
         yield hub
 
 

@@ -290,10 +290,10 @@ def test_settings_that_were_changed_are_saved(recovered, tmp_path):
 
 def test_what_is_no_vice(tmp_path):
     for place in (tmp_path / "nowhere", tmp_path):
-        with pytest.raises(InputError, match="cannot load a VICE from"):
+        with pytest.raises(InputError, match="cannot open the VICE"):
             Vice.from_pretrained(place)
     AffineTransform.identity(3).save_pretrained(tmp_path)
-    with pytest.raises(InputError, match="cannot load a VICE from"):
+    with pytest.raises(InputError, match="cannot open the VICE"):
         Vice.from_pretrained(tmp_path)
 
 
