@@ -677,7 +677,7 @@ def test_an_adapter_that_peft_leaves_out_is_refused(dry_run, adapter, kept):
     tensors = load_file(weights)
     names = {name: name if i < kept * len(tensors) else f"x.{name}" for i, name in enumerate(sorted(tensors))}
     save_file({names[name]: tensor for name, tensor in tensors.items()}, weights, {"format": "pt"})
-    with pytest.raises(InputError, match="PEFT does not apply the adapter"):
+    with pytest.raises(InputError, match="weights that do not fit its adapter_config.json"):
         dry_run("model", adapter, "me/x", merge_lora=True)
 
 

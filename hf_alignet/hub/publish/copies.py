@@ -9,8 +9,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub import ModelCard, ModelCardData
-from peft import get_peft_model_state_dict
-from safetensors import safe_open
 
 from hf_alignet.encoder import AffineTransform, VisionEncoder
 from hf_alignet.encoder.export import check_sharing
@@ -190,8 +188,6 @@ def _write_model(publication: Publication, folder: Path) -> None:
     if not any(name.endswith(".safetensors") for name in files):
         raise InputError(f"{publication.path} has no weights in safetensors, and other formats are not uploaded")
     encoder = VisionEncoder.from_pretrained(str(place))
-    if is_adapter:
-        _check_applied(encoder, place / "adapter_model.safetensors")
     if not merge_lora:
         check_sharing(encoder)
         _copy_model(publication, place, folder)
@@ -202,18 +198,6 @@ def _write_model(publication: Publication, folder: Path) -> None:
         kept = set(files) - set(regular_files(place, WEIGHT_FILES))
         take_files(place, kept - set(regular_files(merged, ["*"])), merged)
         _copy_model(publication, merged, folder)
-
-
-def _check_applied(encoder: VisionEncoder, weights: Path) -> None:
-    """InputError for an adapter that PEFT leaves out, without an error, because its weights have other names."""
-    with safe_open(weights, framework="np") as opened:
-        saved = set(opened.keys())
-    different = saved ^ get_peft_model_state_dict(encoder.model).keys()
-    if different:
-        raise InputError(
-            f"PEFT does not apply the adapter {weights.parent}: {len(different)} of its weights, such as "
-            f"{min(different)!r}, have no place in the model, or are missing; save the adapter again"
-        )
 
 
 def _copy_model(publication: Publication, place: Path, folder: Path) -> None:
