@@ -18,6 +18,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from safetensors import SafetensorError
 
 from hf_alignet.errors import InputError
+from hf_alignet.storage import MARKER, new_files, output_folder
 
 SHARD = re.compile(r"(?P<split>\w+(?:\.\w+)*)-\d{5}-of-\d{5}\.parquet")
 
@@ -167,14 +168,20 @@ class SharedModel(ModelHubMixin):
             ) from error
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> str | None:
-        """Writes `config.json`, `model.safetensors` and a card; other arguments are those of `ModelHubMixin`."""
-        directory = Path(save_directory).expanduser()
-        (directory / "README.md").unlink(missing_ok=True)  # the mixin would keep it, with the facts of another model
-        return super().save_pretrained(directory, **kwargs)
+        """Writes `config.json`, `model.safetensors` and a card; other arguments are those of `ModelHubMixin`.
+
+        Raises an InputError if the directory holds something else, see `hf_alignet.storage.output_folder`.
+        """
+        with output_folder(save_directory, "save_pretrained", "save_directory") as directory:
+            kwargs.setdefault("repo_id", directory.name)
+            with new_files(directory) as made:
+                return super().save_pretrained(made, **kwargs)
 
     def push_to_hub(self, repo_id: str, *, model_card_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> str:
         """Uploads `config.json`, `model.safetensors` and a card; other arguments are those of `ModelHubMixin`."""
         card = {"repo_id": repo_id, **(model_card_kwargs or {})}
+        ignored = kwargs.get("ignore_patterns") or []
+        kwargs["ignore_patterns"] = [f"{MARKER}*", *([ignored] if isinstance(ignored, str) else ignored)]
         return super().push_to_hub(repo_id, model_card_kwargs=card, **kwargs)
 
     @staticmethod

@@ -73,9 +73,9 @@ def _unpacked(archive: Path) -> Path:
     folder = Path(HF_DATASETS_CACHE) / "unpacked" / key.hexdigest() / archive.stem
     if not folder.exists():
         try:
-            with ZipFile(archive) as content, whole_directory(folder) as unfinished:
+            with ZipFile(archive) as content, whole_directory(folder.parent, "unpacking") as unfinished:
                 names = [name for name in content.namelist() if not name.startswith("__MACOSX/")]
-                content.extractall(unfinished, names)  # refuses to leave the folder
+                content.extractall(unfinished / folder.name, names)  # refuses to leave the folder
         except (OSError, BadZipFile) as error:
             raise InputError(f"cannot unpack the archive {archive}: {error}") from error
     return folder

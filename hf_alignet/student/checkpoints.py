@@ -16,7 +16,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoin
 from hf_alignet.errors import InputError
 from hf_alignet.hub.transport.repository import HUB_ERRORS, reason
 from hf_alignet.sources import hub_id, split_revision
-from hf_alignet.storage import UNFINISHED, publish, unfinished
+from hf_alignet.storage import OURS, UNFINISHED, publish, unfinished
 from hf_alignet.student.checkpoint_sharing import BEST, LAST_CHECKPOINT, SHARED, STATE
 
 CHECKPOINT = re.compile(f"{PREFIX_CHECKPOINT_DIR}-([0-9]+)")  # a user may call other folders checkpoint-best
@@ -67,7 +67,7 @@ def find_checkpoint(output_dir: str, resume_from_checkpoint: str | None) -> str 
     Raises:
         InputError: no such checkpoint exists, or the directory is not empty and holds something else.
     """
-    found = set(os.listdir(output_dir)) if Path(output_dir).is_dir() else set()
+    found = set(os.listdir(output_dir)) - OURS if Path(output_dir).is_dir() else set()
     processes = PartialState(cpu=not torch.accelerator.is_available())
     processes.wait_for_everyone()  # all must look before one writes into it
     taken = f"{output_dir} is not empty: go on with it by `resume_from_checkpoint=last`, or give another `output_dir`"

@@ -25,7 +25,7 @@ from hf_alignet.hub.cards.model_card import write_model_card
 from hf_alignet.hub.transport.provenance import versions
 from hf_alignet.hub.transport.repository import MODEL_FILES, WEIGHT_FILES, make_repository, share_folder
 from hf_alignet.sources import public_name
-from hf_alignet.storage import UNFINISHED, publish, unfinished, write_json
+from hf_alignet.storage import UNFINISHED, output_folder, publish, unfinished, write_json
 from hf_alignet.student.checkpoint_sharing import CheckpointSharing
 from hf_alignet.student.checkpoints import ResumeCallback, rotate
 from hf_alignet.student.training_arguments import AlignTrainingArguments
@@ -33,6 +33,7 @@ from hf_alignet.student.training_arguments import AlignTrainingArguments
 # Keywords of `Trainer.create_model_card`, and their names in the metadata of a card
 CARD_METADATA = {name: name for name in ("language", "license", "tags", "model_name")}
 CARD_METADATA |= {"finetuned_from": "base_model", "dataset_tags": "datasets"}
+MAKER = "align"  # of output folders
 # Settings that `alignment.json` records under the same name
 RECORDED = ("teacher_temperature", "anchor_type", "anchor_weight", "interpolation", "projection_dim", "augment")
 
@@ -91,20 +92,28 @@ class EncoderTrainer(Trainer):
 
     # ---- the disk
 
+    def train(self, *args: Any, **options: Any) -> Any:
+        """As Trainer's; InputError if the output folder holds something else, or another run is using it."""
+        with output_folder(self.output_dir, MAKER, is_main=self.args.should_save):
+            return super().train(*args, **options)
+
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """As Trainer's, but a plain model, without pickled arguments; RunError if it cannot be written."""
         directory = Path(output_dir) if output_dir else self.output_dir
         if self.args.should_save:
-            with unfinished(directory) as inside:
-                self.model.save_pretrained(inside)
-                write_json(inside / ALIGNMENT_FILE, self.alignment())
-                for file in sorted(inside.iterdir()):
-                    publish(file, directory / file.name)
+            self.model.save_pretrained(directory)
+            write_json(directory / ALIGNMENT_FILE, self.alignment())
             if not self.model.is_adapter:  # AutoModel would put an adapter that was saved before on the whole model
                 for name in ("adapter_config.json", "adapter_model.safetensors"):
                     (directory / name).unlink(missing_ok=True)
         if self.args.push_to_hub and not _internal_call:
             self.push_to_hub(commit_message="Model save")
+
+    def least_bytes(self) -> int:
+        """What the exported model takes on the disk, and one checkpoint if there will be any, with its optimizer."""
+        trained = sum(p.numel() * 4 for p in self.model.parameters() if p.requires_grad)
+        saved = trained if self.model.is_adapter else sum(p.numel() * 4 for p in self.model.parameters())
+        return saved if self.args.save_strategy == "no" else 2 * saved + 2 * trained
 
     def save_results(self, base: dict[str, Any], aligned: dict[str, Any]) -> None:
         """Writes the model as it is now, and `results.json` with metrics from before and after training."""

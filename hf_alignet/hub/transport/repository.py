@@ -12,6 +12,7 @@ from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFound
 from huggingface_hub.utils import filter_repo_objects
 
 from hf_alignet.errors import InputError, RunError
+from hf_alignet.storage import MARKER
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +108,11 @@ def share_folder(
     place: dict[str, Any] = {"repo_id": repository, "repo_type": repo_type, "revision": revision}
     try:
         commit = api.upload_folder(
-            folder_path=directory, allow_patterns=list(patterns), commit_message=message, **place
+            folder_path=directory,
+            allow_patterns=list(patterns),
+            ignore_patterns=[f"{MARKER}*"],
+            commit_message=message,
+            **place,
         )
         here = [p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_file()]
         kept = set(filter_repo_objects(here, allow_patterns=list(patterns)))
@@ -119,7 +124,7 @@ def share_folder(
     except Exception as error:  # of any kind: the user must learn that the result of hours is on the disk
         upload = ["hf", "upload", repository, str(directory), "--repo-type", repo_type]
         upload += ["--revision", revision] if revision else []
-        for flag, values in (("--include", patterns), ("--delete", replaced or [])):
+        for flag, values in (("--include", patterns), ("--exclude", [f"{MARKER}*"]), ("--delete", replaced or [])):
             upload += [word for value in values for word in (flag, value)]
         raise RunError(
             f"{directory} is complete, but not shared as {repository}: {reason(error)}. Share it by "
