@@ -45,7 +45,7 @@ class ResumableArray:
         """
         file, what = self.directory / self.description, Path(self.array).stem
         if file.exists():
-            found = json.loads(file.read_text(encoding="utf-8"))
+            found = self.check()
             different = [key for key in description if found.get(key) != description[key]]
             if different:
                 raise InputError(
@@ -61,21 +61,30 @@ class ResumableArray:
         write_array(self.directory / DONE, done.shape, "uint8", [done])
         write_json(file, description)  # last: it says that the others exist
 
+    def check(self) -> dict[str, Any]:
+        """The description of the array that the folder has; InputError if a file of it is damaged."""
+        try:
+            found = json.loads((self.directory / self.description).read_text(encoding="utf-8"))
+            shape = tuple(found["shape"])
+            is_whole = (self.values.shape, self.done.shape) == (shape, (-(-shape[0] // self.chunk),))
+        except (OSError, ValueError, EOFError, KeyError, TypeError, IndexError):
+            is_whole = False
+        if not is_whole:
+            raise InputError(
+                f"{self.directory} holds damaged {Path(self.array).stem}: {self.array}, {DONE} or {self.description} "
+                "is not complete; delete this directory, or give another one"
+            )
+        return found
+
     @cached_property
     def values(self) -> np.memmap:
         """The array, a read-only memory map; it shows what is written later."""
-        return self._load(self.array)
+        return np.load(self.directory / self.array, mmap_mode="r", allow_pickle=False)
 
     @cached_property
     def done(self) -> np.memmap:
         """(number of chunks,) uint8, a read-only memory map."""
-        return self._load(DONE)
-
-    def _load(self, name: str) -> np.memmap:
-        try:
-            return np.load(self.directory / name, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{self.directory / name} is damaged ({error}): delete {self.directory}") from error
+        return np.load(self.directory / DONE, mmap_mode="r", allow_pickle=False)
 
     def write(self, start: int, rows: np.ndarray) -> None:
         """Writes rows (m, …) from row `start` on."""
