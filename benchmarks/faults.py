@@ -110,7 +110,7 @@ class Faults:
             file.parent.mkdir(parents=True)
             file.write_text("mine")
             ended = self.run(output)
-            if not file.is_file() or file.read_text() != "mine":
+            if not file.is_file() or file.read_bytes() != b"mine":
                 ended = "lost"
             yield ended
 
@@ -126,7 +126,7 @@ class Faults:
             if output.exists() and not (output / name).exists():
                 (output / name).symlink_to(elsewhere)
             ended = wait(run)
-            yield ended if elsewhere.read_text() == "mine" else "lost"
+            yield ended if elsewhere.read_bytes() == b"mine" else "lost"
 
     def file_in_place(self) -> Iterator[str]:
         """A file in place of the folder, and a folder inside a file."""
@@ -134,7 +134,7 @@ class Faults:
         file.write_text("mine")
         for output in (file, file / "folder"):
             ended = self.run(output)
-            yield ended if file.read_text() == "mine" else "lost"
+            yield ended if file.read_bytes() == b"mine" else "lost"
 
     def two_at_once(self) -> Iterator[str]:
         """Two runs with different results into one folder, the second some time after the first."""

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from small_runs import COMMANDS, command, differences, import_all, make_study, start, is_unfinished
+from small_runs import COMMANDS, command, differences, import_all, is_unfinished, make_study, start
 
 MOST_IN_A_ROW = 3
 

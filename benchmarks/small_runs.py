@@ -44,7 +44,9 @@ def make_study(folder: Path) -> None:
         transformers.set_seed(seed)
         model = transformers.Dinov2Model(transformers.Dinov2Config(**MODEL, image_size=SIZE, patch_size=8))
         model.save_pretrained(folder / f"model{seed}")
-        transformers.ViTImageProcessorPil(size={"height": SIZE, "width": SIZE}).save_pretrained(folder / f"model{seed}")
+        transformers.ViTImageProcessorPil(size={"height": SIZE, "width": SIZE}).save_pretrained(
+            folder / f"model{seed}"
+        )
     colours = rng.integers(0, 200, (NUM_COLOURS, 1, 1, 3))[np.arange(NUM_IMAGES) % NUM_COLOURS]
     pixels = (colours + rng.integers(0, 56, (NUM_IMAGES, SIZE, SIZE, 3))).astype(np.uint8)
     pictures = [Image.fromarray(picture) for picture in pixels]

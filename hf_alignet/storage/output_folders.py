@@ -67,7 +67,7 @@ def output_folder(
         yield folder
     finally:
         if not is_inside:
-            _leave_nothing(folder, is_new)
+            _tidy(folder, is_new)
         lock.release()
 
 
@@ -121,12 +121,12 @@ def require_space(folder: Path, num_bytes: int, parameter: str = "output_dir") -
         )
 
 
-def _leave_nothing(folder: Path, is_new: bool) -> None:
-    """Removes marker and lock from a folder to which nothing was written, and the folder if we made it."""
+def _tidy(folder: Path, is_new: bool) -> None:
+    """Removes the lock; and the marker if nothing was written, and then the folder if we made it."""
     with contextlib.suppress(OSError):  # somebody may have deleted the folder meanwhile
+        (folder / LOCK).unlink(missing_ok=True)
         if {path.name for path in folder.iterdir()} <= OURS:
-            for name in OURS:
-                (folder / name).unlink(missing_ok=True)
+            (folder / MARKER).unlink(missing_ok=True)
             if is_new:
                 folder.rmdir()
 

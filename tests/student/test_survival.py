@@ -101,7 +101,12 @@ def test_killed_run_goes_on_to_the_same_weights(where, number, left, lora, make_
     whole.train()
     with monkeypatch.context() as patch:
         module, _, name = where.rpartition(".")
-        kill_at_call(patch, {"torch": torch, "torch.optim.AdamW": torch.optim.AdamW, "encoder_trainer": encoder_trainer}[module], name, number)
+        kill_at_call(
+            patch,
+            {"torch": torch, "torch.optim.AdamW": torch.optim.AdamW, "encoder_trainer": encoder_trainer}[module],
+            name,
+            number,
+        )
         assert killed_while(lambda: make_trainer(tmp_path / "killed", lora).train()) == signal.SIGKILL
     assert checkpoints(tmp_path / "killed") == left
     again = make_trainer(tmp_path / "killed", lora)
