@@ -121,7 +121,7 @@ class Faults:
             shutil.rmtree(output, ignore_errors=True)
             elsewhere.write_text("mine")
             run = start(command(self.name, self.study, output), self.log)
-            while not run.is_over() and not any(output.glob("*")):
+            while not run.is_over() and not any(path.suffix != ".lock" for path in output.glob("*")):
                 time.sleep(0.001)
             if output.exists() and not (output / name).exists():
                 (output / name).symlink_to(elsewhere)
