@@ -12,12 +12,13 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from datasets import Dataset, DatasetDict, get_dataset_config_names, load_dataset, load_from_disk
+from datasets.config import HF_DATASETS_CACHE
 from datasets.exceptions import DatasetGenerationError
 from huggingface_hub import ModelHubMixin, hf_hub_download
 from huggingface_hub.errors import RepositoryNotFoundError
 from safetensors import SafetensorError
 
-from hf_alignet.errors import InputError
+from hf_alignet.errors import DISK_FULL, InputError, RunError
 from hf_alignet.storage import MARKER, new_files, output_folder
 
 SHARD = re.compile(r"(?P<split>\w+(?:\.\w+)*)-\d{5}-of-\d{5}\.parquet")
@@ -113,10 +114,16 @@ def has_config(path_or_id: str, config: str) -> bool:
 
 @contextlib.contextmanager
 def opening(path_or_id: str) -> Iterator[None]:
-    """Turns what goes wrong when a dataset is opened into an InputError."""
+    """Turns what goes wrong when a dataset is opened into an InputError; RunError if the disk of caches is full."""
     try:
         yield
     except (OSError, ValueError, DatasetGenerationError) as error:
+        cause = error.__cause__ if isinstance(error, DatasetGenerationError) else error
+        if isinstance(cause, OSError) and cause.errno in DISK_FULL:
+            raise RunError(
+                f"cannot open the dataset {path_or_id!r}, because the disk of {HF_DATASETS_CACHE} is full, where its "
+                "copy is made: make room there, or set HF_DATASETS_CACHE to a folder on another disk"
+            ) from error
         raise InputError(f"cannot open the dataset {path_or_id!r}: {in_one_line(error)}") from error
 
 
@@ -222,14 +229,6 @@ def load_matrix(path: str, what: str) -> np.ndarray:
         matrix = np.load(Path(path).expanduser(), mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"cannot read {what} {path}, which must be a .npy file of numbers: {error}") from error
-    if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or matrix.dtype.kind not in "fiu":
+    if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or matrix.dtype.kind not in "fiu" or not matrix.size:
         raise InputError(f"{path} must hold {what} as one matrix of numbers (n, p)")
     return matrix
-
-
-def load_names(file: str) -> list[str]:
-    """The lines of a text file, each the name of a stimulus; InputError if the file cannot be read."""
-    try:
-        return Path(file).expanduser().read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the names {file}: {error}") from error

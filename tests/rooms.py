@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 ORDER = (
-    *("errors", "metric", "similarity", "storage", "sources"),
+    *("errors", "text_files", "metric", "similarity", "storage", "sources"),
     *("hub.rendering", "hub.transport", "hub.cards"),
     *("images", "encoder", "judgments", "triplets", "demo", "teacher", "student", "evaluation", "analysis"),
     *("hub.publish", "workflows", "cli"),

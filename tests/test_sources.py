@@ -12,8 +12,9 @@ from hf_alignet.hub.cards.measured_card import fetch_card
 from hf_alignet.hub.transport.license import stated_license
 from hf_alignet.images import ImageCache, PictureList, load_images
 from hf_alignet.judgments import load_judgments, load_similarity_matrix, make_judgments
-from hf_alignet.sources import has_config, hub_id, load_matrix, load_names, local_path, public_name, split_revision
+from hf_alignet.sources import has_config, hub_id, load_matrix, local_path, public_name, split_revision
 from hf_alignet.teacher import Vice
+from hf_alignet.text_files import load_names
 from hf_alignet.triplets import load_triplets, read_official, write_official
 from hf_alignet.triplets.triplet_dataset import read_info
 

@@ -4,7 +4,8 @@ A notebook shows a figure that is the last value of a cell; `figure.savefig(file
 for pyplot, so that it neither shows them twice nor keeps them in memory.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -29,6 +30,14 @@ MOST_COLOURS, MOST_LETTERS = 10, 24
 MOVED_COLUMNS = (0.02, 0.3, 0.65)  # places across the panel
 
 
+@contextlib.contextmanager
+def _without_formulas() -> Iterator[None]:
+    """Draws names as they are: matplotlib would take what stands between dollar signs for TeX."""
+    with plt.rc_context({"text.parse_math": False}):
+        yield
+
+
+@_without_formulas()
 def before_after_figure(
     base: dict[str, Metric],
     aligned: dict[str, Metric],
@@ -84,6 +93,7 @@ def before_after_figure(
     return figure
 
 
+@_without_formulas()
 def curves_figure(
     curves: dict[str, list[np.ndarray]], x_label: str, y_label: str, base: float | None = None
 ) -> Figure:
@@ -103,6 +113,7 @@ def curves_figure(
     return _finish(figure, axes, x_label, y_label)
 
 
+@_without_formulas()
 def trade_off_figure(ends: dict[str, np.ndarray], base: tuple[float, float], x_label: str, y_label: str) -> Figure:
     """Where runs end between two measures, from a common start: up and to the right is better.
 
@@ -119,6 +130,7 @@ def trade_off_figure(ends: dict[str, np.ndarray], base: tuple[float, float], x_l
     return _finish(figure, axes, x_label, y_label)
 
 
+@_without_formulas()
 def calibration_figure(tables: dict[str, pd.DataFrame]) -> Figure:
     """How often people choose what is predicted with a probability: on the diagonal, probabilities are true.
 
@@ -135,6 +147,7 @@ def calibration_figure(tables: dict[str, pd.DataFrame]) -> Figure:
     return _finish(figure, axes, "predicted probability", "share of people's choices")
 
 
+@_without_formulas()
 def elbow_figure(curve: pd.DataFrame, chosen: int) -> Figure:
     """Mean squared distance to the nearest centre against the number of clusters, and the number that was chosen.
 
@@ -146,6 +159,7 @@ def elbow_figure(curve: pd.DataFrame, chosen: int) -> Figure:
     return _finish(figure, axes, "number of clusters", "mean squared distance to the centre")
 
 
+@_without_formulas()
 def benchmark_figure(results: dict[str, dict[str, Metric]], people: dict[str, Metric]) -> Figure:
     """Bars with 95 % intervals, one panel a measure, one group a variant, one colour a model.
 

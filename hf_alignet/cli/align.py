@@ -39,7 +39,8 @@ def _default_config(given: Any) -> Path | None:
     return None if given.images or given.triplets else demo_config()
 
 
-COMMAND = Command("align", SETTINGS, __doc__, _default_config, launches=True)
+GO_ON = "the same command with --resume_from_checkpoint last goes on from the last checkpoint"
+COMMAND = Command("align", SETTINGS, __doc__, _default_config, launches=True, when_interrupted=GO_ON)
 
 
 def align_command(settings: Any, lora: LoraArguments, args: AlignTrainingArguments, line: str) -> None:

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from accelerate import PartialState
 from transformers import HfArgumentParser
 
+from hf_alignet.cli.failures import told_in_one_line
 from hf_alignet.cli.launch import launch, launch_file
-from hf_alignet.errors import DISK_FULL, InputError, RunError
+from hf_alignet.errors import InputError, RunError
 from hf_alignet.sources import hub_id, packaged, packaged_or_path, public_name
+from hf_alignet.text_files import load_yaml, parse_json
 
 # Settings that say where a result goes, not what is made; one of them is a token. Some are beginnings of names.
 NOT_SHOWN = (
@@ -49,6 +50,7 @@ class Command:
         default_config: given the parsed flags, a YAML file of defaults, which the user's file and flags override.
         words: names of the flags that the first words of the command set, such as `path` in `publish model path`.
         launches: whether several processes can share the work, as accelerate starts them.
+        when_interrupted: what a user does to go on after Ctrl-C.
     """
 
     name: str
@@ -57,12 +59,12 @@ class Command:
     default_config: Callable[[Any], Path | None] = lambda flags: None
     words: Sequence[str] = field(default=())
     launches: bool = False
+    when_interrupted: str = "the same command goes on where it stopped"
 
     def run(self, body: Callable[..., None], argv: Sequence[str] | None = None) -> None:
         """Parses flags and calls `body` with one instance of each dataclass, and the command as others can repeat it.
 
-        Wrong input prints one line and exits with status 2. A run that cannot go on, for example on a full disk,
-        exits with status 1. Every process prints its own errors: maybe only one of them read a broken picture.
+        After an error that a user can cause it ends the process; see `told_in_one_line`.
 
         Args:
             body: the work.
@@ -71,23 +73,12 @@ class Command:
         argv = list(sys.argv[1:] if argv is None else argv)
         for library in ("httpx", "httpx2"):  # huggingface_hub uses one of them, and each logs every request
             logging.getLogger(library).setLevel(logging.WARNING)
-        try:
+        with told_in_one_line(self.when_interrupted):
             file = launch_file(argv) if self.launches else None
             if file is not None:
                 launch(file, self._module, argv)
                 return
             self.call(body, argv)
-        except (InputError, RunError, OSError) as error:
-            if isinstance(error, OSError) and error.errno not in DISK_FULL:
-                raise
-            state = PartialState()
-            process = f" (process {state.process_index})" if state.num_processes > 1 else ""
-            # An error of a worker process comes with that process's traceback; the message is its last line
-            message = re.split(rf"{InputError.__module__}\.(?:InputError|RunError): ", str(error).strip())[-1]
-            if isinstance(error, OSError):
-                message = f"cannot write, because the disk (or your share of it) is full: {message}"
-            print(f"\nerror{process}: {message}", file=sys.stderr)  # below a progress bar
-            sys.exit(2 if isinstance(error, InputError) else 1)
 
     def call(self, body: Callable[..., None], argv: Sequence[str]) -> None:
         """As `run`, but errors stay exceptions; their messages name flags.
@@ -222,8 +213,8 @@ def _word(value: Any) -> str:
     if isinstance(value, float):
         return text.removesuffix(".0")
     try:
-        settings = json.loads(text) if text.startswith("{") else None
-    except json.JSONDecodeError:  # the work itself refuses it
+        settings = parse_json(text) if text.startswith("{") else None
+    except ValueError:  # the work itself refuses it
         settings = None
     if settings is None:
         return public_name(text)
@@ -232,9 +223,9 @@ def _word(value: Any) -> str:
 
 def _read_flags(parser: HfArgumentParser, file: Path) -> list[str]:
     try:
-        settings = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        parser.error(f"--config: cannot read the configuration {file}: {error}")
+        settings = load_yaml(file, "the configuration") or {}
+    except InputError as error:
+        parser.error(f"--config: {error}")
     if not isinstance(settings, dict):
         parser.error(f"--config: the configuration {file} must be a mapping of flag names to values")
     known = {action.dest for action in parser._actions} - {"help", "config", "accelerate_config"}

@@ -8,11 +8,11 @@ goes to outputs/demo-aligned.
 
 from functools import partial
 
-from hf_alignet.cli.align import SETTINGS, align_command
+from hf_alignet.cli.align import GO_ON, SETTINGS, align_command
 from hf_alignet.cli.command import Command
 from hf_alignet.workflows.alignment_run import demo_config
 
-COMMAND = Command("demo", SETTINGS, __doc__, lambda given: demo_config(), launches=True)
+COMMAND = Command("demo", SETTINGS, __doc__, lambda given: demo_config(), launches=True, when_interrupted=GO_ON)
 
 
 main = partial(COMMAND.run, align_command)

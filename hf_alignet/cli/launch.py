@@ -1,15 +1,20 @@
 """Starts a command again in several processes, where a launch configuration of accelerate asks for them."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
 from accelerate.commands.config.config_args import default_config_file
 from accelerate.commands.launch import launch_command, launch_command_parser
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+from hf_alignet.cli.failures import BY_COMMAND, INTERRUPTED
 from hf_alignet.errors import InputError
 from hf_alignet.sources import packaged_or_path
+from hf_alignet.text_files import load_yaml
 
 FLAG = "--accelerate_config"
 LAUNCHED = ("LOCAL_RANK", "ACCELERATE_MIXED_PRECISION")  # set in processes that torchrun or accelerate started
@@ -32,17 +37,26 @@ def launch_file(argv: Sequence[str]) -> Path | None:
     if given is None and not file.is_file():
         return None
     try:
-        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
-        processes = int(settings.get("num_processes") or 1)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, ValueError, TypeError) as error:
-        raise InputError(f"{FLAG}: cannot read the launch configuration {file}: {error}") from error
+        processes = int(load_yaml(file, "the launch configuration").get("num_processes") or 1)
+    except (AttributeError, ValueError, TypeError) as error:
+        raise InputError(f"{FLAG}: {error}") from error
     return file if given is not None or processes > 1 else None
 
 
 def launch(file: Path, module: str, argv: Sequence[str]) -> None:
-    """Runs a module of the package in the processes of a launch configuration, and waits for them."""
+    """Runs a module of the package in the processes of a launch configuration, and ends with their exit status."""
     parser = launch_command_parser()
-    launch_command(parser.parse_args(["--config_file", str(file), "--module", module, *argv]))
+    os.environ[BY_COMMAND] = "1"
+    try:
+        launch_command(parser.parse_args(["--config_file", str(file), "--module", module, *argv]))
+    except subprocess.CalledProcessError as error:  # the process has said why
+        sys.exit(error.returncode)
+    except ChildFailedError as error:
+        sys.exit(error.get_first_failure()[1].exitcode)
+    except SignalException as error:
+        sys.exit(128 + error.sigval)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
 
 
 def _value(argv: Sequence[str]) -> str | None:

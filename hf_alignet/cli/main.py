@@ -32,7 +32,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if name not in COMMANDS:
         print(f"\nerror: there is no command {name!r}; the commands are {', '.join(COMMANDS)}", file=sys.stderr)
         sys.exit(2)
-    import_module(f"hf_alignet.cli.{name.replace('-', '_')}").main(argv[1:])
+    try:
+        run = import_module(f"hf_alignet.cli.{name.replace('-', '_')}").main
+    except KeyboardInterrupt:  # the libraries take seconds to load
+        sys.exit(130)
+    run(argv[1:])
 
 
 if __name__ == "__main__":

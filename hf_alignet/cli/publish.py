@@ -22,7 +22,13 @@ from hf_alignet.cli.command import Command
 from hf_alignet.hub.publish import publish
 from hf_alignet.storage import MARKER
 
-COMMAND = Command("publish", [flags_of(publish, ["command"])], __doc__, words=("kind", "path", "repo_id"))
+COMMAND = Command(
+    "publish",
+    [flags_of(publish, ["command"])],
+    __doc__,
+    words=("kind", "path", "repo_id"),
+    when_interrupted="the same command does it again; files that the Hub has are not uploaded again",
+)
 
 
 def publish_command(arguments: Any, line: str) -> None:

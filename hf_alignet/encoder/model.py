@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
-from peft.utils import load_peft_weights, set_peft_model_state_dict
+from peft.utils import get_peft_model_state_dict, load_peft_weights, set_peft_model_state_dict
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from transformers.utils import find_adapter_config_file
 from hf_alignet.encoder.embedding import embed_dataset
 from hf_alignet.encoder.lora import check_adapter, find_targets
 from hf_alignet.encoder.pooling import choose_pooling, count_prefix_tokens, has_learned_pooler, pool
-from hf_alignet.encoder.pretrained import load_vision_model, quiet_loading, read_alignment
+from hf_alignet.encoder.pretrained import load_vision_model, loading, quiet_loading, read_alignment
 from hf_alignet.encoder.transform import AffineTransform
 from hf_alignet.errors import InputError
 from hf_alignet.images.picture_list import Picture
@@ -33,6 +33,7 @@ from hf_alignet.sources import public_name, split_revision
 from hf_alignet.storage import new_files
 
 PROJECTION_FILE = "projection.safetensors"
+SAME = 1e-6  # relative difference of embeddings that is rounding
 
 logger = logging.getLogger(__name__)
 
@@ -123,20 +124,16 @@ class VisionEncoder(nn.Module):
         recorded = read_alignment(name_or_path).get("pooling", "auto")  # first: its error is clearest
         pooling = recorded if pooling == "auto" else pooling
         name, revision = split_revision(name_or_path)
-        if find_adapter_config_file(name, revision=revision) is not None:
-            adapter = PeftConfig.from_pretrained(name, revision=revision)
-            base = str(adapter.base_model_name_or_path) + (f"@{adapter.revision}" if adapter.revision else "")
-            encoder = cls.from_pretrained(base, pooling, trust_remote_code)
-            # Not AutoModel: for the tower of a dual model, it loads the whole and drops the weights of the adapter
-            encoder.model = PeftModel.from_pretrained(encoder.model, name, revision=revision, is_trainable=True)
-            check_adapter(encoder.model)
-            encoder.train(encoder.training)  # the dropout of a new adapter is in training mode
-            return encoder
+        with loading(name):
+            is_adapter = find_adapter_config_file(name, revision=revision) is not None
+        if is_adapter:
+            return cls._load_adapter(name, revision, pooling, trust_remote_code)
         model, missing = load_vision_model(name, revision, trust_remote_code)
         if pooling == "auto" and has_learned_pooler(model):
             pooling = "pooler"  # it is trained: otherwise it is left out
-        processor = load_processor(name, revision=revision, trust_remote_code=trust_remote_code)
-        encoder = cls(model, processor, pooling)
+        with loading(name):
+            processor = load_processor(name, revision=revision, trust_remote_code=trust_remote_code)
+            encoder = cls(model, processor, pooling)
         encoder.revision = revision
         random = sorted(missing & encoder.used_parameters())
         if random:
@@ -144,7 +141,48 @@ class VisionEncoder(nn.Module):
                 f"{name_or_path!r} lacks {len(random)} of the weights that its embedding needs (the first is "
                 f"{random[0]!r}), which would be random"
             )
+        encoder._check_embeddings(name)
         return encoder
+
+    @classmethod
+    def _load_adapter(cls, name: str, revision: str | None, pooling: str, trust_remote_code: bool) -> "VisionEncoder":
+        with loading(name):
+            adapter = PeftConfig.from_pretrained(name, revision=revision)
+            if not adapter.base_model_name_or_path:
+                raise InputError("its adapter_config.json names no base model")
+            base = str(adapter.base_model_name_or_path) + (f"@{adapter.revision}" if adapter.revision else "")
+            if find_adapter_config_file(split_revision(base)[0], revision=adapter.revision) is not None:
+                raise InputError(f"the adapter {name!r} is for another adapter, {base!r}: merge that one first")
+        encoder = cls.from_pretrained(base, pooling, trust_remote_code)
+        with loading(name):
+            # Not AutoModel: for the tower of a dual model, it loads the whole and drops the weights of the adapter
+            encoder.model = PeftModel.from_pretrained(encoder.model, name, revision=revision, is_trainable=True)
+            saved = load_peft_weights(name, device="cpu", revision=revision)
+            unknown = sorted(saved.keys() ^ get_peft_model_state_dict(encoder.model).keys())
+        if unknown:
+            raise InputError(
+                f"cannot load the model {name!r}: weights that do not fit its adapter_config.json would be left out, "
+                f"or random, such as {unknown[0]!r}"
+            )
+        check_adapter(encoder.model)
+        encoder.train(encoder.training)  # the dropout of a new adapter is in training mode
+        encoder._check_embeddings(name)
+        return encoder
+
+    def _check_embeddings(self, name: str) -> None:
+        """InputError if embeddings are not finite, or the same for any picture."""
+        with torch.no_grad(), loading(name):
+            pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+            pictures = [Image.fromarray(pixels), Image.new("RGB", (64, 64))]
+            inputs = {key: value.to(self.device) for key, value in self.preprocessor.stack(pictures).items()}
+            was_training = self.training
+            self.eval()
+            one, other = self._embed_batch(inputs)
+            self.train(was_training)
+        if not torch.isfinite(one).all():
+            raise InputError(f"the model {name!r} gives embeddings that are not finite: its files are damaged")
+        if (one - other).norm() <= SAME * one.norm():
+            raise InputError(f"the model {name!r} gives every picture the same embedding: its files are damaged")
 
     @property
     def backbone(self) -> PreTrainedModel:

@@ -1,7 +1,6 @@
 """Loads the vision model of a checkpoint, and what the checkpoint records about its alignment."""
 
 import contextlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from transformers.utils import logging as transformers_logging
 
 from hf_alignet.errors import InputError
 from hf_alignet.sources import in_one_line, split_revision
+from hf_alignet.text_files import load_json
 
 ALIGNMENT_FILE = "alignment.json"
 
@@ -21,31 +21,44 @@ def check_vision_model(name_or_path: str, trust_remote_code: bool = False) -> No
     """InputError, by the configuration alone, if it is no model that can be opened and whose code may run."""
     read_alignment(name_or_path)
     name, revision = split_revision(name_or_path)
-    if find_adapter_config_file(name, revision=revision) is None:
-        with _loading(name):
+    with loading(name):
+        if find_adapter_config_file(name, revision=revision) is None:
             AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
 
 
 @contextlib.contextmanager
-def _loading(name: str) -> Iterator[None]:
+def loading(name: str) -> Iterator[None]:
+    """Turns what goes wrong when a model is loaded and tried into an InputError. Only calls of libraries go inside."""
     try:
         yield
-    except (OSError, ValueError) as error:
+    except InputError as error:
+        if name in str(error):
+            raise
+        raise InputError(f"cannot load the model {name!r}: {error}") from error
+    except Exception as error:  # of any kind: the libraries do not check what a configuration or a file holds
         hint = " (or, if you trust its code, add `trust_remote_code=True`)" if "remote_code" in str(error) else ""
-        raise InputError(f"cannot load the model {name!r}{hint}: {in_one_line(error)}") from error
+        kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
+        raise InputError(f"cannot load the model {name!r}{hint}: {kind}{in_one_line(error)}") from error
 
 
 def load_vision_model(name: str, revision: str | None, trust_remote_code: bool) -> tuple[PreTrainedModel, set[str]]:
     """The vision model of a checkpoint in float32, and the names of its parameters that the checkpoint lacks."""
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
-    with _loading(name):
+    with loading(name):
         config = AutoConfig.from_pretrained(name, **options)
         config = getattr(config, "vision_config", None) or config
         if hasattr(config, "mask_ratio"):
             config.mask_ratio = 0.0  # MAE would hide three quarters of every image
+        # The report of weights that do not fit is hidden, so they are named below
         options |= {"config": config, "dtype": torch.float32, "output_loading_info": True}
+        options["ignore_mismatched_sizes"] = True
         with quiet_loading():
             model, info = AutoModel.from_pretrained(name, **options)
+    for key, saved, expected in sorted(info["mismatched_keys"]):
+        raise InputError(
+            f"cannot load the model {name!r}: {key} is of shape {tuple(saved)}, and its config.json describes "
+            f"{tuple(expected)}"
+        )
     if model.main_input_name != "pixel_values":
         raise InputError(f"{name!r} is not a vision model: {type(model).__name__} takes {model.main_input_name}")
     missing = set(info["missing_keys"])
@@ -75,4 +88,4 @@ def read_alignment(name_or_path: str) -> dict[str, Any]:
         file = cached_file(name, ALIGNMENT_FILE, revision=revision, _raise_exceptions_for_missing_entries=False)
     except OSError as error:
         raise InputError(f"cannot find the model {name_or_path!r}: {in_one_line(error)}") from error
-    return json.loads(Path(file).read_text(encoding="utf-8")) if file else {}
+    return load_json(Path(file), "the record of the alignment") if file else {}

@@ -148,7 +148,7 @@ class AffineTransform(nn.Module, SharedModel):
                 raise ValueError("it is no .npz file")
             with file:
                 arrays = dict(file)
-        except (OSError, ValueError, BadZipFile) as error:
+        except (OSError, ValueError, EOFError, BadZipFile) as error:
             raise InputError(f"cannot read the transform {path}: {error}") from error
         missing = {"weights", "mean", "std"} - arrays.keys()
         if missing:

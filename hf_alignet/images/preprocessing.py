@@ -32,6 +32,9 @@ class Preprocessor:
         settings = processor.to_dict()
         # The length that the shorter edge is resized to, whatever the longer one becomes; 0 for another kind of size
         size = (settings.get("size") if settings.get("do_resize") else None) or {}
+        for edge, length in {**size, **(settings.get("crop_size") or {})}.items():
+            if (length or 0) ** 2 > MAX_RESIZED_PIXELS:  # it would fill the memory, and the process would be killed
+                raise InputError(f"the image processor makes pictures with {edge} {length}, more than any model takes")
         self.shortest_edge = 0 if size.get("longest_edge") else size.get("shortest_edge") or 0
         scale = settings["rescale_factor"] if settings.get("do_rescale") else 1.0
         mean, std = [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]

@@ -4,7 +4,6 @@ Case, spaces, dots and underscores do not matter, so that `Image 1`, `image_1` a
 only place that knows the names.
 """
 
-import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import NamedTuple
 from hf_alignet.errors import InputError
 from hf_alignet.judgments.judgment_dataset import IS_CATCH, LEVEL, PARTICIPANT, RT
 from hf_alignet.judgments.rows import ODD
+from hf_alignet.text_files import parse_json
 
 IMAGES = ("image_1", "image_2", "image_3")
 TRIPLE = "images"  # one column with all three: a list, or HTML with three pictures
@@ -109,8 +109,8 @@ def parse_mapping(columns: Mapping[str, str] | str | None) -> dict[str, str]:
 def _from_text(text: str) -> dict[str, str]:
     if text.lstrip().startswith("{"):
         try:
-            return json.loads(text)
-        except json.JSONDecodeError as error:
+            return parse_json(text)
+        except ValueError as error:
             raise InputError(f"`columns` is no JSON: {error}: {text!r}") from error
     # A comma may be a part of a name: only one before another role and = is between entries
     entries = re.split(rf",\s*(?=(?:{'|'.join(ROLES)})\s*=)", text)

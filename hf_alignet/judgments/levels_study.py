@@ -22,7 +22,6 @@ fields in CSV may exist. The authors also leave out triplets with fewer than 4 c
 slow trials only for response times, not for choices; `slowest=math.inf` keeps them.
 """
 
-import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -52,6 +51,7 @@ from hf_alignet.judgments.judgment_dataset import (
 from hf_alignet.judgments.own_table import TableForm, read_own_table
 from hf_alignet.judgments.rows import TRIPLET, column, distinct_triplets
 from hf_alignet.judgments.table_files import cells_of
+from hf_alignet.text_files import parse_json
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +161,7 @@ def _read_json(path: Path) -> pd.DataFrame:
     """The events of a session: a JSON list, or one object a line."""
     try:
         text = path.read_text(encoding="utf-8").strip()
-        events = json.loads(text) if text.startswith("[") else [json.loads(line) for line in text.splitlines()]
+        events = parse_json(text) if text.startswith("[") else [parse_json(line) for line in text.splitlines()]
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path} as JSON: {error}") from error
     if not all(isinstance(event, Mapping) for event in events):

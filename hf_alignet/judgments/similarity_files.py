@@ -244,7 +244,10 @@ def _read_cells(path: Path) -> tuple[list[list[str]], Callable[[str], float | No
     marks = stated[1] if stated else "\t;,"
     delimiter = next((mark for mark in marks if mark in first_line), " " if path.suffix == ".txt" else ",")
     rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
-    cells = [[cell.strip() for cell in line] for line in rows if any(cell.strip() for cell in line)]
+    try:
+        cells = [[cell.strip() for cell in line] for line in rows if any(cell.strip() for cell in line)]
+    except csv.Error as error:
+        raise InputError(f"cannot read {path.name} as a table: {error}") from error
     width = len(cells[0])
     if len(cells) > 1 and all(len(line) == width + 1 for line in cells[1:]):
         cells[0], width = ["", *cells[0]], width + 1  # R's write.table leaves out the corner

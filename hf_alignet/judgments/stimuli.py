@@ -14,7 +14,8 @@ from hf_alignet.encoder.embedding import load_embeddings
 from hf_alignet.errors import InputError
 from hf_alignet.images.opening import load_images
 from hf_alignet.judgments.stimulus_names import image_names
-from hf_alignet.sources import load_names, public_name
+from hf_alignet.sources import public_name
+from hf_alignet.text_files import load_names
 
 FEWEST = 3  # an odd one out needs three images, and a correlation needs several pairs
 

@@ -27,6 +27,7 @@ from hf_alignet.judgments.column_names import NAMES, Columns, find_columns, plai
 from hf_alignet.judgments.file_reading import read_text
 from hf_alignet.judgments.judgment_dataset import PARTICIPANT
 from hf_alignet.judgments.rows import named_table
+from hf_alignet.text_files import parse_json
 
 SAMPLE = 1_000_000  # bytes in which the header is looked for; Qualtrics repeats long questions in it
 TITLES = 20  # rows that may be above the header
@@ -317,14 +318,12 @@ def _read_records(path: Path) -> list[dict[str, Any]]:
     if not content:
         raise InputError(f"{path} is empty")
     try:
-        whole = [json.loads(content)]
-    except json.JSONDecodeError as problem:
+        whole = [parse_json(content)]
+    except ValueError as problem:
         try:
-            whole = [json.loads(line) for line in content.splitlines() if line.strip()]
-        except json.JSONDecodeError:
+            whole = [parse_json(line) for line in content.splitlines() if line.strip()]
+        except ValueError:
             raise InputError(f"cannot read {path.name} as JSON: {problem}") from problem
-    except RecursionError as problem:
-        raise InputError(f"cannot read {path.name} as JSON: it is nested too deeply") from problem
     records = list(_objects(whole))
     if not records:
         raise InputError(f"{path.name} must hold one object a trial")

@@ -4,7 +4,6 @@ The columns are `triplet` (three row numbers), `similarities` (three floats in p
 `hf_alignet.similarity`) and `odd` (position of the odd one out). A loss needs `triplet`, and `similarities` or `odd`.
 """
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from hf_alignet.judgments.stimulus_names import CONFIG as STIMULI
 from hf_alignet.judgments.stimulus_names import image_names
 from hf_alignet.similarity import odd_one_out
 from hf_alignet.sources import has_config, load_splits, local_path, split_revision
+from hf_alignet.text_files import load_json
 
 SIMILARITIES = "similarities"
 INFO_FILE = "triplets.json"
@@ -89,13 +89,10 @@ def read_info(path_or_id: str) -> dict[str, Any]:
     """The facts about triplets in their file `triplets.json`, or nothing if there is no such file."""
     try:
         file = file_beside(path_or_id, INFO_FILE)
-        info = json.loads(file.read_text()) if file is not None else {}
-        if not isinstance(info, dict):
-            raise ValueError(f"{INFO_FILE} is no JSON object")
+        return load_json(file, "the facts about the triplets") if file is not None else {}
     except (HfHubHTTPError, OSError, ValueError) as error:
         logger.warning("cannot read the facts about the triplets %s: %s", path_or_id, error)
         return {}
-    return info
 
 
 def file_beside(path_or_id: str, name: str) -> Path | None:

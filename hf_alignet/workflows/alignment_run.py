@@ -40,6 +40,7 @@ from hf_alignet.student.training_data import (
 )
 from hf_alignet.triplets import load_triplets
 from hf_alignet.triplets.image_match import match_images
+from hf_alignet.triplets.triplet_dataset import ODD, SIMILARITIES, check_triplets
 
 DEMO = "hf_alignet demo"
 HELD_OUT_SHARE = 0.05
@@ -145,7 +146,7 @@ def align(
         table = {"columns": columns, "rt_unit": rt_unit, "max_missing": max_missing}
         with naming("images"):
             opened = load_images(images, image_split, image_column) if isinstance(images, str) else images
-        dataset, splits = _open_data(opened, triplets, table, args.seed, not args.disable_tqdm)
+        dataset, splits = _open_data(opened, triplets, table, args)
         cache = (cache_images, on_bad_image, args.dataloader_num_workers, not args.disable_tqdm)
         reader, bad = open_images(dataset, splits, encoder.preprocessor, *cache)
         train = training_data(dataset, splits["train"], bad, **vectors, seed=args.seed)
@@ -203,8 +204,7 @@ def _open_data(
     dataset: Dataset | None,
     triplets: str | DatasetDict | Dataset | None,
     table: dict[str, Any],
-    seed: int,
-    progress: bool,
+    args: AlignTrainingArguments,
 ) -> tuple[Dataset, DatasetDict]:
     """Images, and triplets by split, one of them `train`."""
     if dataset is None or triplets is None:
@@ -213,14 +213,16 @@ def _open_data(
     splits = triplets
     if isinstance(splits, str):
         with naming("triplets"):
-            splits = match_images(load_triplets(splits, dataset, **table), splits, dataset, progress)
+            splits = match_images(load_triplets(splits, dataset, **table), splits, dataset, not args.disable_tqdm)
     if isinstance(splits, Dataset):
         splits = DatasetDict(train=splits)
     if "train" not in splits:
         raise InputError(f"{_short_name(triplets)!r} has no split train; it has {', '.join(splits)}")
     if len(splits) == 1:
         logger.warning("no held-out split: measuring on %.0f %% of the triplets, of images seen", 100 * HELD_OUT_SHARE)
-        split = splits["train"].train_test_split(HELD_OUT_SHARE, seed=seed)
+        # Before the rows are shuffled: messages name those of the user
+        check_triplets(splits["train"], len(dataset), ODD if args.loss_type == "hard" else SIMILARITIES)
+        split = splits["train"].train_test_split(HELD_OUT_SHARE, seed=args.seed)
         splits = DatasetDict(train=split["train"], validation=split["test"])
     return dataset, splits
 

@@ -7,6 +7,7 @@ import pytest
 from datasets import ClassLabel, Dataset
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox
+from matplotlib.text import Text
 from PIL import Image
 from sklearn.decomposition import PCA
 
@@ -192,6 +193,21 @@ def test_elbow():
     (axes,) = elbow_figure(curve, 4).axes
     np.testing.assert_array_equal(line(axes, "k-means"), curve.to_numpy())
     assert line(axes, "elbow: 4")[0, 0] == 4
+
+
+@pytest.mark.parametrize("name", ["$5 and $6", r"a$\frac{$", "$$", r"$\undefined$"])
+def test_names_are_no_formulas(name, tmp_path):
+    table = pd.DataFrame({"predicted": [0.1], "observed": [0.2], "n": [3]})
+    figures = [
+        benchmark_figure({name: {f"{name}/{name}/odd_one_out_accuracy": METRIC}}, {}),
+        curves_figure({name: [np.ones((2, 2))]}, name, name),
+        trade_off_figure({name: np.ones(2)}, (0, 0), name, name),
+        calibration_figure({name: table}),
+    ]
+    for figure in figures:
+        figure.savefig(tmp_path / "figure.svg")
+        texts = [text for text in figure.findobj(Text) if name in text.get_text()]
+        assert texts and not any(text.get_parse_math() for text in texts)
 
 
 @pytest.mark.filterwarnings("error")

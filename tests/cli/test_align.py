@@ -299,6 +299,13 @@ def test_vectors_that_cannot_be_used(flags, refusal, tmp_path):
     assert "belong to --images" in refusal("--class_vectors", "b.npy")
 
 
+def test_a_bad_row_has_the_number_that_it_has_in_the_file(flags, refusal, triplets, tmp_path):
+    rows = [*triplets["triplet"][:20], [0, 1, 99], *triplets["triplet"][21:]]
+    triplets.remove_columns("triplet").add_column("triplet", rows).to_parquet(tmp_path / "one_split.parquet")
+    flags[5] = tmp_path / "one_split.parquet"
+    assert "row 20 of the 'train' triplets points outside the 24 images: [0, 1, 99]" in refusal(*flags)
+
+
 def test_own_data_need_a_model(flags, refusal):
     assert "give --model_name_or_path with your images" in refusal(*flags[2:])
 

@@ -1,13 +1,10 @@
 import json
 import re
-import resource
 import shlex
-import signal
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import pytest
-import torch
 
 from hf_alignet.cli.command import Command
 from hf_alignet.errors import InputError, RunError
@@ -190,55 +187,6 @@ def test_refused_value_is_one_line(capsys):
     with pytest.raises(SystemExit, match="2"):
         Command("align", [Arguments], "").run(lambda *_: None, ["--rate", "-2"])
     assert capsys.readouterr().err == "\nerror: --rate must be 0 or more, got -2.0\n"
-
-
-def test_wrong_input_is_one_line(capsys):
-    def main(*_):
-        raise InputError("row 7 is bad")
-
-    with pytest.raises(SystemExit, match="2"):
-        COMMAND.run(main, [])
-    assert capsys.readouterr().err == "\nerror: row 7 is bad\n"
-
-
-def test_worker_and_other_processes_are_heard(capsys, monkeypatch):
-    class Second:
-        process_index, num_processes = 1, 2
-
-    monkeypatch.setattr("hf_alignet.cli.command.PartialState", Second)
-    dataset = [0, 1, 2]
-    loader = torch.utils.data.DataLoader(dataset, collate_fn=_refuse, num_workers=1)
-    with pytest.raises(SystemExit, match="2"):
-        COMMAND.run(lambda *_: list(loader), [])
-    assert capsys.readouterr().err == "\nerror (process 1): row 0 is bad\n"
-
-
-def _refuse(rows):
-    raise InputError(f"row {rows[0]} is bad")
-
-
-def test_full_disk_is_one_line(capsys, tmp_path):
-    def main(*_):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
-        (tmp_path / "README.md").write_text("more than ten bytes")
-
-    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        with pytest.raises(SystemExit, match="1"):
-            COMMAND.run(main, [])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
-    assert capsys.readouterr().err.startswith(
-        "\nerror: cannot write, because the disk (or your share of it) is full: "
-    )
-
-
-def test_other_errors_keep_their_traceback():
-    with pytest.raises(ZeroDivisionError):
-        COMMAND.run(lambda *_: 1 / 0, [])
-    with pytest.raises(FileNotFoundError):
-        COMMAND.run(lambda *_: open("nowhere"), [])
 
 
 @pytest.mark.parametrize(

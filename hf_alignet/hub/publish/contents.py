@@ -27,8 +27,9 @@ from hf_alignet.judgments.similarity_matrices import PARTICIPANTS, as_rows
 from hf_alignet.judgments.stimulus_names import CONFIG as STIMULI
 from hf_alignet.judgments.stimulus_names import NAME
 from hf_alignet.judgments.things import is_things_file
-from hf_alignet.sources import has_config, load_names, load_splits
+from hf_alignet.sources import has_config, load_splits
 from hf_alignet.storage import CHECKSUMS
+from hf_alignet.text_files import load_names
 
 # The splits of each configuration, the default one first; and facts for the card, without any local path
 Contents = tuple[dict[str, DatasetDict], dict[str, Any]]
