@@ -208,9 +208,9 @@ def _open_directory(
             "bf16": bf16,
         }
         require_space(disk.directory, 4 * len(rows) * encoder.embedding_dim, "save_to")
-        disk.create(description, np.float32)
         if found is None and record is not None:
             record.save(disk.directory)
+        disk.create(description, np.float32)  # last: who finds its description finds the record, too
     state.wait_for_everyone()
     return disk
 

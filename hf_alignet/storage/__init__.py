@@ -12,6 +12,7 @@ from hf_alignet.storage.output_folders import (
     as_folder,
     check_folder,
     empty,
+    make_folder,
     output_folder,
     require_space,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "check_folder",
     "empty",
     "holding",
+    "make_folder",
     "new_files",
     "output_folder",
     "publish",

@@ -46,20 +46,17 @@ def output_folder(
     if not is_main:
         yield folder
         return
-    try:
+    with _refusing(path, advice):
         is_new = not folder.exists() or folder.name.endswith(UNFINISHED)
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder.resolve() / LOCK, is_singleton=True)
         is_inside = lock.is_locked  # this process has opened it, so it is ours
         if not is_inside:
             check_folder(folder, maker, parameter)
-        lock.acquire(timeout=wait)
-    except Timeout as error:
-        raise InputError(f"{folder} is in use by {_owner(folder)}: wait for it{advice}") from error
-    except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"cannot write to {path}: {error}{advice}") from error
+        try:
+            lock.acquire(timeout=wait)
+        except Timeout as error:
+            raise InputError(f"{folder} is in use by {_owner(folder)}: wait for it{advice}") from error
     try:
         if not is_inside:
             check_folder(folder, maker, parameter)  # again: another run may have had it in between
@@ -79,6 +76,23 @@ def as_folder(path: str | Path, parameter: str | None = "output_dir") -> Path:
         return Path(path).expanduser()
     except RuntimeError as error:  # a home directory of nobody
         raise InputError(f"cannot write to {path}: {error}") from error
+
+
+def make_folder(path: str | Path) -> None:
+    """Makes a folder for results if it does not exist. Raises an InputError if there cannot be such a folder."""
+    with _refusing(path, "; give another `output_dir`"):
+        as_folder(path).mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def _refusing(path: str | Path, advice: str) -> Iterator[None]:
+    """Turns what goes wrong when a folder is opened into an InputError."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"cannot write to {path}: {error}{advice}") from error
 
 
 def check_folder(folder: Path, maker: str, parameter: str | None = "output_dir") -> None:

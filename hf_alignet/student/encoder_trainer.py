@@ -25,7 +25,7 @@ from hf_alignet.hub.cards.model_card import write_model_card
 from hf_alignet.hub.transport.provenance import versions
 from hf_alignet.hub.transport.repository import MODEL_FILES, WEIGHT_FILES, make_repository, share_folder
 from hf_alignet.sources import public_name
-from hf_alignet.storage import UNFINISHED, output_folder, publish, unfinished, write_json
+from hf_alignet.storage import UNFINISHED, make_folder, output_folder, publish, unfinished, write_json
 from hf_alignet.student.checkpoint_sharing import CheckpointSharing
 from hf_alignet.student.checkpoints import ResumeCallback, rotate
 from hf_alignet.student.training_arguments import AlignTrainingArguments
@@ -56,6 +56,8 @@ class EncoderTrainer(Trainer):
     is_in_batch: bool
 
     def __init__(self, **options: Any):
+        if options["args"].should_save:
+            make_folder(str(options["args"].output_dir))  # Trainer would, without a clear error
         super().__init__(**options)
         self.provenance: dict[str, Any] = {}
         self.sharing = CheckpointSharing(self.hub_model_id)
@@ -98,8 +100,14 @@ class EncoderTrainer(Trainer):
             return super().train(*args, **options)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """As Trainer's, but a plain model, without pickled arguments; RunError if it cannot be written."""
-        directory = Path(output_dir) if output_dir else self.output_dir
+        """As Trainer's, but a plain model, without pickled arguments; RunError if it cannot be written.
+
+        InputError if `args.output_dir` holds something else. Another directory is the caller's choice.
+        """
+        if output_dir is None:
+            with output_folder(self.output_dir, MAKER, is_main=self.args.should_save) as folder:
+                return self.save_model(str(folder), _internal_call)
+        directory = Path(output_dir)
         if self.args.should_save:
             self.model.save_pretrained(directory)
             write_json(directory / ALIGNMENT_FILE, self.alignment())
