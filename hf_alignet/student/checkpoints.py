@@ -16,11 +16,12 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoin
 from hf_alignet.errors import InputError
 from hf_alignet.hub.transport.repository import HUB_ERRORS, reason
 from hf_alignet.sources import hub_id, split_revision
-from hf_alignet.storage import OURS, UNFINISHED, publish, unfinished
+from hf_alignet.storage import OURS, UNFINISHED, output_folder, publish, unfinished
 from hf_alignet.student.checkpoint_sharing import BEST, LAST_CHECKPOINT, SHARED, STATE
 
 CHECKPOINT = re.compile(f"{PREFIX_CHECKPOINT_DIR}-([0-9]+)")  # a user may call other folders checkpoint-best
 LAST = ("last", "true", "True")
+MAKER = "align"  # of output folders
 LEFT_BY_A_CRASH = {UNFINISHED, SHARED, "runs"}  # besides checkpoints
 
 
@@ -99,11 +100,13 @@ def find_checkpoint(output_dir: str, resume_from_checkpoint: str | None) -> str 
 
 def _download(repository: str, output_dir: Path) -> None:
     name, revision = split_revision(repository)
-    with unfinished(output_dir) as inside:
-        made = inside / LAST_CHECKPOINT
+    # Into a folder of its own: where there are files, snapshot_download is content with them if the Hub fails
+    with output_folder(output_dir, MAKER), unfinished(output_dir) as inside:
+        downloaded = inside / "downloaded"
+        made = downloaded / LAST_CHECKPOINT
         patterns = [f"{LAST_CHECKPOINT}/{pattern}" for pattern in STATE]
         try:
-            snapshot_download(name, revision=revision, allow_patterns=patterns, local_dir=inside)
+            snapshot_download(name, revision=revision, allow_patterns=patterns, local_dir=downloaded)
         except HUB_ERRORS as error:
             missing = f"cannot get a checkpoint from {repository!r} on the Hub, and there is no such directory here"
             raise InputError(f"{missing}: {reason(error)}") from error

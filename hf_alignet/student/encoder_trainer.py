@@ -27,13 +27,12 @@ from hf_alignet.hub.transport.repository import MODEL_FILES, WEIGHT_FILES, make_
 from hf_alignet.sources import public_name
 from hf_alignet.storage import UNFINISHED, make_folder, output_folder, publish, unfinished, write_json
 from hf_alignet.student.checkpoint_sharing import CheckpointSharing
-from hf_alignet.student.checkpoints import ResumeCallback, rotate
+from hf_alignet.student.checkpoints import MAKER, ResumeCallback, rotate
 from hf_alignet.student.training_arguments import AlignTrainingArguments
 
 # Keywords of `Trainer.create_model_card`, and their names in the metadata of a card
 CARD_METADATA = {name: name for name in ("language", "license", "tags", "model_name")}
 CARD_METADATA |= {"finetuned_from": "base_model", "dataset_tags": "datasets"}
-MAKER = "align"  # of output folders
 # Settings that `alignment.json` records under the same name
 RECORDED = ("teacher_temperature", "anchor_type", "anchor_weight", "interpolation", "projection_dim", "augment")
 

@@ -28,8 +28,7 @@ from hf_alignet.metric import Metric, comparison_table
 from hf_alignet.sources import packaged, public_name, split_revision
 from hf_alignet.storage import output_folder, require_space
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
-from hf_alignet.student.checkpoints import find_checkpoint
-from hf_alignet.student.encoder_trainer import MAKER
+from hf_alignet.student.checkpoints import MAKER, find_checkpoint
 from hf_alignet.student.preparation import Model, load_student
 from hf_alignet.student.training_data import (
     describe_teacher,

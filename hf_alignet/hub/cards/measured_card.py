@@ -13,7 +13,7 @@ from hf_alignet.hub.cards.model_card import ACCURACY, CARD, EVAL_RESULTS_FILE, e
 from hf_alignet.hub.transport.repository import HUB_ERRORS, reason, share_folder
 from hf_alignet.metric import Metric, results_table
 from hf_alignet.sources import hub_id, local_path, public_name, split_revision
-from hf_alignet.storage import empty, output_folder, write_text
+from hf_alignet.storage import empty, new_files, output_folder, write_text
 
 CARD_FILES = (CARD, ".eval_results/*")
 BEGIN, END = "<!-- evaluation -->", "<!-- /evaluation -->"
@@ -33,10 +33,13 @@ def fetch_card(model: str, directory: Path) -> Path:
         with output_folder(directory, "update_card"):
             empty(directory)  # an older copy may have files that the Hub has no more
             try:
-                path = Path(snapshot_download(name, revision=revision, allow_patterns=patterns, local_dir=directory))
+                # Into an empty folder: where there are files, it is content with them if the Hub fails
+                with new_files(directory) as made:
+                    snapshot_download(name, revision=revision, allow_patterns=patterns, local_dir=made)
             except (*HUB_ERRORS, OSError) as error:
                 unknown = f"{model!r} is no directory with a model, nor one on the Hub"
                 raise InputError(f"{unknown}: {reason(error)}") from error
+        path = directory
     check_model_directory(path)
     return path
 
