@@ -33,11 +33,23 @@ def load_json(file: Path, what: str) -> dict[str, Any]:
 
 
 def parse_json(text: str) -> Any:
-    """The value that a JSON text describes; ValueError if it is no JSON, or nested too deeply to be read."""
+    """The value that a JSON text describes.
+
+    Raises a ValueError if it is no JSON, is nested too deeply to be read, or has a key twice in an object.
+    """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_once)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, of which the last of two values of a key would count."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} comes more than once")
+    return found
 
 
 def load_yaml(file: Path, what: str) -> Any:

@@ -6,6 +6,7 @@ import os
 import signal
 import stat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -254,14 +255,14 @@ def model(tmp_path) -> str:
     return str(tmp_path / "m")
 
 
-STEPS = {
+STEPS: dict[str, Any] = {
     "align": lambda out, images, triplets: align(
-        VisionEncoder, images, triplets, AlignTrainingArguments(output_dir=out, resume_from_checkpoint="last")
+        "m", images, triplets, AlignTrainingArguments(output_dir=out, resume_from_checkpoint="last")
     ),
     "fit-teacher": lambda out, images, triplets: write_teacher("choices.csv", out, features="x.npy"),
     "make-triplets": lambda out, images, triplets: make_triplets(images, features="x.npy", output_dir=out),
     "evaluate": lambda out, images, triplets: evaluate("m", "choices:x", features=np.ones((4, 2)), output_dir=out),
-    "embed": lambda out, images, triplets: embed_dataset(FakeEncoder, images, save_to=out),
+    "embed": lambda out, images, triplets: embed_dataset(FakeEncoder(), images, save_to=out),
     "save_pretrained": lambda out, images, triplets: AffineTransform.identity(2).save_pretrained(out),
     "update_card": lambda out, images, triplets: fetch_card("user/model", Path(out)),
 }

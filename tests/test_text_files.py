@@ -51,6 +51,7 @@ def test_yaml_that_would_be_misread_is_refused(text, problem, tmp_path):
         (b"", "Expecting value"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"a": \xff}', "codec"),
+        (b'{"a": {"b": 1, "b": 2}}', "the key 'b' comes more than once"),
         (b"[1]", "must hold a JSON object, and holds list"),
         (b"null", "must hold a JSON object, and holds NoneType"),
     ],

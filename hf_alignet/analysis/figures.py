@@ -21,6 +21,7 @@ from hf_alignet.analysis.neighbours import NUM_MOVED, Moved, most_moved, picture
 from hf_alignet.images.decoding import read_pictures
 from hf_alignet.images.opening import as_encoded_images
 from hf_alignet.metric import Metric, is_lower_better
+from hf_alignet.ranges import Seed, checked
 from hf_alignet.storage import whole_file
 
 BEFORE, AFTER, CHANCE_LINE = "#9aa5b1", "#2f6f9f", "#555555"
@@ -38,6 +39,7 @@ def _without_formulas() -> Iterator[None]:
 
 
 @_without_formulas()
+@checked
 def before_after_figure(
     base: dict[str, Metric],
     aligned: dict[str, Metric],
@@ -46,7 +48,7 @@ def before_after_figure(
     base_embeddings: np.ndarray,
     aligned_embeddings: np.ndarray,
     show_pictures: bool = True,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Figure:
     """Pictures placed by their embeddings before and after alignment, accuracies, and the pictures that moved most.
 

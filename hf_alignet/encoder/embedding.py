@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -18,10 +17,12 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from hf_alignet.errors import InputError
+from hf_alignet.images.picture_files import content_fingerprint
 from hf_alignet.images.picture_list import Picture
 from hf_alignet.images.picture_record import ABSENT, PictureRecord
 from hf_alignet.images.preprocessing import Preprocessor
 from hf_alignet.images.reader import ImageReader, as_reader
+from hf_alignet.ranges import Count, Whole, checked, row_numbers
 from hf_alignet.sources import load_matrix
 from hf_alignet.storage import ResumableArray, output_folder, require_space
 
@@ -46,12 +47,13 @@ class Embedder(Protocol):
     def __call__(self, **inputs: Tensor) -> Tensor: ...
 
 
+@checked
 def embed_dataset(
     encoder: Embedder,
     images: Dataset | ImageReader | Sequence[Picture],
     rows: np.ndarray | None = None,
-    batch_size: int = 64,
-    num_workers: int = 0,
+    batch_size: Count = 64,
+    num_workers: Whole = 0,
     bf16: bool = False,
     save_to: str | Path | None = None,
     progress: bool = True,
@@ -75,16 +77,13 @@ def embed_dataset(
         (m, d) float32; a read-only memory map with `save_to`.
 
     Raises:
-        InputError: a number is too small, an image cannot be decoded (names the row), or `save_to` holds other
+        InputError: a number is out of range, an image cannot be decoded (names the row), or `save_to` holds other
             embeddings or something else, is in use, or is too small a disk.
         RunError: `save_to` cannot be written, for example because the disk is full.
     """
-    for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
-        if value < least:
-            raise InputError(f"`{name}` must be at least {least}, got {value}")
     state = PartialState(cpu=not torch.accelerator.is_available())  # without it, other CPU processes are not seen
     reader = as_reader(images, encoder.preprocessor)
-    rows = np.arange(len(reader)) if rows is None else np.asarray(rows)
+    rows = np.arange(len(reader)) if rows is None else row_numbers(rows, len(reader), "`rows`", "images")
     options: dict[str, Any] = {"batch_size": batch_size, "num_workers": num_workers, "bf16": bf16}
     options |= {"progress": progress, "state": state}
     if save_to is None:
@@ -156,16 +155,17 @@ def load_embeddings(path: str, what: str, images: Dataset | None, progress: bool
         InputError: the file cannot be read or is not complete, or an image has no row in it (names the image).
     """
     matrix, file = load_matrix(path, what), Path(path).expanduser()
-    disk = ResumableArray(file.parent, ARRAY, DESCRIPTION)
+    disk = ResumableArray(file.parent, ARRAY, DESCRIPTION, CHUNK)
     if file.name != ARRAY or not (file.parent / DESCRIPTION).is_file():
         return matrix
+    description = disk.check()
     if not disk.done.all():
         raise InputError(f"{path} is not complete: its run was stopped; embed the images again, which continues there")
     recorded = PictureRecord.load(file.parent)
     if images is None or recorded is None:
         return matrix
-    description = json.loads((file.parent / DESCRIPTION).read_text(encoding="utf-8"))
-    if (description["images"], description["rows"]) == (images._fingerprint, _hash_rows(np.arange(len(images)))):
+    at_hand = (content_fingerprint(images), _hash_rows(np.arange(len(images))))
+    if (description.get("images"), description.get("rows")) == at_hand:
         return matrix
     there = PictureRecord.of(images, progress)
     rows = there.rows_in(recorded)
@@ -186,7 +186,7 @@ def _open_directory(
 ) -> ResumableArray:
     disk = ResumableArray(directory, ARRAY, DESCRIPTION, CHUNK)
     file, fingerprint = disk.directory / DESCRIPTION, reader.fingerprint
-    found = json.loads(file.read_text(encoding="utf-8"))["images"] if file.is_file() else None
+    found = disk.check().get("images") if file.is_file() else None
     recorded = PictureRecord.load(disk.directory) if found is not None else None
     # The fingerprint of a folder changes if it moves
     is_read = found is None or (recorded is not None and found != fingerprint)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hf_alignet.errors import InputError
 from hf_alignet.hub.rendering import TAGS, card_links, render_card
-from hf_alignet.sources import SharedModel
+from hf_alignet.hub.transport.shared_model import SharedModel
 from hf_alignet.storage import whole_file, write_json
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
@@ -44,7 +44,7 @@ class AffineTransform(nn.Module, SharedModel):
         array([[0., 3.]], dtype=float32)
     """
 
-    kind = "a transform"
+    kind = "transform"
     weight: Tensor
     bias: Tensor
     mean: Tensor

@@ -1,16 +1,18 @@
 """Turns encoded pictures into RGB pictures, or raises an error that names the row."""
 
 import contextlib
-import io
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from hf_alignet.errors import InputError
+from hf_alignet.images.formats import open_picture
 from hf_alignet.images.opening import IMAGE_COLUMN
+from hf_alignet.images.pixel_depth import is_deep, load_deep_colours, to_eight_bits
 
 
 def read_pictures(encoded: Dataset, rows: list[int]) -> list[Image.Image]:
@@ -39,13 +41,11 @@ def decode_picture(value: dict[str, Any] | Image.Image, row: int) -> Image.Image
             # Pillow's warnings name no file, and such pictures decode all the same
             warnings.simplefilter("ignore")
             with _opened(value) as picture:
-                picture.load()
+                load_deep_colours(picture, partial(_opened, value))
                 return to_rgb(ImageOps.exif_transpose(picture))
     except Image.DecompressionBombError as error:
         sizes = str(error).partition(",")[0]
         raise InputError(f"image row {row}{name} is too large: {sizes}; make it smaller") from error
-    except UnidentifiedImageError as error:  # its own message has an address in memory
-        raise InputError(f"image row {row}{name} cannot be decoded: it is no picture in a known format") from error
     except Exception as error:  # Pillow's decoders raise nearly anything on broken files
         raise InputError(f"image row {row}{name} cannot be decoded: {error}") from error
 
@@ -53,13 +53,13 @@ def decode_picture(value: dict[str, Any] | Image.Image, row: int) -> Image.Image
 def _opened(value: dict[str, Any] | Image.Image) -> contextlib.AbstractContextManager[Image.Image]:
     if isinstance(value, Image.Image):
         return contextlib.nullcontext(value)  # it stays open: it belongs to the user
-    return Image.open(io.BytesIO(value["bytes"]) if value["bytes"] is not None else value["path"])
+    return open_picture(value["bytes"] if value["bytes"] is not None else value["path"])
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
-    """RGB as a person would see it: transparency on white, 16-bit grey scaled to 8 bits (Pillow alone would clip)."""
-    if picture.mode.startswith("I"):  # 16-bit PNG has the mode I in older versions of Pillow
-        picture = Image.fromarray((np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8))
+    """RGB as a person would see it: transparency on white, deep grey scaled to 8 bits (see `pixel_depth`)."""
+    if is_deep(picture):  # Pillow alone would clip
+        picture = Image.fromarray(to_eight_bits(np.asarray(picture)))
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
         picture = Image.new("RGBA", layer.size, "white")

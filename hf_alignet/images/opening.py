@@ -1,25 +1,21 @@
 """Opens image datasets, folders and archives of pictures by their path or Hub id."""
 
-import hashlib
-from collections.abc import Iterator
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
 
 import pyarrow.compute as pc
-from datasets import Dataset, DatasetDict, Value, concatenate_datasets, load_dataset
+from datasets import Dataset, DatasetDict, Value, concatenate_datasets
 from datasets import Image as ImageFeature
 from datasets.config import HF_DATASETS_CACHE
 from huggingface_hub.constants import HF_HUB_CACHE
-from PIL import Image
+from huggingface_hub.file_download import repo_folder_name
 
 from hf_alignet.errors import InputError
-from hf_alignet.sources import load_splits, local_path, opening
-from hf_alignet.storage import whole_directory
+from hf_alignet.images.archive import unpacked
+from hf_alignet.images.picture_files import IMAGE_COLUMN, check_files
+from hf_alignet.images.picture_folder import read_picture_folder
+from hf_alignet.sources import load_splits, local_path, split_revision
 
-IMAGE_COLUMN = "image"
 ALL = "all"  # instead of a split: all of them, one after another
-SPLIT_FOLDERS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval")
-OF_DATASETS = (".parquet", ".arrow", ".md", ".tar", ".py")  # files of a dataset, which says itself what it holds
 
 
 def load_images(path_or_id: str, split: str = "train", image_column: str | None = None) -> Dataset:
@@ -31,8 +27,8 @@ def load_images(path_or_id: str, split: str = "train", image_column: str | None 
         image_column: name of the column of pictures. By default `image`, or else the only one of them.
 
     Raises:
-        InputError: the dataset, the split or the column does not exist (lists those that do), or a cell of a dataset
-            from the Hub names a file of this machine.
+        InputError: the dataset, the split or the column does not exist (lists those that do), or a picture is neither
+            in the dataset nor a regular file in its folder (names it).
     """
     splits = load_image_splits(path_or_id)
     if split != ALL and split not in splits:
@@ -45,55 +41,37 @@ def load_images(path_or_id: str, split: str = "train", image_column: str | None 
     if len({str(part.features) for part in encoded}) > 1:
         raise InputError(f"the splits {', '.join(splits)} of {path_or_id!r} have different columns: name one of them")
     images = concatenate_datasets(encoded) if len(encoded) > 1 else encoded[0]
-    if local_path(path_or_id) is None:
-        _refuse_local_files(images)
     return images
 
 
 def load_image_splits(path_or_id: str) -> DatasetDict:
     """All splits of images.
 
-    The names of pictures in a folder do not make splits, as they do for `load_dataset`, which would take `train/` or
-    `test drive.jpg` for one. Only if all pictures are in folders such as `train` and `test`, these are the splits.
+    A folder of pictures and a `.zip` of one are read as `picture_folder` says. Any other dataset holds its pictures as
+    bytes, or in files of its own folder.
+
+    Raises:
+        InputError: the dataset does not exist, or a cell names another file.
     """
     path = local_path(path_or_id)
     if path is not None and path.is_file() and path.suffix.lower() == ".zip":
-        return load_image_splits(str(_unpacked(path)))
+        path = unpacked(path)
     folder = path / "images" if path is not None and (path / "images").is_dir() else path
-    if folder is not None and folder.is_dir() and _is_picture_folder(folder):
-        with opening(path_or_id):
-            return DatasetDict(train=load_dataset("imagefolder", data_dir=str(folder), data_files="**", split="train"))
-    return load_splits(path_or_id, config="images")
+    if folder is not None and folder.is_dir() and (pictures := read_picture_folder(folder, path_or_id)) is not None:
+        return pictures
+    splits = load_splits(path_or_id, config="images")
+    advice = "only pictures in the dataset, which `save_to_disk` puts there, and files in its own folder are opened"
+    for images in splits.values():
+        check_files(images, _own_folders(path_or_id), advice)
+    return splits
 
 
-def _unpacked(archive: Path) -> Path:
-    """The folder of an archive's content in the cache of `datasets`, unpacked again if the archive has changed."""
-    state = archive.stat()
-    key = hashlib.blake2b(f"{archive.resolve()} {state.st_size} {state.st_mtime_ns}".encode(), digest_size=16)
-    folder = Path(HF_DATASETS_CACHE) / "unpacked" / key.hexdigest() / archive.stem
-    if not folder.exists():
-        try:
-            with ZipFile(archive) as content, whole_directory(folder.parent, "unpacking") as unfinished:
-                names = [name for name in content.namelist() if not name.startswith("__MACOSX/")]
-                content.extractall(unfinished / folder.name, names)  # refuses to leave the folder
-        except (OSError, BadZipFile) as error:
-            raise InputError(f"cannot unpack the archive {archive}: {error}") from error
-    return folder
-
-
-def _is_picture_folder(folder: Path) -> bool:
-    """Whether a folder holds nothing but pictures, and does not divide them into splits."""
-    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-    if any(entry.is_file() and entry.suffix.lower() in OF_DATASETS or entry.name == "state.json" for entry in entries):
-        return False
-    if all(entry.is_dir() and entry.name.lower() in SPLIT_FOLDERS for entry in entries):
-        return False
-    return next(_pictures(folder), None) is not None
-
-
-def _pictures(folder: Path) -> Iterator[Path]:
-    suffixes = Image.registered_extensions()
-    return (file for file in folder.rglob("*") if file.suffix.lower() in suffixes)
+def _own_folders(path_or_id: str) -> list[Path]:
+    """Where the files of a dataset are. A file has none, because the folder that it is in is not its own."""
+    if (path := local_path(path_or_id)) is not None:
+        return [path] if path.is_dir() else []
+    repository = repo_folder_name(repo_id=split_revision(path_or_id)[0], repo_type="dataset")
+    return [Path(HF_HUB_CACHE) / repository, Path(HF_DATASETS_CACHE) / "downloads"]
 
 
 def as_encoded_images(dataset: Dataset, column: str | None = None) -> Dataset:
@@ -138,13 +116,3 @@ def _image_column(dataset: Dataset) -> str:
     if len(candidates) > 1:
         raise InputError(f"the images have the columns {' and '.join(candidates)}: name one in `image_column`")
     return candidates[0]
-
-
-def _refuse_local_files(images: Dataset) -> None:
-    """Raises an InputError if a cell of a dataset from the Hub names a file that was not downloaded with it."""
-    cells = images.with_format("arrow", columns=[IMAGE_COLUMN])[:].column(IMAGE_COLUMN)
-    paths = pc.struct_field(cells, "path").filter(pc.is_null(pc.struct_field(cells, "bytes")))
-    caches = [Path(cache).resolve() for cache in (HF_DATASETS_CACHE, HF_HUB_CACHE)]
-    for path in pc.unique(paths).drop_null().to_pylist():
-        if not any(Path(path).resolve().is_relative_to(cache) for cache in caches):
-            raise InputError(f"the images name files of this machine, such as {path!r}, which are not opened")

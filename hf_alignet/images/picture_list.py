@@ -9,6 +9,7 @@ from PIL import Image
 
 from hf_alignet.errors import InputError
 from hf_alignet.images.decoding import decode_picture
+from hf_alignet.images.formats import check_format
 
 Picture = Image.Image | str | Path
 
@@ -54,6 +55,7 @@ class PictureList:
 def _as_row(picture: Any, row: int) -> Image.Image | dict[str, Any]:
     if isinstance(picture, Image.Image):
         try:
+            check_format(picture)
             picture.load()  # before worker processes start, which would share the position in its file
         except Exception as error:  # Pillow's decoders raise nearly anything on broken files
             raise InputError(f"image row {row} cannot be loaded: {error}") from error

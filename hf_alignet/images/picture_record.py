@@ -23,6 +23,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from hf_alignet.errors import InputError
+from hf_alignet.images.formats import regular_file
 from hf_alignet.images.opening import IMAGE_COLUMN, as_encoded_images
 from hf_alignet.images.picture_list import PictureList
 from hf_alignet.storage import write_table
@@ -155,7 +156,7 @@ def _hash(value: dict[str, Any] | Image.Image) -> int:
         digest.update(value["bytes"])
     else:
         try:
-            with open(value["path"], "rb") as file:
+            with open(regular_file(value["path"]), "rb") as file:
                 while part := file.read(1 << 20):
                     digest.update(part)
         except OSError:

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from hf_alignet.errors import InputError
 from hf_alignet.images.decoding import read_pictures
 from hf_alignet.images.opening import IMAGE_COLUMN, as_encoded_images
+from hf_alignet.images.picture_files import content_fingerprint
 from hf_alignet.images.picture_list import Picture, PictureList
 from hf_alignet.images.preprocessing import Preprocessor
 
@@ -40,7 +41,7 @@ class ImageReader:
     def __init__(self, images: Dataset | Sequence[Picture], preprocessor: Preprocessor):
         self.images: Dataset | PictureList
         if isinstance(images, Dataset):
-            self.fingerprint = images._fingerprint
+            self.fingerprint = content_fingerprint(images)
             self.images = as_encoded_images(images).select_columns(IMAGE_COLUMN)
         else:
             self.images = PictureList(images)
@@ -51,7 +52,7 @@ class ImageReader:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the images: that of the Dataset, or of the content of a list."""
+        """Hash of the images: that of the Dataset and the files that it names, or of the content of a list."""
         assert isinstance(self.images, PictureList)  # a Dataset has brought its own
         return self.images.fingerprint
 

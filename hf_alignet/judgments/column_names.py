@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from hf_alignet.errors import InputError
+from hf_alignet.judgments.file_reading import refuse_twice
 from hf_alignet.judgments.judgment_dataset import IS_CATCH, LEVEL, PARTICIPANT, RT
 from hf_alignet.judgments.rows import ODD
 from hf_alignet.text_files import parse_json
@@ -139,6 +140,7 @@ def find_columns(header: Sequence[str], given: Mapping[str, str], source: str = 
         if role in given or (role == CHOICE and ODD in given):
             continue
         found = [place for place in _named(NAMES[role], header) if place not in places.values()]
+        refuse_twice([header[place] for place in found], source)
         if len(found) == 1:
             places[role] = found[0]
         elif found:

@@ -70,6 +70,13 @@ def check_header(columns: Iterable[str], required: Sequence[str], source: str) -
         )
 
 
+def refuse_twice(names: Sequence[str], source: str) -> None:
+    """Raises an InputError if two columns of `source` have the same name."""
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{source} has several columns {twice!r}: give each its own name")
+
+
 def check_filled(values: pa.ChunkedArray, name: str, source: str) -> None:
     """Raises an InputError that names the first row of `source` where the column `name` is empty."""
     if values.null_count:
@@ -80,8 +87,9 @@ def read_table(path: Path, delimiter: str, columns: Sequence[str], kinds: dict[s
     """Some columns of a text table with a header; empty cells become null.
 
     `kinds` holds Arrow types by column name; the content decides the type of the other columns. Raises an InputError
-    if a cell does not fit its type, a row has too few or too many cells, or there is no row.
+    if a column is there twice, a cell does not fit its type, a row has too few or too many cells, or there is no row.
     """
+    refuse_twice([name for name in read_header(path)[0] if name in columns], path.name)
     convert = csv.ConvertOptions(column_types=kinds, include_columns=list(columns))
     try:
         table = csv.read_csv(path, parse_options=csv.ParseOptions(delimiter=delimiter), convert_options=convert)

@@ -11,10 +11,10 @@ from accelerate import PartialState
 from huggingface_hub import snapshot_download
 from transformers import TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_alignet.errors import InputError
-from hf_alignet.hub.transport.repository import HUB_ERRORS, reason
+from hf_alignet.hub.connection import HUB_ERRORS, reason
 from hf_alignet.sources import hub_id, split_revision
 from hf_alignet.storage import OURS, UNFINISHED, output_folder, publish, unfinished
 from hf_alignet.student.checkpoint_sharing import BEST, LAST_CHECKPOINT, SHARED, STATE
@@ -25,10 +25,21 @@ MAKER = "align"  # of output folders
 LEFT_BY_A_CRASH = {UNFINISHED, SHARED, "runs"}  # besides checkpoints
 
 
+def last_checkpoint(output_dir: str | Path) -> str | None:
+    """The newest checkpoint; None without any, or without the directory."""
+    found = _steps(Path(output_dir))
+    return str(found[-1]) if found else None
+
+
+def _steps(output_dir: Path) -> list[Path]:
+    """The checkpoints, the newest last. Folders of other names are the user's."""
+    matches = [(CHECKPOINT.fullmatch(path.name), path) for path in output_dir.glob("*") if path.is_dir()]
+    return [path for _, path in sorted((int(match[1]), path) for match, path in matches if match)]
+
+
 def rotate(output_dir: Path, limit: int | None, best: str | None) -> None:
     """Deletes the oldest checkpoints beyond `limit`, but never the newest or the best, nor folders of other names."""
-    found = [(CHECKPOINT.fullmatch(path.name), path) for path in output_dir.iterdir() if path.is_dir()]
-    *others, newest = [path for _, path in sorted((int(match[1]), path) for match, path in found if match)]
+    *others, newest = _steps(output_dir)
     others = [path for path in others if best is None or path.name != Path(best).name]
     num_kept = limit - (1 if best is None or newest.name == Path(best).name else 2) if limit else len(others)
     for path in others[: len(others) - max(0, num_kept)]:
@@ -78,9 +89,9 @@ def find_checkpoint(output_dir: str, resume_from_checkpoint: str | None) -> str 
         return None
     checkpoint = os.path.expanduser(resume_from_checkpoint)
     if checkpoint in LAST:
-        last = get_last_checkpoint(output_dir) if found else None
+        last = last_checkpoint(output_dir)
         if last is None:
-            if not found <= LEFT_BY_A_CRASH:
+            if not _own(found) <= LEFT_BY_A_CRASH:
                 raise InputError(f"{output_dir} is not empty, but holds no checkpoint to resume from")
             return None
         checkpoint = last
@@ -90,12 +101,17 @@ def find_checkpoint(output_dir: str, resume_from_checkpoint: str | None) -> str 
         if processes.is_main_process:
             _download(checkpoint, Path(output_dir))
         processes.wait_for_everyone()
-        return get_last_checkpoint(output_dir)
+        return last_checkpoint(output_dir)
     if not (Path(checkpoint) / TRAINER_STATE_NAME).is_file():
         raise InputError(f"{checkpoint} is not a checkpoint: it has no {TRAINER_STATE_NAME}")
     if found and Path(output_dir).resolve() != Path(checkpoint).resolve().parent:
         raise InputError(f"{output_dir} is not empty, and {checkpoint} is not its own: give another `output_dir`")
     return checkpoint
+
+
+def _own(names: set[str]) -> set[str]:
+    """Without folders of the user such as checkpoint-best."""
+    return {name for name in names if not name.startswith(f"{PREFIX_CHECKPOINT_DIR}-")}
 
 
 def _download(repository: str, output_dir: Path) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 from datasets import Dataset, DatasetDict
 
 from hf_alignet.errors import InputError
+from hf_alignet.images.picture_files import content_fingerprint
 from hf_alignet.images.picture_record import ABSENT, RECORD_FILE, PictureRecord
 from hf_alignet.judgments.rows import TRIPLET, check_rows, column, with_triplets
 from hf_alignet.sources import public_name
@@ -30,7 +31,7 @@ def match_images(triplets: DatasetDict, path_or_id: str, images: Dataset, progre
         InputError: a picture of a triplet is not among the images at hand, or has changed (names it).
     """
     info = read_info(path_or_id)
-    if info.get("images_fingerprint") == images._fingerprint:
+    if info.get("images_fingerprint") == content_fingerprint(images):
         return triplets
     what, advice = (
         f"the triplets {public_name(path_or_id)!r}",

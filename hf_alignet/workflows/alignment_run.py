@@ -23,13 +23,16 @@ from hf_alignet.hub.transport.license import stated_license
 from hf_alignet.hub.transport.provenance import dataset_commit, model_commit
 from hf_alignet.hub.transport.repository import make_repository
 from hf_alignet.images.opening import load_images
+from hf_alignet.images.picture_files import refuse_files
 from hf_alignet.judgments.own_table import TimeUnit
 from hf_alignet.metric import Metric, comparison_table
+from hf_alignet.ranges import Share, checked
 from hf_alignet.sources import packaged, public_name, split_revision
 from hf_alignet.storage import output_folder, require_space
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
 from hf_alignet.student.checkpoints import MAKER, find_checkpoint
 from hf_alignet.student.preparation import Model, load_student
+from hf_alignet.student.resumption import check_checkpoint
 from hf_alignet.student.training_data import (
     describe_teacher,
     learns_in_batch,
@@ -52,6 +55,7 @@ def demo_config() -> Path:
     return next(file for file in packaged("configs") if file.stem == "demo")
 
 
+@checked
 def align(
     model: Model | None = None,
     images: str | Dataset | None = None,
@@ -67,7 +71,7 @@ def align(
     triplet_source: Literal["auto", "batch", "separate"] = "auto",
     columns: Mapping[str, str] | str | None = None,
     rt_unit: TimeUnit | None = None,
-    max_missing: float = 0.5,
+    max_missing: Share = 0.5,
     image_column: str | None = None,
     image_split: str = "train",
     cache_images: str | None = None,
@@ -145,6 +149,8 @@ def align(
         table = {"columns": columns, "rt_unit": rt_unit, "max_missing": max_missing}
         with naming("images"):
             opened = load_images(images, image_split, image_column) if isinstance(images, str) else images
+            if i_have_the_right_to_share_images and isinstance(images, Dataset):
+                refuse_files(images, "i_have_the_right_to_share_images")
         dataset, splits = _open_data(opened, triplets, table, args)
         cache = (cache_images, on_bad_image, args.dataloader_num_workers, not args.disable_tqdm)
         reader, bad = open_images(dataset, splits, encoder.preprocessor, *cache)
@@ -154,6 +160,8 @@ def align(
         held_out = {split: rows for split, rows in splits.items() if split != "train"}
         evaluated = held_out if args.eval_strategy != "no" else None  # during training; before and after, always
         trainer = AlignTrainer(encoder, args, train_dataset=train, eval_dataset=evaluated, images=reader)
+        if checkpoint is not None:
+            check_checkpoint(checkpoint, trainer.run)  # before anything long
         trainer.provenance = _describe(encoder, model, images, triplets, lora, args.push_to_hub) | {
             **describe_teacher(triplets if images is None or isinstance(triplets, str) else "", **vectors),
             "pictures_shown": images is None or i_have_the_right_to_share_images,
@@ -217,6 +225,8 @@ def _open_data(
         splits = DatasetDict(train=splits)
     if "train" not in splits:
         raise InputError(f"{_short_name(triplets)!r} has no split train; it has {', '.join(splits)}")
+    if len(splits) == 1 and len(splits["train"]) == 1:
+        raise InputError(f"{_short_name(triplets)!r} has one triplet, and none to measure on: give more")
     if len(splits) == 1:
         logger.warning("no held-out split: measuring on %.0f %% of the triplets, of images seen", 100 * HELD_OUT_SHARE)
         # Before the rows are shuffled: messages name those of the user

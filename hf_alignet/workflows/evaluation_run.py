@@ -26,6 +26,7 @@ from hf_alignet.judgments.similarity_matrices import MatrixKind
 from hf_alignet.judgments.stimuli import Stimuli
 from hf_alignet.judgments.things import ObjectOrder
 from hf_alignet.metric import Metric, changes_table, results_table
+from hf_alignet.ranges import Count, Seed, Share, Whole, checked
 from hf_alignet.similarity import SimilarityKind
 from hf_alignet.sources import public_name
 from hf_alignet.storage import output_folder, write_json, write_text
@@ -41,6 +42,7 @@ Results = dict[str, dict[str, Metric]]
 logger = logging.getLogger(__name__)
 
 
+@checked
 def evaluate(
     models: str | VisionEncoder | Sequence[str] | Mapping[str, str | VisionEncoder] = (),
     benchmarks: str | Sequence[str] = (),
@@ -59,13 +61,13 @@ def evaluate(
     rsa_variable: str | None = None,
     columns: Mapping[str, str] | str | None = None,
     rt_unit: TimeUnit | None = None,
-    max_missing: float = 0.5,
+    max_missing: Share = 0.5,
     output_dir: str | Path | None = None,
     update_card: str | None = None,
-    batch_size: int = 64,
-    num_workers: int = 0,
+    batch_size: Count = 64,
+    num_workers: Whole = 0,
     bf16: bool = False,
-    seed: int = 42,
+    seed: Seed = 42,
     progress: bool = True,
 ) -> Results:
     """Measures one or several models on benchmarks of human similarity.

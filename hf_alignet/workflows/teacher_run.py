@@ -4,7 +4,7 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -30,11 +30,12 @@ from hf_alignet.judgments.own_table import TimeUnit
 from hf_alignet.judgments.stimuli import Stimuli
 from hf_alignet.judgments.things import ObjectOrder
 from hf_alignet.metric import Metric, comparison_table
+from hf_alignet.ranges import Count, Positive, Range, Seed, Share, Whole, checked
 from hf_alignet.sources import load_matrix, public_name, split_revision
 from hf_alignet.storage import output_folder, write_json, write_text
 from hf_alignet.teacher import FittedTeacher, fit_teacher, pair_counts
 from hf_alignet.teacher.fitting import Method, check_method
-from hf_alignet.teacher.planning import learning_curve, real_study, simulated_study, summary
+from hf_alignet.teacher.planning import Agreement, learning_curve, real_study, simulated_study, summary
 
 OF_VICE = ["judgments", "stimuli", "num_train_judgments", "command", "versions"]  # VICE knows of no model
 HELD_OUT_SHARE = 0.1
@@ -45,6 +46,7 @@ Results = dict[str, dict[str, Metric]]
 logger = logging.getLogger(__name__)
 
 
+@checked
 def write_teacher(
     judgments: str | None = None,
     output_dir: str | Path = "outputs/teacher",
@@ -60,22 +62,22 @@ def write_teacher(
     object_order: ObjectOrder | None = None,
     columns: Mapping[str, str] | str | None = None,
     rt_unit: TimeUnit | None = None,
-    max_missing: float = 0.5,
+    max_missing: Share = 0.5,
     dataset_name: str | None = None,
     method: Method = "auto",
-    regularization: float | None = None,
+    regularization: Positive | None = None,
     vice: str | None = None,
     vice_settings: Mapping[str, Any] | None = None,
-    concentration: float | None = None,
+    concentration: Positive | None = None,
     local_images: str | None = None,
     local_features: str | None = None,
-    object_folds: int = 0,
+    object_folds: Literal[0] | Annotated[int, Range(2)] = 0,
     plan: bool = False,
-    agreement: float = 0.7,
-    batch_size: int = 64,
-    num_workers: int = 0,
+    agreement: Agreement = 0.7,
+    batch_size: Count = 64,
+    num_workers: Whole = 0,
     bf16: bool = False,
-    seed: int = 42,
+    seed: Seed = 42,
     push_to_hub: bool = False,
     hub_model_id: str | None = None,
     hub_private_repo: bool = False,
@@ -137,8 +139,6 @@ def write_teacher(
     """
     if judgments is None and not plan:
         raise InputError("give `judgments`: the choices of people, or `plan` without them")
-    if object_folds == 1 or object_folds < 0:
-        raise InputError(f"`object_folds` must be 0, or at least 2, got {object_folds}")
     if vice is not None and object_folds:
         raise InputError("`object_folds` fits VICE anew in every fold: leave out `vice`")
     if images is not None and features is not None:

@@ -1,5 +1,6 @@
 """From images and a teacher to a triplet dataset in a directory: embedded, clustered, drawn, labelled, with a card."""
 
+import hashlib
 import logging
 import shutil
 from collections.abc import Sequence
@@ -22,8 +23,10 @@ from hf_alignet.hub.cards.triplets_card import write_triplets_card
 from hf_alignet.hub.transport.provenance import dataset_commit, model_commit, versions
 from hf_alignet.hub.transport.repository import make_repository, share_folder
 from hf_alignet.images import ImageReader, load_images
+from hf_alignet.images.picture_files import content_fingerprint, refuse_files
 from hf_alignet.images.picture_record import NAMES_FILE, RECORD_FILE, PictureRecord
-from hf_alignet.sources import public_name
+from hf_alignet.ranges import Count, Whole, checked
+from hf_alignet.sources import load_matrix, public_name
 from hf_alignet.storage import output_folder, require_space, write_dataset, write_json
 from hf_alignet.teacher import Teacher
 from hf_alignet.triplets import load_triplets
@@ -47,6 +50,7 @@ STATED = ("sampling", "weight_equally", "min_margin", "max_margin", "min_entropy
 logger = logging.getLogger(__name__)
 
 
+@checked
 def make_triplets(
     images: str | Dataset,
     teacher: str | VisionEncoder | None = None,
@@ -61,8 +65,8 @@ def make_triplets(
     trust_remote_code: bool = False,
     on_bad_image: Literal["error", "skip"] = "error",
     dtype: Literal["float32", "float16"] = "float32",
-    batch_size: int = 64,
-    num_workers: int = 0,
+    batch_size: Count = 64,
+    num_workers: Whole = 0,
     bf16: bool = False,
     strict: bool = False,
     save_images: bool = False,
@@ -118,6 +122,7 @@ def make_triplets(
         raise InputError("`push_to_hub` needs `hub_dataset_id=user/name`")
     hub_dataset_id = hub_dataset_id if push_to_hub else None
     drawn = TripletDesign(**design)
+    given = transform
     settings: dict[str, Any] = {"transform": transform, "features": features, "official": list(official)}
     settings |= {"pooling": pooling, "on_bad_image": on_bad_image, "dtype": dtype, "bf16": bf16, "strict": strict}
     _check(teacher, settings, save_images, hub_dataset_id, i_have_the_right_to_share_images)
@@ -126,9 +131,16 @@ def make_triplets(
         unfinished = directory / "unfinished"
         with naming("images"):
             dataset = load_images(images, image_split, image_column) if isinstance(images, str) else images
+            if save_images and dataset is images:
+                refuse_files(dataset, "save_images")
+        if isinstance(transform, str):
+            with naming("transform"):
+                transform = AffineTransform.from_pretrained(transform)
+        fingerprint = content_fingerprint(dataset)
         if state.is_main_process:
-            noted = settings | {"images": _name(images), "teacher": _name(teacher), "transform": _name(transform)}
-            _make_room(directory, noted | asdict(drawn) | {"images_fingerprint": dataset._fingerprint})
+            noted = settings | {"images": _name(images), "teacher": _name(teacher), "transform": _name(given)}
+            noted |= _contents(features, transform) | asdict(drawn) | {"images_fingerprint": fingerprint}
+            _make_room(directory, noted)
             if hub_dataset_id is not None:
                 make_repository(hub_dataset_id, hub_private_repo, "dataset")
         state.wait_for_everyone()
@@ -149,7 +161,7 @@ def make_triplets(
             info = {
                 "teacher": _name(teacher) or public_name(str(features)),
                 "teacher_commit": model_commit(teacher) if isinstance(teacher, str) else None,
-                "transform": _name(transform),
+                "transform": _name(given),
                 "temperature": 1.0,
                 **facts,
             }
@@ -160,7 +172,7 @@ def make_triplets(
             "images": _name(images),
             "images_commit": dataset_commit(dataset),
             "num_images": len(dataset),
-            "images_fingerprint": dataset._fingerprint,
+            "images_fingerprint": fingerprint,
             "images_content": record.fingerprint,
             **info,
             "command": command,
@@ -206,6 +218,22 @@ def _check(
         )
 
 
+def _contents(features: str | None, transform: AffineTransform | None) -> dict[str, str]:
+    """Hashes of what the labels depend on beside the teacher, whose embeddings say what they are from."""
+    found = {}
+    if features is not None:
+        with naming("features"):
+            load_matrix(features, "features")  # says why it cannot be read
+        with open(Path(features).expanduser(), "rb") as file:
+            found["content of features"] = hashlib.file_digest(file, "sha256").hexdigest()
+    if transform is not None:
+        digest = hashlib.sha256()
+        for _, tensor in transform.named_buffers():
+            digest.update(tensor.cpu().numpy().tobytes())
+        found["content of transform"] = digest.hexdigest()
+    return found
+
+
 def _make_room(directory: Path, settings: dict[str, Any]) -> None:
     """A place for what is not finished yet; parts of a run that was stopped while it finished go back there."""
     unfinished = directory / "unfinished"
@@ -221,13 +249,10 @@ def _open_teacher(
     teacher: str | VisionEncoder | None,
     features: str | None,
     images: Dataset,
-    transform: str | AffineTransform | None,
+    transform: AffineTransform | None,
     pooling: str,
     trust_remote_code: bool,
 ) -> Teacher:
-    if isinstance(transform, str):
-        with naming("transform"):
-            transform = AffineTransform.from_pretrained(transform)
     if features is not None:
         with naming("features"):
             matrix = load_embeddings(features, "features", images)

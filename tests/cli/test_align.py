@@ -324,7 +324,7 @@ def test_undecodable_image_is_named_by_a_worker(flags, data, images, refusal):
         (["--loss_type", "euclid"], "invalid choice: 'euclid'"),
         (
             ["--student_temperature", "warm"],
-            "--student_temperature must be auto or positive and finite, got 'warm'",
+            "--student_temperature must be a finite number (above 0), or auto, got 'warm'",
         ),
     ],
 )

@@ -183,15 +183,18 @@ def test_configuration_of_things_clip():
     [
         (("--features", "nowhere.npy"), "cannot read features nowhere.npy"),
         (("--features", __file__), "must be a .npy file of numbers"),
-        (("--vice", "user/nobody"), "cannot load a VICE from 'user/nobody'"),
-        (("--vice_settings", '{"num_dimensions": "100"}'), "must be an integer of 1 or more, got '100'"),
-        (("--vice_settings", '{"spike": 0}'), "`spike` of VICE must be a positive number, got 0"),
+        (("--vice", "user/nobody"), "cannot open the VICE 'user/nobody'"),
+        (
+            ("--vice_settings", '{"num_dimensions": "100"}'),
+            r"`num_dimensions` must be an integer \(at least 1\), got '100'",
+        ),
+        (("--vice_settings", '{"spike": 0}'), r"`spike` must be a finite number \(above 0\), got 0"),
         (("--vice_settings", VICE, "--method", "hard"), "hard takes no --vice_settings"),
         (("--pooling", "cls"), "--features are taken as they are"),
-        (("--regularization", "-1"), "--regularization must be positive"),
+        (("--regularization", "-1"), r"--regularization must be a finite number \(above 0\), got -1.0"),
         (("--images", "some/images"), "give --images with --model_name_or_path, or --features, not both"),
         (("--vice_settings", '{"slap": 1}'), "has no slap; settings are num_dimensions, spike, slab"),
-        (("--concentration", "0"), "must be positive and finite, got 0"),
+        (("--concentration", "0"), r"--concentration must be a finite number \(above 0\), got 0"),
         (("--concentration", "1", "--method", "glocal"), "takes --local_images or --local_features"),
         (
             ("--concentration", "1", "--method", "global"),
@@ -200,9 +203,12 @@ def test_configuration_of_things_clip():
         (("--vice_settings", "{"), "is no JSON"),
         (("--method", "glocal"), "takes --local_images or --local_features"),
         (("--method", "hard", "--vice", "user/vice"), "hard takes no --vice"),
-        (("--object_folds", "1"), "must be 0, or at least 2"),
+        (("--object_folds", "1"), r"--object_folds must be 0, or an integer \(at least 2\), got 1"),
         (("--push_to_hub", "true"), "needs --hub_model_id"),
-        (("--regularization", "-1", "--method", "hard"), "--regularization must be positive"),
+        (
+            ("--regularization", "-1", "--method", "hard"),
+            r"--regularization must be a finite number \(above 0\), got -1.0",
+        ),
     ],
 )
 def test_wrong_settings_are_named(flags, changes, message, monkeypatch):

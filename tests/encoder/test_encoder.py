@@ -204,8 +204,8 @@ def test_what_is_no_picture_is_named(tiny_directory, pictures, tmp_path):
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        ({"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
-        ({"num_workers": -1}, "`num_workers` must be at least 0, got -1"),
+        ({"batch_size": 0}, r"`batch_size` must be an integer \(at least 1\), got 0"),
+        ({"num_workers": -1}, r"`num_workers` must be an integer \(at least 0\), got -1"),
     ],
 )
 def test_numbers_that_are_too_small_are_refused(wrong, message, tiny_directory, pictures):

@@ -167,14 +167,14 @@ def test_npz_that_is_none(tmp_path):
 
 @pytest.mark.parametrize("name", ["nowhere", "a/b/c", "user/name@v1"])
 def test_nothing_to_load(name):
-    with pytest.raises(InputError, match=f"cannot load a transform from '{name}'"):
+    with pytest.raises(InputError, match=f"cannot open the transform '{name}'"):
         AffineTransform.from_pretrained(name)
 
 
 def test_broken_directory(transform, tmp_path):
     transform.save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"no tensors")
-    with pytest.raises(InputError, match="cannot load"):
+    with pytest.raises(InputError, match="cannot open"):
         AffineTransform.from_pretrained(tmp_path)
 
 

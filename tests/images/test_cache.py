@@ -2,18 +2,21 @@ import os
 import pickle
 import shutil
 import signal
+import time
 from collections import namedtuple
 
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, Features
 from datasets import Image as ImageFeature
 from transformers import CLIPImageProcessorPil, Siglip2ImageProcessorPil, ViTImageProcessorPil
 
+from hf_alignet.encoder.embedding import load_embeddings
 from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.images.cache import ImageCache
+from hf_alignet.images.opening import load_images
 from hf_alignet.images.preprocessing import Preprocessor
 from hf_alignet.images.reader import ImageReader, as_reader
 
@@ -184,3 +187,78 @@ def test_rows_that_are_not_cached_take_no_space(images, tmp_path):
     processor = ViTImageProcessorPil(size={"height": 64, "width": 64})
     directory = ImageCache(tmp_path, many, Preprocessor(processor)).directory
     assert os.stat(directory / "pixels.npy").st_blocks * 512 < 1e6 < 5000 * 3 * 64 * 64
+
+
+# ---- what happens to files on the disk
+
+
+def damage(file, how):
+    content = file.read_bytes()
+    if how == "cut":
+        file.write_bytes(content[: len(content) // 2])
+    elif how == "gone":
+        file.unlink()
+    elif how in ("short", "long"):
+        array = np.load(file)
+        np.save(file, array[:-1] if how == "short" else np.concatenate([array, array]))
+    else:
+        file.write_text(how)
+
+
+DAMAGES = [(file, how) for file in ("array", "done.npy") for how in ("cut", "gone", "short", "long", "")]
+DAMAGES += [("description", how) for how in ("cut", "", "[1, 2]", "{}", '{"shape": []}')]
+
+
+@pytest.mark.parametrize(("file", "how"), DAMAGES)
+def test_damaged_cache_is_refused(file, how, images, preprocessor, tmp_path):
+    cache = ImageCache(tmp_path, images, preprocessor)
+    cache.prepare(np.arange(24), progress=False)
+    damage(cache.directory / {"array": "pixels.npy", "description": "cache.json"}.get(file, file), how)
+    with pytest.raises(InputError, match="holds damaged pixels: .* is not complete; delete this directory, or give"):
+        ImageCache(tmp_path, images, preprocessor)
+
+
+@pytest.mark.parametrize(("file", "how"), DAMAGES)
+def test_damaged_embeddings_are_refused(file, how, images, tiny_directory, tmp_path):
+    encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
+    encoder.embed(images, save_to=tmp_path, progress=False)
+    damage(tmp_path / {"array": "embeddings.npy", "description": "embeddings.json"}.get(file, file), how)
+    with pytest.raises(InputError, match="holds damaged embeddings: .*; delete this directory, or give another one"):
+        encoder.embed(images, save_to=tmp_path, progress=False)
+    with pytest.raises(InputError, match="holds damaged embeddings|cannot read features"):
+        load_embeddings(str(tmp_path / "embeddings.npy"), "features", images, progress=False)
+
+
+@pytest.mark.parametrize("kind", ["folder", "dataset", "list"])
+def test_replaced_picture_is_read_again_whatever_its_time_and_size(kind, pictures, tiny_directory, tmp_path):
+    def write(row: int, picture: int) -> None:
+        (tmp_path / "pics").mkdir(exist_ok=True)
+        file = tmp_path / "pics" / f"{row}.bmp"
+        pictures[picture].save(file)
+        os.utime(file, (1e9, 1e9))
+
+    def opened():
+        files = sorted(map(str, (tmp_path / "pics").glob("*.bmp")))
+        in_memory = Dataset.from_dict({"image": files}, Features({"image": ImageFeature()}))
+        return {"folder": load_images(str(tmp_path / "pics")), "dataset": in_memory, "list": files}[kind]
+
+    def cached() -> ImageCache:
+        cache = ImageCache(tmp_path / "cache", opened(), encoder.preprocessor)
+        cache.prepare(np.arange(4), progress=False)
+        return cache
+
+    encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
+    for row in range(4):
+        write(row, row)
+    first = np.array(encoder.embed(opened(), save_to=tmp_path / "made", progress=False))
+    directory = cached().directory
+    with pytest.MonkeyPatch.context() as patch:  # nothing has changed
+        patch.setattr(ImageReader, "read", lambda *_: pytest.fail("decoded again"))
+        np.testing.assert_array_equal(encoder.embed(opened(), save_to=tmp_path / "made", progress=False), first)
+        assert cached().directory == directory
+    time.sleep(0.02)  # the clock of a file system ticks every few milliseconds
+    write(1, 7)
+    with pytest.raises(InputError, match="holds embeddings of .*; give another directory, or delete this one"):
+        encoder.embed(opened(), save_to=tmp_path / "made", progress=False)
+    expected = ImageReader([pictures[7]], encoder.preprocessor).read([0])["pixel_values"]
+    assert torch.equal(cached().read([1])["pixel_values"], expected)

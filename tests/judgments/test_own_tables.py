@@ -96,6 +96,8 @@ def test_columns_that_could_both_be_meant_are_not_guessed(read, caplog):
         ("image_1,image_2,image_3,Image 3,odd_one_out", None),
         ("image_1,image_1,image_2,image_3,odd_one_out", None),
         ("image_1,image_2,image_3,x,x", "odd_one_out=x"),
+        ("image_1,image_2,image_3,odd_one_out,odd_one_out", None),
+        *((f"{HEAD},{name},{name}", None) for name in ("participant", "rt", "is_catch", "level")),
     ],
 )
 def test_columns_of_the_same_name_are_refused(read, head, columns):
@@ -323,3 +325,11 @@ def test_folder_of_tables_of_several_kinds(tmp_path):
         "train": ([0, 1, 2], 2),
         "test": ([1, 0, 2], 1),
     }
+
+
+def test_values_of_the_same_name_in_an_object_are_refused(tmp_path):
+    row = '{"image_1": "a", "image_2": "b", "image_3": "c", "odd_one_out": "c", "odd_one_out": "a"}'
+    for content in (f"{row}\n", f"[{row}]", f'{{"trials": [{row}]}}'):
+        (tmp_path / "mine.json").write_text(content)
+        with pytest.raises(InputError, match="the key 'odd_one_out' comes more than once"):
+            load_judgments(str(tmp_path / "mine.json"), ["a", "b", "c"])

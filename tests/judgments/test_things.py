@@ -71,6 +71,12 @@ def test_missing_choice_column_is_named(tmp_path):
         load_judgments(write(tmp_path / CORRECTED, ["answer" if name == "choice" else name for name in HEADER]))
 
 
+def test_column_that_is_there_twice_is_named(tmp_path):
+    header = ["RT" if name == "subject_id" else name for name in HEADER]
+    with pytest.raises(InputError, match="several columns 'RT': give each its own name"):
+        load_judgments(write(tmp_path / CORRECTED, header))
+
+
 def test_judgments_of_more_objects_than_there_are(tmp_path):
     with pytest.raises(InputError, match=r"points outside the 4 images: \[4, 0, 3\]"):
         load_judgments(write(tmp_path / CORRECTED), IDS[:4])

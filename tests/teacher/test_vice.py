@@ -237,7 +237,7 @@ def test_bad_input_is_named():
     with pytest.raises(InputError, match="name object 5, but `num_objects` is 4"):
         Vice().fit(judgments, num_objects=4, progress=False)
     vice = Vice(**QUICK | {"min_objects": 0}).fit(planted(num_choices=3000)[1], progress=False)
-    with pytest.raises(InputError, match="name objects -1 to 60, but VICE has 60"):
+    with pytest.raises(InputError, match="name rows -1 to 60, but there are 60 objects of VICE"):
         vice.choice_probabilities(np.array([[0, -1, 60]]))
     with pytest.raises(InputError, match="no choice"):
         Vice().fit(judgments.select([]), progress=False)
@@ -253,7 +253,7 @@ def test_bad_input_is_named():
 )
 def test_settings_that_cannot_be(wrong):
     [name] = wrong
-    with pytest.raises(InputError, match=f"the setting `{name}` of VICE must be"):
+    with pytest.raises(InputError, match=f"`{name}` must be"):
         Vice(**wrong).fit(planted(num_choices=10)[1], progress=False)
 
 
@@ -277,9 +277,7 @@ def test_numpy_numbers_are_settings_like_any_other(tmp_path):
 
 @pytest.mark.parametrize("wrong", [np.int64(0), np.float64(2), np.bool_(True)])
 def test_numpy_numbers_are_checked_too(wrong):
-    with pytest.raises(
-        InputError, match=f"`num_dimensions` of VICE must be an integer of 1 or more, got {wrong.item()}"
-    ):
+    with pytest.raises(InputError, match=rf"`num_dimensions` must be an integer \(at least 1\), got {wrong.item()}"):
         Vice(num_dimensions=wrong).fit(planted(num_choices=10)[1], progress=False)
 
 
@@ -292,10 +290,10 @@ def test_settings_that_were_changed_are_saved(recovered, tmp_path):
 
 def test_what_is_no_vice(tmp_path):
     for place in (tmp_path / "nowhere", tmp_path):
-        with pytest.raises(InputError, match="cannot load a VICE from"):
+        with pytest.raises(InputError, match="cannot open the VICE"):
             Vice.from_pretrained(place)
     AffineTransform.identity(3).save_pretrained(tmp_path)
-    with pytest.raises(InputError, match="cannot load a VICE from"):
+    with pytest.raises(InputError, match="cannot open the VICE"):
         Vice.from_pretrained(tmp_path)
 
 

@@ -1,6 +1,7 @@
 """Adds numbers that were measured later to the card of a model. The rest of the card stays as it is."""
 
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +11,9 @@ from huggingface_hub import ModelCard, ModelCardData, snapshot_download
 
 from hf_alignet.errors import InputError
 from hf_alignet.hub.cards.model_card import ACCURACY, CARD, EVAL_RESULTS_FILE, eval_entry, eval_result, write_entries
-from hf_alignet.hub.transport.repository import HUB_ERRORS, reason, share_folder
+from hf_alignet.hub.connection import HUB_ERRORS, reason
+from hf_alignet.hub.transport.repository import share_folder
+from hf_alignet.markdown import plain
 from hf_alignet.metric import Metric, results_table
 from hf_alignet.sources import hub_id, local_path, public_name, split_revision
 from hf_alignet.storage import empty, new_files, output_folder, write_text
@@ -121,14 +124,15 @@ def share_card(directory: Path, model: str) -> None:
     """Uploads a card that `fetch_card` copied from the Hub. A card in a local directory of a model stays there."""
     if local_path(model) is None:
         name, revision = split_revision(model)
-        share_folder(directory, name, CARD_FILES, revision=revision)
+        again = shlex.join(["hf", "upload", name, str(directory)])
+        share_folder(directory, name, CARD_FILES, revision=revision, again=again)
 
 
 def load_card(directory: Path) -> ModelCard:
     """The card in a directory; without one, a card with only a title. Raises an InputError if it cannot be read."""
     file = directory / CARD
     if not file.exists():
-        return ModelCard(f"---\n{{}}\n---\n\n# {public_name(str(directory))}\n")
+        return ModelCard(f"---\n{{}}\n---\n\n# {plain(public_name(str(directory)))}\n")
     try:
         return ModelCard.load(file)
     except (ValueError, TypeError, KeyError, OSError, yaml.YAMLError) as error:

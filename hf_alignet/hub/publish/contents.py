@@ -12,6 +12,7 @@ from datasets.exceptions import DatasetGenerationError
 from hf_alignet.errors import InputError
 from hf_alignet.hub.publish.publication import Publication
 from hf_alignet.images.opening import as_encoded_images, load_image_splits, load_images
+from hf_alignet.images.picture_files import check_files
 from hf_alignet.judgments import aggregate, image_names, load_judgments, load_levels, load_similarity_matrix
 from hf_alignet.judgments.judgment_dataset import (
     COUNTS,
@@ -158,6 +159,8 @@ def _add_published(publication: Publication, configs: dict[str, DatasetDict], fa
             configs[config] = _pictures(publication.path)
         else:
             configs[config] = load_splits(publication.path, config)
+            for data in configs[config].values():
+                check_files(data, [], f"the {config} hold no pictures, so it is not shared")
             facts["num_participants"] = len(set(configs[config]["train"][NUMBERED]))
 
 

@@ -6,15 +6,14 @@ from pathlib import Path
 from huggingface_hub import HfApi
 from huggingface_hub.utils import filter_repo_objects
 
-from hf_alignet.encoder.export import check_sharing
-from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.hub.cards.model_card import CARD
 from hf_alignet.hub.cards.validation import check_card
+from hf_alignet.hub.connection import HUB_ERRORS, reason
 from hf_alignet.hub.publish.copies import write_copy
 from hf_alignet.hub.publish.publication import Publication, PublishedKind
 from hf_alignet.hub.transport.inspection import check_shareable
-from hf_alignet.hub.transport.repository import HUB_ERRORS, WEIGHT_FILES, make_repository, reason, share_folder
+from hf_alignet.hub.transport.repository import WEIGHT_FILES, make_repository, share_folder
 from hf_alignet.judgments.own_table import TimeUnit
 from hf_alignet.judgments.similarity_matrices import MatrixKind
 from hf_alignet.judgments.things import ObjectOrder
@@ -116,8 +115,6 @@ def publish(
             write_copy(publication, unfinished, progress)
             check_shareable(unfinished, publication.sources)
             check_card(unfinished / CARD)
-            if (unfinished / "adapter_config.json").is_file():
-                check_sharing(VisionEncoder.from_pretrained(str(publication.place)))
         if dry_run:
             return folder
         try:
