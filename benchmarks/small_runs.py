@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import transformers
@@ -29,7 +30,7 @@ from hf_alignet.images import load_images
 from hf_alignet.storage import OURS, write_dataset
 
 SIZE, NUM_IMAGES, NUM_CHOICES, NUM_COLOURS = 32, 120, 6000, 4
-MODEL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+MODEL: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 STATUS_OF_TRACEBACK = 70
 # Not the same in two runs: times, pickles of the optimizer, and the state of Trainer, which has times
 VARIES = re.compile(r"checkpoint-.*|runs/.*|.*trainer_state\.json|SHA256SUMS")
