@@ -30,7 +30,7 @@ from hf_alignet.images.picture_list import Picture
 from hf_alignet.images.preprocessing import Preprocessor, load_processor
 from hf_alignet.images.reader import ImageReader
 from hf_alignet.sources import public_name, split_revision
-from hf_alignet.storage import whole_file
+from hf_alignet.storage import new_files
 
 PROJECTION_FILE = "projection.safetensors"
 SAME = 1e-6  # relative difference of embeddings that is rounding
@@ -346,11 +346,11 @@ class VisionEncoder(nn.Module):
                 "save encoder.transform in a directory of its own, and load both with "
                 "VisionEncoder.from_pretrained(model, transform=transform)"
             )
-        self.model.save_pretrained(str(directory))
-        self.processor.save_pretrained(directory)
-        if self.projection is not None:
-            with whole_file(directory / PROJECTION_FILE) as temporary:
-                save_file(self.projection.state_dict(), temporary)
+        with new_files(directory) as made:
+            self.model.save_pretrained(str(made))
+            self.processor.save_pretrained(made)
+            if self.projection is not None:
+                save_file(self.projection.state_dict(), made / PROJECTION_FILE)
 
     def load_weights(self, directory: str | Path) -> None:
         """Loads the weights that `save_pretrained` wrote for the same architecture; InputError if some are missing."""

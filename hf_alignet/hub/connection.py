@@ -29,7 +29,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import _http, http_backoff
 
-from hf_alignet.errors import InputError
+from hf_alignet.errors import DISK_FULL, InputError, RunError
 
 # Errors of a request to the Hub, or of an answer that is not one of the Hub; callers also catch OSError, which can
 # also be about the disk
@@ -139,7 +139,7 @@ def refusing(what: str) -> Iterator[None]:
     """Turns whatever goes wrong inside into an InputError that says that `what` cannot be opened, and why.
 
     Only calls of libraries go inside. They do not check what a file or a configuration holds, so that a broken one
-    raises nearly any error.
+    raises nearly any error. RunError if the disk of the caches is full.
     """
     try:
         with noting_failures():
@@ -149,6 +149,12 @@ def refusing(what: str) -> Iterator[None]:
             raise
         raise InputError(f"cannot open {what}: {error}") from error
     except Exception as error:
+        cause = error.__cause__ if isinstance(error, DatasetGenerationError) else error
+        if isinstance(cause, OSError) and cause.errno in DISK_FULL:
+            raise RunError(
+                f"cannot open {what}, because the disk of the caches, where a copy of it is made, is full: make room "
+                "there, or set HF_HOME to a folder on another disk"
+            ) from error
         hint = " (or, if you trust its code, add `trust_remote_code=True`)" if "remote_code" in str(error) else ""
         raise InputError(f"cannot open {what}{hint}: {in_one_line(error)}") from error
 

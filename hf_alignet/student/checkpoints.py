@@ -16,11 +16,12 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from hf_alignet.errors import InputError
 from hf_alignet.hub.connection import HUB_ERRORS, reason
 from hf_alignet.sources import hub_id, split_revision
-from hf_alignet.storage import UNFINISHED, publish, unfinished
+from hf_alignet.storage import OURS, UNFINISHED, output_folder, publish, unfinished
 from hf_alignet.student.checkpoint_sharing import BEST, LAST_CHECKPOINT, SHARED, STATE
 
 CHECKPOINT = re.compile(f"{PREFIX_CHECKPOINT_DIR}-([0-9]+)")  # a user may call other folders checkpoint-best
 LAST = ("last", "true", "True")
+MAKER = "align"  # of output folders
 LEFT_BY_A_CRASH = {UNFINISHED, SHARED, "runs"}  # besides checkpoints
 
 
@@ -78,7 +79,7 @@ def find_checkpoint(output_dir: str, resume_from_checkpoint: str | None) -> str 
     Raises:
         InputError: no such checkpoint exists, or the directory is not empty and holds something else.
     """
-    found = set(os.listdir(output_dir)) if Path(output_dir).is_dir() else set()
+    found = set(os.listdir(output_dir)) - OURS if Path(output_dir).is_dir() else set()
     processes = PartialState(cpu=not torch.accelerator.is_available())
     processes.wait_for_everyone()  # all must look before one writes into it
     taken = f"{output_dir} is not empty: go on with it by `resume_from_checkpoint=last`, or give another `output_dir`"
@@ -115,11 +116,13 @@ def _own(names: set[str]) -> set[str]:
 
 def _download(repository: str, output_dir: Path) -> None:
     name, revision = split_revision(repository)
-    with unfinished(output_dir) as inside:
-        made = inside / LAST_CHECKPOINT
+    # Into a folder of its own: where there are files, snapshot_download is content with them if the Hub fails
+    with output_folder(output_dir, MAKER), unfinished(output_dir) as inside:
+        downloaded = inside / "downloaded"
+        made = downloaded / LAST_CHECKPOINT
         patterns = [f"{LAST_CHECKPOINT}/{pattern}" for pattern in STATE]
         try:
-            snapshot_download(name, revision=revision, allow_patterns=patterns, local_dir=inside)
+            snapshot_download(name, revision=revision, allow_patterns=patterns, local_dir=downloaded)
         except HUB_ERRORS as error:
             missing = f"cannot get a checkpoint from {repository!r} on the Hub, and there is no such directory here"
             raise InputError(f"{missing}: {reason(error)}") from error

@@ -27,9 +27,9 @@ from hf_alignet.hub.transport.provenance import versions
 from hf_alignet.hub.transport.repository import MODEL_FILES, WEIGHT_FILES, make_repository, share_folder
 from hf_alignet.images.reader import ImageReader
 from hf_alignet.sources import public_name
-from hf_alignet.storage import UNFINISHED, publish, unfinished, write_json
+from hf_alignet.storage import UNFINISHED, make_folder, output_folder, publish, unfinished, write_json
 from hf_alignet.student.checkpoint_sharing import CheckpointSharing
-from hf_alignet.student.checkpoints import ResumeCallback, last_checkpoint, rotate
+from hf_alignet.student.checkpoints import MAKER, ResumeCallback, last_checkpoint, rotate
 from hf_alignet.student.resumption import RUN_FILE, check_checkpoint, describe_run, reading
 from hf_alignet.student.training_arguments import AlignTrainingArguments
 
@@ -62,6 +62,8 @@ class EncoderTrainer(Trainer):
     reader: ImageReader
 
     def __init__(self, **options: Any):
+        if options["args"].should_save:
+            make_folder(str(options["args"].output_dir))  # Trainer would, without a clear error
         super().__init__(**options)
         self.provenance: dict[str, Any] = {}
         self.sharing = CheckpointSharing(self.hub_model_id)
@@ -116,7 +118,8 @@ class EncoderTrainer(Trainer):
         run = self.run
         for difference in check_checkpoint(checkpoint, run) if checkpoint else ():
             logger.warning("going on with a difference: %s", difference)
-        return super().train(resume_from_checkpoint=checkpoint, **kwargs)
+        with output_folder(self.output_dir, MAKER, is_main=self.args.should_save):  # nobody else writes there
+            return super().train(resume_from_checkpoint=checkpoint, **kwargs)
 
     def _run_epoch(self, **options: Any) -> None:  # type: ignore[override]
         if self.state.global_step < self.state.max_steps:
@@ -127,19 +130,28 @@ class EncoderTrainer(Trainer):
     # ---- the disk
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """As Trainer's, but a plain model, without pickled arguments; RunError if it cannot be written."""
-        directory = Path(output_dir) if output_dir else self.output_dir
+        """As Trainer's, but a plain model, without pickled arguments; RunError if it cannot be written.
+
+        InputError if `args.output_dir` holds something else. Another directory is the caller's choice.
+        """
+        if output_dir is None:
+            with output_folder(self.output_dir, MAKER, is_main=self.args.should_save) as folder:
+                return self.save_model(str(folder), _internal_call)
+        directory = Path(output_dir)
         if self.args.should_save:
-            with unfinished(directory) as inside:
-                self.model.save_pretrained(inside)
-                write_json(inside / ALIGNMENT_FILE, self.alignment())
-                for file in sorted(inside.iterdir()):
-                    publish(file, directory / file.name)
+            self.model.save_pretrained(directory)
+            write_json(directory / ALIGNMENT_FILE, self.alignment())
             if not self.model.is_adapter:  # AutoModel would put an adapter that was saved before on the whole model
                 for name in ("adapter_config.json", "adapter_model.safetensors"):
                     (directory / name).unlink(missing_ok=True)
         if self.args.push_to_hub and not _internal_call:
             self.push_to_hub(commit_message="Model save")
+
+    def least_bytes(self) -> int:
+        """What the exported model takes on the disk, and one checkpoint if there will be any, with its optimizer."""
+        trained = sum(p.numel() * 4 for p in self.model.parameters() if p.requires_grad)
+        saved = trained if self.model.is_adapter else sum(p.numel() * 4 for p in self.model.parameters())
+        return saved if self.args.save_strategy == "no" else 2 * saved + 2 * trained
 
     def save_results(self, base: dict[str, Any], aligned: dict[str, Any]) -> None:
         """Writes the model as it is now, and `results.json` with metrics from before and after training."""

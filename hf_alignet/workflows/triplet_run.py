@@ -14,7 +14,7 @@ import torch
 from accelerate import PartialState
 from datasets import Dataset, DatasetDict
 
-from hf_alignet.analysis import elbow_figure
+from hf_alignet.analysis import elbow_figure, save_figure
 from hf_alignet.encoder import AffineTransform, VisionEncoder
 from hf_alignet.encoder.embedding import load_embeddings
 from hf_alignet.encoder.pooling import PoolingChoice
@@ -27,7 +27,7 @@ from hf_alignet.images.picture_files import content_fingerprint, refuse_files
 from hf_alignet.images.picture_record import NAMES_FILE, RECORD_FILE, PictureRecord
 from hf_alignet.ranges import Count, Whole, checked
 from hf_alignet.sources import load_matrix, public_name
-from hf_alignet.storage import output_folder, write_dataset, write_json
+from hf_alignet.storage import output_folder, require_space, write_dataset, write_json
 from hf_alignet.teacher import Teacher
 from hf_alignet.triplets import load_triplets
 from hf_alignet.triplets.making import (
@@ -43,7 +43,7 @@ from hf_alignet.triplets.making import (
 from hf_alignet.triplets.triplet_dataset import INFO_FILE
 
 PARTS = ["clusters", "images", "elbow.csv", "elbow.png", RECORD_FILE, NAMES_FILE, "triplets"]
-SHARDS = ["clusters/*", "images/*", "triplets/*"]
+SHARDS = ["clusters/*.parquet", "images/*.parquet", "triplets/*.parquet"]
 SHARED = ["README.md", INFO_FILE, RECORD_FILE, "elbow.*", *SHARDS]
 STATED = ("sampling", "weight_equally", "min_margin", "max_margin", "min_entropy", "max_entropy", "max_per_image")
 
@@ -127,62 +127,61 @@ def make_triplets(
     settings |= {"pooling": pooling, "on_bad_image": on_bad_image, "dtype": dtype, "bf16": bf16, "strict": strict}
     _check(teacher, settings, save_images, hub_dataset_id, i_have_the_right_to_share_images)
     state = PartialState(cpu=not torch.accelerator.is_available())
-    directory = Path(output_dir).expanduser()
-    unfinished = directory / "unfinished"
-    with naming("images"):
-        dataset = load_images(images, image_split, image_column) if isinstance(images, str) else images
-        if save_images and dataset is images:
-            refuse_files(dataset, "save_images")
-    if isinstance(transform, str):
-        with naming("transform"):
-            transform = AffineTransform.from_pretrained(transform)
-    fingerprint = content_fingerprint(dataset)
-    if state.is_main_process:
-        output_folder(directory)
-        noted = settings | {"images": _name(images), "teacher": _name(teacher), "transform": _name(given)}
-        noted |= _contents(features, transform) | asdict(drawn) | {"images_fingerprint": fingerprint}
-        _make_room(directory, noted)
-        if hub_dataset_id is not None:
-            make_repository(hub_dataset_id, hub_private_repo, "dataset")
-    state.wait_for_everyone()
-    record = PictureRecord.of(dataset, progress)
+    with output_folder(output_dir, "make-triplets", is_main=state.is_main_process) as directory:
+        unfinished = directory / "unfinished"
+        with naming("images"):
+            dataset = load_images(images, image_split, image_column) if isinstance(images, str) else images
+            if save_images and dataset is images:
+                refuse_files(dataset, "save_images")
+        if isinstance(transform, str):
+            with naming("transform"):
+                transform = AffineTransform.from_pretrained(transform)
+        fingerprint = content_fingerprint(dataset)
+        if state.is_main_process:
+            noted = settings | {"images": _name(images), "teacher": _name(teacher), "transform": _name(given)}
+            noted |= _contents(features, transform) | asdict(drawn) | {"images_fingerprint": fingerprint}
+            _make_room(directory, noted)
+            if hub_dataset_id is not None:
+                make_repository(hub_dataset_id, hub_private_repo, "dataset")
+        state.wait_for_everyone()
+        record = PictureRecord.of(dataset, progress)
 
-    if official:
-        if not state.is_main_process:
-            return DatasetDict()
-        num_rows = make_official_splits(official, dataset, unfinished / "triplets", strict)
-        info: dict[str, Any] = {"official": ", ".join(Path(file).name for file in official)}
-    else:
-        source = _open_teacher(teacher, features, dataset, transform, pooling, trust_remote_code)
-        options = {"batch_size": batch_size, "num_workers": num_workers, "bf16": bf16, "progress": progress}
-        made = _label(source, dataset, drawn, unfinished, on_bad_image, dtype, options)
-        if made is None:
-            return DatasetDict()
-        num_rows, facts = made
+        if official:
+            if not state.is_main_process:
+                return DatasetDict()
+            num_rows = make_official_splits(official, dataset, unfinished / "triplets", strict)
+            info: dict[str, Any] = {"official": ", ".join(Path(file).name for file in official)}
+        else:
+            source = _open_teacher(teacher, features, dataset, transform, pooling, trust_remote_code)
+            options = {"batch_size": batch_size, "num_workers": num_workers, "bf16": bf16, "progress": progress}
+            made = _label(source, dataset, drawn, unfinished, on_bad_image, dtype, options)
+            if made is None:
+                return DatasetDict()
+            num_rows, facts = made
+            info = {
+                "teacher": _name(teacher) or public_name(str(features)),
+                "teacher_commit": model_commit(teacher) if isinstance(teacher, str) else None,
+                "transform": _name(given),
+                "temperature": 1.0,
+                **facts,
+            }
+        record.save(unfinished)
+        if save_images:
+            write_dataset(dataset, unfinished / "images", "train", progress)
         info = {
-            "teacher": _name(teacher) or public_name(str(features)),
-            "teacher_commit": model_commit(teacher) if isinstance(teacher, str) else None,
-            "transform": _name(given),
-            "temperature": 1.0,
-            **facts,
+            "images": _name(images),
+            "images_commit": dataset_commit(dataset),
+            "num_images": len(dataset),
+            "images_fingerprint": fingerprint,
+            "images_content": record.fingerprint,
+            **info,
+            "command": command,
+            "versions": versions(),
         }
-    record.save(unfinished)
-    if save_images:
-        write_dataset(dataset, unfinished / "images", "train", progress)
-    info = {
-        "images": _name(images),
-        "images_commit": dataset_commit(dataset),
-        "num_images": len(dataset),
-        "images_fingerprint": fingerprint,
-        "images_content": record.fingerprint,
-        **info,
-        "command": command,
-        "versions": versions(),
-    }
-    _finish(directory, info, num_rows, hub_dataset_id)
-    if hub_dataset_id is not None:
-        share_folder(directory, hub_dataset_id, SHARED, "dataset", replaced=SHARDS)
-    return load_triplets(str(directory))
+        _finish(directory, info, num_rows, hub_dataset_id)
+        if hub_dataset_id is not None:
+            share_folder(directory, hub_dataset_id, SHARED, "dataset", replaced=SHARDS)
+        return load_triplets(str(directory))
 
 
 def _name(given: object) -> str | None:
@@ -284,6 +283,9 @@ def _label(
             logger.warning("left out %d images that cannot be read; the first: %s", len(bad), first)
     plan = Plan.of(design, images, rows)
     design = clip_design(design, plan)  # before embedding takes its time
+    if PartialState().is_main_process:
+        num_bytes = np.dtype(dtype).itemsize + (4 if teacher.encoder is not None else 0)  # of a number, in two files
+        require_space(unfinished, len(rows) * teacher.transform.dim * num_bytes)
     features = teacher.embed(images, unfinished / "features", rows=rows, **options)
     if not PartialState().is_main_process:
         return None
@@ -309,7 +311,7 @@ def _finish(directory: Path, info: dict[str, Any], num_rows: dict[str, int], rep
     unfinished = directory / "unfinished"
     if (unfinished / "elbow.csv").exists():
         figure = elbow_figure(pd.read_csv(unfinished / "elbow.csv"), info["num_clusters"])
-        figure.savefig(unfinished / "elbow.png")
+        save_figure(figure, unfinished / "elbow.png")
     for part in PARTS:
         if (unfinished / part).exists():
             (unfinished / part).replace(directory / part)

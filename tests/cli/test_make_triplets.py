@@ -28,6 +28,7 @@ from hf_alignet.errors import InputError, RunError
 from hf_alignet.hub.transport import repository as sharing
 from hf_alignet.images.decoding import read_pictures
 from hf_alignet.images.opening import load_images
+from hf_alignet.storage import OURS, output_folder
 from hf_alignet.triplets import check_triplets, load_triplets, making, shards
 from hf_alignet.triplets.making import TripletDesign
 from hf_alignet.triplets.triplet_dataset import column
@@ -92,7 +93,8 @@ def _small_shards(monkeypatch):
 
 
 def contents(directory: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(directory)): file.read_bytes() for file in directory.rglob("*") if not file.is_dir()}
+    files = [file for file in directory.rglob("*") if not file.is_dir() and file.name not in OURS]
+    return {str(file.relative_to(directory)): file.read_bytes() for file in files}
 
 
 def info(directory: Path) -> dict:
@@ -355,8 +357,9 @@ def test_stopped_while_labelling_it_goes_on(flags, tmp_path, monkeypatch):
 
 
 def test_directory_with_foreign_triplets_is_left_alone(cheap, tmp_path, monkeypatch):
-    (tmp_path / "out" / "triplets").mkdir(parents=True)
-    (tmp_path / "out" / "triplets" / "mine.parquet").touch()
+    with output_folder(tmp_path / "out", "make-triplets") as directory:
+        (directory / "triplets").mkdir()
+        (directory / "triplets" / "mine.parquet").touch()
     with pytest.raises(InputError, match="holds triplets already"):
         make(monkeypatch, *cheap)
     assert set(contents(tmp_path / "out")) == {"triplets/mine.parquet"}

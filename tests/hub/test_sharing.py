@@ -126,7 +126,7 @@ def test_trouble_after_a_run_is_one_line_and_a_second_run_continues(shared, stat
     assert TROUBLE[status] in message
     assert (
         f"Share it by `hf upload tester/{status} '{directory}' --repo-type dataset --revision next "
-        "--include README.md --include 'model*.safetensors'`"
+        "--include README.md --include 'model*.safetensors' --exclude '.hf_alignet*'`"
     ) in message
     assert told[f"second {status}"] is None
     assert hub.ls("dataset", f"tester/{status}", "next") == ["README.md", "model.safetensors"]

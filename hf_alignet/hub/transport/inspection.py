@@ -22,6 +22,7 @@ from huggingface_hub.utils import filter_repo_objects
 from hf_alignet.errors import InputError
 from hf_alignet.hub.transport.camera_data import count_camera_data
 from hf_alignet.hub.transport.file_formats import CHUNK, texts_in
+from hf_alignet.storage import OURS
 
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
 PICKLE_PROTOCOLS = range(2, 6)  # earlier protocols have no marker
@@ -38,14 +39,13 @@ logger = logging.getLogger(__name__)
 
 
 def regular_files(directory: Path, patterns: Iterable[str]) -> list[str]:
-    """The paths, inside a folder, of its files that match patterns.
+    """The paths, inside a folder, of its files that match patterns, without the marker of the folder.
 
     Raises:
         InputError: one of them is a link to what lies outside, a pipe or the like.
     """
-    every = sorted(
-        p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_symlink() or not p.is_dir()
-    )
+    files = [path for path in directory.rglob("*") if path.is_symlink() or not path.is_dir()]
+    every = sorted(path.relative_to(directory).as_posix() for path in files if path.name not in OURS)
     names = list(filter_repo_objects(every, allow_patterns=list(patterns)))
     for name in names:
         file = directory / name

@@ -12,6 +12,7 @@ from huggingface_hub.utils import filter_repo_objects
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.hub.connection import HUB_ERRORS, reason
 from hf_alignet.hub.transport.inspection import check_shareable, regular_files
+from hf_alignet.storage import MARKER
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +98,11 @@ def share_folder(
         kept = regular_files(directory, patterns)
         check_shareable(directory, names=kept)
         commit = api.upload_folder(
-            folder_path=directory, allow_patterns=list(patterns), commit_message=message, **place
+            folder_path=directory,
+            allow_patterns=list(patterns),
+            ignore_patterns=[f"{MARKER}*"],
+            commit_message=message,
+            **place,
         )
         there = api.list_repo_files(**place) if replaced else []
         gone = [name for name in filter_repo_objects(there, allow_patterns=list(replaced or [])) if name not in kept]
@@ -107,7 +112,7 @@ def share_folder(
     except Exception as error:  # of any kind: the user must learn that the result of hours is on the disk
         upload = ["hf", "upload", repository, str(directory), "--repo-type", repo_type]
         upload += ["--revision", revision] if revision else []
-        for flag, values in (("--include", patterns), ("--delete", replaced or [])):
+        for flag, values in (("--include", patterns), ("--exclude", [f"{MARKER}*"]), ("--delete", replaced or [])):
             upload += [word for value in values for word in (flag, value)]
         if isinstance(error, InputError):  # nobody should upload by hand what is refused
             kind = "dataset" if repo_type == "dataset" else "transform"

@@ -11,6 +11,7 @@ from hf_alignet.errors import RunError
 from hf_alignet.hub.connection import HUB_ERRORS, reason, refusing
 from hf_alignet.hub.transport.inspection import check_shareable
 from hf_alignet.sources import split_revision
+from hf_alignet.storage import MARKER, new_files, output_folder
 
 
 class SharedModel(ModelHubMixin):
@@ -36,10 +37,14 @@ class SharedModel(ModelHubMixin):
             return super().from_pretrained(name, **kwargs)
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> str | None:
-        """Writes `config.json`, `model.safetensors` and a card; other arguments are those of `ModelHubMixin`."""
-        directory = Path(save_directory).expanduser()
-        (directory / "README.md").unlink(missing_ok=True)  # the mixin would keep it, with the facts of another model
-        return super().save_pretrained(directory, **kwargs)
+        """Writes `config.json`, `model.safetensors` and a card; other arguments are those of `ModelHubMixin`.
+
+        Raises an InputError if the directory holds something else, see `hf_alignet.storage.output_folder`.
+        """
+        with output_folder(save_directory, "save_pretrained", "save_directory") as directory:
+            kwargs.setdefault("repo_id", directory.name)
+            with new_files(directory) as made:
+                return super().save_pretrained(made, **kwargs)
 
     def push_to_hub(self, repo_id: str, *, model_card_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> str:
         """Uploads `config.json`, `model.safetensors` and a card; other arguments are those of `ModelHubMixin`.
@@ -50,6 +55,8 @@ class SharedModel(ModelHubMixin):
         """
         inspect.signature(super().push_to_hub).bind(repo_id, **kwargs)  # TypeError for an unknown argument
         card = {"repo_id": repo_id, **(model_card_kwargs or {})}
+        ignored = kwargs.get("ignore_patterns") or []
+        kwargs["ignore_patterns"] = [f"{MARKER}*", *([ignored] if isinstance(ignored, str) else ignored)]
         with tempfile.TemporaryDirectory() as directory:
             self.save_pretrained(directory, model_card_kwargs=card)
             check_shareable(Path(directory))
