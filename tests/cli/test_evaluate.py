@@ -397,7 +397,7 @@ def test_each_set_is_embedded_once_and_kept(every, study, tiny_directory, counte
 
 
 def test_a_model_that_is_not_there_is_said_first(every, tiny_directory, monkeypatch, counted_embedding):
-    with pytest.raises(InputError, match="cannot (find|load) the model 'user/nowhere'"):
+    with pytest.raises(InputError, match="cannot (find|open) the model 'user/nowhere'"):
         evaluate(*every, "--model_name_or_path", tiny_directory("vit"), "user/nowhere")
     assert counted_embedding == []
 
