@@ -222,6 +222,7 @@ def write_teacher(
 def _make_room(directory: Path) -> Path:
     """The folder for what is not finished yet."""
     if (directory / "results.json").exists():
+        shutil.rmtree(directory / "unfinished", ignore_errors=True)  # of a run that was stopped after its last step
         raise InputError(
             f"{directory} holds a finished teacher: remove it, give another `output_dir`, or share it by "
             f"hf-alignet publish transform {directory} user/name"

@@ -238,6 +238,8 @@ def _make_room(directory: Path, settings: dict[str, Any]) -> None:
     """A place for what is not finished yet; parts of a run that was stopped while it finished go back there."""
     unfinished = directory / "unfinished"
     parts = [part for part in PARTS if (directory / part).exists()]
+    if (directory / "README.md").exists():
+        shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was stopped after its last step
     if (directory / "README.md").exists() or (parts and not unfinished.exists()):
         raise InputError(f"{directory} holds triplets already: remove it, or give another `output_dir`")
     keep_settings(unfinished / "settings.json", settings)

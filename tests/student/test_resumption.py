@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError
+from hf_alignet.storage import output_folder
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
 from hf_alignet.student.checkpoints import find_checkpoint
 from hf_alignet.triplets import TeacherVectors, triplets_from_arrays
@@ -141,8 +142,9 @@ def test_a_checkpoint_says_numbers_and_hashes_only(stopped):
 
 
 def test_folders_of_the_user_are_no_checkpoints(run, tmp_path):
-    for name in ("checkpoint-final", "checkpoint-best", "checkpoint-٣"):
-        (tmp_path / name).mkdir()
+    with output_folder(tmp_path, "align"):
+        for name in ("checkpoint-final", "checkpoint-best", "checkpoint-٣"):
+            (tmp_path / name).mkdir()
     assert find_checkpoint(str(tmp_path), "last") is None
     run(tmp_path)
     assert find_checkpoint(str(tmp_path), "last") == str(tmp_path / f"checkpoint-{STEPS}")
