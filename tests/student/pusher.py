@@ -37,7 +37,7 @@ from hf_alignet.storage import OURS, output_folder
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
 from hf_alignet.student.checkpoints import find_checkpoint
 
-_http.time = types.SimpleNamespace(sleep=lambda seconds: None)  # no pauses before a request is repeated
+_http.time = types.SimpleNamespace(sleep=lambda seconds: None)  # type: ignore[assignment]  # no pauses before a request is repeated
 ROOT = Path(sys.argv[1])
 BASE, DATA = ROOT / "base", ROOT / "data"
 AGREEMENT = [0.3, 0.9, 0.5, 0.4]  # of the evaluation after each step
