@@ -1,98 +1,80 @@
-"""Kills a run of `recipes/align.py` at random moments, each time resumes it, and compares the final weights with those
-of a run that nobody disturbed: one JSON line.
+"""Kills each long command at random moments, starts it again, and compares the results with those of a run that nobody
+disturbed: one JSON line a command.
 
-Every start is `--resume_from_checkpoint last`, as a script that restarts a preempted job would do it. A checkpoint is
-written after every step, so that many kills fall into the writing of one.
+Each run is killed some times in a row, then it goes on to its end. Every file must be there, with the same bytes.
 
-    OMP_NUM_THREADS=1 python benchmarks/kills.py
+    OMP_NUM_THREADS=1 python benchmarks/kills.py --kills 20 --commands align make-triplets
 """
 
 import argparse
 import json
-import os
 import random
+import re
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file
+from small_runs import COMMANDS, command, differences, import_all, is_unfinished, make_study, start
 
-ROOT = Path(__file__).parents[1]
-STEPS = 120
-EVERY_STEP = ["--max_steps", STEPS, "--save_strategy", "steps", "--save_steps", 1, "--save_total_limit", 3]
-DEMO = ["--config", ROOT / "recipes/configs/demo.yaml", "--per_device_train_batch_size", 16, *EVERY_STEP]
+MOST_IN_A_ROW = 3
+FINISHED = re.compile("holds (triplets already|a finished teacher)")
 
 
-def start(output_dir: Path, *flags: str) -> subprocess.Popen:
-    launch = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--config_file",
-        ROOT / "recipes/accelerate/cpu.yaml",
-    ]
-    command = [*launch, ROOT / "recipes/align.py", *DEMO, "--output_dir", output_dir, *flags]
-    log = (output_dir.parent / f"{output_dir.name}.log").open("ab")
-    # In a group of its own: the launcher and what it launches are killed together
-    return subprocess.Popen(list(map(str, command)), stdout=log, stderr=log, start_new_session=True)
-
-
-def finish(run: subprocess.Popen, output_dir: Path) -> None:
-    if run.wait() != 0:
-        log = (output_dir.parent / f"{output_dir.name}.log").read_text(errors="replace")
-        sys.exit(f"the run in {output_dir} failed with status {run.returncode}:\n{log[-3000:]}")
-
-
-def wait_for_training(run: subprocess.Popen, output_dir: Path) -> bool:
-    """Waits until a resumed run trains, or has ended; says whether it trains."""
-    seen = {path.name for path in output_dir.glob("checkpoint-*")} if output_dir.exists() else set()
-    while run.poll() is None:
-        now = {path.name for path in output_dir.glob("*")} if output_dir.exists() else set()
-        if now - seen - {".unfinished"}:
-            return True
-        time.sleep(0.01)
-    return False
+def kills(name: str, study: Path, folder: Path, number: int, rng: random.Random) -> dict[str, object]:
+    """The result for one command."""
+    log, whole = folder / f"{name}.log", folder / "whole" / name  # the name of the folder is in the results
+    began = time.monotonic()
+    if (ended := start(command(name, study, whole), log).end()) != "ok":
+        sys.exit(f"{name} fails undisturbed: {ended}\n{log.read_text()[-3000:]}")
+    seconds = time.monotonic() - began
+    counts = {"kills": 0, "left_something_unfinished": 0, "runs": 0, "same_bytes": 0}
+    failed: list[str] = []
+    while counts["kills"] < number:
+        output = folder / "killed" / name
+        shutil.rmtree(output, ignore_errors=True)
+        for _ in range(rng.randint(1, MOST_IN_A_ROW)):
+            run = start(command(name, study, output), log)
+            time.sleep(rng.uniform(0, seconds))
+            is_over = run.is_over()
+            if not is_over:
+                run.kill()
+            ended = run.end()
+            if is_over:
+                break
+            counts["kills"] += 1
+            counts["left_something_unfinished"] += is_unfinished(output)
+        else:
+            ended = start(command(name, study, output), log).end()
+        counts["runs"] += 1
+        different = differences(output, whole)
+        if ended == "clear" and FINISHED.search(log.read_text()):  # it was killed after its last step
+            ended = "ok"
+        counts["same_bytes"] += ended == "ok" and not different
+        if ended != "ok" or different:
+            failed.append(f"{ended} {', '.join(different[:3])}: {log.read_text()[-300:].strip()}")
+    return {"benchmark": f"kills/{name}", "undisturbed_s": round(seconds, 2), **counts, "failed": failed[:5]}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--kills", type=int, default=12, help="of each command, at least")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=COMMANDS)
     args = parser.parse_args()
-    rng = random.Random(args.seed)
+    import_all()
+    has_failed = False
     with tempfile.TemporaryDirectory() as directory:
-        whole, killed = Path(directory, "whole"), Path(directory, "killed")
-        finish(start(whole), whole)
-        kills = in_writing = 0
-        while kills < args.kills:
-            shutil.rmtree(killed / ".unfinished", ignore_errors=True)  # to tell which kill left one
-            run = start(killed, "--resume_from_checkpoint", "last")
-            # A third before training, the others within some steps of it
-            if rng.random() < 1 / 3:
-                time.sleep(rng.uniform(0, 10))
-            elif wait_for_training(run, killed):
-                time.sleep(rng.uniform(0, 0.5))
-            if run.poll() is None:
-                os.killpg(run.pid, signal.SIGKILL)
-                kills += 1
-                in_writing += (killed / ".unfinished").exists()
-            if run.wait() == 0:
-                sys.exit(f"the run was over after {kills} kills; it needs more steps")
-        finish(start(killed, "--resume_from_checkpoint", "last"), killed)
-        ours, theirs = (load_file(path / "model.safetensors") for path in (killed, whole))
-        result = {
-            "benchmark": f"align.py killed {kills} times at random moments",
-            "kills_while_a_checkpoint_was_written": in_writing,
-            "resumed_and_completed": True,  # or it would have ended above
-            "final_weights_equal": all(torch.equal(ours[name], theirs[name]) for name in theirs),
-        }
-        print(json.dumps(result))
-        sys.exit(not result["final_weights_equal"])
+        study = Path(directory, "study")
+        study.mkdir()
+        if start(lambda: make_study(study), study / "log").end() != "ok":
+            sys.exit(f"the study cannot be made:\n{(study / 'log').read_text()[-3000:]}")
+        for name in args.commands:
+            result = kills(name, study, Path(directory), args.kills, random.Random(args.seed))
+            print(json.dumps(result), flush=True)
+            has_failed |= bool(result["failed"])
+    sys.exit(has_failed)
 
 
 if __name__ == "__main__":

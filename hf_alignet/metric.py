@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from hf_alignet.markdown import table
+
 # By the last part of a metric's name; of all others, more is better
 LOWER_IS_BETTER = ("choice_cross_entropy", "expected_calibration_error", "human_model_kl")
 
@@ -53,7 +55,7 @@ def comparison_table(base: Mapping[str, Metric], aligned: Mapping[str, Metric]) 
         change = after.get("change") or Metric(after["value"] - before["value"], before["n"], None)
         cells = [_named(name), str(before["n"]), _chance(before), before.get("unit") or ""]
         rows.append([*cells, _with_interval(before), _with_interval(after), _with_interval(change, "+.3f")])
-    return _markdown([header, *rows])
+    return table([header, *rows])
 
 
 def results_table(results: Mapping[str, Mapping[str, Metric]]) -> str:
@@ -66,7 +68,7 @@ def results_table(results: Mapping[str, Mapping[str, Metric]]) -> str:
         first = next(metrics[name] for metrics in results.values() if name in metrics)
         cells = [_cell(metrics.get(name), first) for metrics in results.values()]
         rows.append([_named(name), str(first["n"]), _chance(first), first.get("unit") or "", *cells])
-    return _markdown([["metric", "n", "chance", "interval over", *results], *rows])
+    return table([["metric", "n", "chance", "interval over", *results], *rows])
 
 
 def changes_table(changes: Mapping[str, Mapping[str, Metric]], base: str) -> str:
@@ -76,7 +78,7 @@ def changes_table(changes: Mapping[str, Mapping[str, Metric]], base: str) -> str
         found = [metrics.get(name) for metrics in changes.values()]
         unit = next(metric["unit"] for metric in found if metric is not None) or ""
         rows.append([_named(name), unit, *("" if m is None else _with_interval(m, "+.3f") for m in found)])
-    return _markdown([["metric", "interval over", *(f"{model} - {base}" for model in changes)], *rows])
+    return table([["metric", "interval over", *(f"{model} - {base}" for model in changes)], *rows])
 
 
 def _named(name: str) -> str:
@@ -85,18 +87,6 @@ def _named(name: str) -> str:
 
 def _chance(metric: Metric) -> str:
     return "" if metric["chance"] is None else f"{metric['chance']:.3f}"
-
-
-def _markdown(table: list[list[str]]) -> str:
-    """A table whose first row is its header."""
-    table = [[cell.replace("|", "\\|") for cell in row] for row in table]
-    header, *rows = table
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    rule = ["-" * width for width in widths]
-    return "\n".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in [header, rule, *rows]
-    )
 
 
 def _cell(metric: Metric | None, first: Metric) -> str:

@@ -5,8 +5,7 @@ and everything indexed by pair follows it: similarities are `[s01, s02, s12]`, c
 the most similar pair leaves one image over, the odd one out: pair 01 -> 2, pair 02 -> 1, pair 12 -> 0.
 """
 
-import math
-from typing import Literal, TypeVar, get_args
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hf_alignet.errors import InputError
+from hf_alignet.ranges import Positive, checked
 
 PAIRS = ((0, 1), (0, 2), (1, 2))
 NO_CHOICE = -1
@@ -69,10 +69,9 @@ def triplet_similarities(embeddings: Tensor, triplets: Tensor, kind: SimilarityK
     return torch.stack(columns, dim=-1)
 
 
+@checked
 def prepare_embeddings(embeddings: Tensor, kind: SimilarityKind) -> Tensor:
     """Embeddings (..., d) whose plain dot products are the similarities of that kind, in at least float32."""
-    if kind not in get_args(SimilarityKind):
-        raise ValueError(f"similarity must be one of {', '.join(get_args(SimilarityKind))}, got {kind!r}")
     embeddings = at_least_float32(embeddings)
     if kind == "pearson":
         embeddings = embeddings - embeddings.mean(-1, keepdim=True)
@@ -81,18 +80,17 @@ def prepare_embeddings(embeddings: Tensor, kind: SimilarityKind) -> Tensor:
     return embeddings
 
 
-def choice_log_probabilities(similarities: Tensor, temperature: float = 1.0) -> Tensor:
+@checked
+def choice_log_probabilities(similarities: Tensor, temperature: Positive = 1.0) -> Tensor:
     """Log-probability that each pair is chosen as the most similar: `log_softmax(similarities / temperature)`.
 
     Args:
         similarities: (..., 3) in pair order.
-        temperature: positive and finite, in units of the similarities.
+        temperature: in units of the similarities.
 
     Returns:
         (..., 3) natural logarithms, float32 (float64 for float64 input).
     """
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise ValueError(f"temperature must be positive and finite, got {temperature}")
     return F.log_softmax(at_least_float32(similarities) / temperature, dim=-1)
 
 
@@ -146,8 +144,15 @@ def entropy(log_probabilities: Tensor) -> Tensor:
     return torch.special.entr(log_probabilities.exp()).sum(-1)
 
 
+def check_vectors(vectors: np.ndarray, what: str = "embeddings") -> None:
+    """Raises an InputError unless they are numbers of shape (n, d), d > 0."""
+    if vectors.ndim != 2 or vectors.shape[1] == 0 or vectors.dtype.kind not in "fiu":
+        raise InputError(f"the {what} must be numbers of shape (n, d), got {vectors.dtype} of shape {vectors.shape}")
+
+
 def check_finite(vectors: np.ndarray, what: str = "embeddings") -> None:
-    """Raises an InputError that names the first of the vectors (n, d) that is not finite."""
+    """Raises an InputError that names the first of the vectors (n, d) that is not finite; see `check_vectors`."""
+    check_vectors(vectors, what)
     is_bad = ~np.isfinite(vectors).all(1)
     if is_bad.any():
         raise InputError(f"row {is_bad.argmax()} of the {what} is not finite")

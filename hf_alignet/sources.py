@@ -6,18 +6,16 @@ This is the only module that tells a path from a Hub id. A leading `~` in a path
 import contextlib
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Self
 
 import numpy as np
 from datasets import Dataset, DatasetDict, get_dataset_config_names, load_dataset, load_dataset_builder, load_from_disk
-from datasets.exceptions import DatasetGenerationError
-from huggingface_hub import ModelHubMixin, hf_hub_download
-from huggingface_hub.errors import RepositoryNotFoundError
-from safetensors import SafetensorError
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 
 from hf_alignet.errors import InputError
+from hf_alignet.hub.connection import refusing
+from hf_alignet.similarity import check_vectors
 
 SHARD = re.compile(r"(?P<split>\w+(?:\.\w+)*)-\d{5}-of-\d{5}\.parquet")
 
@@ -42,7 +40,13 @@ def split_revision(path_or_id: str) -> tuple[str, str | None]:
 def hub_id(name: str | None) -> str | None:
     """The name without its revision if it can be a Hub id (user/name); None for local data and the demo."""
     name = split_revision(name)[0] if name else None
-    return name if name and name.count("/") == 1 and not name.startswith((".", "/")) else None
+    if not name or name.count("/") != 1:
+        return None
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return None
+    return name
 
 
 def public_name(path_or_id: str) -> str:
@@ -53,13 +57,6 @@ def public_name(path_or_id: str) -> str:
     if may_be_id and local_path(path_or_id) is None:
         return path_or_id
     return Path(os.path.abspath(os.path.expanduser(path_or_id))).name
-
-
-def in_one_line(error: Exception) -> str:
-    """Why something cannot be opened, without the paragraphs and addresses that the libraries of the Hub add."""
-    if isinstance(error, RepositoryNotFoundError):
-        return "it does not exist, neither here nor on the Hub, or only for users who log in by `hf auth login`"
-    return " ".join(str(error).split())
 
 
 # ---- datasets
@@ -91,7 +88,7 @@ def load_splits(path_or_id: str, config: str, rows_at_once: int | None = None) -
             return DatasetDict(train=dataset) if isinstance(dataset, Dataset) else dataset
         if path.is_file():
             return load_dataset("parquet", data_files=str(path), writer_batch_size=rows_at_once)
-        shards = _shards(path) if is_folder else {}
+        shards = complete_shards(path) if is_folder else {}
         if shards:
             return load_dataset("parquet", data_files=shards, writer_batch_size=rows_at_once)
         name, revision = (str(path), None) if path.is_dir() else split_revision(path_or_id)
@@ -121,19 +118,16 @@ def _refuse_files_elsewhere(folder: Path, config_name: str | None) -> None:
                 raise InputError(f"the card of {folder} names the file {file!r}, which is not in that folder")
 
 
-@contextlib.contextmanager
-def opening(path_or_id: str) -> Iterator[None]:
+def opening(path_or_id: str) -> contextlib.AbstractContextManager[None]:
     """Turns what goes wrong when a dataset is opened into an InputError."""
-    try:
-        yield
-    except (OSError, ValueError, DatasetGenerationError) as error:
-        raise InputError(f"cannot open the dataset {path_or_id!r}: {in_one_line(error)}") from error
+    return refusing(f"the dataset {path_or_id!r}")
 
 
-def _shards(folder: Path) -> dict[str, list[str]]:
+def complete_shards(folder: Path) -> dict[str, list[str]]:
     """The files of each split if all are named like `train-00000-of-00002.parquet`; otherwise none.
 
-    `datasets` opens a list of files sooner than a folder, where it looks for dozens of patterns.
+    `datasets` opens a list of files sooner than a folder, where it looks for dozens of patterns. InputError if some of
+    the files are missing.
     """
     splits: dict[str, list[str]] = {}
     for file in sorted(file for file in folder.iterdir() if not file.name.startswith(".")):
@@ -146,53 +140,6 @@ def _shards(folder: Path) -> dict[str, list[str]]:
         if len(files) != number:
             raise InputError(f"{folder} has {len(files)} of the {number} files of the split {split}; get the others")
     return splits
-
-
-# ---- what the package fits and shares
-
-
-class SharedModel(ModelHubMixin):
-    """Saves to a directory, loads from it, and shares on the Hub, with clear errors and a card of its own."""
-
-    kind: ClassVar[str] = "a model"  # in messages
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Self:
-        """Loads what `save_pretrained` wrote, from a directory or a Hub id, optionally with `@revision`.
-
-        Args:
-            pretrained_model_name_or_path: the directory or Hub id.
-            **kwargs: as for `huggingface_hub.ModelHubMixin`, such as `revision` and `token`.
-
-        Raises:
-            InputError: it does not exist, or is something else.
-        """
-        name, revision = split_revision(str(pretrained_model_name_or_path))
-        if revision is not None:
-            kwargs["revision"] = revision
-        try:
-            return super().from_pretrained(name, **kwargs)
-        except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
-            raise InputError(
-                f"cannot load {cls.kind} from {str(pretrained_model_name_or_path)!r}: {in_one_line(error)}"
-            ) from error
-
-    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> str | None:
-        """Writes `config.json`, `model.safetensors` and a card; other arguments are those of `ModelHubMixin`."""
-        directory = Path(save_directory).expanduser()
-        (directory / "README.md").unlink(missing_ok=True)  # the mixin would keep it, with the facts of another model
-        return super().save_pretrained(directory, **kwargs)
-
-    def push_to_hub(self, repo_id: str, *, model_card_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> str:
-        """Uploads `config.json`, `model.safetensors` and a card; other arguments are those of `ModelHubMixin`."""
-        card = {"repo_id": repo_id, **(model_card_kwargs or {})}
-        return super().push_to_hub(repo_id, model_card_kwargs=card, **kwargs)
-
-    @staticmethod
-    def file(model_id: str, name: str, **download: Any) -> Path:
-        """A file of a directory, or of a repository on the Hub, which is downloaded if necessary."""
-        directory = Path(model_id)
-        return directory / name if directory.is_dir() else Path(hf_hub_download(model_id, name, **download))
 
 
 # ---- files
@@ -226,6 +173,7 @@ def load_matrix(path: str, what: str) -> np.ndarray:
         matrix = np.load(Path(path).expanduser(), mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"cannot read {what} {path}, which must be a .npy file of numbers: {error}") from error
-    if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or matrix.dtype.kind not in "fiu" or not matrix.size:
+    if not isinstance(matrix, np.ndarray):
         raise InputError(f"{path} must hold {what} as one matrix of numbers (n, p)")
+    check_vectors(matrix, f"{what} in {path}")
     return matrix

@@ -63,7 +63,7 @@ def test_flags_stay_in_the_command_line():
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and flag.search(node.value):
                 quoted.append(f"{file.relative_to(PACKAGE)}:{node.lineno}: {flag.search(node.value)[0]}")
     # Options of other programs, in commands that a message names
-    options = ("--repo-type", "--revision", "--include", "--delete", "--check")
+    options = ("--repo-type", "--revision", "--include", "--exclude", "--delete", "--check")
     assert [place for place in quoted if not place.endswith(options)] == []
 
 

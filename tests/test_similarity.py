@@ -101,7 +101,7 @@ def test_choice_probabilities_and_entropy():
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.inf, math.nan])
 def test_bad_temperature(temperature):
-    with pytest.raises(ValueError, match="temperature must be positive and finite"):
+    with pytest.raises(ValueError, match=r"`temperature` must be a finite number \(above 0\), got"):
         choice_log_probabilities(torch.zeros(3), temperature)
 
 

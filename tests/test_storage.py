@@ -21,14 +21,15 @@ from safetensors.torch import load_file, save_file
 
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.storage import (
+    MARKER,
     UNFINISHED,
     ResumableArray,
     publish,
     take_files,
     unfinished,
-    whole_array,
     whole_directory,
     whole_file,
+    write_array,
     write_checksums,
     write_dataset,
     write_json,
@@ -165,7 +166,7 @@ def test_home_directory(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     write_text("~/file", "x")
-    with whole_directory("~/folder") as folder:
+    with whole_directory("~/folder", "publish") as folder:
         (folder / "x").touch()
     ResumableArray("~/array", "x.npy", "x.json").create({"shape": [1]}, np.uint8)
     assert {path.name for path in tmp_path.iterdir()} == {"file", "folder", "array"}
@@ -179,43 +180,41 @@ def test_json_is_strict_and_wrong_content_leaves_the_old_file(tmp_path):
     assert json.loads((tmp_path / "file.json").read_text()) == {"a": [1, 0.5]}
 
 
-def test_array_larger_than_the_memory(tmp_path, monkeypatch):
-    with whole_array(tmp_path / "x.npy", (3, 2), "float16") as array:
-        array[:] = np.arange(6).reshape(3, 2)
-    found = np.load(tmp_path / "x.npy")
-    assert found.dtype == np.float16 and found.tolist() == [[0, 1], [2, 3], [4, 5]]
-
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(RunError, match="No space left"), whole_array(tmp_path / "x.npy", (3, 2), "float16"):
-        pytest.fail("a full disk is found before anything is written to the map")
-    np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), found)
+def test_array_larger_than_the_memory(tmp_path):
+    rows = np.arange(6.0).reshape(3, 2)
+    write_array(tmp_path / "x.npy", (3, 2), "float16", [rows[:2], rows[2:]])
+    np.save(tmp_path / "y.npy", rows.astype(np.float16))
+    assert (tmp_path / "x.npy").read_bytes() == (tmp_path / "y.npy").read_bytes()
+    with full_disk(), pytest.raises(RunError, match="cannot write to .*x.npy: .*File too large"):
+        write_array(tmp_path / "x.npy", (5000, 1), "float32", [np.ones((5000, 1))])
+    assert (tmp_path / "x.npy").read_bytes() == (tmp_path / "y.npy").read_bytes()
 
 
 # ---- folders
 
 
+def folder_of_before(directory) -> None:
+    with whole_directory(directory, "publish") as folder:
+        (folder / "old").touch()
+
+
 def test_folder_replaces_the_old_one_whole(tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "old").touch()
-    with whole_directory(tmp_path / "out") as folder:
+    folder_of_before(tmp_path / "out")
+    with whole_directory(tmp_path / "out", "publish") as folder:
         (folder / "deep").mkdir()
         (folder / "deep" / "new").touch()
-        assert names(tmp_path / "out") == ["old"]
-    assert names(tmp_path) == ["out", "out/deep", "out/deep/new"]
+        assert names(tmp_path / "out") == [MARKER, "old"]
+    assert names(tmp_path) == ["out", f"out/{MARKER}", "out/deep", "out/deep/new"]
 
 
 @pytest.mark.parametrize("error", [OSError("no space left"), InputError("wrong"), KeyboardInterrupt()])
 def test_error_leaves_the_old_folder(error, tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "old").touch()
+    folder_of_before(tmp_path / "out")
     expected = RunError if isinstance(error, OSError) else type(error)
-    with pytest.raises(expected), whole_directory(tmp_path / "out") as folder:
+    with pytest.raises(expected), whole_directory(tmp_path / "out", "publish") as folder:
         (folder / "half").touch()
         raise error
-    assert names(tmp_path) == ["out", "out/old"]
+    assert names(tmp_path) == ["out", f"out/{MARKER}", "out/old"]
 
 
 def test_folder_follows_the_umask_but_linked_files_stay_as_they_are(umask, tmp_path):
@@ -224,7 +223,7 @@ def test_folder_follows_the_umask_but_linked_files_stay_as_they_are(umask, tmp_p
     for name, size in (("large", 2_000_000), ("small", 10)):
         (private / name).write_bytes(bytes(size))
         (private / name).chmod(0o600)
-    with whole_directory(tmp_path / "out") as folder:
+    with whole_directory(tmp_path / "out", "publish") as folder:
         take_files(private, ["large", "small"], folder)
         save_file({"x": torch.ones(1)}, folder / "file.safetensors")
         os.chmod(folder / "file.safetensors", 0o600)
@@ -325,37 +324,23 @@ def test_array_in_a_folder_with_other_files(tmp_path):
     assert names(tmp_path) == ["done.npy", "mine", "values.json", "values.npy"]
 
 
-def test_folder_that_cannot_be_made(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="cannot make the directory .*file/array for values"):
-        some_array(tmp_path / "file" / "array")
-
-
-@pytest.mark.parametrize("moment", ["rename", "replace"])
-def test_array_that_was_killed_while_it_was_made_is_made_again(moment, tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_array_that_was_killed_while_it_was_made_is_made_again(number, tmp_path, monkeypatch):
+    replace, calls = os.replace, iter(range(1, 9))
     with monkeypatch.context() as patch:
-        patch.setattr(os, moment, kill)
+        patch.setattr(os, "replace", lambda *paths: kill() if next(calls) == number else replace(*paths))
         assert killed_in(lambda: some_array(tmp_path / "array")) == signal.SIGKILL
-    assert not (tmp_path / "array").exists()
+    assert not (tmp_path / "array" / "values.json").exists()
     assert some_array(tmp_path / "array").done.tolist() == [0, 0, 0]
+    assert names(tmp_path / "array") == ["done.npy", "values.json", "values.npy"]
 
 
-def test_two_runs_make_one_array(tmp_path, monkeypatch):
-    """The other run is faster: what it has written stays."""
-    rename = os.rename
-
-    def late(*paths):
-        monkeypatch.setattr(os, "rename", rename)
-        faster = some_array(tmp_path / "array")
-        faster.write(0, ROWS[:4])
-        faster.finish([0])
-        rename(*paths)
-
-    monkeypatch.setattr(os, "rename", late)
-    array = some_array(tmp_path / "array")
-    assert array.done.tolist() == [1, 0, 0]
-    np.testing.assert_array_equal(array.values[:4], ROWS[:4])
-    assert names(tmp_path) == ["array", "array/done.npy", "array/values.json", "array/values.npy"]
+@pytest.mark.parametrize("name", ["values.npy", "done.npy"])
+def test_array_that_was_cut_off_is_not_used(name, tmp_path):
+    some_array(tmp_path).write(0, ROWS)
+    os.truncate(tmp_path / name, (tmp_path / name).stat().st_size - 1)
+    with pytest.raises(InputError, match="holds damaged values: values.npy, done.npy or values.json"):
+        some_array(tmp_path)
 
 
 def test_killed_run_has_marked_only_rows_on_the_disk(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ from hf_alignet.analysis.figures import (
     calibration_figure,
     curves_figure,
     elbow_figure,
+    save_figure,
     trade_off_figure,
 )
 from hf_alignet.analysis.model_similarity import linear_cka, model_similarities, model_similarities_before_and_after
@@ -19,5 +20,6 @@ __all__ = [
     "linear_cka",
     "model_similarities",
     "model_similarities_before_and_after",
+    "save_figure",
     "trade_off_figure",
 ]

@@ -6,6 +6,7 @@ for pyplot, so that it neither shows them twice nor keeps them in memory.
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,6 +21,8 @@ from hf_alignet.analysis.neighbours import NUM_MOVED, Moved, most_moved, picture
 from hf_alignet.images.decoding import read_pictures
 from hf_alignet.images.opening import as_encoded_images
 from hf_alignet.metric import Metric, is_lower_better
+from hf_alignet.ranges import Seed, checked
+from hf_alignet.storage import whole_file
 
 BEFORE, AFTER, CHANCE_LINE = "#9aa5b1", "#2f6f9f", "#555555"
 NUM_PICTURES = 150
@@ -36,6 +39,7 @@ def _without_formulas() -> Iterator[None]:
 
 
 @_without_formulas()
+@checked
 def before_after_figure(
     base: dict[str, Metric],
     aligned: dict[str, Metric],
@@ -44,7 +48,7 @@ def before_after_figure(
     base_embeddings: np.ndarray,
     aligned_embeddings: np.ndarray,
     show_pictures: bool = True,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Figure:
     """Pictures placed by their embeddings before and after alignment, accuracies, and the pictures that moved most.
 
@@ -207,6 +211,12 @@ def benchmark_figure(results: dict[str, dict[str, Metric]], people: dict[str, Me
     figure.legend(*panels[0][0].get_legend_handles_labels(), frameon=False, fontsize="small", loc="outside lower left")
     plt.close(figure)
     return figure
+
+
+def save_figure(figure: Figure, file: Path) -> None:
+    """Writes a figure, as the ending of the file says; see `whole_file`."""
+    with whole_file(file) as temporary:
+        figure.savefig(temporary, format=file.suffix[1:])
 
 
 def _ends(metrics: list[Metric]) -> np.ndarray:

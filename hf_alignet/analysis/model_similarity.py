@@ -5,7 +5,7 @@ Alignment to the same judgments should make models more similar.
 
 from collections.abc import Mapping
 from itertools import combinations
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from hf_alignet.errors import InputError
 from hf_alignet.evaluation.human.rsa import correlate_rsms
 from hf_alignet.evaluation.human.rsm import Rsm
 from hf_alignet.evaluation.statistics.correlations import Measure
+from hf_alignet.ranges import checked
 from hf_alignet.similarity import SimilarityKind, check_finite
 
 Comparison = Literal["cka", "rsa"]
@@ -57,6 +58,7 @@ def linear_cka(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.clip(shared / np.sqrt(_dot(of_x, of_x)) / np.sqrt(_dot(of_y, of_y)), 0, 1))
 
 
+@checked
 def model_similarities(
     models: Mapping[str, np.ndarray],
     by: Comparison = "cka",
@@ -77,8 +79,6 @@ def model_similarities(
     Raises:
         InputError: see `linear_cka` and `correlate_rsms`.
     """
-    if by not in get_args(Comparison):
-        raise InputError(f"`by` must be one of {', '.join(get_args(Comparison))}, got {by!r}")
     rsms = {name: Rsm.from_embeddings(models[name], kernel) for name in models} if by == "rsa" else {}
     found = pd.DataFrame(np.eye(len(models)), index=list(models), columns=list(models))
     for one, other in combinations(models, 2):

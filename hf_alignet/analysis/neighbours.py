@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from datasets import ClassLabel, Dataset
 
+from hf_alignet.ranges import Count, checked
+
 NAMED_BY = ("label", "concept")  # columns; a file name may be nobody's business
 NUM_NEIGHBOURS, NUM_MOVED = 3, 6
 
@@ -18,7 +20,8 @@ class Moved:
     after: np.ndarray  # (m, k)
 
 
-def most_moved(base: np.ndarray, aligned: np.ndarray, number: int = NUM_MOVED) -> Moved:
+@checked
+def most_moved(base: np.ndarray, aligned: np.ndarray, number: Count = NUM_MOVED) -> Moved:
     """Finds the pictures that lost or gained neighbours over the longest way, by cosine similarity.
 
     A picture moved as far as the ranks say that its k nearest pictures have on the other side.

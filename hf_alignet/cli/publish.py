@@ -20,6 +20,7 @@ from typing import Any
 from hf_alignet.cli.arguments.signature import flags_of
 from hf_alignet.cli.command import Command
 from hf_alignet.hub.publish import publish
+from hf_alignet.storage import MARKER
 
 COMMAND = Command(
     "publish",
@@ -42,7 +43,8 @@ def publish_command(arguments: Any, line: str) -> None:
 
 def _show(folder: Path) -> None:
     """The card, and the files with their sizes."""
-    sizes = {file.relative_to(folder): file.stat().st_size for file in folder.rglob("*") if file.is_file()}
+    files = [file for file in folder.rglob("*") if file.is_file() and file.name != MARKER]
+    sizes = {file.relative_to(folder): file.stat().st_size for file in files}
     print((folder / "README.md").read_text(encoding="utf-8"), "-" * 80, sep="\n")
     print("\n".join(f"{sizes[name]:>14,}  {name}" for name in sorted(sizes)))
     print(f"{sum(sizes.values()):>14,}  bytes in {len(sizes)} files, in {folder}")

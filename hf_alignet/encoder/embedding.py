@@ -22,8 +22,9 @@ from hf_alignet.images.picture_list import Picture
 from hf_alignet.images.picture_record import ABSENT, PictureRecord
 from hf_alignet.images.preprocessing import Preprocessor
 from hf_alignet.images.reader import ImageReader, as_reader
+from hf_alignet.ranges import Count, Whole, checked, row_numbers
 from hf_alignet.sources import load_matrix
-from hf_alignet.storage import ResumableArray
+from hf_alignet.storage import ResumableArray, output_folder, require_space
 
 ARRAY, DESCRIPTION = "embeddings.npy", "embeddings.json"
 CHUNK = 512  # rows of a directory of embeddings that are finished together
@@ -46,12 +47,13 @@ class Embedder(Protocol):
     def __call__(self, **inputs: Tensor) -> Tensor: ...
 
 
+@checked
 def embed_dataset(
     encoder: Embedder,
     images: Dataset | ImageReader | Sequence[Picture],
     rows: np.ndarray | None = None,
-    batch_size: int = 64,
-    num_workers: int = 0,
+    batch_size: Count = 64,
+    num_workers: Whole = 0,
     bf16: bool = False,
     save_to: str | Path | None = None,
     progress: bool = True,
@@ -75,18 +77,35 @@ def embed_dataset(
         (m, d) float32; a read-only memory map with `save_to`.
 
     Raises:
-        InputError: a number is too small, an image cannot be decoded (names the row), or `save_to` holds other
-            embeddings.
+        InputError: a number is out of range, an image cannot be decoded (names the row), or `save_to` holds other
+            embeddings or something else, is in use, or is too small a disk.
         RunError: `save_to` cannot be written, for example because the disk is full.
     """
-    for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
-        if value < least:
-            raise InputError(f"`{name}` must be at least {least}, got {value}")
     state = PartialState(cpu=not torch.accelerator.is_available())  # without it, other CPU processes are not seen
     reader = as_reader(images, encoder.preprocessor)
-    rows = np.arange(len(reader)) if rows is None else np.asarray(rows)
-    memory = torch.zeros(0 if save_to is not None else len(rows), encoder.embedding_dim)
-    disk = None if save_to is None else _open_directory(save_to, encoder, reader, rows, bf16, state, progress)
+    rows = np.arange(len(reader)) if rows is None else row_numbers(rows, len(reader), "`rows`", "images")
+    options: dict[str, Any] = {"batch_size": batch_size, "num_workers": num_workers, "bf16": bf16}
+    options |= {"progress": progress, "state": state}
+    if save_to is None:
+        return _embed(encoder, reader, rows, None, **options)
+    with output_folder(save_to, "embed", "save_to", state.is_main_process):
+        disk = _open_directory(save_to, encoder, reader, rows, bf16, state, progress)
+        return _embed(encoder, reader, rows, disk, **options)
+
+
+def _embed(
+    encoder: Embedder,
+    reader: ImageReader,
+    rows: np.ndarray,
+    disk: ResumableArray | None,
+    batch_size: int,
+    num_workers: int,
+    bf16: bool,
+    progress: bool,
+    state: PartialState,
+) -> np.ndarray:
+    """The work of `embed_dataset`."""
+    memory = torch.zeros(0 if disk is not None else len(rows), encoder.embedding_dim)
     # A batch lies in one chunk. Each process takes every num_processes-th of the chunks that are not done.
     size = batch_size if disk is None else disk.chunk
     chunks = [start for start in range(0, len(rows), size) if disk is None or not disk.done[start // size]]
@@ -188,9 +207,10 @@ def _open_directory(
             **encoder.describe(),
             "bf16": bf16,
         }
-        disk.create(description, np.float32)
+        require_space(disk.directory, 4 * len(rows) * encoder.embedding_dim, "save_to")
         if found is None and record is not None:
             record.save(disk.directory)
+        disk.create(description, np.float32)  # last: who finds its description finds the record, too
     state.wait_for_everyone()
     return disk
 

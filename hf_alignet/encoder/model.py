@@ -30,7 +30,7 @@ from hf_alignet.images.picture_list import Picture
 from hf_alignet.images.preprocessing import Preprocessor, load_processor
 from hf_alignet.images.reader import ImageReader
 from hf_alignet.sources import public_name, split_revision
-from hf_alignet.storage import whole_file
+from hf_alignet.storage import new_files
 
 PROJECTION_FILE = "projection.safetensors"
 SAME = 1e-6  # relative difference of embeddings that is rounding
@@ -161,7 +161,7 @@ class VisionEncoder(nn.Module):
             unknown = sorted(saved.keys() ^ get_peft_model_state_dict(encoder.model).keys())
         if unknown:
             raise InputError(
-                f"cannot load the model {name!r}: weights that do not fit its adapter_config.json would be left out, "
+                f"cannot open the model {name!r}: weights that do not fit its adapter_config.json would be left out, "
                 f"or random, such as {unknown[0]!r}"
             )
         check_adapter(encoder.model)
@@ -346,20 +346,24 @@ class VisionEncoder(nn.Module):
                 "save encoder.transform in a directory of its own, and load both with "
                 "VisionEncoder.from_pretrained(model, transform=transform)"
             )
-        self.model.save_pretrained(str(directory))
-        self.processor.save_pretrained(directory)
-        if self.projection is not None:
-            with whole_file(directory / PROJECTION_FILE) as temporary:
-                save_file(self.projection.state_dict(), temporary)
+        with new_files(directory) as made:
+            self.model.save_pretrained(str(made))
+            self.processor.save_pretrained(made)
+            if self.projection is not None:
+                save_file(self.projection.state_dict(), made / PROJECTION_FILE)
 
     def load_weights(self, directory: str | Path) -> None:
-        """Loads the weights that `save_pretrained` wrote for the same architecture."""
+        """Loads the weights that `save_pretrained` wrote for the same architecture; InputError if some are missing."""
         directory = Path(directory).expanduser()
         if isinstance(self.model, PeftModel):
             set_peft_model_state_dict(self.model, load_peft_weights(str(directory), device=str(self.device)))
         else:
             with quiet_loading():  # it would report a pooler that was left out
-                saved = type(self.model).from_pretrained(directory, dtype=torch.float32)
+                options: dict[str, Any] = {"dtype": torch.float32, "output_loading_info": True}
+                loaded: Any = type(self.model).from_pretrained(directory, **options)
+            saved, info = loaded
+            if missing := sorted(self.model.state_dict().keys() & set(info["missing_keys"])):
+                raise InputError(f"{directory} lacks {len(missing)} weights of the model, the first is {missing[0]!r}")
             self.model.load_state_dict(saved.state_dict())
         if self.projection is not None:
             self.projection.load_state_dict(load_file(directory / PROJECTION_FILE))

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import HTTPError
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils import cached_file, find_adapter_config_file
 from transformers.utils import logging as transformers_logging
 
 from hf_alignet.errors import InputError
-from hf_alignet.sources import in_one_line, split_revision
+from hf_alignet.hub.connection import in_one_line, refusing
+from hf_alignet.sources import split_revision
 from hf_alignet.text_files import load_json
 
 ALIGNMENT_FILE = "alignment.json"
@@ -26,19 +28,9 @@ def check_vision_model(name_or_path: str, trust_remote_code: bool = False) -> No
             AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
 
 
-@contextlib.contextmanager
-def loading(name: str) -> Iterator[None]:
-    """Turns what goes wrong when a model is loaded and tried into an InputError. Only calls of libraries go inside."""
-    try:
-        yield
-    except InputError as error:
-        if name in str(error):
-            raise
-        raise InputError(f"cannot load the model {name!r}: {error}") from error
-    except Exception as error:  # of any kind: the libraries do not check what a configuration or a file holds
-        hint = " (or, if you trust its code, add `trust_remote_code=True`)" if "remote_code" in str(error) else ""
-        kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
-        raise InputError(f"cannot load the model {name!r}{hint}: {kind}{in_one_line(error)}") from error
+def loading(name: str) -> contextlib.AbstractContextManager[None]:
+    """Turns what goes wrong when a model is loaded and tried into an InputError."""
+    return refusing(f"the model {name!r}")
 
 
 def load_vision_model(name: str, revision: str | None, trust_remote_code: bool) -> tuple[PreTrainedModel, set[str]]:
@@ -56,7 +48,7 @@ def load_vision_model(name: str, revision: str | None, trust_remote_code: bool) 
             model, info = AutoModel.from_pretrained(name, **options)
     for key, saved, expected in sorted(info["mismatched_keys"]):
         raise InputError(
-            f"cannot load the model {name!r}: {key} is of shape {tuple(saved)}, and its config.json describes "
+            f"cannot open the model {name!r}: {key} is of shape {tuple(saved)}, and its config.json describes "
             f"{tuple(expected)}"
         )
     if model.main_input_name != "pixel_values":
@@ -86,6 +78,6 @@ def read_alignment(name_or_path: str) -> dict[str, Any]:
     name, revision = split_revision(name_or_path)
     try:
         file = cached_file(name, ALIGNMENT_FILE, revision=revision, _raise_exceptions_for_missing_entries=False)
-    except OSError as error:
+    except (OSError, HTTPError) as error:
         raise InputError(f"cannot find the model {name_or_path!r}: {in_one_line(error)}") from error
     return load_json(Path(file), "the record of the alignment") if file else {}

@@ -4,6 +4,7 @@
 scalar mean and one scalar standard deviation, both of the whole matrix of stimulus features, standardise them.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self, overload
 from zipfile import BadZipFile
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from hf_alignet.errors import InputError
 from hf_alignet.hub.rendering import TAGS, card_links, render_card
-from hf_alignet.sources import SharedModel
+from hf_alignet.hub.transport.shared_model import SharedModel
 from hf_alignet.storage import whole_file, write_json
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
@@ -43,7 +44,7 @@ class AffineTransform(nn.Module, SharedModel):
         array([[0., 3.]], dtype=float32)
     """
 
-    kind = "a transform"
+    kind = "transform"
     weight: Tensor
     bias: Tensor
     mean: Tensor
@@ -106,17 +107,22 @@ class AffineTransform(nn.Module, SharedModel):
         if isinstance(features, Tensor):
             return self._transform(features, 0)
         transformed = np.empty(features.shape, np.float32) if out is None else out
-        with torch.no_grad():
-            for start in range(0, len(features), BLOCK):
-                rows = slice(start, start + BLOCK)
-                block = torch.from_numpy(np.array(features[rows], np.float32)).to(self.weight.device)
-                with np.errstate(over="ignore"):  # the next lines raise an error for it
-                    transformed[rows] = self._transform(block, start).cpu().numpy()
-                is_bad = ~np.isfinite(transformed[rows]).all(1)
-                if is_bad.any():
-                    row = start + int(is_bad.argmax())
-                    raise InputError(f"transformed features of row {row} are too large for {transformed.dtype}")
+        for number, block in enumerate(self.blocks(features, transformed.dtype)):
+            transformed[number * BLOCK : number * BLOCK + len(block)] = block
         return transformed
+
+    @torch.no_grad()
+    def blocks(self, features: np.ndarray, dtype: np.dtype | str = "float32") -> Iterator[np.ndarray]:
+        """Transformed features (n, p) in blocks of rows; otherwise as `forward` of an array."""
+        for start in range(0, len(features), BLOCK):
+            block = torch.from_numpy(np.array(features[start : start + BLOCK], np.float32)).to(self.weight.device)
+            with np.errstate(over="ignore"):  # the next lines raise an error for it
+                transformed = self._transform(block, start).cpu().numpy().astype(dtype, copy=False)
+            is_bad = ~np.isfinite(transformed).all(1)
+            if is_bad.any():
+                row = start + int(is_bad.argmax())
+                raise InputError(f"transformed features of row {row} are too large for {transformed.dtype}")
+            yield transformed
 
     def _transform(self, features: Tensor, first_row: int) -> Tensor:
         # Autocast would multiply in half precision

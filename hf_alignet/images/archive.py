@@ -9,8 +9,9 @@ from zipfile import BadZipFile, ZipFile, ZipInfo
 from datasets.config import HF_DATASETS_CACHE
 
 from hf_alignet.errors import InputError
-from hf_alignet.storage import whole_directory
+from hf_alignet.storage import new_files, output_folder
 
+SECONDS = 3600.0  # that a process waits for another one that unpacks
 MOST_FILES = 5_000_000
 MOST_EXPANDED = 100  # times the size of the archive: pictures are compressed already
 ALWAYS_ALLOWED = 1_000_000_000  # bytes that may come of an archive, however small it is
@@ -31,11 +32,13 @@ def unpacked(archive: Path) -> Path:
             with ZipFile(archive) as content:
                 entries = [entry for entry in content.infolist() if not entry.filename.startswith("__MACOSX/")]
                 _check(entries, state.st_size)
-                folder.parent.mkdir(parents=True, exist_ok=True)
-                _check_space(entries, folder.parent)
-                with whole_directory(folder) as unfinished:
-                    for entry in entries:
-                        content.extract(entry, unfinished)  # not more bytes than the entry says
+                # Processes of a launch wait for the one that unpacks
+                with output_folder(folder.parent, "unpacking", None, wait=SECONDS) as place:
+                    if not folder.exists():
+                        _check_space(entries, place)
+                        with new_files(place) as made:
+                            for entry in entries:
+                                content.extract(entry, made / folder.name)  # not more bytes than the entry says
         except Exception as error:  # zipfile raises nearly anything on broken files
             raise InputError(f"cannot unpack the archive {archive}: {error}") from error
     return folder

@@ -20,7 +20,9 @@ from hf_alignet.errors import InputError
 from hf_alignet.images.picture_list import Picture
 from hf_alignet.images.preprocessing import Preprocessor
 from hf_alignet.images.reader import ImageReader
-from hf_alignet.storage import ResumableArray
+from hf_alignet.storage import ResumableArray, output_folder
+
+SECONDS = 60.0  # that a run waits for another one to make the files of a cache
 
 
 class ImageCache(ImageReader):
@@ -60,13 +62,17 @@ class ImageCache(ImageReader):
         self.directory = self.pixels.directory
         state = PartialState(cpu=not torch.accelerator.is_available())  # without it, other CPU processes are not seen
         if state.is_local_main_process:
-            self.pixels.create(description, np.uint8)
+            with output_folder(self.directory, "cache_images", "cache_images", wait=SECONDS):
+                self.pixels.create(description, np.uint8)
         state.wait_for_everyone()
 
     def read(self, rows: list[int]) -> dict[str, Tensor]:
         """As `ImageReader.read`, bit for bit."""
-        stacked = torch.from_numpy(np.asarray(self.pixels.values[rows]))
-        missing = np.flatnonzero(self.pixels.done[rows] == 0)
+        is_stored = self.pixels.done[rows] == 1
+        stored, missing = np.flatnonzero(is_stored), np.flatnonzero(~is_stored)
+        stacked = torch.empty(len(rows), *self.pixels.values.shape[1:], dtype=torch.uint8)
+        # Rows that nobody has written are not touched: in a file system in memory that would take space
+        stacked[stored] = torch.from_numpy(self.pixels.values[np.asarray(rows)[stored]])
         if len(missing):
             stacked[missing] = super().read([rows[i] for i in missing])["pixel_values"]
         return {"pixel_values": stacked}

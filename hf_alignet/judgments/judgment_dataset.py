@@ -29,6 +29,7 @@ from hf_alignet.judgments.rows import (
     refuse,
     select_rows,
 )
+from hf_alignet.ranges import row_numbers
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +95,7 @@ def make_judgments(
     triplets, odd = np.asarray(triplets), np.asarray(odd)
     if triplets.shape != (len(odd), 3) or odd.shape != (len(odd),):
         raise ValueError(f"expected arrays of shape (n, 3) and (n,), got {triplets.shape} and {odd.shape}")
+    triplets = row_numbers(triplets, None, "the triplets")
     optional = {PARTICIPANT: participant, RT: rt, LEVEL: level, IS_CATCH: is_catch}
     given = {name: values for name, values in optional.items() if values is not None}
     return _make_dataset({TRIPLET: triplets, ODD: odd, **given})

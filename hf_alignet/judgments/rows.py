@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset
 
 from hf_alignet.errors import InputError
+from hf_alignet.ranges import LARGEST_ROW
 
 TRIPLET, ODD = "triplet", "odd"
 LARGEST_CUBE = 2_097_151  # the cube of a larger number overflows int64
@@ -83,7 +84,9 @@ def check_columns(dataset: Dataset, required: Iterable[str], what: str) -> None:
 
 def check_rows(triplets: np.ndarray, num_images: int | None, what: str) -> None:
     """Raises an InputError if triplets (n, 3) point outside the images (None: any number) or name an image twice."""
-    largest = np.iinfo(np.int64).max if num_images is None else num_images - 1
+    if len(triplets) and triplets.dtype.kind not in "iu":
+        raise InputError(f"the {what} must be row numbers, integers from 0, got {triplets.dtype}")
+    largest = LARGEST_ROW if num_images is None else num_images - 1
     images = "dataset" if num_images is None else f"{num_images} images"
     refuse(np.any((triplets < 0) | (triplets > largest), axis=1), triplets, what, f"points outside the {images}")
     refuse(np.any(triplets == np.roll(triplets, 1, axis=1), axis=1), triplets, what, "names an image twice")

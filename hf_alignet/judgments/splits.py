@@ -13,9 +13,11 @@ from sklearn.model_selection import KFold
 from hf_alignet.errors import InputError
 from hf_alignet.judgments.judgment_dataset import without_catch_trials
 from hf_alignet.judgments.rows import TRIPLET, column, distinct_triplets, select_rows, with_triplets
+from hf_alignet.ranges import Count, ProperShare, Seed, checked, row_numbers
 
 
-def split_by_triplet(judgments: Dataset, held_out: float = 0.1, seed: int = 0) -> DatasetDict:
+@checked
+def split_by_triplet(judgments: Dataset, held_out: ProperShare = 0.1, seed: Seed = 0) -> DatasetDict:
     """Splits `train` and `test` without a common triplet.
 
     Args:
@@ -33,7 +35,10 @@ def split_by_triplet(judgments: Dataset, held_out: float = 0.1, seed: int = 0) -
     return DatasetDict(train=select_rows(judgments, ~is_test[which]), test=select_rows(judgments, is_test[which]))
 
 
-def split_by_object(judgments: Dataset, num_objects: int, held_out: float = 1 / 3, seed: int = 0) -> DatasetDict:
+@checked
+def split_by_object(
+    judgments: Dataset, num_objects: Count, held_out: ProperShare = 1 / 3, seed: Seed = 0
+) -> DatasetDict:
     """Splits `train` and `test` without a common object. Triplets with objects of both sides are in neither split.
 
     Args:
@@ -60,7 +65,8 @@ def split_by_object(judgments: Dataset, num_objects: int, held_out: float = 1 / 
     return DatasetDict(splits)
 
 
-def object_folds(num_objects: int, k: int, seed: int = 0) -> np.ndarray:
+@checked
+def object_folds(num_objects: int, k: int, seed: Seed = 0) -> np.ndarray:
     """Fold of each object, (num_objects,) int64 in [0, k): random folds whose sizes differ by at most one.
 
     They are the folds of scikit-learn, which gLocal uses with seed 42. Raises an InputError for fewer than two folds,
@@ -79,11 +85,7 @@ def triplets_within(triplets: np.ndarray, is_member: np.ndarray) -> np.ndarray:
 
     Raises an InputError if a triplet points outside the objects.
     """
-    if triplets.min(initial=0) < 0 or triplets.max(initial=-1) >= len(is_member):
-        raise InputError(
-            f"the judgments name objects {triplets.min()} to {triplets.max()}, but there are {len(is_member)} objects"
-        )
-    return is_member[triplets].all(axis=1)
+    return is_member[row_numbers(triplets, len(is_member), "the triplets", "objects")].all(axis=1)
 
 
 def objects_within(judgments: Dataset, is_member: np.ndarray) -> Dataset:
@@ -101,8 +103,7 @@ def shared_triplets(train: Dataset, other: Dataset) -> int:
     return len(first) + len(second) - len(distinct_triplets(np.concatenate([first, second]))[0])
 
 
-def random_share(number: int, held_out: float, seed: int) -> np.ndarray:
+@checked
+def random_share(number: int, held_out: ProperShare, seed: Seed) -> np.ndarray:
     """(number,) bool, a random share `held_out` of them true."""
-    if not 0 < held_out < 1:
-        raise InputError(f"`held_out` must lie between 0 and 1, got {held_out:g}")
     return np.random.default_rng(seed).permutation(number) < round(held_out * number)

@@ -14,6 +14,7 @@ from hf_alignet.encoder.embedding import load_embeddings
 from hf_alignet.errors import InputError
 from hf_alignet.images.opening import load_images
 from hf_alignet.judgments.stimulus_names import image_names
+from hf_alignet.similarity import check_finite, check_vectors
 from hf_alignet.sources import public_name
 from hf_alignet.text_files import load_names
 
@@ -40,6 +41,8 @@ class Stimuli:
     names: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
+        if self.features is not None:
+            check_vectors(self.features, "features")
         if self.images is not None and self.features is not None and len(self.images) != len(self.features):
             raise InputError(f"there are {len(self.features)} rows of features, but {len(self.images)} images")
         if len(self) < FEWEST:
@@ -101,7 +104,5 @@ class Stimuli:
             encoder.to(torch.accelerator.current_accelerator() or "cpu")
             embeddings = encoder.embed(self.images, save_to=directory, **options)
         embeddings = np.array(embeddings, np.float32)
-        is_bad = ~np.isfinite(embeddings).all(1)
-        if is_bad.any():
-            raise InputError(f"row {is_bad.argmax()} of the embeddings of {self.name} is not finite")
+        check_finite(embeddings, f"embeddings of {self.name}")
         return embeddings

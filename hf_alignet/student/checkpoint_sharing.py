@@ -14,7 +14,8 @@ from transformers import TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from hf_alignet.hub.transport.repository import reason, replace_folder
+from hf_alignet.hub.connection import reason
+from hf_alignet.hub.transport.repository import replace_folder
 from hf_alignet.sources import public_name
 from hf_alignet.storage import take_files, write_json
 
@@ -22,7 +23,8 @@ SHARED = ".shared"  # folder of a run, with what is under way to the Hub
 LAST_CHECKPOINT = "last-checkpoint"  # Trainer's name for it
 BEST = "best"  # folder inside, for the best checkpoint if that is an earlier one
 # What resuming reads: not the pickled arguments, nor PEFT's README with the path of the base model
-STATE = ["*.json", "*.safetensors", "optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state*.pth"]
+PICKLED = ["optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state*.pth"]  # which open without running code
+STATE = ["*.json", "*.safetensors", *PICKLED]
 WEIGHTS = ["config.json", "*.safetensors", "*.safetensors.index.json"]
 
 SECONDS = 1.0  # between the questions of processes that wait for the upload of another
@@ -75,7 +77,7 @@ class CheckpointSharing(TrainerCallback):
 
     def _send(self, copy: Path, revision: str | None, token: str | None) -> None:
         try:
-            replace_folder(copy, str(self.repository), LAST_CHECKPOINT, revision, copy.name, token)
+            replace_folder(copy, str(self.repository), LAST_CHECKPOINT, revision, copy.name, token, PICKLED)
         except Exception as error:  # training goes on after any error
             logger.warning("%s is on the disk, but not shared, training goes on: %s", copy.name, reason(error))
         finally:

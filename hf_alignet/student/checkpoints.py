@@ -11,23 +11,35 @@ from accelerate import PartialState
 from huggingface_hub import snapshot_download
 from transformers import TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_alignet.errors import InputError
-from hf_alignet.hub.transport.repository import HUB_ERRORS, reason
+from hf_alignet.hub.connection import HUB_ERRORS, reason
 from hf_alignet.sources import hub_id, split_revision
-from hf_alignet.storage import UNFINISHED, publish, unfinished
+from hf_alignet.storage import OURS, UNFINISHED, output_folder, publish, unfinished
 from hf_alignet.student.checkpoint_sharing import BEST, LAST_CHECKPOINT, SHARED, STATE
 
 CHECKPOINT = re.compile(f"{PREFIX_CHECKPOINT_DIR}-([0-9]+)")  # a user may call other folders checkpoint-best
 LAST = ("last", "true", "True")
+MAKER = "align"  # of output folders
 LEFT_BY_A_CRASH = {UNFINISHED, SHARED, "runs"}  # besides checkpoints
+
+
+def last_checkpoint(output_dir: str | Path) -> str | None:
+    """The newest checkpoint; None without any, or without the directory."""
+    found = _steps(Path(output_dir))
+    return str(found[-1]) if found else None
+
+
+def _steps(output_dir: Path) -> list[Path]:
+    """The checkpoints, the newest last. Folders of other names are the user's."""
+    matches = [(CHECKPOINT.fullmatch(path.name), path) for path in output_dir.glob("*") if path.is_dir()]
+    return [path for _, path in sorted((int(match[1]), path) for match, path in matches if match)]
 
 
 def rotate(output_dir: Path, limit: int | None, best: str | None) -> None:
     """Deletes the oldest checkpoints beyond `limit`, but never the newest or the best, nor folders of other names."""
-    found = [(CHECKPOINT.fullmatch(path.name), path) for path in output_dir.iterdir() if path.is_dir()]
-    *others, newest = [path for _, path in sorted((int(match[1]), path) for match, path in found if match)]
+    *others, newest = _steps(output_dir)
     others = [path for path in others if best is None or path.name != Path(best).name]
     num_kept = limit - (1 if best is None or newest.name == Path(best).name else 2) if limit else len(others)
     for path in others[: len(others) - max(0, num_kept)]:
@@ -67,7 +79,7 @@ def find_checkpoint(output_dir: str, resume_from_checkpoint: str | None) -> str 
     Raises:
         InputError: no such checkpoint exists, or the directory is not empty and holds something else.
     """
-    found = set(os.listdir(output_dir)) if Path(output_dir).is_dir() else set()
+    found = set(os.listdir(output_dir)) - OURS if Path(output_dir).is_dir() else set()
     processes = PartialState(cpu=not torch.accelerator.is_available())
     processes.wait_for_everyone()  # all must look before one writes into it
     taken = f"{output_dir} is not empty: go on with it by `resume_from_checkpoint=last`, or give another `output_dir`"
@@ -77,9 +89,9 @@ def find_checkpoint(output_dir: str, resume_from_checkpoint: str | None) -> str 
         return None
     checkpoint = os.path.expanduser(resume_from_checkpoint)
     if checkpoint in LAST:
-        last = get_last_checkpoint(output_dir) if found else None
+        last = last_checkpoint(output_dir)
         if last is None:
-            if not found <= LEFT_BY_A_CRASH:
+            if not _own(found) <= LEFT_BY_A_CRASH:
                 raise InputError(f"{output_dir} is not empty, but holds no checkpoint to resume from")
             return None
         checkpoint = last
@@ -89,7 +101,7 @@ def find_checkpoint(output_dir: str, resume_from_checkpoint: str | None) -> str 
         if processes.is_main_process:
             _download(checkpoint, Path(output_dir))
         processes.wait_for_everyone()
-        return get_last_checkpoint(output_dir)
+        return last_checkpoint(output_dir)
     if not (Path(checkpoint) / TRAINER_STATE_NAME).is_file():
         raise InputError(f"{checkpoint} is not a checkpoint: it has no {TRAINER_STATE_NAME}")
     if found and Path(output_dir).resolve() != Path(checkpoint).resolve().parent:
@@ -97,13 +109,20 @@ def find_checkpoint(output_dir: str, resume_from_checkpoint: str | None) -> str 
     return checkpoint
 
 
+def _own(names: set[str]) -> set[str]:
+    """Without folders of the user such as checkpoint-best."""
+    return {name for name in names if not name.startswith(f"{PREFIX_CHECKPOINT_DIR}-")}
+
+
 def _download(repository: str, output_dir: Path) -> None:
     name, revision = split_revision(repository)
-    with unfinished(output_dir) as inside:
-        made = inside / LAST_CHECKPOINT
+    # Into a folder of its own: where there are files, snapshot_download is content with them if the Hub fails
+    with output_folder(output_dir, MAKER), unfinished(output_dir) as inside:
+        downloaded = inside / "downloaded"
+        made = downloaded / LAST_CHECKPOINT
         patterns = [f"{LAST_CHECKPOINT}/{pattern}" for pattern in STATE]
         try:
-            snapshot_download(name, revision=revision, allow_patterns=patterns, local_dir=inside)
+            snapshot_download(name, revision=revision, allow_patterns=patterns, local_dir=downloaded)
         except HUB_ERRORS as error:
             missing = f"cannot get a checkpoint from {repository!r} on the Hub, and there is no such directory here"
             raise InputError(f"{missing}: {reason(error)}") from error

@@ -5,9 +5,10 @@ It saves plain models of transformers or peft, without pickles. Whatever has the
 
 import contextlib
 import inspect
+import logging
 import os
 import shlex
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 
 from hf_alignet.encoder.export import check_export, check_sharing
 from hf_alignet.encoder.model import VisionEncoder
@@ -24,11 +25,15 @@ from hf_alignet.errors import DISK_FULL, InputError, RunError
 from hf_alignet.hub.cards.model_card import write_model_card
 from hf_alignet.hub.transport.provenance import versions
 from hf_alignet.hub.transport.repository import MODEL_FILES, WEIGHT_FILES, make_repository, share_folder
+from hf_alignet.images.reader import ImageReader
 from hf_alignet.sources import public_name
-from hf_alignet.storage import UNFINISHED, publish, unfinished, write_json
+from hf_alignet.storage import UNFINISHED, make_folder, output_folder, publish, unfinished, write_json
 from hf_alignet.student.checkpoint_sharing import CheckpointSharing
-from hf_alignet.student.checkpoints import ResumeCallback, rotate
+from hf_alignet.student.checkpoints import MAKER, ResumeCallback, last_checkpoint, rotate
+from hf_alignet.student.resumption import RUN_FILE, check_checkpoint, describe_run, reading
 from hf_alignet.student.training_arguments import AlignTrainingArguments
+
+logger = logging.getLogger(__name__)
 
 # Keywords of `Trainer.create_model_card`, and their names in the metadata of a card
 CARD_METADATA = {name: name for name in ("language", "license", "tags", "model_name")}
@@ -43,6 +48,7 @@ class EncoderTrainer(Trainer):
     Attributes:
         student_temperature: τ† of what trains, which may be a projection head; None until it is chosen.
         exported_temperature: τ† of the embedding.
+        reader: of the images.
         is_in_batch: whether a batch is of images, with all triplets among them.
         provenance: more facts for `alignment.json` and the card, such as `triplets`.
     """
@@ -53,8 +59,11 @@ class EncoderTrainer(Trainer):
     student_temperature: float | None
     exported_temperature: float | None
     is_in_batch: bool
+    reader: ImageReader
 
     def __init__(self, **options: Any):
+        if options["args"].should_save:
+            make_folder(str(options["args"].output_dir))  # Trainer would, without a clear error
         super().__init__(**options)
         self.provenance: dict[str, Any] = {}
         self.sharing = CheckpointSharing(self.hub_model_id)
@@ -89,22 +98,60 @@ class EncoderTrainer(Trainer):
             **self.provenance,
         }
 
+    # ---- a run that goes on
+
+    @cached_property
+    def run(self) -> dict[str, Any]:
+        """What the weights after training depend on. It is known before the first training, which changes them."""
+        return describe_run(self.args, self.model, self.train_dataset, self.reader)
+
+    def train(  # type: ignore[override]
+        self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any
+    ) -> TrainOutput:
+        """As Trainer's, but goes on only from a whole checkpoint of the same run. Logs what may differ, and does."""
+        checkpoint = last_checkpoint(self.output_dir) if resume_from_checkpoint is True else resume_from_checkpoint
+        if resume_from_checkpoint is True and checkpoint is None:
+            raise InputError(f"{self.output_dir} holds no checkpoint to go on from")
+        train: Any = self.train_dataset
+        if self.args.dataloader_drop_last and len(train) < self.get_total_train_batch_size(self.args):
+            raise InputError(f"`dataloader_drop_last` leaves nothing to train on: {len(train)} rows are no whole step")
+        run = self.run
+        for difference in check_checkpoint(checkpoint, run) if checkpoint else ():
+            logger.warning("going on with a difference: %s", difference)
+        with output_folder(self.output_dir, MAKER, is_main=self.args.should_save):  # nobody else writes there
+            return super().train(resume_from_checkpoint=checkpoint, **kwargs)
+
+    def _run_epoch(self, **options: Any) -> None:  # type: ignore[override]
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(**options)
+        else:  # Trainer would train one step more than a finished run has
+            self.control.should_training_stop = True
+
     # ---- the disk
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """As Trainer's, but a plain model, without pickled arguments; RunError if it cannot be written."""
-        directory = Path(output_dir) if output_dir else self.output_dir
+        """As Trainer's, but a plain model, without pickled arguments; RunError if it cannot be written.
+
+        InputError if `args.output_dir` holds something else. Another directory is the caller's choice.
+        """
+        if output_dir is None:
+            with output_folder(self.output_dir, MAKER, is_main=self.args.should_save) as folder:
+                return self.save_model(str(folder), _internal_call)
+        directory = Path(output_dir)
         if self.args.should_save:
-            with unfinished(directory) as inside:
-                self.model.save_pretrained(inside)
-                write_json(inside / ALIGNMENT_FILE, self.alignment())
-                for file in sorted(inside.iterdir()):
-                    publish(file, directory / file.name)
+            self.model.save_pretrained(directory)
+            write_json(directory / ALIGNMENT_FILE, self.alignment())
             if not self.model.is_adapter:  # AutoModel would put an adapter that was saved before on the whole model
                 for name in ("adapter_config.json", "adapter_model.safetensors"):
                     (directory / name).unlink(missing_ok=True)
         if self.args.push_to_hub and not _internal_call:
             self.push_to_hub(commit_message="Model save")
+
+    def least_bytes(self) -> int:
+        """What the exported model takes on the disk, and one checkpoint if there will be any, with its optimizer."""
+        trained = sum(p.numel() * 4 for p in self.model.parameters() if p.requires_grad)
+        saved = trained if self.model.is_adapter else sum(p.numel() * 4 for p in self.model.parameters())
+        return saved if self.args.save_strategy == "no" else 2 * saved + 2 * trained
 
     def save_results(self, base: dict[str, Any], aligned: dict[str, Any]) -> None:
         """Writes the model as it is now, and `results.json` with metrics from before and after training."""
@@ -130,21 +177,35 @@ class EncoderTrainer(Trainer):
                 self.state.best_model_checkpoint = str(run_dir / made.name)
             if self.args.should_save:
                 self.state.save_to_json(str(made / TRAINER_STATE_NAME))
+                write_json(made / RUN_FILE, self.run)
                 publish(made, run_dir / made.name)
                 rotate(run_dir, self.args.save_total_limit, self.state.best_model_checkpoint)
             self.accelerator.wait_for_everyone()  # all processes find the checkpoint
 
     def diverged(self, problem: str) -> RunError:
         """The error that ends a run, with advice."""
-        last = get_last_checkpoint(self.output_dir) if self.output_dir.is_dir() else None
+        last = last_checkpoint(self.output_dir)
         good = f"; the last good checkpoint is {last}" if last else ""
         return RunError(f"{problem}: try a lower `learning_rate`{good}")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        self.model.load_weights(resume_from_checkpoint)
-        saved = read_alignment(resume_from_checkpoint)
-        self.student_temperature = saved["student_temperature"]
-        self.exported_temperature = saved["exported_temperature"]
+        with reading(resume_from_checkpoint):
+            self.model.load_weights(resume_from_checkpoint)
+            saved = read_alignment(resume_from_checkpoint)
+            self.student_temperature = saved["student_temperature"]
+            self.exported_temperature = saved["exported_temperature"]
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with reading(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        with reading(checkpoint):
+            super()._load_scaler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with reading(checkpoint):
+            super()._load_rng_state(checkpoint)
 
     def _load_best_model(self) -> None:
         self.model.load_weights(str(self.state.best_model_checkpoint))

@@ -16,7 +16,7 @@ from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
 from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.hub.cards.model_card import share_undone
-from hf_alignet.images.reader import ImageReader
+from hf_alignet.images.reader import ImageReader, as_reader
 from hf_alignet.student.anchoring import Anchor, DecoupledAnchorCallback
 from hf_alignet.student.collator import InBatchCollator, TripletCollator
 from hf_alignet.student.criterion import Criterion
@@ -73,7 +73,7 @@ class AlignTrainer(EncoderTrainer):
     ):
         args = args or AlignTrainingArguments()
         encoder = prepare_student(model, processing_class, args)
-        self.images = images
+        self.reader = as_reader(images, encoder.preprocessor)
         self.criterion = Criterion(args.loss_type, args.similarity, args.teacher_temperature)
         target = self.criterion.target
         splits = eval_dataset if isinstance(eval_dataset, dict) else {"validation": eval_dataset}
@@ -87,7 +87,7 @@ class AlignTrainer(EncoderTrainer):
         super().__init__(
             model=encoder,
             args=args,
-            data_collator=data_collator or kind(images, encoder.preprocessor, target, args.augment, args.seed),
+            data_collator=data_collator or kind(self.reader, encoder.preprocessor, target, args.augment, args.seed),
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             processing_class=encoder.processor,
@@ -242,4 +242,4 @@ class AlignTrainer(EncoderTrainer):
         )
 
     def _embed(self, rows: np.ndarray) -> Tensor:
-        return torch.from_numpy(self.model.embed(self.images, rows=rows, **self.args.embed_options()))
+        return torch.from_numpy(self.model.embed(self.reader, rows=rows, **self.args.embed_options()))

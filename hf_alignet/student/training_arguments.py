@@ -1,15 +1,14 @@
 """Settings of an alignment run: those of `transformers.Trainer`, and our own few."""
 
-import math
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from transformers import TrainingArguments
 
 from hf_alignet.errors import InputError
+from hf_alignet.ranges import Count, NotNegative, Positive, Range, Seed, Whole, check, check_fields
 from hf_alignet.similarity import SimilarityKind
 from hf_alignet.student.losses import LossType
 
@@ -27,6 +26,19 @@ WITHOUT_EFFECT = {
 }
 # Settings of Trainer with only one value that works here
 FIXED = ("label_smoothing_factor", "remove_unused_columns", "bf16_full_eval", "fp16_full_eval", "fsdp", "fsdp_config")
+# Ranges of settings of Trainer that are declared there
+RANGES = {
+    **dict.fromkeys(("weight_decay", "max_grad_norm", "eval_delay"), NotNegative),
+    **dict.fromkeys(("adam_beta1", "adam_beta2"), Annotated[float, Range(0, below=1)]),
+    **dict.fromkeys(("adam_epsilon", "save_steps"), Positive),
+    **dict.fromkeys(("gradient_accumulation_steps", "ddp_timeout"), Count),
+    **dict.fromkeys(("save_total_limit", "torch_empty_cache_steps", "dataloader_prefetch_factor"), Count | None),
+    "max_steps": Count | Literal[-1],
+    "eval_steps": Positive | None,
+    "dataloader_num_workers": Whole,
+    "seed": Seed,
+    "data_seed": Seed | None,
+}
 
 
 def _setting(default: Any, help: str) -> Any:
@@ -54,37 +66,37 @@ class AlignTrainingArguments(TrainingArguments):
         "The student's similarities are divided by it before the softmax. auto: chosen once before training, so that "
         "the student is as undecided as the teacher (hard: by likelihood). The paper's 100 fits one model.",
     )
-    teacher_temperature: float = _setting(1.0, "The same for the teacher's similarities (the paper: 1).")
+    teacher_temperature: Positive = _setting(1.0, "The same for the teacher's similarities (the paper: 1).")
     anchor_type: Literal["decoupled", "penalty"] = _setting(
         "decoupled",
         "How weights are held near those at the start. decoupled: pulled by lr * anchor_weight each step, as in the "
         "released configuration. penalty: anchor_weight * squared distance in the loss (eq. 6).",
     )
-    anchor_weight: float = _setting(1.0, "Strength of the anchor, 0 for none (released configuration: 1).")
-    interpolation: float = _setting(
+    anchor_weight: NotNegative = _setting(1.0, "Strength of the anchor, 0 for none (released configuration: 1).")
+    interpolation: Annotated[float, Range(above=0, most=1)] = _setting(
         0.4,
         "Where the exported weights lie between those at the start (0) and the trained ones (1), as in WiSE-FT "
         "(Wortsman et al. 2022). 1 aligns most; less keeps more of what the model knew: see recipes/things-vit-tiny. "
         "Evaluations during training measure these weights, too.",
     )
-    projection_dim: int | None = _setting(
+    projection_dim: Count | None = _setting(
         None,
         "Train through a new linear head of this many dimensions (released configuration: 1024) instead of the "
         "embedding itself. The head is not exported, and evaluation never uses it.",
     )
-    images_per_cluster: int = _setting(
+    images_per_cluster: Count = _setting(
         4, "In-batch triplets: images of each cluster (or class) in a batch. It must divide the batch."
     )
-    triplets_per_batch: int = _setting(
+    triplets_per_batch: Count = _setting(
         1_000_000,
         "In-batch triplets: a larger batch, by default one of over 182 images, trains on a random subset of so many.",
     )
-    images_per_forward: int | None = _setting(
+    images_per_forward: Count | None = _setting(
         None,
         "Embed a batch in slices of this many images, and embed each again in the backward pass: the same gradients "
         "in less memory, for one more forward pass.",
     )
-    early_stopping_patience: int | None = _setting(
+    early_stopping_patience: Count | None = _setting(
         None,
         "Stop after this many evaluations in a row that are no better on the held-out triplets, not counting warm-up. "
         "Each new best is a checkpoint, and the best is exported. Needs eval_strategy; eval_steps is then 0.05 of the "
@@ -101,17 +113,19 @@ class AlignTrainingArguments(TrainingArguments):
         "outputs/aligned",
         "Directory for the aligned model, results.json and checkpoints. It must be new or empty, unless resumed.",
     )
-    per_device_train_batch_size: int = _setting(
+    per_device_train_batch_size: Count = _setting(
         64,
         "Triplets per step and device; each distinct image of them is embedded once. With in-batch triplets: images "
         "per step and device.",
     )
-    per_device_eval_batch_size: int = _setting(64, "Images per forward pass and device in evaluation.")
-    learning_rate: float = _setting(3e-5, "Peak learning rate (released configuration: 3e-5).")
-    num_train_epochs: float = _setting(1.0, "Passes over the training triplets.")
-    warmup_steps: float = _setting(0.05, "Steps, or share of all if below 1, of linear warm-up (5 %% as released).")
+    per_device_eval_batch_size: Count = _setting(64, "Images per forward pass and device in evaluation.")
+    learning_rate: NotNegative = _setting(3e-5, "Peak learning rate (released configuration: 3e-5).")
+    num_train_epochs: Positive = _setting(1.0, "Passes over the training triplets.")
+    warmup_steps: NotNegative = _setting(
+        0.05, "Steps, or share of all if below 1, of linear warm-up (5 %% as released)."
+    )
     lr_scheduler_type: str = _setting("cosine", "Course of the learning rate after warm-up.")
-    logging_steps: float = _setting(10, "Steps from one log to the next (a share of all steps if below 1).")
+    logging_steps: Positive = _setting(10, "Steps from one log to the next (a share of all steps if below 1).")
     logging_nan_inf_filter: bool = _setting(False, "Look at every loss, and keep it out of the logs if not finite.")
     metric_for_best_model: str | None = _setting(None, "The metric of the best model (default: held-out agreement).")
     resume_from_checkpoint: str | None = _setting(
@@ -127,9 +141,9 @@ class AlignTrainingArguments(TrainingArguments):
     remove_unused_columns: bool = _setting(False, "Must stay false: the collator needs columns that no model takes.")
 
     def __post_init__(self) -> None:
-        for setting in fields(self):  # numbers of numpy become numbers of Python
-            if isinstance(value := getattr(self, setting.name), np.generic):
-                setattr(self, setting.name, value.item())
+        check_fields(self, RANGES)
+        temperature: Any = Positive | Literal["auto"]
+        self.student_temperature = check("student_temperature", _number(self.student_temperature), temperature)
         # Without an accelerator, Trainer allows bf16 only together with use_cpu
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         if self.early_stopping_patience is not None:
@@ -147,7 +161,10 @@ class AlignTrainingArguments(TrainingArguments):
         if self.trackio_static_space_id is None:
             self.trackio_static_space_id = False  # or push_to_hub would make a public Space of the logs
         self._check()
-        super().__post_init__()
+        try:
+            super().__post_init__()
+        except ValueError as error:
+            raise InputError(" ".join(str(error).split())) from error
         if self.ddp_find_unused_parameters is None:
             # AlignTrainer freezes unused parameters, and a search for them breaks activation checkpointing
             self.ddp_find_unused_parameters = False
@@ -160,18 +177,10 @@ class AlignTrainingArguments(TrainingArguments):
                 continue  # Trainer sets it itself
             if name in defaults and value != defaults[name] and (value, defaults[name]) != (False, "no"):
                 raise InputError(f"`{name}` does nothing here, got {value!r}: {reason}; leave it out")
-        is_auto = self.student_temperature == AUTO
         rules = {
-            "student_temperature": (is_auto or _is_positive(self.student_temperature), "auto or positive and finite"),
-            "teacher_temperature": (_is_positive(self.teacher_temperature), "positive and finite"),
-            "anchor_weight": (0 <= self.anchor_weight < math.inf, "0 or more"),
-            "interpolation": (0 < self.interpolation <= 1, "above 0 and at most 1"),
-            "hub_strategy": (self.hub_strategy in ("end", "checkpoint"), "end or checkpoint"),
             "label_smoothing_factor": (not self.label_smoothing_factor, "0, as triplets have soft labels"),
             "remove_unused_columns": (not self.remove_unused_columns, "false, as the collator needs all columns"),
         }
-        for name in ("triplets_per_batch", "projection_dim", "images_per_forward", "early_stopping_patience"):
-            rules[name] = (getattr(self, name) is None or getattr(self, name) >= 1, "at least 1")
         for name, (is_kept, rule) in rules.items():
             if not is_kept:
                 raise InputError(f"`{name}` must be {rule}, got {getattr(self, name)!r}")
@@ -205,8 +214,9 @@ def _default(setting: Field[Any]) -> Any:
     return setting.default if setting.default_factory is MISSING else setting.default_factory()
 
 
-def _is_positive(value: Any) -> bool:
+def _number(text: Any) -> Any:
+    """The number that a text is, or else what was given."""
     try:
-        return 0 < float(value) < math.inf
+        return float(text) if isinstance(text, str) else text
     except ValueError:
-        return False
+        return text

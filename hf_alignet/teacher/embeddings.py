@@ -11,7 +11,7 @@ from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.encoder.transform import AffineTransform
 from hf_alignet.errors import InputError
 from hf_alignet.images.reader import ImageReader
-from hf_alignet.storage import whole_array
+from hf_alignet.storage import write_array
 
 
 class Teacher:
@@ -71,6 +71,5 @@ class Teacher:
             InputError: a feature is not finite, or an embedding is too large for `dtype` (names the row).
         """
         if not file.exists():
-            with whole_array(file, features.shape, dtype) as embeddings:
-                self.transform(features, out=embeddings)
+            write_array(file, features.shape, dtype, self.transform.blocks(features, dtype))
         return np.load(file, mmap_mode="r", allow_pickle=False)

@@ -1,11 +1,10 @@
 """Fits a teacher to judgments and features: first VICE, if the method needs it, then the affine transform."""
 
 import logging
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,7 @@ from datasets import Dataset
 
 from hf_alignet.encoder.transform import AffineTransform
 from hf_alignet.errors import InputError
+from hf_alignet.ranges import Positive, Seed, checked
 from hf_alignet.similarity import PAIRS
 from hf_alignet.teacher.affine.affine_data import AffineData
 from hf_alignet.teacher.affine.affine_teacher import AffineTeacher
@@ -38,18 +38,19 @@ class FittedTeacher:
     selection: pd.DataFrame | None = None
 
 
+@checked
 def fit_teacher(
     features: np.ndarray,
     judgments: Dataset,
     method: Method = "auto",
     *,
-    regularization: float | None = None,
+    regularization: Positive | None = None,
     vice: Vice | str | None = None,
     vice_settings: Mapping[str, Any] | None = None,
-    concentration: float | None = None,
+    concentration: Positive | None = None,
     local_features: np.ndarray | None = None,
     checkpoint: str | Path | None = None,
-    seed: int = 42,
+    seed: Seed = 42,
     progress: bool = True,
 ) -> FittedTeacher:
     """Fits a transform of features to people's choices.
@@ -61,7 +62,7 @@ def fit_teacher(
             (`hf_alignet.teacher.choosing`); with a setting of VICE it is the first. `uncertainty_distillation` fits
             the choice probabilities of VICE (the paper's method), `hard` the choices themselves. `global` and `glocal`
             are the methods of gLocal. `identity` leaves the features unchanged (the paper's control).
-        regularization: weight of the penalty, above 0. None selects it by cross-validation over objects.
+        regularization: weight of the penalty. None selects it by cross-validation over objects.
         vice: a fitted VICE, or its path or Hub id. None fits VICE to the judgments.
         vice_settings: arguments of `Vice` for that fit.
         concentration: weight of VICE's probabilities of a triplet, as a number of choices, beside the real choices
@@ -185,8 +186,6 @@ def check_method(
     method: Method, vice: object, vice_settings: Mapping[str, Any] | None, concentration: float | None, local: object
 ) -> None:
     """Raises an InputError that names the settings of `fit_teacher` that exclude each other."""
-    if method not in get_args(Method):
-        raise InputError(f"`method` must be one of {', '.join(get_args(Method))}, got {method!r}")
     if (method == "glocal") != (local is not None):
         raise InputError(
             f"`method=glocal`, and no other, takes `local_images` or `local_features`; the method here is {method!r}"
@@ -199,10 +198,9 @@ def check_method(
     ):
         if value is not None and method not in methods:
             raise InputError(f"`method={method}` takes no `{name}`; {' and '.join(methods[1:])} do")
-    if concentration is not None and not 0 < concentration < math.inf:
-        raise InputError(f"`concentration` must be positive and finite, got {concentration}")
     if vice is not None and vice_settings is not None:
         raise InputError("give either `vice`, a fitted one, or `vice_settings` for a new fit")
     known = [field.name for field in fields(Vice)]
     if unknown := sorted(set(vice_settings or ()).difference(known)):
         raise InputError(f"`vice_settings` has no {', '.join(unknown)}; settings are {', '.join(known)}")
+    Vice(**(vice_settings or {}))  # refuses what is out of range before the long work begins

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from tqdm.auto import tqdm
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments import make_judgments
+from hf_alignet.ranges import Range, Seed, checked
 from hf_alignet.similarity import PAIRS, choice_log_probabilities, odd_of_pair, of_chosen_pair, triplet_similarities
 from hf_alignet.teacher.affine.affine_data import AffineData
 from hf_alignet.teacher.affine.axes import PrincipalAxes
@@ -22,6 +24,7 @@ from hf_alignet.teacher.fitting import fit_teacher
 
 LEADING_AXES, SEEN_AXES, OWN_AXES = 30, 8, 2
 TEST_TRIPLETS = 20_000
+Agreement = Annotated[float, Range(above=1 / 3, below=1)]
 NUMBERS = (200, 600, 2000, 6000)  # of choices
 REPEATS = 3
 
@@ -43,17 +46,15 @@ class SimulatedPeople:
 
     Args:
         features: (n, p) of the pictures.
-        agreement: mean share of people who choose the most frequent answer to a random triplet, above 1/3 and below
-            1. In THINGS it is 0.70.
+        agreement: mean share of people who choose the most frequent answer to a random triplet. In THINGS it is 0.70.
         seed: of what they look at.
 
     Attributes:
         similarities: (n, n) whose softmax over the pairs of a triplet gives the probabilities of their choices.
     """
 
-    def __init__(self, features: np.ndarray, agreement: float = 0.7, seed: int = 0):
-        if not 1 / 3 < agreement < 1:
-            raise InputError(f"the agreement of people must lie between 1/3 and 1, got {agreement:g}")
+    @checked
+    def __init__(self, features: np.ndarray, agreement: Agreement = 0.7, seed: Seed = 0):
         rng = np.random.default_rng(seed)
         axes = PrincipalAxes.of(features)
         rank = min(LEADING_AXES, int((axes.variances > 1e-6 * axes.variances[0]).sum()))

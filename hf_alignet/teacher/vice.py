@@ -24,8 +24,9 @@ from tqdm.auto import tqdm
 
 from hf_alignet.errors import InputError
 from hf_alignet.hub.rendering import TAGS, card_links, render_card
+from hf_alignet.hub.transport.shared_model import SharedModel
+from hf_alignet.ranges import Count, checked, row_numbers
 from hf_alignet.similarity import choice_log_probabilities, triplet_similarities
-from hf_alignet.sources import SharedModel
 from hf_alignet.storage import whole_file, write_json
 from hf_alignet.teacher.choice_likelihood import pair_counts
 from hf_alignet.teacher.settings import ViceSettings
@@ -81,16 +82,17 @@ class Vice(ViceSettings, SharedModel):
         True
     """
 
-    kind = "a VICE"
+    kind = "VICE"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.info: dict[str, Any] = {}
 
+    @checked
     def fit(
         self,
         judgments: Dataset,
-        num_objects: int | None = None,
+        num_objects: Count | None = None,
         checkpoint: str | Path | None = None,
         progress: bool = True,
     ) -> Self:
@@ -148,7 +150,8 @@ class Vice(ViceSettings, SharedModel):
         """(n, k) float32 means of the posterior, with negative entries set to zero."""
         return self.loc_.clip(0)
 
-    def choice_probabilities(self, triplets: np.ndarray, n_samples: int = 50) -> np.ndarray:
+    @checked
+    def choice_probabilities(self, triplets: np.ndarray, n_samples: Count = 50) -> np.ndarray:
         """Probability that people keep each pair of a triplet together, as a mean over draws from the posterior.
 
         Args:
@@ -161,11 +164,7 @@ class Vice(ViceSettings, SharedModel):
         Raises:
             InputError: a triplet names an unknown object.
         """
-        rows = torch.as_tensor(np.asarray(triplets, np.int64))
-        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self.loc_):
-            raise InputError(f"triplets name objects {rows.min()} to {rows.max()}, but VICE has {len(self.loc_)}")
-        if n_samples < 1:
-            raise ValueError(f"`n_samples` must be at least 1, got {n_samples}")
+        rows = torch.from_numpy(row_numbers(triplets, len(self.loc_), "the triplets", "objects of VICE"))
         loc, scale = torch.from_numpy(self.loc_), torch.from_numpy(self.scale_)
         generator = torch.Generator().manual_seed(self.settings()["random_state"])
         total = torch.zeros(rows.shape)
@@ -174,7 +173,8 @@ class Vice(ViceSettings, SharedModel):
             total += choice_log_probabilities(triplet_similarities(draw, rows)).exp()
         return (total / n_samples).numpy()
 
-    def similarity_matrix(self, objects: np.ndarray, n_samples: int = 50) -> np.ndarray:
+    @checked
+    def similarity_matrix(self, objects: np.ndarray, n_samples: Count = 50) -> np.ndarray:
         """Probability that people keep each pair of some objects together, as a mean over all third objects.
 
         Args:

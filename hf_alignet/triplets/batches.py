@@ -16,6 +16,7 @@ from torch.utils.data import Dataset, Sampler
 
 from hf_alignet.encoder.embedding import load_embeddings
 from hf_alignet.errors import InputError, naming
+from hf_alignet.ranges import Count, Seed, checked, row_numbers
 from hf_alignet.similarity import triplet_similarities
 from hf_alignet.sources import load_matrix
 from hf_alignet.triplets.clusters import check_teacher_embeddings, default_num_clusters, fit_clusters
@@ -42,7 +43,9 @@ class TeacherVectors(Dataset):
             numbers = f"{len(rows)} images, {len(vectors)} vectors and {len(clusters)} clusters"
             raise InputError(f"{numbers} are not equally many")
         check_teacher_embeddings(vectors, rows)
-        self.rows, self.clusters = np.asarray(rows), np.asarray(clusters)
+        if len(vectors) > 1 and (vectors == vectors[0]).all():
+            raise InputError("the teacher's vectors are all the same: is it collapsed?")
+        self.rows, self.clusters = row_numbers(rows, None, "the rows of the images"), np.asarray(clusters)
         self.vectors = np.asarray(vectors, dtype=np.float32)
 
     def __len__(self) -> int:
@@ -61,10 +64,11 @@ class ClusterSampler(Sampler[int]):
     have enough images.
     """
 
-    def __init__(self, clusters: np.ndarray, batch_size: int, images_per_cluster: int, seed: int):
+    @checked
+    def __init__(self, clusters: np.ndarray, batch_size: int, images_per_cluster: Count, seed: Seed):
         if batch_size < 3:
             raise InputError(f"`per_device_train_batch_size` must be at least 3, a triplet, got {batch_size}")
-        if images_per_cluster < 1 or batch_size % images_per_cluster:
+        if batch_size % images_per_cluster:
             raise InputError(
                 f"`per_device_train_batch_size` must be a multiple of `images_per_cluster`, got {batch_size} and "
                 f"{images_per_cluster}"
@@ -143,12 +147,13 @@ def all_triplets(number: int) -> torch.Tensor:
     return torch.combinations(torch.arange(number), 3)
 
 
+@checked
 def load_teacher(
     images: datasets.Dataset,
     rows: np.ndarray,
     embeddings: str | np.ndarray | None = None,
     class_table: str | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> TeacherVectors:
     """The teacher's vectors of some images, from an array or one of two `.npy` files.
 

@@ -17,6 +17,8 @@ from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from hf_alignet.errors import InputError
+from hf_alignet.ranges import Seed, checked
+from hf_alignet.similarity import check_vectors
 
 MAX_CLUSTERS, IMAGES_PER_CLUSTER = 500, 20  # defaults: the paper's number; the mean size for fewer images
 SAMPLE_PER_CLUSTER = 256
@@ -45,8 +47,9 @@ def default_num_clusters(num_images: int) -> int:
     return max(2, min(MAX_CLUSTERS, num_images // IMAGES_PER_CLUSTER))
 
 
+@checked
 def fit_clusters(
-    embeddings: np.ndarray, num_clusters: int, seed: int = 0, rows: np.ndarray | None = None, progress: bool = True
+    embeddings: np.ndarray, num_clusters: int, seed: Seed = 0, rows: np.ndarray | None = None, progress: bool = True
 ) -> Clusters:
     """Clusters embeddings. Each cluster has two images or more.
 
@@ -81,8 +84,9 @@ def check_enough_to_cluster(num_images: int, elbow: bool = False) -> None:
         raise InputError(f"{num_images} images are too few to find an elbow: give `num_clusters`")
 
 
+@checked
 def elbow_curve(
-    embeddings: np.ndarray, seed: int = 0, rows: np.ndarray | None = None, progress: bool = True
+    embeddings: np.ndarray, seed: Seed = 0, rows: np.ndarray | None = None, progress: bool = True
 ) -> pd.DataFrame:
     """Mean squared distance to the nearest center (`inertia`) for ten values of `num_clusters`, in a geometric series.
 
@@ -159,6 +163,7 @@ def _blocks(embeddings: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 
 def check_teacher_embeddings(embeddings: np.ndarray, rows: np.ndarray | None = None) -> None:
     """Raises an InputError if an embedding (n, p) of the images in `rows` (n,), or of all images, is not finite."""
+    check_vectors(embeddings, "teacher's embeddings")
     for start, block in _blocks(embeddings):
         is_bad = ~np.isfinite(block).all(1)
         if is_bad.any():

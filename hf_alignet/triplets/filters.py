@@ -2,13 +2,17 @@
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from numba import njit
 
 from hf_alignet.errors import InputError
+from hf_alignet.ranges import Range, Share, check_fields
 from hf_alignet.similarity import choice_log_probabilities, entropy
+
+Entropy = Annotated[float, Range(0, math.log(3))]
 
 
 @dataclass(frozen=True)
@@ -18,17 +22,15 @@ class LabelBounds:
     Raises an InputError if a bound is out of range, or above its upper bound.
     """
 
-    min_margin: float | None = None  # difference of the two highest probabilities, in [0, 1]
-    max_margin: float | None = None
-    min_entropy: float | None = None  # in nats, in [0, ln 3]
-    max_entropy: float | None = None
+    min_margin: Share | None = None  # difference of the two highest probabilities
+    max_margin: Share | None = None
+    min_entropy: Entropy | None = None  # in nats
+    max_entropy: Entropy | None = None
 
     def __post_init__(self) -> None:
-        for name, largest in (("margin", 1.0), ("entropy", math.log(3))):
+        check_fields(self)
+        for name in ("margin", "entropy"):
             low, high = getattr(self, f"min_{name}"), getattr(self, f"max_{name}")
-            for bound, value in ((f"min_{name}", low), (f"max_{name}", high)):
-                if value is not None and not 0 <= value <= largest:
-                    raise InputError(f"`{bound}` must be in [0, {largest:.4g}], got {value}")
             if low is not None and high is not None and low > high:
                 raise InputError(f"`min_{name}` must not be above `max_{name}`, got {low} and {high}")
 

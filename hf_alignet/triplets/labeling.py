@@ -10,6 +10,7 @@ import torch
 from numba import njit
 
 from hf_alignet.errors import InputError
+from hf_alignet.ranges import row_numbers
 from hf_alignet.similarity import PAIRS
 
 (A0, B0), (A1, B1), (A2, B2) = PAIRS
@@ -29,8 +30,9 @@ def label_triplets(embeddings: np.ndarray, triplets: np.ndarray) -> np.ndarray:
         (m, 3) float32 dot products in pair order, summed in float32 (float64 for float64).
 
     Raises:
-        InputError: an embedding of a triplet is not finite, or so large that a product is not (names its row).
-        ValueError: the shapes, numbers or types are not as above.
+        InputError: an embedding of a triplet is not finite, or so large that a product is not (names its row), or a
+            triplet points outside the embeddings.
+        ValueError: the shapes or types are not as above.
 
     Example:
         >>> label_triplets(np.eye(3, dtype=np.float16) + 1, np.array([[0, 1, 2]]))
@@ -38,8 +40,7 @@ def label_triplets(embeddings: np.ndarray, triplets: np.ndarray) -> np.ndarray:
     """
     if embeddings.ndim != 2 or triplets.ndim != 2 or triplets.shape[1] != 3:
         raise ValueError(f"expected shapes (n, p) and (m, 3), got {embeddings.shape} and {triplets.shape}")
-    if len(triplets) and not 0 <= triplets.min() <= triplets.max() < len(embeddings):
-        raise ValueError(f"a triplet points outside the {len(embeddings)} embeddings")
+    triplets = row_numbers(triplets, len(embeddings), "the triplets", "embeddings")
     if embeddings.dtype not in DTYPES:
         known = ", ".join(map(str, DTYPES))
         raise ValueError(f"embeddings must be of a type among {known} (the bits of bfloat16), got {embeddings.dtype}")

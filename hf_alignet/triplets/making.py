@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,10 @@ from datasets import Dataset
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments.index_files import split_of
+from hf_alignet.judgments.rows import ODD
 from hf_alignet.judgments.splits import random_share
+from hf_alignet.ranges import Count, ProperShare, Range, Seed, Share, Whole, check_fields
+from hf_alignet.similarity import NO_CHOICE
 from hf_alignet.storage import whole_file, write_json, write_table, write_text
 from hf_alignet.triplets.clusters import (
     Clusters,
@@ -25,7 +28,7 @@ from hf_alignet.triplets.clusters import (
     elbow_curve,
     fit_clusters,
 )
-from hf_alignet.triplets.filters import LabelBounds
+from hf_alignet.triplets.filters import Entropy, LabelBounds
 from hf_alignet.triplets.official import read_official
 from hf_alignet.triplets.partition import class_numbers, hold_out_classes, read_labels
 from hf_alignet.triplets.sampling import Sampling, TripletSampler
@@ -61,7 +64,7 @@ class TripletDesign:
         weight_equally: each cluster or class gives equally many pairs. Otherwise all triplets have the same chance.
         hold_out: only the validation uses some `images`, or all images of some `classes`. With `nothing`, it uses
             the same images in other triplets.
-        held_out_share: share of the images or classes to hold out, in (0, 1).
+        held_out_share: share of the images or classes to hold out.
         held_out_classes: names or numbers of the classes to hold out, instead of a share.
         min_margin: least difference of the two highest choice probabilities, in [0, 1].
         max_margin: greatest difference of the two highest choice probabilities.
@@ -75,20 +78,20 @@ class TripletDesign:
     """
 
     sampling: Sampling = "cluster_boundary"
-    num_triplets: int = 1_000_000
-    num_validation_triplets: int = 10_000
-    num_clusters: int | None = None
+    num_triplets: Count = 1_000_000
+    num_validation_triplets: Whole = 10_000
+    num_clusters: Annotated[int, Range(2)] | None = None
     elbow: bool = False
     weight_equally: bool = False
     hold_out: HoldOut = "images"
-    held_out_share: float = 0.1
+    held_out_share: ProperShare = 0.1
     held_out_classes: Sequence[str] = ()
-    min_margin: float | None = None
-    max_margin: float | None = None
-    min_entropy: float | None = None
-    max_entropy: float | None = None
-    max_per_image: int | None = None
-    seed: int = 42
+    min_margin: Share | None = None
+    max_margin: Share | None = None
+    min_entropy: Entropy | None = None
+    max_entropy: Entropy | None = None
+    max_per_image: Count | None = None
+    seed: Seed = 42
 
     @property
     def bounds(self) -> LabelBounds:
@@ -99,16 +102,8 @@ class TripletDesign:
         return self.sampling == "cluster_boundary"
 
     def __post_init__(self) -> None:
-        for name, kind in (("sampling", Sampling), ("hold_out", HoldOut)):
-            if getattr(self, name) not in get_args(kind):
-                raise InputError(f"`{name}` must be one of {', '.join(get_args(kind))}, got {getattr(self, name)!r}")
-        self.bounds  # noqa: B018 - checks the bounds
-        least = {"num_triplets": 1, "num_validation_triplets": 0, "max_per_image": 1, "num_clusters": 2}
-        for name, lowest in least.items():
-            if (value := getattr(self, name)) is not None and value < lowest:
-                raise InputError(f"`{name}` must be at least {lowest}, got {value}")
-        if not 0 < self.held_out_share < 1:
-            raise InputError(f"`held_out_share` must be in (0, 1), got {self.held_out_share}")
+        check_fields(self)
+        self.bounds  # noqa: B018 - checks that none is above the other
         if self.held_out_classes and (self.hold_out != "classes" or not self.num_validation_triplets):
             names = ",".join(self.held_out_classes)
             raise InputError(
@@ -133,8 +128,11 @@ class Plan:
     def of(cls, design: TripletDesign, images: Dataset, rows: np.ndarray) -> "Plan":
         """Selects the held-out images among the `rows` (m,) of the image dataset.
 
-        Raises an InputError if classes are missing or unknown, or all images or none would be held out.
+        Raises an InputError if images are too few, classes are missing or unknown, or all images or none would be
+        held out.
         """
+        if len(rows) < 3:
+            raise InputError(f"a triplet needs three images, and there are {len(rows)}")
         hold_out = design.hold_out if design.num_validation_triplets else "nothing"
         labels = is_held_out = None
         if "class" in design.sampling or hold_out == "classes":
@@ -274,6 +272,7 @@ def make_splits(
             design.sampling, np.where(plan.members(split), groups, -1), design.weight_equally, design.seed
         )
         source = TripletSource(sampler, embeddings, plan.rows, design.bounds, design.max_per_image)
+        source.check_decided()
         # If nothing is held out, validation continues in the order where training ends
         begin = 0 if plan.is_held_out is not None else place
         try:
@@ -291,7 +290,10 @@ def make_splits(
                 continue
             number, place = fewer, write_shards(directory, split, source, fewer, begin, progress)
         # Counted in the files: a run that was stopped may have written fewer
-        written[split] = sum(pq.read_metadata(file).num_rows for file in shard_files(directory, split, number))
+        odd = [pq.read_table(file, columns=[ODD])[ODD].to_numpy() for file in shard_files(directory, split, number)]
+        written[split] = sum(map(len, odd))
+        if num_tied := sum(int((part == NO_CHOICE).sum()) for part in odd):
+            logger.warning("the teacher is undecided about %d of %d %s triplets", num_tied, written[split], split)
     return written
 
 

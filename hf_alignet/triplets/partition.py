@@ -7,6 +7,7 @@ import numpy as np
 from datasets import ClassLabel, Dataset
 
 from hf_alignet.errors import InputError
+from hf_alignet.judgments.rows import arrow_column
 
 LABEL = "label"
 
@@ -22,7 +23,7 @@ def read_labels(images: Dataset) -> np.ndarray:
         raise InputError(
             f"the images need a column {LABEL!r} of classes; their columns are {', '.join(images.column_names)}"
         )
-    labels = images.with_format("pandas", columns=[LABEL])[:][LABEL].fillna(-1).to_numpy()
+    labels = arrow_column(images, LABEL).to_pandas().fillna(-1).to_numpy()
     if labels.dtype.kind not in "iuf" or (labels != labels.astype(np.int64)).any():
         raise InputError(f"the column {LABEL!r} must have classes as integers, got {images.features[LABEL]}")
     labels = labels.astype(np.int64)

@@ -7,12 +7,13 @@ k-means clusters. Its authors also released triplets within, between and at the 
 """
 
 import math
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from numba import njit
 
 from hf_alignet.errors import InputError
+from hf_alignet.ranges import Seed, checked
 
 Sampling = Literal["cluster_boundary", "class_boundary", "within_class", "between_class", "random"]
 
@@ -54,9 +55,8 @@ class TripletSampler:
         (4, (4, 3))
     """
 
-    def __init__(self, sampling: Sampling, groups: np.ndarray, weight_equally: bool = False, seed: int = 0):
-        if sampling not in get_args(Sampling):
-            raise InputError(f"`sampling` must be one of {', '.join(get_args(Sampling))}, got {sampling!r}")
+    @checked
+    def __init__(self, sampling: Sampling, groups: np.ndarray, weight_equally: bool = False, seed: Seed = 0):
         groups = np.asarray(groups)
         groups = np.where(groups < 0, -1, 0 if sampling == "random" else groups)
         order = np.argsort(groups, kind="stable")

@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from tqdm.auto import tqdm
 
 from hf_alignet.errors import InputError
+from hf_alignet.similarity import NO_CHOICE, odd_one_out
 from hf_alignet.storage import write_table
 from hf_alignet.triplets.filters import LabelBounds, take_triplets
 from hf_alignet.triplets.labeling import label_triplets
@@ -24,6 +26,7 @@ from hf_alignet.triplets.triplet_dataset import TRIPLET, triplet_table
 ROWS_PER_SHARD = 1_000_000
 ROWS_PER_GROUP = 100_000
 BLOCK = 65_536  # number of triplets that are labelled at once
+DECIDED_SAMPLE = 1000  # triplets
 PLACE = b"hf_alignet.next_place"
 NO_LIMIT = np.iinfo(np.int64).max
 
@@ -53,6 +56,13 @@ class TripletSource:
         if self.max_per_image is not None and number > (most := len(self.embeddings) * self.max_per_image // 3):
             limits = f"{len(self.embeddings)} images with `max_per_image={self.max_per_image}`"
             raise InputError(f"{number} triplets are needed, but {limits} allow only {most}")
+
+    def check_decided(self) -> None:
+        """Raises an InputError if the teacher finds two pairs most similar in each of the first triplets."""
+        triplets = self.sampler.draw(0, min(DECIDED_SAMPLE, self.sampler.num_triplets))
+        similarities = label_triplets(self.embeddings, triplets)
+        if (odd_one_out(torch.from_numpy(similarities)) == NO_CHOICE).all():
+            raise InputError("the teacher is undecided about every triplet: is it collapsed, or are all images alike?")
 
     def read(self, place: int, number: int, uses: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
         """The next `number` triplets within all limits, from a place in the order on.

@@ -13,7 +13,7 @@ import pyarrow as pa
 import torch
 from datasets import Dataset, DatasetDict, Features, List, Value
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, RemoteEntryNotFoundError
+from huggingface_hub.errors import HTTPError, RemoteEntryNotFoundError
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments.index_files import index_files
@@ -22,7 +22,8 @@ from hf_alignet.judgments.loading import load_judgments
 from hf_alignet.judgments.rows import ODD, TRIPLET, check_columns, check_rows, column, lists_of_three, refuse
 from hf_alignet.judgments.stimulus_names import CONFIG as STIMULI
 from hf_alignet.judgments.stimulus_names import image_names
-from hf_alignet.similarity import odd_one_out
+from hf_alignet.ranges import row_numbers
+from hf_alignet.similarity import NO_CHOICE, odd_one_out
 from hf_alignet.sources import has_config, load_splits, local_path, split_revision
 from hf_alignet.text_files import load_json
 
@@ -37,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 def triplets_from_arrays(triplets: np.ndarray, similarities: np.ndarray) -> Dataset:
-    """Makes the triplet Dataset, and finds the odd ones out. Raises a ValueError for arrays of other shapes.
+    """Makes the triplet Dataset, and finds the odd ones out. Raises a ValueError for other shapes, or no row numbers.
 
     Args:
         triplets: (n, 3) rows of an image dataset.
@@ -48,7 +49,8 @@ def triplets_from_arrays(triplets: np.ndarray, similarities: np.ndarray) -> Data
 
 def triplet_table(triplets: np.ndarray, similarities: np.ndarray) -> pa.Table:
     """The same as a table for parquet files."""
-    triplets, similarities = np.asarray(triplets, np.int32), np.asarray(similarities, np.float32)
+    triplets = row_numbers(triplets, None, "the triplets").astype(np.int32)
+    similarities = np.asarray(similarities, np.float32)
     if triplets.shape != similarities.shape or triplets.shape[1:] != (3,):
         raise ValueError(f"expected two arrays of shape (n, 3), got {triplets.shape} and {similarities.shape}")
     odd = odd_one_out(torch.from_numpy(similarities)).numpy().astype(np.int8)
@@ -90,7 +92,7 @@ def read_info(path_or_id: str) -> dict[str, Any]:
     try:
         file = file_beside(path_or_id, INFO_FILE)
         return load_json(file, "the facts about the triplets") if file is not None else {}
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except (HTTPError, OSError, ValueError) as error:
         logger.warning("cannot read the facts about the triplets %s: %s", path_or_id, error)
         return {}
 
@@ -116,7 +118,8 @@ def check_triplets(dataset: Dataset, num_images: int, required: str | None, spli
 
     Raises:
         InputError: a column is missing, the split is empty, or a row has an index out of range, an image twice, a
-            similarity that is not finite, or an odd one out that is not 0, 1 or 2 (names the first row).
+            similarity that is not finite, or an odd one out that is not 0, 1 or 2 (names the first row); or in every
+            row two similarities are the highest.
     """
     what = f"{split!r} triplets"
     check_columns(dataset, [name for name in (TRIPLET, required) if name is not None], what)
@@ -126,5 +129,7 @@ def check_triplets(dataset: Dataset, num_images: int, required: str | None, spli
     target = column(dataset, required)
     if required == SIMILARITIES:
         refuse(~np.isfinite(target).all(1), target, what, "has a similarity that is not finite")
+        if (odd_one_out(torch.from_numpy(target)) == NO_CHOICE).all():
+            raise InputError(f"the teacher is undecided about every one of the {what}: is it collapsed?")
     else:
         refuse(~np.isin(target, (0, 1, 2)), target, what, "has an odd one out that is not 0, 1 or 2")

@@ -12,7 +12,7 @@ from datasets import Dataset, DatasetDict
 from peft import LoraConfig
 from transformers import set_seed
 
-from hf_alignet.analysis import before_after_figure
+from hf_alignet.analysis import before_after_figure, save_figure
 from hf_alignet.demo import ENCODER_DIRECTORY, demo_images, demo_triplets
 from hf_alignet.encoder import VisionEncoder, check_sharing
 from hf_alignet.encoder.pooling import PoolingChoice
@@ -26,10 +26,13 @@ from hf_alignet.images.opening import load_images
 from hf_alignet.images.picture_files import refuse_files
 from hf_alignet.judgments.own_table import TimeUnit
 from hf_alignet.metric import Metric, comparison_table
+from hf_alignet.ranges import Share, checked
 from hf_alignet.sources import packaged, public_name, split_revision
+from hf_alignet.storage import output_folder, require_space
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
-from hf_alignet.student.checkpoints import find_checkpoint
+from hf_alignet.student.checkpoints import MAKER, find_checkpoint
 from hf_alignet.student.preparation import Model, load_student
+from hf_alignet.student.resumption import check_checkpoint
 from hf_alignet.student.training_data import (
     describe_teacher,
     learns_in_batch,
@@ -52,6 +55,7 @@ def demo_config() -> Path:
     return next(file for file in packaged("configs") if file.stem == "demo")
 
 
+@checked
 def align(
     model: Model | None = None,
     images: str | Dataset | None = None,
@@ -67,7 +71,7 @@ def align(
     triplet_source: Literal["auto", "batch", "separate"] = "auto",
     columns: Mapping[str, str] | str | None = None,
     rt_unit: TimeUnit | None = None,
-    max_missing: float = 0.5,
+    max_missing: Share = 0.5,
     image_column: str | None = None,
     image_split: str = "train",
     cache_images: str | None = None,
@@ -130,68 +134,73 @@ def align(
     if images is None and (teacher_embeddings is not None or class_vectors is not None):
         raise InputError("the teacher's vectors belong to `images`, which are missing")
     args = args or (AlignTrainingArguments() if images is not None else _demo_arguments())
-    checkpoint = find_checkpoint(str(args.output_dir), args.resume_from_checkpoint)
-    PartialState().wait_for_everyone()  # no process writes there before all have looked
-    set_seed(args.seed)
+    with output_folder(str(args.output_dir), MAKER, is_main=args.should_save):
+        checkpoint = find_checkpoint(str(args.output_dir), args.resume_from_checkpoint)
+        PartialState().wait_for_everyone()  # no process writes there before all have looked
+        set_seed(args.seed)
 
-    with naming("model"):
-        encoder = load_student(model or str(ENCODER_DIRECTORY), pooling, trust_remote_code, lora, merge_lora)
-    if args.push_to_hub and not merge_lora:
-        check_sharing(encoder)
-    if args.push_to_hub and args.should_save:
-        # Before anything long
-        make_repository(args.hub_name, args.hub_private_repo, revision=args.hub_revision, token=args.hub_token)
-    table = {"columns": columns, "rt_unit": rt_unit, "max_missing": max_missing}
-    with naming("images"):
-        opened = load_images(images, image_split, image_column) if isinstance(images, str) else images
-        if i_have_the_right_to_share_images and isinstance(images, Dataset):
-            refuse_files(images, "i_have_the_right_to_share_images")
-    dataset, splits = _open_data(opened, triplets, table, args)
-    cache = (cache_images, on_bad_image, args.dataloader_num_workers, not args.disable_tqdm)
-    reader, bad = open_images(dataset, splits, encoder.preprocessor, *cache)
-    train = training_data(dataset, splits["train"], bad, **vectors, seed=args.seed)
-    num_triplets = sum(splits.num_rows.values())
-    splits = without_images(splits, bad)
-    held_out = {split: rows for split, rows in splits.items() if split != "train"}
-    evaluated = held_out if args.eval_strategy != "no" else None  # during training; before and after, always
-    trainer = AlignTrainer(encoder, args, train_dataset=train, eval_dataset=evaluated, images=reader)
-    trainer.provenance = _describe(encoder, model, images, triplets, lora, args.push_to_hub) | {
-        **describe_teacher(triplets if images is None or isinstance(triplets, str) else "", **vectors),
-        "pictures_shown": images is None or i_have_the_right_to_share_images,
-        "command": command,
-        "images_commit": dataset_commit(dataset),
-        "triplets_commit": dataset_commit(splits["train"]),
-        "num_images": len(dataset),
-        "num_train_triplets": len(splits["train"]),
-        "num_skipped_images": len(bad),
-        "num_skipped_triplets": num_triplets - sum(splits.num_rows.values()),
-    }
-    name = _short_name(triplets)
+        with naming("model"):
+            encoder = load_student(model or str(ENCODER_DIRECTORY), pooling, trust_remote_code, lora, merge_lora)
+        if args.push_to_hub and not merge_lora:
+            check_sharing(encoder)
+        if args.push_to_hub and args.should_save:
+            # Before anything long
+            make_repository(args.hub_name, args.hub_private_repo, revision=args.hub_revision, token=args.hub_token)
+        table = {"columns": columns, "rt_unit": rt_unit, "max_missing": max_missing}
+        with naming("images"):
+            opened = load_images(images, image_split, image_column) if isinstance(images, str) else images
+            if i_have_the_right_to_share_images and isinstance(images, Dataset):
+                refuse_files(images, "i_have_the_right_to_share_images")
+        dataset, splits = _open_data(opened, triplets, table, args)
+        cache = (cache_images, on_bad_image, args.dataloader_num_workers, not args.disable_tqdm)
+        reader, bad = open_images(dataset, splits, encoder.preprocessor, *cache)
+        train = training_data(dataset, splits["train"], bad, **vectors, seed=args.seed)
+        num_triplets = sum(splits.num_rows.values())
+        splits = without_images(splits, bad)
+        held_out = {split: rows for split, rows in splits.items() if split != "train"}
+        evaluated = held_out if args.eval_strategy != "no" else None  # during training; before and after, always
+        trainer = AlignTrainer(encoder, args, train_dataset=train, eval_dataset=evaluated, images=reader)
+        if checkpoint is not None:
+            check_checkpoint(checkpoint, trainer.run)  # before anything long
+        trainer.provenance = _describe(encoder, model, images, triplets, lora, args.push_to_hub) | {
+            **describe_teacher(triplets if images is None or isinstance(triplets, str) else "", **vectors),
+            "pictures_shown": images is None or i_have_the_right_to_share_images,
+            "command": command,
+            "images_commit": dataset_commit(dataset),
+            "triplets_commit": dataset_commit(splits["train"]),
+            "num_images": len(dataset),
+            "num_train_triplets": len(splits["train"]),
+            "num_skipped_images": len(bad),
+            "num_skipped_triplets": num_triplets - sum(splits.num_rows.values()),
+        }
+        name = _short_name(triplets)
 
-    def measure() -> tuple[dict[str, Metric], np.ndarray, np.ndarray]:
-        return evaluate_splits(encoder, reader, held_out, name, args.similarity, **args.embed_options())
+        def measure() -> tuple[dict[str, Metric], np.ndarray, np.ndarray]:
+            return evaluate_splits(encoder, reader, held_out, name, args.similarity, **args.embed_options())
 
-    base, rows, base_embeddings = measure()
-    trainer.train(resume_from_checkpoint=checkpoint)
-    if merge_lora:
-        encoder.merge_adapter()
-    measured, _, aligned_embeddings = measure()
-    aligned = with_changes(base, measured)
-    trainer.save_results(base, aligned)
-    if args.should_save:
-        shown = trainer.provenance["pictures_shown"]
-        embeddings = (base_embeddings, aligned_embeddings)
-        figure = before_after_figure(base, aligned, dataset, rows, *embeddings, show_pictures=shown)
-        figure.savefig(trainer.output_dir / "before_after.png")
-        trainer.create_model_card()
-        text = "\n\n".join(filter(None, [comparison_table(base, aligned), share_undone(args.interpolation)]))
-        logger.info("\n%s\n\nThe aligned model is in %s", text, args.output_dir)
-    try:
-        if args.push_to_hub:
-            trainer.push_to_hub()
-    finally:
-        trainer.end()
-    return {"base": base, "aligned": aligned}
+        if args.should_save:
+            require_space(trainer.output_dir, trainer.least_bytes())
+        base, rows, base_embeddings = measure()
+        trainer.train(resume_from_checkpoint=checkpoint)
+        if merge_lora:
+            encoder.merge_adapter()
+        measured, _, aligned_embeddings = measure()
+        aligned = with_changes(base, measured)
+        trainer.save_results(base, aligned)
+        if args.should_save:
+            shown = trainer.provenance["pictures_shown"]
+            embeddings = (base_embeddings, aligned_embeddings)
+            figure = before_after_figure(base, aligned, dataset, rows, *embeddings, show_pictures=shown)
+            save_figure(figure, trainer.output_dir / "before_after.png")
+            trainer.create_model_card()
+            text = "\n\n".join(filter(None, [comparison_table(base, aligned), share_undone(args.interpolation)]))
+            logger.info("\n%s\n\nThe aligned model is in %s", text, args.output_dir)
+        try:
+            if args.push_to_hub:
+                trainer.push_to_hub()
+        finally:
+            trainer.end()
+        return {"base": base, "aligned": aligned}
 
 
 def _demo_arguments() -> AlignTrainingArguments:
@@ -216,6 +225,8 @@ def _open_data(
         splits = DatasetDict(train=splits)
     if "train" not in splits:
         raise InputError(f"{_short_name(triplets)!r} has no split train; it has {', '.join(splits)}")
+    if len(splits) == 1 and len(splits["train"]) == 1:
+        raise InputError(f"{_short_name(triplets)!r} has one triplet, and none to measure on: give more")
     if len(splits) == 1:
         logger.warning("no held-out split: measuring on %.0f %% of the triplets, of images seen", 100 * HELD_OUT_SHARE)
         # Before the rows are shuffled: messages name those of the user

@@ -1,5 +1,6 @@
 """How human are models? Benchmarks of several models: results as JSON and Markdown, figures, comparisons, a card."""
 
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from accelerate import PartialState
 from datasets import Dataset
 
-from hf_alignet.analysis import benchmark_figure, model_similarities
+from hf_alignet.analysis import benchmark_figure, model_similarities, save_figure
 from hf_alignet.encoder import AffineTransform, VisionEncoder
 from hf_alignet.encoder.pooling import PoolingChoice
 from hf_alignet.encoder.pretrained import check_vision_model
@@ -25,9 +26,10 @@ from hf_alignet.judgments.similarity_matrices import MatrixKind
 from hf_alignet.judgments.stimuli import Stimuli
 from hf_alignet.judgments.things import ObjectOrder
 from hf_alignet.metric import Metric, changes_table, results_table
+from hf_alignet.ranges import Count, Seed, Share, Whole, checked
 from hf_alignet.similarity import SimilarityKind
 from hf_alignet.sources import public_name
-from hf_alignet.storage import output_folder, write_json
+from hf_alignet.storage import output_folder, write_json, write_text
 
 PEOPLE = "people"
 FEWEST_DATASETS = 3  # over which models are compared; two say nothing of how much datasets vary
@@ -40,6 +42,7 @@ Results = dict[str, dict[str, Metric]]
 logger = logging.getLogger(__name__)
 
 
+@checked
 def evaluate(
     models: str | VisionEncoder | Sequence[str] | Mapping[str, str | VisionEncoder] = (),
     benchmarks: str | Sequence[str] = (),
@@ -58,13 +61,13 @@ def evaluate(
     rsa_variable: str | None = None,
     columns: Mapping[str, str] | str | None = None,
     rt_unit: TimeUnit | None = None,
-    max_missing: float = 0.5,
+    max_missing: Share = 0.5,
     output_dir: str | Path | None = None,
     update_card: str | None = None,
-    batch_size: int = 64,
-    num_workers: int = 0,
+    batch_size: Count = 64,
+    num_workers: Whole = 0,
     bf16: bool = False,
-    seed: int = 42,
+    seed: Seed = 42,
     progress: bool = True,
 ) -> Results:
     """Measures one or several models on benchmarks of human similarity.
@@ -127,46 +130,54 @@ def evaluate(
         if isinstance(model, str):
             check_vision_model(model, trust_remote_code)  # before another model works for hours
     is_main = PartialState(cpu=not torch.accelerator.is_available()).is_main_process
-    directory = output_folder(output_dir) if output_dir is not None else None
-    card = (
-        measured_card.fetch_card(str(update_card), (directory or Path(".")) / "card") if is_main and carded else None
-    )
-    notes = [note for benchmark in opened for note in benchmark.notes]
-    measured: dict[str, dict[str, Measured]] = {}
-    embeddings: dict[str, dict[str, np.ndarray]] = {}
-    options = {"batch_size": batch_size, "num_workers": num_workers, "bf16": bf16, "progress": progress}
-    for name, model in named.items():
-        encoder = VisionEncoder.from_pretrained(model, pooling, trust_remote_code) if isinstance(model, str) else model
-        folder = directory / "embeddings" / _as_folder(name) if directory is not None else None
-        embeddings[name] = _embed(encoder, sets, transform, folder, **options)
-        if is_main:
-            measured[name] = {b.name: b.measure(embeddings[name][b.stimuli.name]) for b in opened}
-            for constant in (label for label, found in measured[name].items() if found.is_constant):
-                notes.append(f"{name} finds all stimuli of {constant} equally similar: scored 0")
-                logger.warning("%s", notes[-1])
-    if not is_main:
-        return {}
-    results: Results = {
-        name: {metric: value for found in of_model.values() for metric, value in found.metrics.items()}
-        for name, of_model in measured.items()
-    }
-    differences = _differences(results)
-    notes += _compared_over_datasets(results)
-    if people := {name: metric for benchmark in opened for name, metric in benchmark.people.items()}:
-        results[PEOPLE] = people
-    if directory is not None:
-        _write(directory, results, differences, notes)
-        for benchmark in opened:
-            shown = {model: of_model[benchmark.name].metrics for model, of_model in measured.items()}
-            benchmark_figure(shown, people).savefig(directory / f"{benchmark.name}.png")
-        if len(named) > 1:
-            _write_comparisons(directory, opened, measured, embeddings, differences)
-    if card is not None and carded is not None:
-        measured_card.update_card(
-            card, results[carded], {b.name: task.source for b, task in zip(opened, tasks, strict=True)}
+    with (
+        contextlib.nullcontext()
+        if output_dir is None
+        else output_folder(output_dir, "evaluate", is_main=is_main) as directory
+    ):
+        card = (
+            measured_card.fetch_card(str(update_card), (directory or Path(".")) / "card")
+            if is_main and carded
+            else None
         )
-        measured_card.share_card(card, str(update_card))
-    return results
+        notes = [note for benchmark in opened for note in benchmark.notes]
+        measured: dict[str, dict[str, Measured]] = {}
+        embeddings: dict[str, dict[str, np.ndarray]] = {}
+        options = {"batch_size": batch_size, "num_workers": num_workers, "bf16": bf16, "progress": progress}
+        for name, model in named.items():
+            encoder = (
+                VisionEncoder.from_pretrained(model, pooling, trust_remote_code) if isinstance(model, str) else model
+            )
+            folder = directory / "embeddings" / _as_folder(name) if directory is not None else None
+            embeddings[name] = _embed(encoder, sets, transform, folder, **options)
+            if is_main:
+                measured[name] = {b.name: b.measure(embeddings[name][b.stimuli.name]) for b in opened}
+                for constant in (label for label, found in measured[name].items() if found.is_constant):
+                    notes.append(f"{name} finds all stimuli of {constant} equally similar: scored 0")
+                    logger.warning("%s", notes[-1])
+        if not is_main:
+            return {}
+        results: Results = {
+            name: {metric: value for found in of_model.values() for metric, value in found.metrics.items()}
+            for name, of_model in measured.items()
+        }
+        differences = _differences(results)
+        notes += _compared_over_datasets(results)
+        if people := {name: metric for benchmark in opened for name, metric in benchmark.people.items()}:
+            results[PEOPLE] = people
+        if directory is not None:
+            _write(directory, results, differences, notes)
+            for benchmark in opened:
+                shown = {model: of_model[benchmark.name].metrics for model, of_model in measured.items()}
+                save_figure(benchmark_figure(shown, people), directory / f"{benchmark.name}.png")
+            if len(named) > 1:
+                _write_comparisons(directory, opened, measured, embeddings, differences)
+        if card is not None and carded is not None:
+            measured_card.update_card(
+                card, results[carded], {b.name: task.source for b, task in zip(opened, tasks, strict=True)}
+            )
+            measured_card.share_card(card, str(update_card))
+        return results
 
 
 def _listed(given: Any) -> list[Any]:
@@ -311,7 +322,7 @@ def _write(directory: Path, results: Results, differences: Results, notes: Seque
         lines += ["", changes_table(differences, next(iter(results)))]
     notes = [*notes, *(f"{m}, {name}: {v['note']}" for m in results for name, v in results[m].items() if "note" in v)]
     lines += ["", *(f"- {note}" for note in notes)] if notes else []
-    (directory / "results.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(directory / "results.md", "\n".join(lines) + "\n")
     write_json(directory / "results.json", results)
     logger.info("\n%s\n\nThe results are in %s", "\n".join(lines), directory)
 
@@ -329,18 +340,18 @@ def _write_comparisons(
         for b in benchmarks
     ]
     if any(len(table) for table in agreements):
-        pd.concat(agreements).to_csv(directory / "agreement.csv", index=False)
+        write_text(directory / "agreement.csv", pd.concat(agreements).to_csv(index=False))
     rows = [
         (name, next(iter(measured)), model, change["value"], *(change["ci95"] or ("", "")), change["unit"])
         for model, found in differences.items()
         for name, change in found.items()
     ]
     columns = ["metric", "model", "other", "change", "low", "high", "interval_over"]
-    pd.DataFrame(rows, columns=columns).to_csv(directory / "changes.csv", index=False)
+    write_text(directory / "changes.csv", pd.DataFrame(rows, columns=columns).to_csv(index=False))
     similarities = []
     for stimuli in dict.fromkeys(benchmark.stimuli.name for benchmark in benchmarks):
         table = model_similarities({model: sets[stimuli] for model, sets in embeddings.items()})
         above = np.triu(np.ones(table.shape, bool), 1)
         pairs = table.where(above).rename_axis("model").reset_index().melt("model", var_name="other", value_name="cka")
         similarities.append(pairs.dropna().assign(stimuli=stimuli)[["stimuli", "model", "other", "cka"]])
-    pd.concat(similarities).to_csv(directory / "model_similarity.csv", index=False)
+    write_text(directory / "model_similarity.csv", pd.concat(similarities).to_csv(index=False))

@@ -4,13 +4,13 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 from datasets import Dataset, DatasetDict
 
-from hf_alignet.analysis import calibration_figure
+from hf_alignet.analysis import calibration_figure, save_figure
 from hf_alignet.encoder import VisionEncoder
 from hf_alignet.encoder.pooling import PoolingChoice
 from hf_alignet.errors import InputError
@@ -30,11 +30,12 @@ from hf_alignet.judgments.own_table import TimeUnit
 from hf_alignet.judgments.stimuli import Stimuli
 from hf_alignet.judgments.things import ObjectOrder
 from hf_alignet.metric import Metric, comparison_table
+from hf_alignet.ranges import Count, Positive, Range, Seed, Share, Whole, checked
 from hf_alignet.sources import load_matrix, public_name, split_revision
-from hf_alignet.storage import output_folder, write_json
+from hf_alignet.storage import output_folder, write_json, write_text
 from hf_alignet.teacher import FittedTeacher, fit_teacher, pair_counts
 from hf_alignet.teacher.fitting import Method, check_method
-from hf_alignet.teacher.planning import learning_curve, real_study, simulated_study, summary
+from hf_alignet.teacher.planning import Agreement, learning_curve, real_study, simulated_study, summary
 
 OF_VICE = ["judgments", "stimuli", "num_train_judgments", "command", "versions"]  # VICE knows of no model
 HELD_OUT_SHARE = 0.1
@@ -45,6 +46,7 @@ Results = dict[str, dict[str, Metric]]
 logger = logging.getLogger(__name__)
 
 
+@checked
 def write_teacher(
     judgments: str | None = None,
     output_dir: str | Path = "outputs/teacher",
@@ -60,22 +62,22 @@ def write_teacher(
     object_order: ObjectOrder | None = None,
     columns: Mapping[str, str] | str | None = None,
     rt_unit: TimeUnit | None = None,
-    max_missing: float = 0.5,
+    max_missing: Share = 0.5,
     dataset_name: str | None = None,
     method: Method = "auto",
-    regularization: float | None = None,
+    regularization: Positive | None = None,
     vice: str | None = None,
     vice_settings: Mapping[str, Any] | None = None,
-    concentration: float | None = None,
+    concentration: Positive | None = None,
     local_images: str | None = None,
     local_features: str | None = None,
-    object_folds: int = 0,
+    object_folds: Literal[0] | Annotated[int, Range(2)] = 0,
     plan: bool = False,
-    agreement: float = 0.7,
-    batch_size: int = 64,
-    num_workers: int = 0,
+    agreement: Agreement = 0.7,
+    batch_size: Count = 64,
+    num_workers: Whole = 0,
     bf16: bool = False,
-    seed: int = 42,
+    seed: Seed = 42,
     push_to_hub: bool = False,
     hub_model_id: str | None = None,
     hub_private_repo: bool = False,
@@ -137,8 +139,6 @@ def write_teacher(
     """
     if judgments is None and not plan:
         raise InputError("give `judgments`: the choices of people, or `plan` without them")
-    if object_folds == 1 or object_folds < 0:
-        raise InputError(f"`object_folds` must be 0, or at least 2, got {object_folds}")
     if vice is not None and object_folds:
         raise InputError("`object_folds` fits VICE anew in every fold: leave out `vice`")
     if images is not None and features is not None:
@@ -154,74 +154,82 @@ def write_teacher(
     check_method(method, vice, vice_settings, concentration, local_images or local_features)
     if push_to_hub and hub_model_id is None:
         raise InputError("`push_to_hub` needs `hub_model_id=user/name`")
-    directory = Path(output_dir).expanduser()
-    unfinished = _make_room(directory)
-    shared = [hub_model_id] if push_to_hub and hub_model_id is not None else []
-    for repository in shared:
-        make_repository(repository, hub_private_repo)
+    with output_folder(output_dir, "fit-teacher") as directory:
+        unfinished = _make_room(directory)
+        shared = [hub_model_id] if push_to_hub and hub_model_id is not None else []
+        for repository in shared:
+            make_repository(repository, hub_private_repo)
 
-    stimuli = Stimuli.open(images, features, object_names, image_column, image_split)
-    table = {"columns": columns, "rt_unit": rt_unit, "max_missing": max_missing}
-    splits = _load_splits(judgments, stimuli, object_order, table, seed) if judgments is not None else DatasetDict()
-    folds = draw_folds(splits, len(stimuli), object_folds, seed) if object_folds and not plan else None
-    encoder, options = None, {"progress": progress, "batch_size": batch_size, "num_workers": num_workers, "bf16": bf16}
-    if images is not None or local_images is not None:
-        encoder = VisionEncoder.from_pretrained(str(model_name_or_path), pooling, trust_remote_code).eval()
-    embedded = stimuli.embed(encoder, unfinished / "features", **options)
-    if plan:
-        _write_plan(directory, embedded, splits, agreement, seed, progress)
-        return {}
-    assert judgments is not None
-    local = np.array(load_matrix(local_features, "local features"), np.float32) if local_features else None
-    if local_images is not None:
-        others = Stimuli("local images", load_images(local_images))
-        local = others.embed(encoder, unfinished / "local_features", **options)
-
-    def fit(features: np.ndarray, train: Dataset, checkpoint: Path) -> FittedTeacher:
-        settings: dict[str, Any] = {"regularization": regularization, "vice": vice, "vice_settings": vice_settings}
-        settings |= {"concentration": concentration, "local_features": local, "checkpoint": checkpoint}
-        return fit_teacher(features, train, method, seed=seed, progress=progress, **settings)
-
-    teacher = fit(embedded, splits["train"], unfinished)
-    if shared and teacher.vice is not None and vice is None:
-        shared.append(f"{hub_model_id}-vice")
-        make_repository(shared[-1], hub_private_repo)
-    source = public_name(judgments)
-    name = dataset_name or split_revision(source)[0].split("/")[-1].partition(".")[0]
-    found = predictors(embedded, teacher, base_temperature(embedded, splits["train"]))
-    measured = {f"{name}/{split}": Predictions.of(found, splits[split]) for split in splits if split != "train"}
-    if folds is not None:
-        measured[f"{name}/new_objects"] = predict_new_objects(
-            embedded, splits, folds, lambda x, train, fold: fit(x, train, unfinished / f"fold{fold}")
+        stimuli = Stimuli.open(images, features, object_names, image_column, image_split)
+        table = {"columns": columns, "rt_unit": rt_unit, "max_missing": max_missing}
+        splits = (
+            _load_splits(judgments, stimuli, object_order, table, seed) if judgments is not None else DatasetDict()
         )
-    provenance = {
-        "base_model": public_name(model_name_or_path) if model_name_or_path else None,
-        "base_model_commit": model_commit(str(model_name_or_path)) if images else None,
-        "pooling": encoder.pooling if encoder is not None and images is not None else None,
-        "judgments": source,
-        "stimuli": public_name(str(images or features)),
-        "num_train_judgments": int(pair_counts(splits["train"])[1].sum()),
-        "vice": public_name(vice) if vice else None,
-        "vice_converged": teacher.vice.converged_ if teacher.vice is not None else None,
-        "concentration": concentration or teacher.transform.info.get("concentration"),
-        "command": command,
-        "versions": versions(),
-    }
-    results = _save(directory, teacher, measured, provenance, shared)
-    shutil.rmtree(unfinished)
-    for repository, folder in zip(shared, (directory, directory / "vice"), strict=False):
-        share_folder(folder, repository, SHARED)
-    return results
+        folds = draw_folds(splits, len(stimuli), object_folds, seed) if object_folds and not plan else None
+        encoder, options = (
+            None,
+            {"progress": progress, "batch_size": batch_size, "num_workers": num_workers, "bf16": bf16},
+        )
+        if images is not None or local_images is not None:
+            encoder = VisionEncoder.from_pretrained(str(model_name_or_path), pooling, trust_remote_code).eval()
+        embedded = stimuli.embed(encoder, unfinished / "features", **options)
+        if plan:
+            _write_plan(directory, embedded, splits, agreement, seed, progress)
+            return {}
+        assert judgments is not None
+        local = np.array(load_matrix(local_features, "local features"), np.float32) if local_features else None
+        if local_images is not None:
+            others = Stimuli("local images", load_images(local_images))
+            local = others.embed(encoder, unfinished / "local_features", **options)
+
+        def fit(features: np.ndarray, train: Dataset, checkpoint: Path) -> FittedTeacher:
+            settings: dict[str, Any] = {"regularization": regularization, "vice": vice, "vice_settings": vice_settings}
+            settings |= {"concentration": concentration, "local_features": local, "checkpoint": checkpoint}
+            return fit_teacher(features, train, method, seed=seed, progress=progress, **settings)
+
+        teacher = fit(embedded, splits["train"], unfinished)
+        if shared and teacher.vice is not None and vice is None:
+            shared.append(f"{hub_model_id}-vice")
+            make_repository(shared[-1], hub_private_repo)
+        source = public_name(judgments)
+        name = dataset_name or split_revision(source)[0].split("/")[-1].partition(".")[0]
+        found = predictors(embedded, teacher, base_temperature(embedded, splits["train"]))
+        measured = {f"{name}/{split}": Predictions.of(found, splits[split]) for split in splits if split != "train"}
+        if folds is not None:
+            measured[f"{name}/new_objects"] = predict_new_objects(
+                embedded, splits, folds, lambda x, train, fold: fit(x, train, unfinished / f"fold{fold}")
+            )
+        provenance = {
+            "base_model": public_name(model_name_or_path) if model_name_or_path else None,
+            "base_model_commit": model_commit(str(model_name_or_path)) if images else None,
+            "pooling": encoder.pooling if encoder is not None and images is not None else None,
+            "judgments": source,
+            "stimuli": public_name(str(images or features)),
+            "num_train_judgments": int(pair_counts(splits["train"])[1].sum()),
+            "vice": public_name(vice) if vice else None,
+            "vice_converged": teacher.vice.converged_ if teacher.vice is not None else None,
+            "concentration": concentration or teacher.transform.info.get("concentration"),
+            "command": command,
+            "versions": versions(),
+        }
+        results = _save(directory, teacher, measured, provenance, shared)
+        shutil.rmtree(unfinished)
+        for repository, folder in zip(shared, (directory, directory / "vice"), strict=False):
+            share_folder(folder, repository, SHARED)
+        return results
 
 
 def _make_room(directory: Path) -> Path:
     """The folder for what is not finished yet."""
     if (directory / "results.json").exists():
+        shutil.rmtree(directory / "unfinished", ignore_errors=True)  # of a run that was stopped after its last step
         raise InputError(
             f"{directory} holds a finished teacher: remove it, give another `output_dir`, or share it by "
             f"hf-alignet publish transform {directory} user/name"
         )
-    return output_folder(directory / "unfinished")
+    unfinished = directory / "unfinished"
+    unfinished.mkdir(exist_ok=True)
+    return unfinished
 
 
 def _load_splits(
@@ -259,10 +267,10 @@ def _save(
     results["aligned"] = with_changes(results["base"], results["aligned"])
     table = comparison_table(results["base"], results["aligned"])
     if teacher.selection is not None:
-        teacher.selection.to_csv(directory / "selection.csv", index=False)
+        write_text(directory / "selection.csv", teacher.selection.to_csv(index=False))
     reliability = next(iter(measured.values())).reliability()
-    pd.concat(reliability, names=["predictor"]).droplevel(1).to_csv(directory / "calibration.csv")
-    calibration_figure(reliability).savefig(directory / "calibration.png")
+    write_text(directory / "calibration.csv", pd.concat(reliability, names=["predictor"]).droplevel(1).to_csv())
+    save_figure(calibration_figure(reliability), directory / "calibration.png")
     teacher.transform.info.update(provenance)
     if warning := _warning(measured, teacher.transform.info["method"]):
         logger.warning("%s", warning)
@@ -307,7 +315,7 @@ def _write_plan(
         curves["judgments"] = learning_curve(
             features, lambda number, repeat: real_study(splits["train"], held_out, seed + repeat), progress
         )
-    pd.concat(curves, names=["source"]).droplevel(1).to_csv(directory / "plan.csv")
+    write_text(directory / "plan.csv", pd.concat(curves, names=["source"]).droplevel(1).to_csv())
     for source, curve in curves.items():
         number = curve["study"].nunique()
         logger.info("\nBy %s (%d studies):\n%s", source, number, summary(curve).round(3).to_string(index=False))

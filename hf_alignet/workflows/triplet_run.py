@@ -1,5 +1,6 @@
 """From images and a teacher to a triplet dataset in a directory: embedded, clustered, drawn, labelled, with a card."""
 
+import hashlib
 import logging
 import shutil
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import torch
 from accelerate import PartialState
 from datasets import Dataset, DatasetDict
 
-from hf_alignet.analysis import elbow_figure
+from hf_alignet.analysis import elbow_figure, save_figure
 from hf_alignet.encoder import AffineTransform, VisionEncoder
 from hf_alignet.encoder.embedding import load_embeddings
 from hf_alignet.encoder.pooling import PoolingChoice
@@ -24,8 +25,9 @@ from hf_alignet.hub.transport.repository import make_repository, share_folder
 from hf_alignet.images import ImageReader, load_images
 from hf_alignet.images.picture_files import content_fingerprint, refuse_files
 from hf_alignet.images.picture_record import NAMES_FILE, RECORD_FILE, PictureRecord
-from hf_alignet.sources import public_name
-from hf_alignet.storage import output_folder, write_dataset, write_json
+from hf_alignet.ranges import Count, Whole, checked
+from hf_alignet.sources import load_matrix, public_name
+from hf_alignet.storage import output_folder, require_space, write_dataset, write_json
 from hf_alignet.teacher import Teacher
 from hf_alignet.triplets import load_triplets
 from hf_alignet.triplets.making import (
@@ -41,13 +43,14 @@ from hf_alignet.triplets.making import (
 from hf_alignet.triplets.triplet_dataset import INFO_FILE
 
 PARTS = ["clusters", "images", "elbow.csv", "elbow.png", RECORD_FILE, NAMES_FILE, "triplets"]
-SHARDS = ["clusters/*", "images/*", "triplets/*"]
+SHARDS = ["clusters/*.parquet", "images/*.parquet", "triplets/*.parquet"]
 SHARED = ["README.md", INFO_FILE, RECORD_FILE, "elbow.*", *SHARDS]
 STATED = ("sampling", "weight_equally", "min_margin", "max_margin", "min_entropy", "max_entropy", "max_per_image")
 
 logger = logging.getLogger(__name__)
 
 
+@checked
 def make_triplets(
     images: str | Dataset,
     teacher: str | VisionEncoder | None = None,
@@ -62,8 +65,8 @@ def make_triplets(
     trust_remote_code: bool = False,
     on_bad_image: Literal["error", "skip"] = "error",
     dtype: Literal["float32", "float16"] = "float32",
-    batch_size: int = 64,
-    num_workers: int = 0,
+    batch_size: Count = 64,
+    num_workers: Whole = 0,
     bf16: bool = False,
     strict: bool = False,
     save_images: bool = False,
@@ -119,62 +122,66 @@ def make_triplets(
         raise InputError("`push_to_hub` needs `hub_dataset_id=user/name`")
     hub_dataset_id = hub_dataset_id if push_to_hub else None
     drawn = TripletDesign(**design)
+    given = transform
     settings: dict[str, Any] = {"transform": transform, "features": features, "official": list(official)}
     settings |= {"pooling": pooling, "on_bad_image": on_bad_image, "dtype": dtype, "bf16": bf16, "strict": strict}
     _check(teacher, settings, save_images, hub_dataset_id, i_have_the_right_to_share_images)
     state = PartialState(cpu=not torch.accelerator.is_available())
-    directory = Path(output_dir).expanduser()
-    unfinished = directory / "unfinished"
-    with naming("images"):
-        dataset = load_images(images, image_split, image_column) if isinstance(images, str) else images
-        if save_images and dataset is images:
-            refuse_files(dataset, "save_images")
-    fingerprint = content_fingerprint(dataset)
-    if state.is_main_process:
-        output_folder(directory)
-        noted = settings | {"images": _name(images), "teacher": _name(teacher), "transform": _name(transform)}
-        _make_room(directory, noted | asdict(drawn) | {"images_fingerprint": fingerprint})
-        if hub_dataset_id is not None:
-            make_repository(hub_dataset_id, hub_private_repo, "dataset")
-    state.wait_for_everyone()
-    record = PictureRecord.of(dataset, progress)
+    with output_folder(output_dir, "make-triplets", is_main=state.is_main_process) as directory:
+        unfinished = directory / "unfinished"
+        with naming("images"):
+            dataset = load_images(images, image_split, image_column) if isinstance(images, str) else images
+            if save_images and dataset is images:
+                refuse_files(dataset, "save_images")
+        if isinstance(transform, str):
+            with naming("transform"):
+                transform = AffineTransform.from_pretrained(transform)
+        fingerprint = content_fingerprint(dataset)
+        if state.is_main_process:
+            noted = settings | {"images": _name(images), "teacher": _name(teacher), "transform": _name(given)}
+            noted |= _contents(features, transform) | asdict(drawn) | {"images_fingerprint": fingerprint}
+            _make_room(directory, noted)
+            if hub_dataset_id is not None:
+                make_repository(hub_dataset_id, hub_private_repo, "dataset")
+        state.wait_for_everyone()
+        record = PictureRecord.of(dataset, progress)
 
-    if official:
-        if not state.is_main_process:
-            return DatasetDict()
-        num_rows = make_official_splits(official, dataset, unfinished / "triplets", strict)
-        info: dict[str, Any] = {"official": ", ".join(Path(file).name for file in official)}
-    else:
-        source = _open_teacher(teacher, features, dataset, transform, pooling, trust_remote_code)
-        options = {"batch_size": batch_size, "num_workers": num_workers, "bf16": bf16, "progress": progress}
-        made = _label(source, dataset, drawn, unfinished, on_bad_image, dtype, options)
-        if made is None:
-            return DatasetDict()
-        num_rows, facts = made
+        if official:
+            if not state.is_main_process:
+                return DatasetDict()
+            num_rows = make_official_splits(official, dataset, unfinished / "triplets", strict)
+            info: dict[str, Any] = {"official": ", ".join(Path(file).name for file in official)}
+        else:
+            source = _open_teacher(teacher, features, dataset, transform, pooling, trust_remote_code)
+            options = {"batch_size": batch_size, "num_workers": num_workers, "bf16": bf16, "progress": progress}
+            made = _label(source, dataset, drawn, unfinished, on_bad_image, dtype, options)
+            if made is None:
+                return DatasetDict()
+            num_rows, facts = made
+            info = {
+                "teacher": _name(teacher) or public_name(str(features)),
+                "teacher_commit": model_commit(teacher) if isinstance(teacher, str) else None,
+                "transform": _name(given),
+                "temperature": 1.0,
+                **facts,
+            }
+        record.save(unfinished)
+        if save_images:
+            write_dataset(dataset, unfinished / "images", "train", progress)
         info = {
-            "teacher": _name(teacher) or public_name(str(features)),
-            "teacher_commit": model_commit(teacher) if isinstance(teacher, str) else None,
-            "transform": _name(transform),
-            "temperature": 1.0,
-            **facts,
+            "images": _name(images),
+            "images_commit": dataset_commit(dataset),
+            "num_images": len(dataset),
+            "images_fingerprint": fingerprint,
+            "images_content": record.fingerprint,
+            **info,
+            "command": command,
+            "versions": versions(),
         }
-    record.save(unfinished)
-    if save_images:
-        write_dataset(dataset, unfinished / "images", "train", progress)
-    info = {
-        "images": _name(images),
-        "images_commit": dataset_commit(dataset),
-        "num_images": len(dataset),
-        "images_fingerprint": fingerprint,
-        "images_content": record.fingerprint,
-        **info,
-        "command": command,
-        "versions": versions(),
-    }
-    _finish(directory, info, num_rows, hub_dataset_id)
-    if hub_dataset_id is not None:
-        share_folder(directory, hub_dataset_id, SHARED, "dataset", replaced=SHARDS)
-    return load_triplets(str(directory))
+        _finish(directory, info, num_rows, hub_dataset_id)
+        if hub_dataset_id is not None:
+            share_folder(directory, hub_dataset_id, SHARED, "dataset", replaced=SHARDS)
+        return load_triplets(str(directory))
 
 
 def _name(given: object) -> str | None:
@@ -211,10 +218,28 @@ def _check(
         )
 
 
+def _contents(features: str | None, transform: AffineTransform | None) -> dict[str, str]:
+    """Hashes of what the labels depend on beside the teacher, whose embeddings say what they are from."""
+    found = {}
+    if features is not None:
+        with naming("features"):
+            load_matrix(features, "features")  # says why it cannot be read
+        with open(Path(features).expanduser(), "rb") as file:
+            found["content of features"] = hashlib.file_digest(file, "sha256").hexdigest()
+    if transform is not None:
+        digest = hashlib.sha256()
+        for _, tensor in transform.named_buffers():
+            digest.update(tensor.cpu().numpy().tobytes())
+        found["content of transform"] = digest.hexdigest()
+    return found
+
+
 def _make_room(directory: Path, settings: dict[str, Any]) -> None:
     """A place for what is not finished yet; parts of a run that was stopped while it finished go back there."""
     unfinished = directory / "unfinished"
     parts = [part for part in PARTS if (directory / part).exists()]
+    if (directory / "README.md").exists():
+        shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was stopped after its last step
     if (directory / "README.md").exists() or (parts and not unfinished.exists()):
         raise InputError(f"{directory} holds triplets already: remove it, or give another `output_dir`")
     keep_settings(unfinished / "settings.json", settings)
@@ -226,13 +251,10 @@ def _open_teacher(
     teacher: str | VisionEncoder | None,
     features: str | None,
     images: Dataset,
-    transform: str | AffineTransform | None,
+    transform: AffineTransform | None,
     pooling: str,
     trust_remote_code: bool,
 ) -> Teacher:
-    if isinstance(transform, str):
-        with naming("transform"):
-            transform = AffineTransform.from_pretrained(transform)
     if features is not None:
         with naming("features"):
             matrix = load_embeddings(features, "features", images)
@@ -263,6 +285,9 @@ def _label(
             logger.warning("left out %d images that cannot be read; the first: %s", len(bad), first)
     plan = Plan.of(design, images, rows)
     design = clip_design(design, plan)  # before embedding takes its time
+    if PartialState().is_main_process:
+        num_bytes = np.dtype(dtype).itemsize + (4 if teacher.encoder is not None else 0)  # of a number, in two files
+        require_space(unfinished, len(rows) * teacher.transform.dim * num_bytes)
     features = teacher.embed(images, unfinished / "features", rows=rows, **options)
     if not PartialState().is_main_process:
         return None
@@ -288,7 +313,7 @@ def _finish(directory: Path, info: dict[str, Any], num_rows: dict[str, int], rep
     unfinished = directory / "unfinished"
     if (unfinished / "elbow.csv").exists():
         figure = elbow_figure(pd.read_csv(unfinished / "elbow.csv"), info["num_clusters"])
-        figure.savefig(unfinished / "elbow.png")
+        save_figure(figure, unfinished / "elbow.png")
     for part in PARTS:
         if (unfinished / part).exists():
             (unfinished / part).replace(directory / part)

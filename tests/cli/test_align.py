@@ -20,6 +20,7 @@ from peft import LoraConfig
 
 from hf_alignet.cli.align import COMMAND, align_command, main
 from hf_alignet.encoder import VisionEncoder
+from hf_alignet.storage import output_folder
 
 ROOT = Path(__file__).parents[2]
 RECIPE = str(ROOT / "recipes" / "align.py")
@@ -323,7 +324,7 @@ def test_undecodable_image_is_named_by_a_worker(flags, data, images, refusal):
         (["--loss_type", "euclid"], "invalid choice: 'euclid'"),
         (
             ["--student_temperature", "warm"],
-            "--student_temperature must be auto or positive and finite, got 'warm'",
+            "--student_temperature must be a finite number (above 0), or auto, got 'warm'",
         ),
     ],
 )
@@ -342,23 +343,23 @@ def test_images_without_triplets(flags, refusal, tmp_path):
 
 
 def test_directory_of_another_run_is_refused(flags, refusal, tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "model.safetensors").touch()
+    with output_folder(tmp_path / "out", "align") as directory:
+        (directory / "model.safetensors").touch()
     message = refusal(*flags)
     assert "is not empty" in message and "--resume_from_checkpoint last" in message
 
 
 def test_checkpoint_of_another_run_is_refused(flags, refusal, tmp_path):
-    for directory in (tmp_path / "out", tmp_path / "other" / "checkpoint-2"):
-        directory.mkdir(parents=True)
-        (directory / "trainer_state.json").touch()
+    for place in (tmp_path / "out", tmp_path / "other" / "checkpoint-2"):
+        with output_folder(place, "align") as directory:
+            (directory / "trainer_state.json").touch()
     message = refusal(*flags, "--resume_from_checkpoint", tmp_path / "other" / "checkpoint-2")
     assert "is not its own" in message
 
 
 def test_checkpoint_that_is_not_there(flags, refusal, tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "model.safetensors").touch()
+    with output_folder(tmp_path / "out", "align") as directory:
+        (directory / "model.safetensors").touch()
     assert "holds no checkpoint" in refusal(*flags, "--resume_from_checkpoint", "last")
     assert "is not a checkpoint" in refusal(*flags, "--resume_from_checkpoint", tmp_path)
 

@@ -29,6 +29,7 @@ from hf_alignet.hub.cards.model_card import write_model_card
 from hf_alignet.hub.publish import publish
 from hf_alignet.judgments import file_name_order, load_similarity_matrix, make_judgments, split_by_triplet
 from hf_alignet.judgments.rows import ODD, TRIPLET, column
+from hf_alignet.storage import OURS
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "evaluate.py"
 NUMBER = 24
@@ -125,7 +126,7 @@ def check_contract(found: dict) -> None:
 def test_everything_about_features(every, study, features, monkeypatch):
     evaluate(*every, "--features", study / "my_features.npy")
     out = study / "out"
-    assert {file.name for file in out.iterdir()} == {
+    assert {file.name for file in out.iterdir()} - OURS == {
         *("results.json", "results.md", "study.png", "levels.png", "rdm48.png")
     }
     found = results(out)
@@ -396,7 +397,7 @@ def test_each_set_is_embedded_once_and_kept(every, study, tiny_directory, counte
 
 
 def test_a_model_that_is_not_there_is_said_first(every, tiny_directory, monkeypatch, counted_embedding):
-    with pytest.raises(InputError, match="cannot (find|load) the model 'user/nowhere'"):
+    with pytest.raises(InputError, match="cannot (find|open) the model 'user/nowhere'"):
         evaluate(*every, "--model_name_or_path", tiny_directory("vit"), "user/nowhere")
     assert counted_embedding == []
 
@@ -542,7 +543,7 @@ def test_a_card_that_cannot_be_read_is_left_alone(aligned, every, file, content,
         (("--model_name_or_path", "a", "b"), "--features are of one model"),
         (("--model_name_or_path", "people"), "no model can have the name 'people'"),
         (("--pooling", "cls"), "--features are taken as they are"),
-        (("--transform", "nowhere"), "cannot load a transform from 'nowhere'"),
+        (("--transform", "nowhere"), "cannot open the transform 'nowhere'"),
         (("--benchmarks", "a/b=choices:x"), "the name 'a/b' is a part of metrics' names; leave out /"),
         (("--object_names", "nowhere.txt"), "cannot read the names nowhere.txt"),
         (("--update_card", "user/model"), "--update_card user/model is none of the models"),

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import CommitInfo, HfApi, RepoUrl
+from huggingface_hub.utils import filter_repo_objects
 
 from hf_alignet.encoder import AffineTransform
 from hf_alignet.encoder.transform import BLOCK
 from hf_alignet.errors import InputError
+from hf_alignet.storage import OURS
 
 
 @pytest.fixture
@@ -115,7 +117,7 @@ def test_saved_transform_is_the_same(transform, tmp_path):
     loaded = AffineTransform.from_pretrained(tmp_path)
     assert_equal(loaded, transform)
     assert loaded.info == transform.info
-    assert {path.name for path in tmp_path.iterdir()} == {"README.md", "config.json", "model.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} - OURS == {"README.md", "config.json", "model.safetensors"}
     assert json.loads((tmp_path / "config.json").read_text()) == {"dim": 5, "info": transform.info}
 
 
@@ -165,14 +167,14 @@ def test_npz_that_is_none(tmp_path):
 
 @pytest.mark.parametrize("name", ["nowhere", "a/b/c", "user/name@v1"])
 def test_nothing_to_load(name):
-    with pytest.raises(InputError, match=f"cannot load a transform from '{name}'"):
+    with pytest.raises(InputError, match=f"cannot open the transform '{name}'"):
         AffineTransform.from_pretrained(name)
 
 
 def test_broken_directory(transform, tmp_path):
     transform.save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"no tensors")
-    with pytest.raises(InputError, match="cannot load"):
+    with pytest.raises(InputError, match="cannot open"):
         AffineTransform.from_pretrained(tmp_path)
 
 
@@ -180,7 +182,9 @@ def test_push_uploads_no_pickle_and_the_repository_in_the_card(transform, monkey
     uploaded = {}
 
     def upload_folder(self, *, repo_id, folder_path, **kwargs):
-        uploaded.update({path.name: path.read_bytes() for path in folder_path.iterdir()})
+        files = {path.name: path.read_bytes() for path in folder_path.iterdir()}
+        kept = filter_repo_objects(files, ignore_patterns=kwargs["ignore_patterns"])
+        uploaded.update({name: files[name] for name in kept})
         return CommitInfo(f"https://huggingface.co/{repo_id}/commit/0", "", "", oid="0")
 
     monkeypatch.setattr(

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from .api import TOKEN, Api, Request, Response
 from .repository import HubError
@@ -63,11 +63,11 @@ class RequestRecord(NamedTuple):
 
 @dataclass
 class Failure:
-    """An answer that the next `remaining` matching requests get instead of the true one; None drops the connection."""
+    """What the next `remaining` matching requests get instead of the true answer: see `FakeHub.fail_next`."""
 
     method: str
     path: re.Pattern[str]
-    status: int | None
+    status: int | Literal["silence", "garbage"] | None
     remaining: int
 
 
@@ -92,6 +92,7 @@ class FakeHub:
         self._server = _Server(self)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self.requests: list[RequestRecord] = []
+        self.closing = threading.Event()
         self.api = Api(self.url, forbidden)
 
     def __enter__(self) -> FakeHub:
@@ -99,6 +100,7 @@ class FakeHub:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.closing.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -145,16 +147,23 @@ class FakeHub:
 
     # ---- failures
 
-    def fail_next(self, method: str, path_regex: str, status: int | None, times: int = 1) -> Failure:
+    def fail_next(
+        self, method: str, path_regex: str, status: int | Literal["silence", "garbage"] | None, times: int = 1
+    ) -> Failure:
         """Fail the next requests whose path, query included, `re.search` finds.
 
         The request is not carried out. With `status=None` the connection drops in the middle: of the answer for GET,
-        of the request for other methods. The failure returned counts down: a test can see that it happened.
+        of the request for other methods. `silence` never answers, and `garbage` answers 200 with a page that is not
+        one of the Hub, as a hotel's network does. The failure returned counts down: a test can see that it happened.
         """
         failure = Failure(method, re.compile(path_regex), status, times)
         with self._lock:
             self._failures.append(failure)
         return failure
+
+    def stop_failing(self) -> None:
+        with self._lock:
+            self._failures.clear()
 
     def take_failure(self, method: str, path: str) -> Failure | None:
         with self._lock:
@@ -213,7 +222,9 @@ def _error_response(error: HubError, path: str) -> Response:
     return Response.json(error.body, error.status, headers)
 
 
-def _failure_response(status: int, path: str) -> Response:
+def _failure_response(status: int | str, path: str) -> Response:
+    if isinstance(status, str):
+        return Response(200, {"Content-Type": "text/html"}, b"<html>Log in to this network first.</html>")
     message = f"{http.HTTPStatus(status).phrase} (failure asked for by the test)"
     response = _error_response(HubError(status, message), path)
     # 429: the limit is reached and ends now, so that a client which obeys the header waits its minimum, a second.
@@ -232,6 +243,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.drop()
             return
         request = self.read_request()
+        if failure is not None and failure.status == "silence":
+            self.server.hub.closing.wait()
+            self.drop()
+            return
         if failure is not None and failure.status is not None:
             response = _failure_response(failure.status, request.path)
         else:

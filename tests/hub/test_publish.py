@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import transformers
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, load_dataset
 from datasets import Image as ImageFeature
 from fakehub import USER, FakeHub
@@ -23,6 +24,8 @@ from huggingface_hub import DatasetCard, ModelCard
 from huggingface_hub.utils import filter_repo_objects
 from peft import LoraConfig
 from PIL import Image
+from safetensors.torch import load_file, save_file
+from tiny import VIT
 
 from hf_alignet.cli.publish import main
 from hf_alignet.encoder import AffineTransform, VisionEncoder
@@ -38,7 +41,7 @@ from hf_alignet.images.opening import load_images
 from hf_alignet.judgments import aggregate, image_names, load_judgments, make_judgments
 from hf_alignet.judgments.judgment_dataset import align_columns
 from hf_alignet.judgments.similarity_matrices import mean_over_participants
-from hf_alignet.storage import write_checksums, write_dataset
+from hf_alignet.storage import OURS, write_checksums, write_dataset
 from hf_alignet.teacher import Vice
 from hf_alignet.triplets.shards import write_shard
 from hf_alignet.triplets.triplet_dataset import load_triplets, triplet_table
@@ -456,7 +459,11 @@ def test_splits_get_the_same_columns_and_unknown_people_stay_unknown():
         ("dataset nowhere me/x", {}, "nowhere does not exist"),
         ("dataset {teacher} me/x", {}, "a similarity matrix: "),
         ("dataset {triplets} me/x", {"images": "{images}", **RIGHT}, "`images` does not belong to triplets"),
-        ("dataset {choices} me/x", {"object_order": "size"}, "`order` must be one of uid, file_name, got 'size'"),
+        (
+            "dataset {choices} me/x",
+            {"object_order": "size"},
+            "`object_order` must be one of uid, file_name, got 'size'",
+        ),
         ("transform {aligned} me/x", {}, "holds neither"),
         ("metric {aligned} me/x", {}, "is no metric"),
         (f"metric {ROOT / 'hub_cards/metrics/rsa_spearman'} me/x", {}, "must be called me/rsa_spearman"),
@@ -500,7 +507,7 @@ def test_an_adapter_is_published_merged(is_aligned, adapter, dry_run, images):
     assert not list(Path("outputs/published").glob("*"))
     folder = dry_run("model", adapter, "me/x", merge_lora=True)
     files = {"README.md", "config.json", "model.safetensors", "preprocessor_config.json"}
-    assert {file.name for file in folder.iterdir()} == files | ({"alignment.json"} if is_aligned else set())
+    assert {file.name for file in folder.iterdir()} - OURS == files | ({"alignment.json"} if is_aligned else set())
     assert sorted(file.name for file in adapter.iterdir()) == before
     expected = VisionEncoder.from_pretrained(str(adapter)).embed(images, progress=False)
     found = VisionEncoder.from_pretrained(str(folder)).embed(images, progress=False)
@@ -610,6 +617,68 @@ def test_triplets_keep_the_licence_of_their_card_and_leave_out_empty_splits(dry_
         (source / "triplets.json").write_text(text)
         with pytest.raises(InputError, match=message):
             dry_run("dataset", source, "me/triplets")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_triplets": {"train": 29}}, "speaks of 29 train triplets, and the files hold 30"),
+        ({"num_triplets": {"train": 30, "test": 3}}, "has no triplets of the split test"),
+        ({"num_triplets": {"train": -30}}, "speaks of -30 train triplets"),
+        ({"num_images": 3}, "says 3 for num_images, and a triplet has image"),
+        ({"num_images": "many"}, "says 'many' for num_images"),
+        ("shard", "has 1 of the 2 files of the split train"),
+        ("damaged", "cannot read the train files"),
+        ("link", "is a link to"),
+    ],
+    ids=str,
+)
+def test_triplets_that_are_not_as_they_say_are_refused(dry_run, made, tmp_path, change, message):
+    source = tmp_path / "triplets"
+    shutil.copytree(made["triplets"], source)
+    file = source / "triplets/train-00000-of-00001.parquet"
+    if isinstance(change, dict):
+        info = json.loads((source / "triplets.json").read_text())
+        (source / "triplets.json").write_text(json.dumps(info | change))
+    elif change == "shard":
+        file.rename(source / "triplets/train-00000-of-00002.parquet")
+    elif change == "damaged":
+        file.write_bytes(file.read_bytes()[:-9])
+    else:
+        file.rename(tmp_path / "elsewhere")
+        file.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=message):
+        dry_run("dataset", source, "me/triplets")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "text model", "missing layer", "pipe", "link"])
+def test_a_model_that_does_not_open_is_refused(dry_run, tiny_directory, tmp_path, damage):
+    model = tmp_path / "model"
+    shutil.copytree(tiny_directory("vit"), model)
+    weights = model / "model.safetensors"
+    if damage == "truncated":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    elif damage == "text model":
+        transformers.BertModel(transformers.BertConfig(**VIT, vocab_size=9)).save_pretrained(model)
+    elif damage == "missing layer":
+        tensors = load_file(weights)
+        save_file({name: t for name, t in tensors.items() if ".1." not in name}, weights, {"format": "pt"})
+    else:
+        weights.rename(tmp_path / "elsewhere")
+        os.mkfifo(weights) if damage == "pipe" else weights.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError):
+        dry_run("model", model, "me/x")
+    assert not list(Path("outputs/published").glob("*"))
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5])
+def test_an_adapter_that_peft_leaves_out_is_refused(dry_run, adapter, kept):
+    weights = adapter / "adapter_model.safetensors"
+    tensors = load_file(weights)
+    names = {name: name if i < kept * len(tensors) else f"x.{name}" for i, name in enumerate(sorted(tensors))}
+    save_file({names[name]: tensor for name, tensor in tensors.items()}, weights, {"format": "pt"})
+    with pytest.raises(InputError, match="weights that do not fit its adapter_config.json"):
+        dry_run("model", adapter, "me/x", merge_lora=True)
 
 
 def test_the_hub_out_of_reach_is_one_line(dry_run, made):

@@ -107,18 +107,18 @@ def test_snippets_of_a_teacher_and_of_vice_run(friend):
 
 @pytest.mark.multi_process
 @pytest.mark.parametrize(
-    ("kind", "repository", "what"), [("AffineTransform", TRANSFORM, "a transform"), ("Vice", VICE, "a VICE")]
+    ("kind", "repository", "what"), [("AffineTransform", TRANSFORM, "the transform"), ("Vice", VICE, "the VICE")]
 )
 def test_what_is_not_there_is_an_error_of_one_kind(kind, repository, what, told):
     for place in ("tester/nowhere", f"{repository}@v7", "tester/vit"):
-        assert told[f"{kind} {place}"].startswith(f"InputError: cannot load {what} from {place!r}")
-    assert told[f"{kind} private"].startswith(f"InputError: cannot load {what}")
+        assert told[f"{kind} {place}"].startswith(f"InputError: cannot open {what} {place!r}")
+    assert told[f"{kind} private"].startswith(f"InputError: cannot open {what}")
 
 
 @pytest.mark.multi_process
 def test_a_transform_that_does_not_fit_is_refused(told):
     assert told["narrow"].startswith("InputError: the transform is of 7 features, but the embedding has 32")
-    assert told["no transform"].startswith("InputError: cannot load a transform from 'tester/nowhere'")
+    assert told["no transform"].startswith("InputError: cannot open the transform 'tester/nowhere'")
 
 
 @pytest.mark.multi_process

@@ -9,8 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fakehub import TOKEN, FakeHub
+from safetensors.numpy import save, save_file
 
 from hf_alignet.errors import InputError
 from hf_alignet.hub.transport.repository import make_repository
@@ -24,11 +26,18 @@ TROUBLE = {
     500: "the Hub is in trouble: try again in some minutes (500 Internal Server Error",
     None: "the connection to the Hub is broken: try again (",
 }
+REPEATED = (429, 500, None)
+TIMES = 6  # as often as a request is made before it is given up
 CLIENT = """
-import json, sys
+import json, sys, time
 from pathlib import Path
+from safetensors.numpy import save_file
+import numpy as np
 from huggingface_hub import HfApi
 from hf_alignet.hub.transport.repository import make_repository, share_folder
+
+sleep = time.sleep
+time.sleep = lambda seconds: sleep(seconds / 1000)
 
 def said(share):
     try:
@@ -51,7 +60,7 @@ make_repository("by-hand", None, "dataset", "next")
 told["by hand"] = said(
     lambda: share_folder(directory, "tester/by-hand", patterns, "dataset", "next", replaced=["*.txt"])
 )
-(directory / "model.safetensors").write_bytes(b"other weights")
+save_file({"w": np.ones(3)}, directory / "model.safetensors")
 make_repository("broken", None)
 for run in ("first", "second"):
     told[f"{run} broken"] = said(lambda: share_folder(directory, "tester/broken", patterns))
@@ -81,15 +90,16 @@ def shared(tmp_path_factory):
     directory = tmp_path_factory.mktemp("shared") / "my model"
     directory.mkdir()
     (directory / "README.md").write_text("# Card\n")
-    (directory / "model.safetensors").write_bytes(b"weights" * 10)
+    save_file({"w": np.zeros(3)}, directory / "model.safetensors")
     (directory / "private.txt").write_text("mine")
     with FakeHub(forbidden=[str(directory.parent)]) as hub:
         for status in TROUBLE:
-            hub.fail_next("POST", "/api/repos/create", status)
-            hub.fail_next("POST", f"/api/datasets/tester/{status}/commit/next", status)
+            times = TIMES if status in REPEATED else 1
+            hub.fail_next("POST", "/api/repos/create", status, times)
+            hub.fail_next("POST", f"/api/datasets/tester/{status}/commit/next", status, times)
         for status in (None, 403):
-            hub.fail_next("PUT", hashlib.sha256(b"other weights").hexdigest(), status)
-        hub.fail_next("POST", "/api/datasets/tester/by-hand/commit/next", 500)
+            hub.fail_next("PUT", hashlib.sha256(save({"w": np.ones(3)})).hexdigest(), status)
+        hub.fail_next("POST", "/api/datasets/tester/by-hand/commit/next", 500, TIMES)
         environment = {**os.environ, **hub.env(directory.parent / "cache")}
         command = [sys.executable, "-W", "ignore", "-c", CLIENT, str(directory), " ".join(map(str, TROUBLE))]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
@@ -116,7 +126,7 @@ def test_trouble_after_a_run_is_one_line_and_a_second_run_continues(shared, stat
     assert TROUBLE[status] in message
     assert (
         f"Share it by `hf upload tester/{status} '{directory}' --repo-type dataset --revision next "
-        "--include README.md --include 'model*.safetensors'`"
+        "--include README.md --include 'model*.safetensors' --exclude '.hf_alignet*'`"
     ) in message
     assert told[f"second {status}"] is None
     assert hub.ls("dataset", f"tester/{status}", "next") == ["README.md", "model.safetensors"]
@@ -126,7 +136,7 @@ def test_upload_that_breaks_off_is_tried_again_and_what_arrived_is_not_uploaded_
     hub, told, _ = shared
     assert [record.status for record in hub.requests if record.method == "PUT"] == [200, None, 403, 200]
     assert TROUBLE[403] in told["first broken"][1] and told["second broken"] is None
-    assert hub.read("model", "tester/broken", "model.safetensors") == b"other weights"
+    assert hub.read("model", "tester/broken", "model.safetensors") == save({"w": np.ones(3)})
 
 
 def test_refused_card_is_told_in_the_words_of_the_hub(shared):

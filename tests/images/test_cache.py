@@ -173,7 +173,7 @@ def test_pictures_without_one_shape_are_not_cached(processor, images, tmp_path):
 
 def test_directory_that_cannot_be_written(images, preprocessor, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="cannot make the directory .*file.* for pixels"):
+    with pytest.raises(InputError, match="cannot write to .*file.*; give another `cache_images`"):
         ImageCache(tmp_path / "file", images, preprocessor)
     cache = ImageCache(tmp_path, images, preprocessor)
     usage = namedtuple("usage", "total used free")

@@ -131,5 +131,5 @@ def test_split_without_triplets_says_what_to_do(judgments):
     with pytest.raises(InputError, match="leaves one side empty"):
         split_by_triplet(judgments, held_out=0.001)
     for share in (0, 1, float("nan")):
-        with pytest.raises(InputError, match="`held_out` must lie between 0 and 1"):
+        with pytest.raises(InputError, match=r"`held_out` must be a finite number \(above 0 and below 1\), got"):
             split_by_triplet(judgments, held_out=share)

@@ -52,8 +52,8 @@ def things(tmp_path_factory):
     table.assign(prop_max=shares, n_per_triplet=raters).to_csv(folder / "repeated_triplets_prop_max.csv")
     settings = {"num_dimensions": 6, "min_objects": 1, "max_epochs": 100, "burn_in": 50, "window": 30, "settle": 20}
     vice = Vice(**settings).fit(make_judgments(triplets[:3500], odd[:3500]), 30, progress=False)
-    vice.save_pretrained(folder / "teacher" / "vice")
     AffineTransform.identity(4).save_pretrained(folder / "teacher")
+    vice.save_pretrained(folder / "teacher" / "vice")
 
     np.save(folder / "spose_66d_rescaled_uid_order.npy", embedding)
     (folder / "spose66_dimension_labels.txt").write_text("a\nb\nc\nd\n")

@@ -13,6 +13,7 @@ import resource
 import sys
 import threading
 import time
+import types
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ import numpy as np
 import torch
 from datasets import Dataset, DatasetDict
 from huggingface_hub import HfApi
+from huggingface_hub.utils import _http
 from peft import LoraConfig
 from PIL import Image
 from tiny import save_tiny
@@ -31,9 +33,11 @@ from transformers.trainer_utils import EvalLoopOutput
 import hf_alignet.student.checkpoint_sharing as checkpoint_sharing
 from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError, RunError
+from hf_alignet.storage import OURS, output_folder
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
 from hf_alignet.student.checkpoints import find_checkpoint
 
+_http.time = types.SimpleNamespace(sleep=lambda seconds: None)  # type: ignore[assignment]  # no pauses before a request is repeated
 ROOT = Path(sys.argv[1])
 BASE, DATA = ROOT / "base", ROOT / "data"
 AGREEMENT = [0.3, 0.9, 0.5, 0.4]  # of the evaluation after each step
@@ -117,7 +121,7 @@ def best() -> dict[str, Any]:
     return {
         "is_equal": goes_on("best2", repository, trainer, **settings),
         "checkpoints": sorted(path.name for path in (ROOT / "best2").glob("*check*")),
-        "left": sorted(path.name for path in (ROOT / "best").glob(".*")),
+        "left": sorted({path.name for path in (ROOT / "best").glob(".*")} - OURS),
     }
 
 
@@ -191,13 +195,13 @@ def interrupted() -> dict[str, Any]:
     except KeyboardInterrupt:
         uploaded = [commit.title for commit in HfApi().list_repo_commits("tester/interrupted")]
     checkpoint_sharing.replace_folder, checkpoint_sharing._copy_to_share = replace_folder, copy_to_share
-    return {"uploaded": uploaded, "left": sorted(path.name for path in (ROOT / "interrupted").iterdir())}
+    return {"uploaded": uploaded, "left": sorted({path.name for path in (ROOT / "interrupted").iterdir()} - OURS)}
 
 
 def full() -> dict[str, Any]:
     """Nothing can be written for a checkpoint's copy; in the end the disk is full, and the Hub fails twice."""
-    (ROOT / "full").mkdir()
-    (ROOT / "full" / ".shared").touch()
+    with output_folder(ROOT / "full", "align") as folder:
+        (folder / ".shared").touch()
     trainer = trainer_of("full", "tester/full", hub_revision="next")
     trainer.train()
     told, before = [], resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -210,7 +214,8 @@ def full() -> dict[str, Any]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     trainer.push_to_hub()
     trainer.push_to_hub(revision="v2")
-    (ROOT / "named" / "README.md").mkdir(parents=True)
+    with output_folder(ROOT / "named", "align") as folder:
+        (folder / "README.md").mkdir()
     trainer = trainer_of("named", "", push_to_hub=False, hub_strategy="end", hub_model_id=None)
     try:
         trainer.push_to_hub()

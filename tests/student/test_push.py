@@ -18,7 +18,7 @@ from hf_alignet.student.checkpoints import find_checkpoint
 NAME = "a_person_s_name"
 TESTS = Path(__file__).parents[1]
 MODEL = {"README.md", "alignment.json", "config.json", "model.safetensors", "preprocessor_config.json"}
-STATE = {"optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"}
+STATE = {"optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "run.json"}
 
 
 def last_checkpoint(*files: str) -> set[str]:
@@ -33,10 +33,12 @@ def directory(tmp_path_factory):
 @pytest.fixture(scope="module")
 def hub(directory):
     with FakeHub(forbidden=[str(directory), str(TESTS.parent), str(Path.home()) + "/", NAME]) as hub:
-        hub.fail_next("POST", "/api/validate-yaml", 500)  # the last push of the first stage, after its checkpoints
-        hub.fail_next("POST", "/api/models/tester/adapter/commit/main", 500)
-        hub.fail_next("POST", "/api/models/tester/full/commit/next", None)
-        hub.fail_next("POST", "/api/models/tester/full/commit/next", 429)
+        times = 6  # as often as a request is made before it is given up
+        # The last push of the first stage, after its checkpoints
+        hub.fail_next("POST", "/api/validate-yaml", 500, times)
+        hub.fail_next("POST", "/api/models/tester/adapter/commit/main", 500, times)
+        hub.fail_next("POST", "/api/models/tester/full/commit/next", None, times)
+        hub.fail_next("POST", "/api/models/tester/full/commit/next", 429, times)
         yield hub
 
 
@@ -170,7 +172,7 @@ def test_recipe_says_what_is_not_on_the_hub(seen):
 
 
 def test_checkpoints_are_shared_where_there_are_any(tmp_path):
-    with pytest.raises(InputError, match="`hub_strategy` must be end or checkpoint, got 'every_save'"):
+    with pytest.raises(InputError, match="`hub_strategy` must be one of end, checkpoint, got 'every_save'"):
         AlignTrainingArguments(output_dir=str(tmp_path), push_to_hub=True, hub_strategy="every_save")
     for settings in ({}, {"push_to_hub": True, "save_strategy": "no"}):
         with pytest.raises(InputError, match="`hub_strategy=checkpoint` needs `push_to_hub`, and checkpoints"):

@@ -16,8 +16,8 @@ from transformers import TrainerCallback
 
 from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError, RunError
-from hf_alignet.storage import UNFINISHED
-from hf_alignet.student import AlignTrainer, AlignTrainingArguments
+from hf_alignet.storage import UNFINISHED, output_folder
+from hf_alignet.student import AlignTrainer, AlignTrainingArguments, encoder_trainer
 from hf_alignet.student.checkpoints import find_checkpoint, rotate
 
 
@@ -93,7 +93,7 @@ def kill_at_call(monkeypatch, owner, name, number):
     [
         ("torch.optim.AdamW.step", 4, ["checkpoint-1", "checkpoint-2", "checkpoint-3"]),
         ("torch.save", 8, [UNFINISHED, "checkpoint-1", "checkpoint-2"]),  # optimiser, scheduler and generators each
-        ("os.replace", 1, [UNFINISHED]),
+        ("encoder_trainer.publish", 1, [UNFINISHED]),
     ],
 )
 def test_killed_run_goes_on_to_the_same_weights(where, number, left, lora, make_trainer, monkeypatch, tmp_path):
@@ -101,7 +101,12 @@ def test_killed_run_goes_on_to_the_same_weights(where, number, left, lora, make_
     whole.train()
     with monkeypatch.context() as patch:
         module, _, name = where.rpartition(".")
-        kill_at_call(patch, {"torch": torch, "os": os, "torch.optim.AdamW": torch.optim.AdamW}[module], name, number)
+        kill_at_call(
+            patch,
+            {"torch": torch, "torch.optim.AdamW": torch.optim.AdamW, "encoder_trainer": encoder_trainer}[module],
+            name,
+            number,
+        )
         assert killed_while(lambda: make_trainer(tmp_path / "killed", lora).train()) == signal.SIGKILL
     assert checkpoints(tmp_path / "killed") == left
     again = make_trainer(tmp_path / "killed", lora)
@@ -286,8 +291,9 @@ def test_oldest_checkpoints_go_but_never_the_best(limit, best, kept, tmp_path):
 
 def test_folders_of_other_names_are_no_checkpoints(make_trainer, tmp_path):
     directory = tmp_path / "run"
-    for name in ("checkpoint-best", "checkpoint-final", "checkpoint-1-backup"):
-        (directory / name).mkdir(parents=True)
+    with output_folder(directory, "align"):
+        for name in ("checkpoint-best", "checkpoint-final", "checkpoint-1-backup"):
+            (directory / name).mkdir()
     make_trainer(
         directory, save_total_limit=1, eval_strategy="steps", eval_steps=1, load_best_model_at_end=True
     ).train()

@@ -274,11 +274,14 @@ def test_data_that_cannot_be_used(choices, change, message):
     ("parameters", "message"),
     [
         ({"method": "soft"}, "`method` must be one of hard"),
-        ({"regularization": 0.0}, "`regularization` must be positive, or None, got 0.0"),
-        ({"regularization": math.nan}, "`regularization` must be positive"),
-        ({"num_folds": 1}, "`num_folds` must be at least 2"),
+        ({"regularization": 0.0}, r"`regularization` must be a finite number \(above 0\), got 0.0"),
+        ({"regularization": math.nan}, r"`regularization` must be a finite number \(above 0\), got nan"),
+        ({"num_folds": 1}, r"`num_folds` must be an integer \(at least 2\), got 1"),
         ({"method": "glocal"}, "`local_features` belong to `method='glocal'` and no other"),
-        ({"method": "glocal", "local_temperature": 0}, "`local_temperature` must be positive"),
+        (
+            {"method": "glocal", "local_temperature": 0},
+            r"`local_temperature` must be a finite number \(above 0\), got 0",
+        ),
     ],
 )
 def test_parameters_that_cannot_be_used(choices, parameters, message):

@@ -50,7 +50,7 @@ def test_every_cluster_is_drawn_as_often():
     [
         (2, 1, "`per_device_train_batch_size` must be at least 3, a triplet, got 2"),
         (12, 5, "a multiple of `images_per_cluster`, got 12 and 5"),
-        (12, 0, "a multiple of `images_per_cluster`"),
+        (12, 0, r"`images_per_cluster` must be an integer \(at least 1\), got 0"),
         (30, 5, "5 clusters have 5 images or more, and a batch of 30 needs 6"),
     ],
 )

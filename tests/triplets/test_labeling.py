@@ -172,5 +172,5 @@ def test_other_shapes_are_refused(embeddings, triplets):
 
 @pytest.mark.parametrize("row", [-1, 3, 2**40])
 def test_rows_that_are_not_there(row):
-    with pytest.raises(ValueError, match="points outside the 3 embeddings"):
+    with pytest.raises(InputError, match=f"name rows .*{row}.*, but there are 3 embeddings"):
         label_triplets(np.ones((3, 2)), np.array([[0, 1, 2], [0, 1, row]]))

@@ -105,7 +105,7 @@ def _flag_type(name: str, hint: Any) -> Any:
         return list[str]
     choices = next((part for part in parts if get_origin(part) is Literal), None)
     simple = next((kind for kind in (str, bool, int, float) if kind in parts), None)
-    kind = choices or simple or (str if _is_mapping(hint) else None)
+    kind = simple or choices or (str if _is_mapping(hint) else None)
     if kind is None:
         raise ValueError(f"the parameter {name} of type {hint} cannot be a flag")
     return kind | None if type(None) in parts else kind

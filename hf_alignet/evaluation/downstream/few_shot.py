@@ -4,6 +4,8 @@ Alignment moves an embedding towards what people find similar. Few-shot accuracy
 inside and between classes, which people did not judge, gets lost.
 """
 
+from typing import Annotated
+
 import numpy as np
 from sklearn.linear_model import RidgeClassifier
 from sklearn.preprocessing import StandardScaler
@@ -11,13 +13,19 @@ from sklearn.preprocessing import StandardScaler
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.statistics.intervals import mean_metric
 from hf_alignet.metric import Metric
+from hf_alignet.ranges import Count, Range, Seed, checked
 from hf_alignet.similarity import check_finite
 
 RIDGES = np.logspace(-4, 2, 7)  # per image of the shots, on standardised dimensions
 
 
+@checked
 def few_shot_accuracy(
-    embeddings: np.ndarray, labels: np.ndarray, shots: int, num_draws: int = 20, seed: int = 0
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    shots: Count,
+    num_draws: Annotated[int, Range(2)] = 20,
+    seed: Seed = 0,
 ) -> Metric:
     """Accuracy of a ridge classifier on frozen embeddings, fitted to `shots` images of each class.
 
@@ -30,7 +38,7 @@ def few_shot_accuracy(
         embeddings: (n, d).
         labels: (n,) classes.
         shots: number of images of each class to learn from. Each class needs two more.
-        num_draws: Number of draws, at least 2.
+        num_draws: Number of draws.
         seed: Seed of the random draws.
 
     Returns:
@@ -40,7 +48,11 @@ def few_shot_accuracy(
     Raises:
         InputError: a class has too few images, or an embedding is not finite.
     """
+    if len(labels) != len(embeddings):
+        raise InputError(f"{len(embeddings)} embeddings need one label each, got {len(labels)} labels")
     classes, positions, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    if len(classes) < 2:
+        raise InputError(f"there is nothing to tell apart: the labels have {len(classes)} classes, and need 2 or more")
     if sizes.min() < shots + 2:
         raise InputError(
             f"class {classes[sizes.argmin()]} has {sizes.min()} images, too few for {shots} shots and 2 to measure on"

@@ -1,15 +1,17 @@
 """Where a model is right: accuracy per level, per category of concepts, per dimension of human similarity."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 import torch
 
 from hf_alignet.errors import InputError
-from hf_alignet.evaluation.human.odd_one_out import check_range
+from hf_alignet.evaluation.human.odd_one_out import odd_positions
 from hf_alignet.evaluation.statistics.intervals import share_correct
 from hf_alignet.metric import Metric
+from hf_alignet.ranges import Range, checked, row_numbers
 from hf_alignet.similarity import PAIRS, odd_of_pair, triplet_similarities
 
 
@@ -34,11 +36,12 @@ def accuracy_by_group(
     return {str(name): _of(codes == code, correct, triplets) for code, name in enumerate(names)}
 
 
+@checked
 def accuracy_by_category(
     correct: np.ndarray,
     triplets: np.ndarray,
     categories: pd.DataFrame,
-    at_least: int = 1,
+    at_least: Annotated[int, Range(1, 3)] = 1,
 ) -> dict[str, Metric]:
     """Share of right triplets of each category of concepts that has any; a triplet may count in several.
 
@@ -51,9 +54,7 @@ def accuracy_by_category(
     Raises:
         InputError: `at_least` is not 1, 2 or 3, or a triplet points outside the concepts.
     """
-    if at_least not in (1, 2, 3):
-        raise InputError(f"`at_least` must be 1, 2 or 3 of the three objects, got {at_least}")
-    check_range(triplets, len(categories), "concepts")
+    triplets = row_numbers(triplets, len(categories), "the triplets", "concepts")
     found = {}
     for name in categories.columns:
         is_member = categories[name].to_numpy().astype(bool)
@@ -77,12 +78,12 @@ def leading_dimensions(human: np.ndarray, triplets: np.ndarray, odd: np.ndarray 
     Raises:
         InputError: a triplet points outside the embedding.
     """
-    check_range(triplets, len(human), "rows of the human embedding")
+    triplets = row_numbers(triplets, len(human), "the triplets", "rows of the human embedding")
     if odd is None:
-        pair = triplet_similarities(torch.as_tensor(human), torch.as_tensor(triplets).long()).argmax(-1).numpy()
+        pair = triplet_similarities(torch.as_tensor(human), torch.from_numpy(triplets)).argmax(-1).numpy()
     else:
-        pair = odd_of_pair(np.asarray(odd, np.int64))
-    kept = np.take_along_axis(np.asarray(triplets), np.array(PAIRS)[pair], axis=1)
+        pair = odd_of_pair(odd_positions(odd, triplets))
+    kept = np.take_along_axis(triplets, np.array(PAIRS)[pair], axis=1)
     return (human[kept[:, 0]] + human[kept[:, 1]]).argmax(1)
 
 

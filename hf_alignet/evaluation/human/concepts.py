@@ -5,17 +5,18 @@ objects make five folds. Each dimension has a ridge regression of its own, whose
 inside the training objects. The predicted dimensions then choose the odd one out, in triplets within one fold.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
 
 from hf_alignet.errors import InputError
-from hf_alignet.evaluation.human.odd_one_out import are_correct, odd_one_out_choices
+from hf_alignet.evaluation.human.odd_one_out import are_correct, odd_one_out_choices, odd_positions
 from hf_alignet.evaluation.statistics.intervals import mean_metric, share_correct
-from hf_alignet.judgments import object_folds, triplets_within
+from hf_alignet.judgments import object_folds
 from hf_alignet.metric import Metric
+from hf_alignet.ranges import Range, Seed, checked, row_numbers
 from hf_alignet.similarity import SimilarityKind, check_finite
 
 STRENGTHS = np.logspace(-1, 6, 8)
@@ -30,8 +31,9 @@ class PredictedDimensions(NamedTuple):
     r2: np.ndarray  # (folds, k) coefficient of determination on the left-out objects; below 0 if the mean is better
 
 
+@checked
 def predict_dimensions(
-    embeddings: np.ndarray, human: np.ndarray, num_folds: int = NUM_FOLDS, seed: int = SEED
+    embeddings: np.ndarray, human: np.ndarray, num_folds: Annotated[int, Range(2)] = NUM_FOLDS, seed: Seed = SEED
 ) -> PredictedDimensions:
     """Predicts human dimensions of each object by regressions that were fitted to other objects.
 
@@ -66,6 +68,7 @@ def dimension_scores(predicted: PredictedDimensions) -> list[Metric]:
     return [mean_metric(r2, unit="folds", chance=0.0, n=len(predicted.values)) for r2 in predicted.r2.T]
 
 
+@checked
 def predicted_odd_one_out_accuracy(
     predicted: PredictedDimensions,
     triplets: np.ndarray,
@@ -83,8 +86,8 @@ def predicted_odd_one_out_accuracy(
     Raises:
         InputError: no triplet lies within a fold, or a triplet names an object that does not exist.
     """
-    triplets, odd = np.asarray(triplets), np.asarray(odd)
-    triplets_within(triplets, np.ones(len(predicted.folds), bool))  # refuses rows outside the objects
+    triplets = row_numbers(triplets, len(predicted.folds), "the triplets", "objects")
+    odd = odd_positions(odd, triplets)
     of_objects = predicted.folds[triplets]
     is_inside = (of_objects == of_objects[:, :1]).all(axis=1)
     if not is_inside.any():

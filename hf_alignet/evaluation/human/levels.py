@@ -17,6 +17,7 @@ from hf_alignet.judgments import LEVELS, majority
 from hf_alignet.judgments.judgment_dataset import LEVEL
 from hf_alignet.judgments.rows import arrow_column, select_rows
 from hf_alignet.metric import Metric
+from hf_alignet.ranges import Count, Seed, checked
 from hf_alignet.similarity import SimilarityKind
 
 logger = logging.getLogger(__name__)
@@ -48,12 +49,13 @@ def _levels(judgments: Dataset) -> np.ndarray:
     return arrow_column(judgments, LEVEL).to_numpy(zero_copy_only=False)
 
 
+@checked
 def level_scores(
     embeddings: np.ndarray,
     judgments: Dataset,
     similarity: SimilarityKind = "dot",
-    min_raters: int = MIN_RATERS,
-    seed: int = 0,
+    min_raters: Count = MIN_RATERS,
+    seed: Seed = 0,
 ) -> dict[str, LevelScore]:
     """Accuracy of a model at each level that the judgments have, in the order coarse, fine, boundary.
 

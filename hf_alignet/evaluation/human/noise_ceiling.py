@@ -37,24 +37,28 @@ from hf_alignet.judgments.judgment_dataset import (
     without_catch_trials,
 )
 from hf_alignet.metric import Metric
+from hf_alignet.ranges import Seed, checked
 from hf_alignet.similarity import CHANCE
 
 CONCENTRATIONS = np.geomspace(0.01, 100, 400)  # from "all agree" to "all choose at random"
 
 
-def noise_ceilings(judgments: Dataset, seed: int = 0) -> dict[str, Metric]:
+@checked
+def noise_ceilings(judgments: Dataset, seed: Seed = 0) -> dict[str, Metric]:
     """`{"modal_share", "leave_one_out", "noise_ceiling"}` of judgments, see the module."""
     functions = (modal_share, leave_one_out, noise_ceiling)
     return {function.__name__: function(judgments, seed) for function in functions}
 
 
-def modal_share(judgments: Dataset, seed: int = 0) -> Metric:
+@checked
+def modal_share(judgments: Dataset, seed: Seed = 0) -> Metric:
     """Mean share of the most frequent choice. It is too high, most of all with few people."""
     counts = _repeated_counts(judgments)
     return _bootstrap_mean(counts.max(1) / counts.sum(1), seed)
 
 
-def leave_one_out(judgments: Dataset, seed: int = 0) -> Metric:
+@checked
+def leave_one_out(judgments: Dataset, seed: Seed = 0) -> Metric:
     """How often a person chooses as the majority of the other people does. It is too low with few people.
 
     If k choices of the others are tied, choosing one of them counts 1/k. The mean is over the people of each triplet,
@@ -69,13 +73,15 @@ def leave_one_out(judgments: Dataset, seed: int = 0) -> Metric:
     return _bootstrap_mean(agreement / counts.sum(1), seed)
 
 
-def noise_ceiling(judgments: Dataset, seed: int = 0) -> Metric:
+@checked
+def noise_ceiling(judgments: Dataset, seed: Seed = 0) -> Metric:
     """E[max p]: the accuracy of a model that knows the probability of every choice, corrected for few people."""
     counts, frequencies = np.unique(np.sort(_repeated_counts(judgments), axis=1), axis=0, return_counts=True)
     return _expected_maximum_metric(counts, np.arange(len(counts)), frequencies, seed)
 
 
-def noise_ceilings_from_shares(shares: np.ndarray, raters: np.ndarray, seed: int = 0) -> dict[str, Metric]:
+@checked
+def noise_ceilings_from_shares(shares: np.ndarray, raters: np.ndarray, seed: Seed = 0) -> dict[str, Metric]:
     """`{"modal_share", "noise_ceiling"}` if only the share of the most frequent choice is published.
 
     The two smaller counts are unknown; `noise_ceiling` sums over all possible ones.

@@ -4,6 +4,7 @@ A model chooses by the similarities of its embeddings. It is right if its odd on
 1/3. Ties are wrong, so that a model that finds everything equally similar scores 0.
 """
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.statistics.intervals import share_correct
 from hf_alignet.images.reader import ImageReader
+from hf_alignet.judgments.rows import check_rows
 from hf_alignet.metric import Metric
+from hf_alignet.ranges import checked, row_numbers
 from hf_alignet.similarity import (
     NO_CHOICE,
     PAIRS,
@@ -27,7 +30,10 @@ from hf_alignet.similarity import (
 )
 from hf_alignet.triplets.triplet_dataset import ODD, SIMILARITIES, TRIPLET, check_triplets, column
 
+logger = logging.getLogger(__name__)
 
+
+@checked
 def odd_one_out_choices(
     embeddings: np.ndarray, triplets: np.ndarray, similarity: SimilarityKind = "dot"
 ) -> np.ndarray:
@@ -38,6 +44,7 @@ def odd_one_out_choices(
     return odd_one_out(similarities_of_triplets(embeddings, triplets, similarity)).numpy()
 
 
+@checked
 def similarities_of_triplets(
     embeddings: np.ndarray, triplets: np.ndarray, similarity: SimilarityKind = "dot"
 ) -> torch.Tensor:
@@ -53,22 +60,21 @@ def similarities_of_triplets(
     """
     check_finite(embeddings)
     number = len(embeddings)
-    check_range(triplets, number, "embeddings")
-    table, rows = torch.as_tensor(embeddings), torch.as_tensor(triplets).long()
+    rows = torch.from_numpy(row_numbers(triplets, number, "the triplets", "embeddings"))
+    table = torch.as_tensor(embeddings)
     if number**2 > 16 * len(triplets):
-        return triplet_similarities(table, rows, similarity)
-    # As in `triplet_similarities`, but four times faster, since no gradient is needed
-    table = prepare_embeddings(table, similarity)
-    matrix = (table @ table.T).flatten()
-    return torch.stack([matrix.index_select(0, rows[:, i] * number + rows[:, j]) for i, j in PAIRS], dim=-1)
+        similarities = triplet_similarities(table, rows, similarity)
+    else:
+        # As in `triplet_similarities`, but four times faster, since no gradient is needed
+        table = prepare_embeddings(table, similarity)
+        matrix = (table @ table.T).flatten()
+        similarities = torch.stack([matrix.index_select(0, rows[:, i] * number + rows[:, j]) for i, j in PAIRS], -1)
+    if not similarities.isfinite().all():
+        raise InputError("similarities overflow float32: scale the embeddings, or compare them by cosine or pearson")
+    return similarities
 
 
-def check_range(triplets: np.ndarray, number: int, what: str) -> None:
-    """Raises an InputError if triplets (m, 3) point outside `number` rows of `what`."""
-    if len(triplets) and (triplets.min() < 0 or triplets.max() >= number):
-        raise InputError(f"the triplets name rows {triplets.min()} to {triplets.max()}, but there are {number} {what}")
-
-
+@checked
 def odd_one_out_accuracy(
     embeddings: np.ndarray,
     triplets: np.ndarray,
@@ -84,12 +90,21 @@ def odd_one_out_accuracy(
         similarity: `dot`, `cosine` or `pearson`.
 
     Raises:
-        InputError: there are no triplets, or an embedding is not finite.
+        InputError: there are no triplets, one names an image twice, or an embedding is not finite.
     """
     if len(triplets) == 0:
         raise InputError("there are no triplets to measure odd-one-out accuracy on")
+    check_rows(np.asarray(triplets), len(embeddings), "triplets")
     choices = odd_one_out_choices(embeddings, triplets, similarity)
-    return share_correct(are_correct(choices, odd), triplets)
+    return share_correct(are_correct(choices, odd_positions(odd, triplets)), triplets)
+
+
+def odd_positions(odd: np.ndarray, triplets: np.ndarray) -> np.ndarray:
+    """The odd ones out (m,) as int64; InputError if one is not 0, 1 or 2, or they are not those of triplets (m, 3)."""
+    odd = row_numbers(odd, 3, "the odd ones out", "positions")
+    if odd.shape != (len(triplets),):
+        raise InputError(f"{len(triplets)} triplets need one odd one out each, got an array of shape {odd.shape}")
+    return odd
 
 
 def are_correct(choices: np.ndarray, odd: np.ndarray) -> np.ndarray:
@@ -109,11 +124,15 @@ def _scorable(triplets: Dataset, num_images: int, variant: str) -> Dataset:
     required = ODD if ODD in triplets.column_names else SIMILARITIES
     if required == SIMILARITIES:
         check_triplets(triplets, num_images, required, variant)  # first: NaN would look like an undecided label
-    triplets = triplets.select(np.flatnonzero(odd_labels(triplets) != NO_CHOICE))
+    is_decided = odd_labels(triplets) != NO_CHOICE
+    if len(triplets) and not is_decided.any():
+        raise InputError(f"none of the {variant!r} triplets has an odd one out: is the teacher collapsed?")
+    triplets = triplets.select(np.flatnonzero(is_decided))
     check_triplets(triplets, num_images, required, variant)
     return triplets
 
 
+@checked
 def evaluate_splits(
     encoder: VisionEncoder,
     images: Dataset | ImageReader,
@@ -140,6 +159,8 @@ def evaluate_splits(
     table = np.concatenate([column(dataset, TRIPLET) for dataset in splits.values()])
     rows, positions = np.unique(table, return_inverse=True)
     embeddings = encoder.embed(images, rows=rows, **embed_options)
+    if (embeddings == embeddings[0]).all():
+        logger.warning("the model gives every image the same embedding, which scores 0: is it collapsed?")
     parts = np.split(positions.reshape(-1, 3), np.cumsum([len(data) for data in splits.values()])[:-1])
     metrics = {
         f"{name}/{variant}/odd_one_out_accuracy": odd_one_out_accuracy(embeddings, part, odd_labels(data), similarity)

@@ -10,7 +10,7 @@ core so. SciPy's `rankdata` of all pairs is no faster, and needs 70 bytes a pair
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy.stats import rankdata
@@ -22,6 +22,7 @@ from hf_alignet.evaluation.statistics.intervals import mean_metric
 from hf_alignet.evaluation.statistics.ranks import ROUNDING, join_equal, ranks_among
 from hf_alignet.judgments.similarity_matrices import SimilarityMatrix
 from hf_alignet.metric import Metric
+from hf_alignet.ranges import Count, Seed, checked
 from hf_alignet.similarity import SimilarityKind
 
 FEWEST_PAIRS = 3
@@ -99,12 +100,13 @@ class _Pairs:
         return i, j, x, y
 
 
+@checked
 def rsa_score(
     embeddings: np.ndarray,
     human: SimilarityMatrix,
     measure: Measure = "spearman",
     kernel: SimilarityKind = "pearson",
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Metric:
     """How well the similarities of embeddings agree with those that people judged.
 
@@ -126,7 +128,8 @@ def rsa_score(
     return compare_rsms(model, judged, measure, seed)
 
 
-def compare_rsms(model: Rsm, human: Rsm, measure: Measure = "spearman", seed: int = 0) -> Metric:
+@checked
+def compare_rsms(model: Rsm, human: Rsm, measure: Measure = "spearman", seed: Seed = 0) -> Metric:
     """Correlation of two RSMs with its 95 % interval over objects.
 
     If there are more than 4 million pairs, the interval, not the value, is computed from 4 million of them drawn at
@@ -159,6 +162,7 @@ def compare_rsms(model: Rsm, human: Rsm, measure: Measure = "spearman", seed: in
     return correlation_metric(codes(x, measure), with_people, members, "objects", found.value, **facts)
 
 
+@checked
 def correlate_rsms(model: Rsm, human: Rsm, measure: Measure = "spearman") -> RsmCorrelation:
     """The correlation alone, without an interval.
 
@@ -170,8 +174,6 @@ def correlate_rsms(model: Rsm, human: Rsm, measure: Measure = "spearman") -> Rsm
 
 
 def _correlate(pairs: _Pairs, measure: Measure) -> RsmCorrelation:
-    if measure not in get_args(Measure):
-        raise InputError(f"`measure` must be one of {', '.join(get_args(Measure))}, got {measure!r}")
     n = len(pairs)
     if measure == "kendall" and n > MOST_PAIRS_KENDALL:
         raise InputError(
@@ -204,8 +206,9 @@ def _correlate(pairs: _Pairs, measure: Measure) -> RsmCorrelation:
     return RsmCorrelation(ratio(*sums), n, pairs.masked, None)
 
 
+@checked
 def permutation_p_value(
-    model: Rsm, human: Rsm, measure: Measure = "spearman", num_permutations: int = 1000, seed: int = 0
+    model: Rsm, human: Rsm, measure: Measure = "spearman", num_permutations: Count = 1000, seed: Seed = 0
 ) -> float:
     """Share of permutations of the objects that agree at least as well: (1 + #{≥}) / (1 + permutations), one-sided.
 
@@ -214,11 +217,9 @@ def permutation_p_value(
 
     Args:
         model: RSM whose objects are shuffled.
-        num_permutations: Number of permutations, at least 1.
+        num_permutations: Number of permutations.
         seed: Seed of the permutations.
     """
-    if num_permutations < 1:
-        raise ValueError(f"`num_permutations` must be at least 1, got {num_permutations}")
     pairs, rng = _Pairs(model, human), np.random.default_rng(seed)
     if len(model) > MOST_PERMUTED:
         objects = np.sort(rng.choice(len(model), MOST_PERMUTED, replace=False))
@@ -239,6 +240,7 @@ def permutation_p_value(
     return (1 + int(reached)) / (1 + num_permutations)
 
 
+@checked
 def rsa_noise_ceiling(human: SimilarityMatrix, measure: Measure = "spearman") -> dict[str, Metric]:
     """`{"lower", "upper"}`, means over participants, to compare with a model's mean correlation with participants.
 

@@ -12,7 +12,8 @@ import torch
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments.similarity_matrices import FEWEST_STIMULI, MatrixKind, check_kind, check_symmetric
-from hf_alignet.similarity import SimilarityKind, check_finite, prepare_embeddings
+from hf_alignet.ranges import checked
+from hf_alignet.similarity import SimilarityKind, check_finite, check_vectors, prepare_embeddings
 
 BLOCK_PAIRS = 4_000_000  # similarities in memory at once
 
@@ -30,6 +31,7 @@ class Rsm:
         self.num_missing = num_missing  # pairs of different objects
 
     @classmethod
+    @checked
     def from_embeddings(cls, embeddings: np.ndarray, kernel: SimilarityKind = "pearson") -> Self:
         """The similarities of embeddings.
 
@@ -42,10 +44,7 @@ class Rsm:
             InputError: there are fewer than 3 embeddings, or one is not finite (the message names the row).
         """
         embeddings = np.asarray(embeddings)
-        if embeddings.ndim != 2 or embeddings.dtype.kind not in "fiu":
-            raise InputError(
-                f"embeddings must be numbers of shape (n, d), got {embeddings.dtype} of shape {embeddings.shape}"
-            )
+        check_vectors(embeddings)
         if len(embeddings) < FEWEST_STIMULI:
             raise InputError(
                 f"similarities are compared over pairs of at least {FEWEST_STIMULI} objects, got {len(embeddings)}"

@@ -18,6 +18,7 @@ from hf_alignet.evaluation.statistics.calibration import fit_temperature, reliab
 from hf_alignet.judgments import object_folds, objects_within, triplets_within
 from hf_alignet.judgments.rows import TRIPLET, column
 from hf_alignet.metric import Metric
+from hf_alignet.ranges import Count, Seed, checked
 from hf_alignet.similarity import choice_log_probabilities, of_chosen_pair
 from hf_alignet.teacher.choice_likelihood import pair_counts
 from hf_alignet.teacher.choosing import standard_error
@@ -117,7 +118,8 @@ class Predictions:
         return {name: reliability(np.concatenate(parts), counts) for name, parts in self._predicted.items()}
 
 
-def draw_folds(splits: DatasetDict, num_objects: int, number: int, seed: int) -> np.ndarray:
+@checked
+def draw_folds(splits: DatasetDict, num_objects: int, number: Count, seed: Seed) -> np.ndarray:
     """(num_objects,) the random fold of each object. Some triplets lie inside a fold, and each leaves some of `train`.
 
     Raises an InputError if there are too few judgments for this number of folds.

@@ -23,6 +23,7 @@ from hf_alignet.judgments import aggregate, shared_triplets
 from hf_alignet.judgments.judgment_dataset import COUNTS, RT_LOG_MEAN, known_times
 from hf_alignet.judgments.rows import TRIPLET, column
 from hf_alignet.metric import Metric
+from hf_alignet.ranges import Seed, checked
 from hf_alignet.similarity import PAIRS, SimilarityKind, choice_log_probabilities, entropy, odd_of_pair
 
 logger = logging.getLogger(__name__)
@@ -42,12 +43,13 @@ class Uncertainty:
     reliability: pd.DataFrame  # predicted against observed probabilities, see `reliability`
 
 
+@checked
 def evaluate_uncertainty(
     embeddings: np.ndarray,
     validation: Dataset,
     test: Dataset,
     similarity: SimilarityKind = "dot",
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Uncertainty:
     """Cross-entropy, calibration error, divergence from people, and the correlations of uncertainty, of one model.
 

@@ -17,6 +17,7 @@ from hf_alignet.evaluation.statistics.intervals import basic_interval, resampled
 from hf_alignet.evaluation.statistics.ranks import codes_of
 from hf_alignet.evaluation.statistics.spread import Draws
 from hf_alignet.metric import Metric
+from hf_alignet.ranges import Count, Seed, checked
 from hf_alignet.similarity import choice_log_probabilities
 
 LOWEST, HIGHEST = 1e-6, 1e6  # temperatures, in units of the spread of the similarities
@@ -76,8 +77,9 @@ def reliability(log_probabilities: np.ndarray, pair_counts: np.ndarray) -> pd.Da
     return sums.assign(predicted=sums.predicted / sums.n, observed=sums.observed / sums.n).reset_index(drop=True)
 
 
+@checked
 def expected_calibration_error(
-    log_probabilities: np.ndarray, pair_counts: np.ndarray, num_bins: int = CONFIDENCE_BINS, seed: int = 0
+    log_probabilities: np.ndarray, pair_counts: np.ndarray, num_bins: Count = CONFIDENCE_BINS, seed: Seed = 0
 ) -> Metric:
     """How far a model's confidence is from the share of people who agree with it; lower is better, 0 is best.
 

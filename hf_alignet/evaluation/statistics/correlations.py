@@ -10,7 +10,7 @@ The loops are compiled, since a bootstrap computes a correlation 1,000 times (se
 """
 
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -20,6 +20,7 @@ from hf_alignet.evaluation.statistics.intervals import DRAWS, resampled, with_in
 from hf_alignet.evaluation.statistics.ranks import codes_of, weighted_ranks
 from hf_alignet.evaluation.statistics.spread import Influence
 from hf_alignet.metric import Metric
+from hf_alignet.ranges import Range, Seed, checked
 
 Measure = Literal["spearman", "pearson", "kendall"]
 
@@ -32,8 +33,13 @@ class Correlation(NamedTuple):
     is_constant: bool
 
 
+@checked
 def spearman(
-    x: np.ndarray, y: np.ndarray, seed: int = 0, draws: int = DRAWS, triplets: np.ndarray | None = None
+    x: np.ndarray,
+    y: np.ndarray,
+    seed: Seed = 0,
+    draws: Annotated[int, Range(2)] = DRAWS,
+    triplets: np.ndarray | None = None,
 ) -> Correlation:
     """Spearman's ρ of two measures of items, such as triplets, with the bootstrap over items.
 

@@ -1,7 +1,7 @@
 """Adds numbers that were measured later to the card of a model. The rest of the card stays as it is."""
 
 import re
-import shutil
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -11,9 +11,12 @@ from huggingface_hub import ModelCard, ModelCardData, snapshot_download
 
 from hf_alignet.errors import InputError
 from hf_alignet.hub.cards.model_card import ACCURACY, CARD, EVAL_RESULTS_FILE, eval_entry, eval_result, write_entries
-from hf_alignet.hub.transport.repository import HUB_ERRORS, reason, share_folder
+from hf_alignet.hub.connection import HUB_ERRORS, reason
+from hf_alignet.hub.transport.repository import share_folder
+from hf_alignet.markdown import plain
 from hf_alignet.metric import Metric, results_table
 from hf_alignet.sources import hub_id, local_path, public_name, split_revision
+from hf_alignet.storage import empty, new_files, output_folder, write_text
 
 CARD_FILES = (CARD, ".eval_results/*")
 BEGIN, END = "<!-- evaluation -->", "<!-- /evaluation -->"
@@ -24,17 +27,22 @@ NEXT_SECTION = "\n## How it was made\n"
 def fetch_card(model: str, directory: Path) -> Path:
     """The folder with the card of a model: its own directory, or a copy in `directory` of the card on the Hub.
 
-    Raises an InputError if the model does not exist, or its card cannot be read.
+    Raises an InputError if the model does not exist, or its card cannot be read, or the copy has no place.
     """
     path = local_path(model)
     if path is None:
         name, revision = split_revision(model)
-        shutil.rmtree(directory, ignore_errors=True)  # an older copy may have files that the Hub has no more
-        try:
-            patterns = [*CARD_FILES, "config.json", "adapter_config.json"]
-            path = Path(snapshot_download(name, revision=revision, allow_patterns=patterns, local_dir=directory))
-        except (*HUB_ERRORS, OSError) as error:
-            raise InputError(f"{model!r} is no directory with a model, nor one on the Hub: {reason(error)}") from error
+        patterns = [*CARD_FILES, "config.json", "adapter_config.json"]
+        with output_folder(directory, "update_card"):
+            empty(directory)  # an older copy may have files that the Hub has no more
+            try:
+                # Into an empty folder: where there are files, it is content with them if the Hub fails
+                with new_files(directory) as made:
+                    snapshot_download(name, revision=revision, allow_patterns=patterns, local_dir=made)
+            except (*HUB_ERRORS, OSError) as error:
+                unknown = f"{model!r} is no directory with a model, nor one on the Hub"
+                raise InputError(f"{unknown}: {reason(error)}") from error
+        path = directory
     check_model_directory(path)
     return path
 
@@ -81,7 +89,7 @@ def update_card(directory: str | Path, metrics: Mapping[str, Metric], sources: M
     data.eval_results = [*kept, *new.values()]
     data.model_name = data.get("model_name") or public_name(str(path))
     show_evaluation(card)
-    card.save(path / CARD)
+    write_text(path / CARD, str(card))
 
     entries = []
     for name, metric in metrics.items():
@@ -116,14 +124,15 @@ def share_card(directory: Path, model: str) -> None:
     """Uploads a card that `fetch_card` copied from the Hub. A card in a local directory of a model stays there."""
     if local_path(model) is None:
         name, revision = split_revision(model)
-        share_folder(directory, name, CARD_FILES, revision=revision)
+        again = shlex.join(["hf", "upload", name, str(directory)])
+        share_folder(directory, name, CARD_FILES, revision=revision, again=again)
 
 
 def load_card(directory: Path) -> ModelCard:
     """The card in a directory; without one, a card with only a title. Raises an InputError if it cannot be read."""
     file = directory / CARD
     if not file.exists():
-        return ModelCard(f"---\n{{}}\n---\n\n# {public_name(str(directory))}\n")
+        return ModelCard(f"---\n{{}}\n---\n\n# {plain(public_name(str(directory)))}\n")
     try:
         return ModelCard.load(file)
     except (ValueError, TypeError, KeyError, OSError, yaml.YAMLError) as error:

@@ -87,7 +87,7 @@ def write_model_card(
         undone=share_undone(alignment.get("interpolation")),
         has_figure=(directory / "before_after.png").exists(),
     )
-    card.save(directory / CARD)
+    write_text(directory / CARD, str(card))
     if results and triplets is not None:
         write_entries(directory, [eval_entry(m, value, triplets, revision, before[m]) for m, value in aligned.items()])
 

@@ -6,6 +6,7 @@ from typing import Any
 from hf_alignet.hub.cards.dataset_card import dataset_metadata
 from hf_alignet.hub.rendering import render_card
 from hf_alignet.sources import hub_id
+from hf_alignet.storage import write_text
 
 
 def write_triplets_card(
@@ -35,4 +36,4 @@ def write_triplets_card(
         images_id=images_id,
         has_elbow=(directory / "elbow.png").exists(),
     )
-    card.save(directory / "README.md")
+    write_text(directory / "README.md", str(card))

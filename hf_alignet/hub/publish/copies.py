@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from huggingface_hub import ModelCard, ModelCardData
-from huggingface_hub.utils import filter_repo_objects
 
 from hf_alignet.encoder import AffineTransform, VisionEncoder
+from hf_alignet.encoder.export import check_sharing
 from hf_alignet.errors import InputError
 from hf_alignet.hub.cards.dataset_card import write_dataset_card
 from hf_alignet.hub.cards.measured_card import check_model_directory, load_card, show_evaluation
@@ -17,10 +19,11 @@ from hf_alignet.hub.cards.model_card import CARD, write_model_card
 from hf_alignet.hub.cards.triplets_card import write_triplets_card
 from hf_alignet.hub.publish.contents import open_contents
 from hf_alignet.hub.publish.publication import OF_JUDGMENTS, Publication
+from hf_alignet.hub.transport.inspection import regular_files
 from hf_alignet.hub.transport.license import FIELDS, stated_license
 from hf_alignet.hub.transport.repository import MODEL_FILES, WEIGHT_FILES
 from hf_alignet.images.picture_record import RECORD_FILE
-from hf_alignet.sources import hub_id
+from hf_alignet.sources import complete_shards, hub_id
 from hf_alignet.storage import take_files, unfinished, write_checksums, write_dataset
 from hf_alignet.teacher import Vice
 
@@ -84,20 +87,59 @@ def _write_triplets(publication: Publication, folder: Path) -> None:
     try:
         info = json.loads((place / INFO_FILE).read_text(encoding="utf-8"))
         num_rows = {split: int(number) for split, number in info.pop("num_triplets").items() if int(number)}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"cannot read {place / INFO_FILE}, of `hf-alignet make-triplets`: {error}") from error
-    missing = [split for split in num_rows if not _files(place, [f"triplets/{split}-*-of-*.parquet"])]
-    if missing or not num_rows:
-        raise InputError(f"{place} has no triplets{f' of the split {missing[0]}' if missing else ''}: make them again")
-    take_files(place, _files(place, TRIPLET_FILES), folder)
+    if not num_rows:
+        raise InputError(f"{place} has no triplets: make them again")
+    files = regular_files(place, TRIPLET_FILES)
+    _check_numbers(place, num_rows, info)
+    take_files(place, files, folder)
     write_checksums(folder)
     write_triplets_card(folder, info, num_rows, publication.repo_id)
     if stated := stated_license(str(place), ask_hub=False):
         _state_license(folder / CARD, stated)
 
 
+def _check_numbers(place: Path, num_rows: Mapping[str, int], info: Mapping[str, Any]) -> None:
+    """InputError if the files lack a shard, or do not hold the numbers of rows and images of `triplets.json`."""
+    found, largest = _rows(place / "triplets")
+    missing = [split for split in num_rows if split not in found]
+    if missing:
+        raise InputError(f"{place} has no triplets of the split {missing[0]}: make them again")
+    num_images = info.get("num_images")
+    if not isinstance(num_images, int) or largest >= num_images:
+        raise InputError(
+            f"{INFO_FILE} in {place} says {num_images!r} for num_images, and a triplet has image {largest}: make the "
+            "triplets again"
+        )
+    pairs = [(f"{split} triplets", num_rows.get(split, 0), number) for split, number in found.items()]
+    for name in ("clusters", "images"):
+        if (place / name).is_dir():
+            pairs.append((name, num_images, sum(_rows(place / name)[0].values())))
+    for what, said, number in pairs:
+        if said != number:
+            raise InputError(
+                f"{INFO_FILE} in {place} speaks of {said} {what}, and the files hold {number}: make the triplets again"
+            )
+
+
+def _rows(folder: Path) -> tuple[dict[str, int], int]:
+    """The number of rows of each split, and the largest number in the first column if the files tell it, or -1."""
+    numbers, largest = {}, -1
+    for split, files in (complete_shards(folder) if folder.is_dir() else {}).items():
+        try:
+            metadata = [pq.read_metadata(file) for file in files]
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"cannot read the {split} files in {folder}: {error}; make the triplets again") from error
+        numbers[split] = sum(file.num_rows for file in metadata)
+        columns = [file.row_group(i).column(0).statistics for file in metadata for i in range(file.num_row_groups)]
+        largest = max([largest, *(column.max for column in columns if column is not None and column.has_min_max)])
+    return numbers, largest
+
+
 def _write_transform(publication: Publication, folder: Path) -> None:
     place = publication.place
+    files = regular_files(place, TRANSFORM_FILES)  # first: to open a pipe would wait for ever
     made: AffineTransform | Vice
     try:
         made = AffineTransform.from_pretrained(place)
@@ -106,7 +148,7 @@ def _write_transform(publication: Publication, folder: Path) -> None:
             made = Vice.from_pretrained(place)
         except InputError as no_vice:
             raise InputError(f"{publication.path} holds neither: {no_transform}; {no_vice}") from no_vice
-    take_files(place, _files(place, TRANSFORM_FILES), folder)
+    take_files(place, files, folder)
     if (folder / CARD).exists():
         _rename_card(folder / CARD, publication.repo_id)
     else:
@@ -125,40 +167,43 @@ def _write_metric(publication: Publication, folder: Path) -> None:
         raise InputError(
             f"the metric must be called {user}/{name}: `evaluate.load` opens the script with the name of the Space"
         )
-    take_files(place, needed, folder)
+    take_files(place, regular_files(place, needed), folder)
     for file in (folder / CARD, folder / "app.py"):
         text = file.read_text(encoding="utf-8").replace(f'load("{name}")', f'load("{publication.repo_id}")')
         file.write_text(text, encoding="utf-8")
 
 
 def _write_model(publication: Publication, folder: Path) -> None:
-    check_model_directory(publication.place)
-    if not publication.merge_lora:
-        _copy_model(publication, publication.place, folder)
-        return
-    if not (publication.place / "adapter_config.json").is_file():
+    place, merge_lora = publication.place, publication.merge_lora
+    files = regular_files(place, MODEL_FILES)  # first: to open a pipe would wait for ever
+    check_model_directory(place)
+    is_adapter = (place / "adapter_config.json").is_file()
+    if merge_lora and not is_adapter:
         raise InputError(f"`merge_lora` is for an adapter, and {publication.path} holds a whole model: leave it out")
+    if not (is_adapter or "model_type" in _read_config(place / "config.json")):
+        raise InputError(
+            f"{place} holds no model of transformers: its config.json names no model_type. A transform or VICE is "
+            'published with `kind="transform"`'
+        )
+    if not any(name.endswith(".safetensors") for name in files):
+        raise InputError(f"{publication.path} has no weights in safetensors, and other formats are not uploaded")
+    encoder = VisionEncoder.from_pretrained(str(place))
+    if not merge_lora:
+        check_sharing(encoder)
+        _copy_model(publication, place, folder)
+        return
     with unfinished(folder.parent, ".merged") as merged:
-        encoder = VisionEncoder.from_pretrained(str(publication.place))
         encoder.merge_adapter()
         encoder.save_pretrained(merged)
-        kept = set(_files(publication.place, MODEL_FILES)) - set(_files(publication.place, WEIGHT_FILES))
-        take_files(publication.place, kept - set(_files(merged, ["*"])), merged)
+        kept = set(files) - set(regular_files(place, WEIGHT_FILES))
+        take_files(place, kept - set(regular_files(merged, ["*"])), merged)
         _copy_model(publication, merged, folder)
 
 
 def _copy_model(publication: Publication, place: Path, folder: Path) -> None:
     repo_id = publication.repo_id
     is_adapter = (place / "adapter_config.json").is_file()
-    if not (is_adapter or "model_type" in _read_config(place / "config.json")):
-        raise InputError(
-            f"{place} holds no model of transformers: its config.json names no model_type. A transform or VICE is "
-            'published with `kind="transform"`'
-        )
-    files = _files(place, MODEL_FILES)
-    if not any(name.endswith(".safetensors") for name in files):
-        raise InputError(f"{publication.path} has no weights in safetensors, and other formats are not uploaded")
-    take_files(place, files, folder)
+    take_files(place, regular_files(place, MODEL_FILES), folder)
     if (folder / "alignment.json").is_file():
         _write_aligned_card(place, folder, repo_id)
     elif (folder / CARD).is_file():
@@ -189,7 +234,7 @@ def _write_aligned_card(place: Path, folder: Path, repo_id: str) -> None:
         card.data["eval_results"] = [*(card.data.get("eval_results") or []), *added]
         show_evaluation(card)
         card.save(folder / CARD)
-    take_files(place, _files(place, [".eval_results/*"]), folder)  # with those of later evaluations
+    take_files(place, regular_files(place, [".eval_results/*"]), folder)  # with those of later evaluations
 
 
 def _rename_card(file: Path, repo_id: str, library: str | None = None) -> None:
@@ -206,12 +251,6 @@ def _rename_card(file: Path, repo_id: str, library: str | None = None) -> None:
         card.data[field] = value
     if changed:
         card.save(file)
-
-
-def _files(place: Path, patterns: list[str]) -> list[str]:
-    """The paths of the files that match patterns, inside the directory."""
-    every = sorted(file.relative_to(place).as_posix() for file in place.rglob("*") if file.is_file())
-    return list(filter_repo_objects(every, allow_patterns=patterns))
 
 
 def _read_config(file: Path) -> dict[str, Any]:

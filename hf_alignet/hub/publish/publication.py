@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
@@ -13,6 +13,7 @@ from hf_alignet.hub.cards.validation import LICENSE
 from hf_alignet.judgments.own_table import TimeUnit
 from hf_alignet.judgments.similarity_matrices import MatrixKind
 from hf_alignet.judgments.things import ObjectOrder
+from hf_alignet.ranges import Share, check_fields
 
 PublishedKind = Literal["dataset", "transform", "metric", "model"]
 OF_JUDGMENTS = ("object_order", "matrix_kind", "matrix_variable", "columns", "rt_unit")
@@ -35,14 +36,13 @@ class Publication:
     matrix_variable: str | None = None
     columns: Mapping[str, str] | str | None = None
     rt_unit: TimeUnit | None = None
-    max_missing: float = 0.5
+    max_missing: Share = 0.5
     source: str | None = None
     command: str | None = None
     merge_lora: bool = False
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(PublishedKind):
-            raise InputError(f"`kind` must be one of {', '.join(get_args(PublishedKind))}, got {self.kind!r}")
+        check_fields(self)
         try:
             validate_repo_id(self.repo_id)
         except HFValidationError as error:

@@ -6,19 +6,18 @@ from pathlib import Path
 from huggingface_hub import HfApi
 from huggingface_hub.utils import filter_repo_objects
 
-from hf_alignet.encoder.export import check_sharing
-from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.hub.cards.model_card import CARD
 from hf_alignet.hub.cards.validation import check_card
+from hf_alignet.hub.connection import HUB_ERRORS, reason
 from hf_alignet.hub.publish.copies import write_copy
 from hf_alignet.hub.publish.publication import Publication, PublishedKind
 from hf_alignet.hub.transport.inspection import check_shareable
-from hf_alignet.hub.transport.repository import HUB_ERRORS, WEIGHT_FILES, make_repository, reason, share_folder
+from hf_alignet.hub.transport.repository import WEIGHT_FILES, make_repository, share_folder
 from hf_alignet.judgments.own_table import TimeUnit
 from hf_alignet.judgments.similarity_matrices import MatrixKind
 from hf_alignet.judgments.things import ObjectOrder
-from hf_alignet.storage import whole_directory
+from hf_alignet.storage import as_folder, holding, whole_directory
 
 DATA = [f"*.{suffix}" for suffix in ("parquet", "arrow", "csv", "tsv", "jsonl", "zip", "tar", "gz")]
 NO_DATA = ["elbow.*"]  # describes the clusters beside triplets
@@ -104,28 +103,27 @@ def publish(
         command=command,
         merge_lora=merge_lora,
     )
-    folder = Path(output_dir).expanduser() / f"{publication.repo_type}s--{repo_id.replace('/', '--')}"
+    folder = as_folder(output_dir) / f"{publication.repo_type}s--{repo_id.replace('/', '--')}"
     for given in publication.sources:
         if Path(given).expanduser().resolve().is_relative_to(folder.resolve()):
             raise InputError(
                 f"{given} is where the copy for the Hub is made, and would be lost: publish from what it was "
                 "made from, or give another `output_dir`"
             )
-    with whole_directory(folder) as unfinished:
-        write_copy(publication, unfinished, progress)
-        check_shareable(unfinished, publication.sources)
-        check_card(unfinished / CARD)
-        if (unfinished / "adapter_config.json").is_file():
-            check_sharing(VisionEncoder.from_pretrained(str(publication.place)))
-    if dry_run:
+    with holding(folder):  # until it is uploaded
+        with whole_directory(folder, "publish") as unfinished:
+            write_copy(publication, unfinished, progress)
+            check_shareable(unfinished, publication.sources)
+            check_card(unfinished / CARD)
+        if dry_run:
+            return folder
+        try:
+            make_repository(repo_id, private or None, publication.repo_type, revision)
+        except InputError as error:
+            raise RunError(f"{error}. {folder} is complete: do the same again to share it") from error
+        check_nothing_lost(folder, publication)
+        share_folder(folder, repo_id, ["*"], publication.repo_type, revision, replaced_files(folder, publication))
         return folder
-    try:
-        make_repository(repo_id, private or None, publication.repo_type, revision)
-    except InputError as error:
-        raise RunError(f"{error}. {folder} is complete: do the same again to share it") from error
-    check_nothing_lost(folder, publication)
-    share_folder(folder, repo_id, ["*"], publication.repo_type, revision, replaced_files(folder, publication))
-    return folder
 
 
 def replaced_files(folder: Path, publication: Publication) -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 from huggingface_hub import ModelCard, hf_hub_download, try_to_load_from_cache
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HTTPError
 
 from hf_alignet.sources import local_path, split_revision
 
@@ -29,7 +29,7 @@ def stated_license(path_or_id: str, ask_hub: bool) -> dict[str, str | list[str]]
                 return {}
             file = Path(cached if isinstance(cached, str) else hf_hub_download(name, "README.md", revision=revision))
         data = ModelCard.load(file).data.to_dict() if file.exists() else {}
-    except (HfHubHTTPError, OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+    except (HTTPError, OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
         logger.warning("cannot read the card of %s, so the licence is left out: %s", path_or_id, error)
         return {}
     stated = {field: data[field] for field in FIELDS if data.get(field)}

@@ -9,7 +9,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from sklearn.base import BaseEstimator
 
 from hf_alignet import __version__
 from hf_alignet.errors import InputError
+from hf_alignet.ranges import Count, Positive, ProperShare, Range, Seed, check_fields
 from hf_alignet.teacher.affine.affine_data import AffineData, check_features
 from hf_alignet.teacher.affine.axes import check_varied
 from hf_alignet.teacher.affine.held_out import Split, draw_splits
@@ -29,7 +30,6 @@ from hf_alignet.teacher.affine.selection import (
     mean_cross_entropy,
     select_regularization,
 )
-from hf_alignet.teacher.settings import python_numbers
 
 AffineMethod = Literal["hard", "uncertainty_distillation", "global", "glocal"]
 PENALTIES: dict[AffineMethod, Penalty] = {
@@ -99,15 +99,15 @@ class AffineTeacher(BaseEstimator):
     """
 
     method: AffineMethod = "uncertainty_distillation"
-    regularization: float | None = None
-    num_folds: int = 5
-    local_weight: float = 0.1
-    local_temperature: float = 1.0
-    local_batch_size: int = 1024
-    num_local_batches: int = 4
-    tolerance: float = 1e-6
-    max_iter: int = 200
-    random_state: int = 0
+    regularization: Positive | None = None
+    num_folds: Annotated[int, Range(2)] = 5
+    local_weight: Annotated[float, Range(0, below=1)] = 0.1
+    local_temperature: Positive = 1.0
+    local_batch_size: Annotated[int, Range(3)] = 1024
+    num_local_batches: Count = 4
+    tolerance: ProperShare = 1e-6
+    max_iter: Count = 200
+    random_state: Seed = 0
 
     def fit(
         self,
@@ -177,7 +177,7 @@ class AffineTeacher(BaseEstimator):
             self.splits(data.triplets, data.weights, len(data.features))
 
     def _problem(self, data: AffineData, local_features: np.ndarray | None) -> AffineProblem:
-        self._check_parameters()
+        check_fields(self)
         check_varied(data.features)
         batches = self._draw_local_batches(local_features, data.features.shape[1])
         local_weight = self.local_weight if self.method == "glocal" else 0.0
@@ -225,24 +225,8 @@ class AffineTeacher(BaseEstimator):
         rows = np.random.default_rng(self.random_state).permutation(len(features))[: count * size]
         return features[rows].reshape(count, size, dim)
 
-    def _check_parameters(self) -> None:
-        if self.method not in PENALTIES:
-            raise InputError(f"`method` must be one of {', '.join(PENALTIES)}, got {self.method!r}")
-        for name, is_right, rule in (
-            ("regularization", self.regularization is None or 0 < self.regularization < math.inf, "positive, or None"),
-            ("num_folds", self.num_folds >= 2, "at least 2"),
-            ("local_weight", 0 <= self.local_weight < 1, "in [0, 1)"),
-            ("local_temperature", 0 < self.local_temperature < math.inf, "positive"),
-            ("local_batch_size", self.local_batch_size >= 3, "at least 3"),
-            ("num_local_batches", self.num_local_batches >= 1, "at least 1"),
-            ("tolerance", 0 < self.tolerance < 1, "in (0, 1)"),
-            ("max_iter", self.max_iter >= 1, "at least 1"),
-        ):
-            if not is_right:
-                raise InputError(f"`{name}` must be {rule}, got {getattr(self, name)}")
-
     def _describe(self, data: AffineData) -> dict[str, Any]:
-        settings = python_numbers(self.get_params())
+        settings = self.get_params()
         return {
             **{name: value for name, value in settings.items() if self.method == "glocal" or "local" not in name},
             "regularization": self.regularization_,

@@ -50,7 +50,7 @@ def test_categories_equal_a_loop(at_least):
     for name, metric in found.items():
         hits = [c for c, t in zip(correct, triplets, strict=True) if categories[name].iloc[t].sum() >= at_least]
         assert metric["n"] == len(hits) and metric["value"] == pytest.approx(np.mean(hits))
-    with pytest.raises(InputError, match="`at_least` must be 1, 2 or 3"):
+    with pytest.raises(InputError, match=r"`at_least` must be an integer \(at least 1 and at most 3\), got 4"):
         accuracy_by_category(correct, triplets, categories, 4)
     with pytest.raises(InputError, match="there are 5 concepts"):
         accuracy_by_category(correct, triplets, categories[:5])

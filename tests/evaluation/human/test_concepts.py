@@ -97,5 +97,5 @@ def test_what_cannot_be_predicted(objects):
     across = np.array([[np.flatnonzero(predicted.folds == fold)[0] for fold in (0, 1, 1)]])
     with pytest.raises(InputError, match="none of the 1 triplets .* one of the 5 folds .*4%"):
         predicted_odd_one_out_accuracy(predicted, across, np.array([0]))
-    with pytest.raises(InputError, match="name objects 0 to 99, but there are 90"):
+    with pytest.raises(InputError, match="name rows 0 to 99, but there are 90 objects"):
         predicted_odd_one_out_accuracy(predicted, np.array([[0, 1, 99]]), np.array([0]))

@@ -86,7 +86,7 @@ def test_what_cannot_be_scored(judgments):
         select_level(judged, "middle")
     with pytest.raises(InputError, match="60 have fewer than 6 choices and 0 are tied; lower `min_raters`"):
         level_scores(hidden, judged, min_raters=6)
-    with pytest.raises(InputError, match="there are 20 embeddings"):
+    with pytest.raises(InputError, match="points outside the 20 images"):
         level_scores(hidden[:20], judged)
     nobody = make_judgments(np.array([[0, 1, 2]]), np.array([0]), level=[None])
     with pytest.raises(InputError, match="no judgment has a level"):
