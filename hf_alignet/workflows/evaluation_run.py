@@ -2,43 +2,40 @@
 
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from accelerate import PartialState
 from datasets import Dataset
 
-from hf_alignet.analysis import benchmark_figure, model_similarities, save_figure
+from hf_alignet.analysis import benchmark_figure, save_figure
 from hf_alignet.encoder import AffineTransform, VisionEncoder
 from hf_alignet.encoder.pooling import PoolingChoice
 from hf_alignet.encoder.pretrained import check_vision_model
 from hf_alignet.errors import InputError
-from hf_alignet.evaluation.benchmarks import Benchmark, Measured, Settings, Task, open_benchmarks
-from hf_alignet.evaluation.human.agreement import agreement_table
-from hf_alignet.evaluation.statistics.changes import changes, repeated_measures
+from hf_alignet.evaluation.benchmark import Measured, Settings, Task
+from hf_alignet.evaluation.benchmarks import JUDGED, open_benchmarks, parse_task
 from hf_alignet.hub.cards import measured_card
 from hf_alignet.judgments.own_table import TimeUnit
 from hf_alignet.judgments.similarity_matrices import MatrixKind
 from hf_alignet.judgments.stimuli import Stimuli
 from hf_alignet.judgments.things import ObjectOrder
-from hf_alignet.metric import Metric, changes_table, results_table
 from hf_alignet.ranges import Count, Seed, Share, Whole, checked
 from hf_alignet.similarity import SimilarityKind
 from hf_alignet.sources import public_name
-from hf_alignet.storage import output_folder, write_json, write_text
-
-PEOPLE = "people"
-FEWEST_DATASETS = 3  # over which models are compared; two say nothing of how much datasets vary
-INTERVALS = (
-    "Intervals are of 95 %, over what the table names: how much a number would change with other objects, triplets or "
-    "people of the same kind. A difference has its own interval, over the same cases."
+from hf_alignet.storage import output_folder
+from hf_alignet.workflows.evaluation_report import (
+    PEOPLE,
+    Results,
+    compared_over_datasets,
+    differences_to_first,
+    write_comparisons,
+    write_results,
 )
 
-Results = dict[str, dict[str, Metric]]
 logger = logging.getLogger(__name__)
 
 
@@ -59,6 +56,8 @@ def evaluate(
     object_order: ObjectOrder | None = None,
     rsa_kind: MatrixKind | None = None,
     rsa_variable: str | None = None,
+    label_column: str | None = None,
+    breeds_hierarchy: str | None = None,
     columns: Mapping[str, str] | str | None = None,
     rt_unit: TimeUnit | None = None,
     max_missing: Share = 0.5,
@@ -70,13 +69,16 @@ def evaluate(
     seed: Seed = 42,
     progress: bool = True,
 ) -> Results:
-    """Measures one or several models on benchmarks of human similarity.
+    """Measures one or several models on benchmarks of human similarity and of usefulness.
 
     Args:
         models: path or Hub id (optionally with `@revision`) of one or several models; or a `VisionEncoder`; or a
             mapping from names in the results to models. With `features`, the name of the model that made them.
-        benchmarks: one or several `[name=]kind:source`: `choices:choices.csv`, `levels:folder`, `rsa:rdm48.npy` …
-        images: dataset of the stimuli, or its path or Hub id; one for all benchmarks, or one for each.
+        benchmarks: one or several `[name=]kind:source`: `choices:choices.csv`, `levels:folder`, `rsa:rdm48.npy`; of
+            labelled images `few_shot:user/cifar100`, `probe:`, `breeds:`, `anomaly:`, `retrieval:` likewise, and
+            `shift:user/photos->user/sketches`. `#name` after a dataset takes one of its splits.
+        images: dataset of the stimuli that people judged, or its path or Hub id; one for all judgments, or one for
+            each.
         features: in place of images, a matrix (n, p) or the path of its `.npy` file; one for all benchmarks, or one
             for each.
         object_names: text file with the name of one stimulus in each line; one for all benchmarks, or one for each.
@@ -89,6 +91,8 @@ def evaluate(
         object_order: how files of THINGS number the objects. By default the name of the file tells it.
         rsa_kind: what the matrices hold. By default the diagonal of the matrix tells it.
         rsa_variable: name of the array in `.mat` and `.npz` files that have several.
+        label_column: column of the classes of labelled images. By default `label`, or else the only `ClassLabel`.
+        breeds_hierarchy: folder of the files `class_hierarchy.txt` and `node_names.txt` of BREEDS.
         columns: columns of a table of choices, such as `image_1=Left,image_2=Middle,image_3=Right,odd_one_out=Answer`.
             By default common names are known.
         rt_unit: unit of response times in a table. By default the name of their column or their median tells it.
@@ -112,18 +116,26 @@ def evaluate(
     Example:
         >>> evaluate("facebook/dinov2-small", "rsa:rdm48.npy", "my-images")["dinov2-small"]  # doctest: +SKIP
     """
-    tasks = [Task.parse(text) for text in ([benchmarks] if isinstance(benchmarks, str) else benchmarks)]
+    tasks = [parse_task(text) for text in ([benchmarks] if isinstance(benchmarks, str) else benchmarks)]
     if not tasks:
-        raise InputError("give `benchmarks`, such as choices:JUDGMENTS, levels:FOLDER or rsa:MATRIX")
+        raise InputError("give `benchmarks`, such as choices:JUDGMENTS, rsa:MATRIX or few_shot:IMAGES")
     if _listed(features) and pooling != "auto":
         raise InputError("`pooling` is of a model that embeds images; `features` are taken as they are")
     named = _named(models, _listed(features))
     carded = _carded_model(update_card, named, tasks, transform)
-    sets = _open_stimuli(
-        _listed(images), _listed(features), _listed(object_names), len(tasks), (image_column, image_split)
+    judged = [task for task in tasks if task.kind in JUDGED]
+    if _listed(features) and len(judged) < len(tasks):
+        raise InputError("`features` are of the stimuli of judgments; labelled images need a model that embeds them")
+    stimuli = _open_stimuli(
+        _listed(images), _listed(features), _listed(object_names), len(judged), (image_column, image_split)
     )
     table = {"columns": columns, "rt_unit": rt_unit, "max_missing": max_missing}
-    opened = open_benchmarks(tasks, sets, Settings(similarity, object_order, rsa_kind, seed, rsa_variable, table))
+    settings = Settings(similarity, object_order, rsa_kind, seed, rsa_variable, table)
+    settings = settings._replace(
+        image_column=image_column, label_column=label_column, breeds_hierarchy=breeds_hierarchy
+    )
+    opened = open_benchmarks(tasks, stimuli, settings)
+    sets = _distinct(stimuli for benchmark in opened for stimuli in benchmark.sets)
     if isinstance(transform, str):
         transform = AffineTransform.from_pretrained(transform)
     for model in named.values():
@@ -151,7 +163,7 @@ def evaluate(
             folder = directory / "embeddings" / _as_folder(name) if directory is not None else None
             embeddings[name] = _embed(encoder, sets, transform, folder, **options)
             if is_main:
-                measured[name] = {b.name: b.measure(embeddings[name][b.stimuli.name]) for b in opened}
+                measured[name] = {b.name: b.measure(*(embeddings[name][s.name] for s in b.sets)) for b in opened}
                 for constant in (label for label, found in measured[name].items() if found.is_constant):
                     notes.append(f"{name} finds all stimuli of {constant} equally similar: scored 0")
                     logger.warning("%s", notes[-1])
@@ -161,17 +173,17 @@ def evaluate(
             name: {metric: value for found in of_model.values() for metric, value in found.metrics.items()}
             for name, of_model in measured.items()
         }
-        differences = _differences(results)
-        notes += _compared_over_datasets(results)
+        differences = differences_to_first(results)
+        notes += compared_over_datasets(results)
         if people := {name: metric for benchmark in opened for name, metric in benchmark.people.items()}:
             results[PEOPLE] = people
         if directory is not None:
-            _write(directory, results, differences, notes)
+            write_results(directory, results, differences, notes)
             for benchmark in opened:
                 shown = {model: of_model[benchmark.name].metrics for model, of_model in measured.items()}
                 save_figure(benchmark_figure(shown, people), directory / f"{benchmark.name}.png")
             if len(named) > 1:
-                _write_comparisons(directory, opened, measured, embeddings, differences)
+                write_comparisons(directory, opened, measured, embeddings, differences)
         if card is not None and carded is not None:
             measured_card.update_card(
                 card, results[carded], {b.name: task.source for b, task in zip(opened, tasks, strict=True)}
@@ -261,6 +273,22 @@ def _open_stimuli(
     return [found[_key(source)] for source in zip(*each, strict=True)]
 
 
+def _distinct(every: Iterable[Stimuli]) -> list[Stimuli]:
+    """The sets of which each has other images; those with other images get other names."""
+    found: dict[str, Stimuli] = {}
+    for stimuli in every:
+        while stimuli.name in found and not _are_same(stimuli, found[stimuli.name]):
+            stimuli.name += "'"
+        found.setdefault(stimuli.name, stimuli)
+    return list(found.values())
+
+
+def _are_same(one: Stimuli, other: Stimuli) -> bool:
+    if one.images is None or other.images is None:
+        return one is other
+    return one.images._fingerprint == other.images._fingerprint
+
+
 def _key(source: tuple[Any, ...]) -> tuple[object, ...]:
     return tuple(part if isinstance(part, str) else id(part) for part in source)
 
@@ -272,11 +300,11 @@ def _embed(
     directory: Path | None,
     **options: Any,
 ) -> dict[str, np.ndarray]:
-    """Embeddings (n, d) of every set by its name, each set once; the directory keeps what the encoder gives."""
+    """Embeddings (n, d) of every set by its name; the directory keeps what the encoder gives."""
     if encoder is not None:
         encoder.eval()
     found = {}
-    for stimuli in dict.fromkeys(sets):
+    for stimuli in sets:
         folder = directory / _as_folder(stimuli.name) if directory is not None else None
         embeddings = stimuli.embed(encoder, folder, **options)
         found[stimuli.name] = embeddings if transform is None else transform(embeddings)
@@ -285,73 +313,3 @@ def _embed(
 
 def _as_folder(name: str) -> str:
     return name.strip("/.").replace("/", "--") or "model"
-
-
-def _differences(results: Results) -> Results:
-    """Of every model but the first, its changes against the first."""
-    base, *others = results
-    return {model: changes(results[base], results[model]) for model in others}
-
-
-def _compared_over_datasets(results: Results) -> list[str]:
-    """Sentences about measures of at least three datasets: whether models differ over datasets.
-
-    The variants of a dataset are averaged, since they have stimuli or people in common.
-    """
-    rows = [
-        (name.split("/")[-1], name.split("/")[0], model, metric["value"])
-        for model, metrics in results.items()
-        for name, metric in metrics.items()
-    ]
-    values = pd.DataFrame(rows, columns=["measure", "dataset", "model", "value"])
-    found = []
-    for measure, of_measure in values.groupby("measure", sort=False):
-        table = of_measure.pivot_table(index="dataset", columns="model", values="value").dropna()
-        if len(table) >= FEWEST_DATASETS and table.shape[1] > 1:
-            test = repeated_measures(table)
-            found.append(
-                f"{measure} of the models over {len(table)} datasets, analysis of variance with repeated measures: "
-                f"F({test['of_models']}, {test['of_error']}) = {test['F']:.2f}, p = {test['p_value']:.3g}"
-            )
-    return found
-
-
-def _write(directory: Path, results: Results, differences: Results, notes: Sequence[str]) -> None:
-    lines = [results_table(results), "", INTERVALS]
-    if differences:
-        lines += ["", changes_table(differences, next(iter(results)))]
-    notes = [*notes, *(f"{m}, {name}: {v['note']}" for m in results for name, v in results[m].items() if "note" in v)]
-    lines += ["", *(f"- {note}" for note in notes)] if notes else []
-    write_text(directory / "results.md", "\n".join(lines) + "\n")
-    write_json(directory / "results.json", results)
-    logger.info("\n%s\n\nThe results are in %s", "\n".join(lines), directory)
-
-
-def _write_comparisons(
-    directory: Path,
-    benchmarks: Sequence[Benchmark],
-    measured: Mapping[str, Mapping[str, Measured]],
-    embeddings: Mapping[str, Mapping[str, np.ndarray]],
-    differences: Results,
-) -> None:
-    """How alike several models choose and represent, each pair in one row; and how they differ from the first."""
-    agreements = [
-        agreement_table({model: found[b.name].choices for model, found in measured.items()}, b.labels)
-        for b in benchmarks
-    ]
-    if any(len(table) for table in agreements):
-        write_text(directory / "agreement.csv", pd.concat(agreements).to_csv(index=False))
-    rows = [
-        (name, next(iter(measured)), model, change["value"], *(change["ci95"] or ("", "")), change["unit"])
-        for model, found in differences.items()
-        for name, change in found.items()
-    ]
-    columns = ["metric", "model", "other", "change", "low", "high", "interval_over"]
-    write_text(directory / "changes.csv", pd.DataFrame(rows, columns=columns).to_csv(index=False))
-    similarities = []
-    for stimuli in dict.fromkeys(benchmark.stimuli.name for benchmark in benchmarks):
-        table = model_similarities({model: sets[stimuli] for model, sets in embeddings.items()})
-        above = np.triu(np.ones(table.shape, bool), 1)
-        pairs = table.where(above).rename_axis("model").reset_index().melt("model", var_name="other", value_name="cka")
-        similarities.append(pairs.dropna().assign(stimuli=stimuli)[["stimuli", "model", "other", "cka"]])
-    write_text(directory / "model_similarity.csv", pd.concat(similarities).to_csv(index=False))

@@ -1,6 +1,5 @@
 """Labelled images to learn from and to test on, by the name of a dataset and of one of its splits."""
 
-import logging
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,7 +8,7 @@ from datasets import ClassLabel, Dataset
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.downstream.labelled import Labelled, ranks_in_classes
 from hf_alignet.images.opening import as_encoded_images, load_image_splits
-from hf_alignet.images.picture_record import ABSENT, PictureRecord
+from hf_alignet.images.picture_record import PictureRecord
 from hf_alignet.judgments.stimuli import Stimuli
 from hf_alignet.sources import public_name
 
@@ -17,8 +16,6 @@ TRAIN, TESTS = "train", ("test", "validation", "valid", "val")
 LABEL = "label"
 SPLIT = "#"  # between a dataset and its split
 UNLABELLED = -1  # of a ClassLabel
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +63,9 @@ def open_split(source: str, image_column: str | None = None, label_column: str |
         split = next(iter(splits))
     if split not in splits:
         wanted = f"has no split {split!r}" if split else "has several splits"
-        raise InputError(f"{name!r} {wanted}: name one of {', '.join(splits)}, as in {name}{SPLIT}{next(iter(splits))}")
+        raise InputError(
+            f"{name!r} {wanted}: name one of {', '.join(splits)}, as in {name}{SPLIT}{next(iter(splits))}"
+        )
     return _labelled(splits[split], f"{public_name(name)}{SPLIT}{split}", image_column, label_column)
 
 
@@ -95,34 +94,34 @@ def open_parts(
             for a, b in ((of_train, of_test), (of_test, of_train))
         )
         raise InputError(
-            f"the splits {TRAIN} and {test} of {source!r} have different classes: only in {TRAIN}: {only_train}; only in "
-            f"{test}: {only_test}"
+            f"the splits {TRAIN} and {test} of {source!r} have different classes: only in {TRAIN}: {only_train}; "
+            f"only in {test}: {only_test}"
         )
     return of_train, of_test
 
 
-def warn_of_common_images(train: LabelledImages, test: LabelledImages, progress: bool = True) -> int:
-    """The number of test images that are also in train, by their content, which a warning tells."""
-    if train.stimuli is test.stimuli:
+def num_common_images(first: LabelledImages, second: LabelledImages) -> int:
+    """How many of the second images are also among the first, by their content."""
+    if first.stimuli is second.stimuli:
         return 0
-    records = []
-    for part in (train, test):
+    contents = []
+    for part in (first, second):
         assert part.stimuli.images is not None
-        records.append(PictureRecord.of(part.stimuli.images, progress))
-    number = int(np.isin(records[1].contents, records[0].contents).sum())
-    if number:
-        logger.warning("%d images of %s are also in %s", number, test.stimuli.name, train.stimuli.name)
-    return number
+        contents.append(PictureRecord.of(part.stimuli.images).contents[part.rows])
+    return int(np.isin(contents[1], contents[0]).sum())
 
 
 def _labelled(images: Dataset, name: str, image_column: str | None, label_column: str | None) -> LabelledImages:
     column = _label_column(images, name, label_column)
-    feature, values = images.features[column], np.array(images.with_format("arrow")[:].column(column).to_pylist(), object)
+    feature, values = (
+        images.features[column],
+        np.array(images.with_format("arrow")[:].column(column).to_pylist(), object),
+    )
     is_missing = np.array([value is None or (isinstance(feature, ClassLabel) and value < 0) for value in values])
     if is_missing.any():
         raise InputError(
-            f"row {is_missing.argmax()} of {name} has no class in the column {column!r} ({is_missing.sum()} of {len(values)} "
-            "have none)"
+            f"row {is_missing.argmax()} of {name} has no class in the column {column!r} ({is_missing.sum()} of "
+            f"{len(values)} have none)"
         )
     names = [feature.names[value] if isinstance(feature, ClassLabel) else str(value) for value in values]
     classes, labels = np.unique(names, return_inverse=True)

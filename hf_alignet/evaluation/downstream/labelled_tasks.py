@@ -1,0 +1,145 @@
+"""Benchmarks of how useful a model is, on labelled images: few shots, probes, shifts, BREEDS, anomalies, retrieval."""
+
+from abc import abstractmethod
+
+import numpy as np
+
+from hf_alignet.errors import InputError
+from hf_alignet.evaluation.benchmark import Benchmark, Measured, Settings, Task
+from hf_alignet.evaluation.downstream.anomaly import anomaly
+from hf_alignet.evaluation.downstream.breeds import breeds, draw_subclasses
+from hf_alignet.evaluation.downstream.hierarchy import BREEDS, Hierarchy
+from hf_alignet.evaluation.downstream.labelled import Labelled
+from hf_alignet.evaluation.downstream.labelled_images import (
+    SPLIT,
+    LabelledImages,
+    num_common_images,
+    open_parts,
+    open_split,
+)
+from hf_alignet.evaluation.downstream.retrieval import retrieval
+from hf_alignet.evaluation.downstream.shift import Shift
+from hf_alignet.evaluation.downstream.shots import few_shot, linear_probe
+from hf_alignet.metric import Metric
+from hf_alignet.sources import public_name
+
+SHOTS = (1, 5, 10, 25)
+ARROW = "->"
+
+
+class LabelledBenchmark(Benchmark):
+    """A benchmark of images to learn from and images to test on. Its name is that of the dataset, unless given."""
+
+    def __init__(self, task: Task, settings: Settings):
+        self.parts = self._open(task.source, settings)
+        super().__init__(task, list(dict.fromkeys(part.stimuli for part in self.parts)), settings)
+        dataset = task.source.partition(ARROW)[0].partition(SPLIT)[0]
+        self.name = task.name or f"{public_name(dataset).split('/')[-1]}_{task.kind}"
+        for test in self.parts[1:]:
+            if common := num_common_images(self.parts[0], test):
+                self.notes.append(f"{self.name}: {common} images to test on are also among those to learn from")
+
+    def _open(self, source: str, settings: Settings) -> list[LabelledImages]:
+        """What to learn from, and what to test on."""
+        return list(open_parts(source, settings.seed, settings.image_column, settings.label_column))
+
+    def measure(self, *embeddings: np.ndarray) -> Measured:
+        found = [part.embedded(embeddings[self.sets.index(part.stimuli)]) for part in self.parts]
+        is_constant = all(bool((part.embeddings == part.embeddings[0]).all()) for part in found)
+        metrics = {f"{self.name}/{name}": metric for name, metric in self.measure_parts(*found).items()}
+        return Measured(metrics, {}, is_constant)
+
+    @abstractmethod
+    def measure_parts(self, train: Labelled, *tests: Labelled) -> dict[str, Metric]:
+        """Metrics by `variant/measure`."""
+
+
+class FewShotBenchmark(LabelledBenchmark):
+    """Ridge regression on 1, 5, 10 and 25 images of each class, as far as there are so many."""
+
+    def __init__(self, task: Task, settings: Settings):
+        super().__init__(task, settings)
+        fewest = int(np.bincount(self.parts[0].labels).min())
+        self.shots = [shots for shots in SHOTS if shots <= fewest]
+        if len(self.shots) < len(SHOTS):
+            self.notes.append(
+                f"{self.name}: a class has {fewest} images to learn from, so that more shots are left out"
+            )
+
+    def measure_parts(self, train: Labelled, *tests: Labelled) -> dict[str, Metric]:
+        (test,) = tests
+        return {f"{n}_shot/few_shot_accuracy": few_shot(train, test, n, seed=self.seed) for n in self.shots}
+
+
+class ProbeBenchmark(LabelledBenchmark):
+    """Logistic regression on all images to learn from."""
+
+    def measure_parts(self, train: Labelled, *tests: Labelled) -> dict[str, Metric]:
+        (test,) = tests
+        return {"all/probe_accuracy": linear_probe(train, test, self.seed)}
+
+
+class AnomalyBenchmark(LabelledBenchmark):
+    """Images of another class found by their distance to the nearest normal ones."""
+
+    def measure_parts(self, train: Labelled, *tests: Labelled) -> dict[str, Metric]:
+        (test,) = tests
+        return {
+            "one_vs_rest/anomaly_auroc": anomaly(train, test, "one_vs_rest"),
+            "leave_one_out/anomaly_auroc": anomaly(train, test, "leave_one_out"),
+        }
+
+
+class RetrievalBenchmark(LabelledBenchmark):
+    """Test images that ask for others of their class."""
+
+    def measure_parts(self, train: Labelled, *tests: Labelled) -> dict[str, Metric]:
+        (test,) = tests
+        return {f"test/{name}": metric for name, metric in retrieval(test, seed=self.seed).items()}
+
+
+class BreedsBenchmark(LabelledBenchmark):
+    """Superclasses learned from some subclasses, and tested on others."""
+
+    def __init__(self, task: Task, settings: Settings):
+        if settings.breeds_hierarchy is None:
+            raise InputError(
+                f"`benchmarks` has breeds:{task.source}, which needs `breeds_hierarchy`, the folder of the "
+                "published class_hierarchy.txt and node_names.txt"
+            )
+        self.hierarchy = Hierarchy.load(settings.breeds_hierarchy)
+        super().__init__(task, settings)
+        self.names = []
+        for name in BREEDS:
+            try:
+                draw_subclasses(self.parts[0].classes, self.hierarchy, name, None, self.seed)
+                self.names.append(name)
+            except InputError as reason:
+                self.notes.append(f"{self.name}: no {name}: {reason}")
+        if not self.names:
+            raise InputError(f"breeds:{task.source} cannot be measured: {self.notes[0]}")
+
+    def measure_parts(self, train: Labelled, *tests: Labelled) -> dict[str, Metric]:
+        (test,) = tests
+        found = {}
+        for name in self.names:
+            for part, metric in breeds(train, test, self.hierarchy, name, seed=self.seed).items():
+                found[f"{name}_{part.removesuffix('_accuracy')}/breeds_accuracy"] = metric
+        return found
+
+
+class ShiftBenchmark(LabelledBenchmark):
+    """Logistic regression on one dataset, tested on another, and on one half of its own that it did not learn from."""
+
+    def _open(self, source: str, settings: Settings) -> list[LabelledImages]:
+        train, arrow, tests = source.partition(ARROW)
+        if not arrow or not train or not tests:
+            raise InputError(f"`benchmarks` has shift:{source}; it must be like shift:user/photos->user/sketches")
+        columns = (settings.image_column, settings.label_column)
+        own = open_split(train, *columns).divided(settings.seed)
+        return [*own, *(open_split(test, *columns) for test in tests.split(ARROW))]
+
+    def measure_parts(self, train: Labelled, *tests: Labelled) -> dict[str, Metric]:
+        fitted = Shift(train, self.seed)
+        names = ["unshifted", *(part.stimuli.name.split("/")[-1] for part in self.parts[2:])]
+        return {f"{name}/shift_accuracy": fitted.accuracy(test) for name, test in zip(names, tests, strict=True)}

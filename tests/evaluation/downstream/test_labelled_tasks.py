@@ -1,0 +1,140 @@
+"""The command's benchmarks of labelled images, on features that a function makes of tiny pictures."""
+
+import json
+
+import numpy as np
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from datasets import Image as ImageFeature
+from PIL import Image
+
+from hf_alignet.errors import InputError
+from hf_alignet.evaluation.benchmarks import parse_task
+from hf_alignet.evaluation.downstream.labelled_images import num_common_images, open_parts, open_split
+from hf_alignet.workflows.evaluation_run import evaluate
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 210)}
+
+
+def pictures(number, seed, names=tuple(COLOURS), label=None):
+    """Pictures of one noisy colour a class."""
+    rng = np.random.default_rng(seed)
+    rows = {"image": [], "label": []}
+    for index, name in enumerate(names):
+        for _ in range(number):
+            noise = rng.normal(0, 40, (32, 32, 3))
+            rows["image"].append(Image.fromarray((np.array(COLOURS[name]) + noise).clip(0, 255).astype(np.uint8)))
+            rows["label"].append(index if label is None else name)
+    kind = ClassLabel(names=list(names)) if label is None else Value("string")
+    return Dataset.from_dict(rows, Features({"image": ImageFeature(), "label": kind}))
+
+
+@pytest.fixture
+def colours(tmp_path):
+    """A dataset with train and test, and one of other pictures of two of its classes, by name."""
+    DatasetDict(train=pictures(8, 0), test=pictures(6, 1)).save_to_disk(tmp_path / "colours")
+    DatasetDict(night=pictures(6, 2, ("blue", "red"), "text")).save_to_disk(tmp_path / "dark")
+    return tmp_path
+
+
+def test_every_benchmark_in_one_command(colours, tiny_directory, tmp_path):
+    (tmp_path / "h").mkdir()
+    names = [f"{side}{i}" for side in ("left", "right") for i in range(4)]
+    lines = ["n00001740 a", "a b", "b left", "b right", *(f"{name[:-1]} {name}" for name in names)]
+    (tmp_path / "h" / "class_hierarchy.txt").write_text("\n".join(lines) + "\n")
+    (tmp_path / "h" / "node_names.txt").write_text("n00001740\tentity\n")
+    data = pictures(8, 5)
+    data = data.select(range(16)).remove_columns("label").add_column("wnid", [names[i % 8] for i in range(16)])
+    DatasetDict(train=data).save_to_disk(colours / "breeds")
+    source = colours / "colours"
+    results = evaluate(
+        {"base": str(tiny_directory("dinov2")), "other": str(tiny_directory("vit_classifier"))},
+        [
+            *(f"{kind}:{source}" for kind in ("few_shot", "probe", "anomaly", "retrieval")),
+            f"shift:{source}#train->{colours / 'dark'}",
+        ],
+        output_dir=tmp_path / "out",
+        progress=False,
+    )
+    expected = {
+        *(f"colours_few_shot/{shots}_shot/few_shot_accuracy" for shots in (1, 5)),
+        "colours_probe/all/probe_accuracy",
+        *(f"colours_anomaly/{kind}/anomaly_auroc" for kind in ("one_vs_rest", "leave_one_out")),
+        *(f"colours_retrieval/test/recall_at_{k}" for k in (1, 5, 10)),
+        "colours_retrieval/test/mean_average_precision",
+        "colours_shift/unshifted/shift_accuracy",
+        "colours_shift/dark#night/shift_accuracy",
+    }
+    assert results["base"].keys() == results["other"].keys() == expected
+    assert results["base"]["colours_few_shot/5_shot/few_shot_accuracy"]["value"] > 0.8
+    assert results["base"]["colours_shift/dark#night/shift_accuracy"]["chance"] == 0.5
+    assert json.loads((tmp_path / "out" / "results.json").read_text()) == json.loads(json.dumps(results))
+    assert "more shots are left out" in (tmp_path / "out" / "results.md").read_text()
+    assert {file.name for file in (tmp_path / "out").glob("*.png")} >= {"colours_shift.png", "colours_few_shot.png"}
+    again = evaluate(
+        str(tiny_directory("dinov2")),
+        [f"x=breeds:{colours / 'breeds'}"],
+        label_column="wnid",
+        breeds_hierarchy=str(tmp_path / "h"),
+        progress=False,
+    )
+    (found,) = again.values()
+    assert {name.split("/")[1] for name in found} == {"entity13_source", "entity13_target"}
+
+
+def test_labels_are_text_or_numbers_and_columns_have_names(colours):
+    train, test = open_parts(str(colours / "colours"), 0)
+    assert train.classes == test.classes == ["blue", "green", "red"]
+    assert np.bincount(train.labels).tolist() == [8, 8, 8] and train.labels[0] == 2
+    half, other = open_parts(str(colours / "dark"), 0)
+    assert half.classes == ["blue", "red"] and np.bincount(half.labels).tolist() == [3, 3]
+    assert not set(half.rows) & set(other.rows) and half.stimuli is other.stimuli
+    assert open_split(f"{colours / 'colours'}#test").labels.shape == (18,)
+    assert num_common_images(train, test) == num_common_images(half, other) == 0
+    assert num_common_images(train, open_split(f"{colours / 'colours'}#train")) == 24
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.remove_columns("label"), "needs a column of classes: name it in `label_column`; there are image"),
+        (
+            lambda d: d.remove_columns("label").add_column("label", [1, 1, 1, None, *[1] * 20]),
+            "row 3 of .* has no class in the column 'label' \\(1 of 24 have none\\)",
+        ),
+    ],
+)
+def test_images_without_classes(change, message, tmp_path):
+    DatasetDict(train=change(pictures(8, 0))).save_to_disk(tmp_path / "bad")
+    with pytest.raises(InputError, match=message):
+        open_split(str(tmp_path / "bad"))
+
+
+def test_other_classes_in_train_and_test(tmp_path):
+    data = DatasetDict(train=pictures(3, 0, ("red", "green"), "text"), test=pictures(3, 1, ("red", "blue"), "text"))
+    data.save_to_disk(tmp_path / "bad")
+    with pytest.raises(InputError, match="only in train: green; only in test: blue"):
+        open_parts(str(tmp_path / "bad"), 0)
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "options", "message"),
+    [
+        ("few_shot:nowhere", {}, "cannot open the dataset 'nowhere'"),
+        ("breeds:{colours}", {}, "needs `breeds_hierarchy`"),
+        ("shift:{colours}", {}, "must be like shift:user/photos->user/sketches"),
+        ("probe:{colours}#dev", {}, "has no split 'dev': name one of train, test"),
+        ("shift:{colours}->{colours}#test", {}, "has several splits: name one of train, test"),
+        ("probe:{colours}", {"label_column": "nosuch"}, "needs a column of classes"),
+        ("probe:{colours}", {"features": np.ones((24, 2))}, "labelled images need a model"),
+    ],
+)
+def test_refused(benchmark, options, message, colours, tiny_directory):
+    models = () if "features" in options else str(tiny_directory("dinov2"))
+    with pytest.raises(InputError, match=message):
+        evaluate(models, [benchmark.format(colours=colours / "colours")], **options)
+
+
+def test_unknown_kinds_name_all():
+    with pytest.raises(InputError, match="few_shot:IMAGES"):
+        parse_task("fewshot:x")
