@@ -306,6 +306,11 @@ def test_a_bad_row_has_the_number_that_it_has_in_the_file(flags, refusal, triple
     assert "row 20 of the 'train' triplets points outside the 24 images: [0, 1, 99]" in refusal(*flags)
 
 
+def test_optimizer_that_cannot_be_made(flags, refusal):
+    message = refusal(*flags, "--optim_args", "nowhere")
+    assert "error: --optim adamw" in message and "cannot be made with the --optim_args 'nowhere'" in message
+
+
 def test_own_data_need_a_model(flags, refusal):
     assert "give --model_name_or_path with your images" in refusal(*flags[2:])
 
