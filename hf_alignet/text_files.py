@@ -68,7 +68,7 @@ def load_yaml(file: Path, what: str) -> Any:
 def _read(file: Path, what: str) -> str:
     try:
         return file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # also no text in UTF-8, or a path that no file can have
         raise InputError(f"cannot read {what} {file}: {error}") from error
 
 

@@ -121,6 +121,17 @@ class EncoderTrainer(Trainer):
         with output_folder(self.output_dir, MAKER, is_main=self.args.should_save):  # nobody else writes there
             return super().train(resume_from_checkpoint=checkpoint, **kwargs)
 
+    def create_optimizer(self, *args: Any, **options: Any) -> Any:
+        """As Trainer's; InputError if the settings make no optimizer."""
+        try:
+            return super().create_optimizer(*args, **options)
+        except Exception as error:  # of any kind: each optimizer reads its settings in its own way
+            name = getattr(self.args.optim, "value", self.args.optim)
+            raise InputError(
+                f"`optim={name}` cannot be made with the `optim_args` {self.args.optim_args!r}, which must be like "
+                f"'name=1,other=2': {error}"
+            ) from error
+
     def _run_epoch(self, **options: Any) -> None:  # type: ignore[override]
         if self.state.global_step < self.state.max_steps:
             super()._run_epoch(**options)

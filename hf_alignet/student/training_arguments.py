@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from transformers import TrainingArguments
+from transformers.optimization import get_scheduler
 
 from hf_alignet.errors import InputError
 from hf_alignet.ranges import Count, NotNegative, Positive, Range, Seed, Whole, check, check_fields
@@ -24,6 +25,7 @@ WITHOUT_EFFECT = {
     **dict.fromkeys(("do_train", "do_eval", "do_predict"), OF_SCRIPTS),
     "label_names": "the labels are those of the triplets",
 }
+MAPPINGS = ("lr_scheduler_kwargs", "activation_checkpointing_kwargs", "gradient_checkpointing_kwargs")
 # Settings of Trainer with only one value that works here
 FIXED = ("label_smoothing_factor", "remove_unused_columns", "bf16_full_eval", "fp16_full_eval", "fsdp", "fsdp_config")
 # Ranges of settings of Trainer that are declared there
@@ -163,11 +165,27 @@ class AlignTrainingArguments(TrainingArguments):
         self._check()
         try:
             super().__post_init__()
-        except ValueError as error:
+        except (ValueError, TypeError, OSError, ImportError) as error:
             raise InputError(" ".join(str(error).split())) from error
+        self._check_mappings()
         if self.ddp_find_unused_parameters is None:
             # AlignTrainer freezes unused parameters, and a search for them breaks activation checkpointing
             self.ddp_find_unused_parameters = False
+
+    def _check_mappings(self) -> None:
+        """Trainer reads them from JSON, and uses them late."""
+        for name in MAPPINGS:
+            value = getattr(self, name, None)  # not every version of transformers has all
+            if not isinstance(value, dict | None):
+                raise InputError(f"`{name}` must be a JSON object, such as {{}}, got {value!r}")
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)])
+        options: Any = self.lr_scheduler_kwargs
+        try:
+            get_scheduler(self.lr_scheduler_type, optimizer, 0, 1, scheduler_specific_kwargs=dict(options or {}))
+        except (TypeError, ValueError, AssertionError) as error:
+            raise InputError(
+                f"`lr_scheduler_kwargs={self.lr_scheduler_kwargs}` do not fit `lr_scheduler_type`: {error}"
+            ) from error
 
     def _check(self) -> None:
         defaults = {setting.name: _default(setting) for setting in fields(self)}

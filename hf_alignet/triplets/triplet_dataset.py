@@ -128,6 +128,8 @@ def check_triplets(dataset: Dataset, num_images: int, required: str | None, spli
         return
     target = column(dataset, required)
     if required == SIMILARITIES:
+        if target.dtype.kind not in "fiu":
+            raise InputError(f"the column {SIMILARITIES!r} of the {what} must hold numbers, not {target.dtype}")
         refuse(~np.isfinite(target).all(1), target, what, "has a similarity that is not finite")
         if (odd_one_out(torch.from_numpy(target)) == NO_CHOICE).all():
             raise InputError(f"the teacher is undecided about every one of the {what}: is it collapsed?")

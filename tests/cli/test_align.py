@@ -20,7 +20,7 @@ from peft import LoraConfig
 
 from hf_alignet.cli.align import COMMAND, align_command, main
 from hf_alignet.encoder import VisionEncoder
-from hf_alignet.storage import output_folder
+from hf_alignet.storage import OURS, output_folder
 
 ROOT = Path(__file__).parents[2]
 RECIPE = str(ROOT / "recipes" / "align.py")
@@ -90,7 +90,7 @@ def test_two_processes_equal_one(flags, tmp_path):
     (name, metric), *others = one["aligned"].items()
     assert name == "data/far/odd_one_out_accuracy" and not others
     assert set(metric) >= {"value", "n", "chance", "ci95", "unit", "change"} and metric["n"] == 8
-    files = {path.name for path in (tmp_path / "out1").iterdir()}
+    files = {path.name for path in (tmp_path / "out1").iterdir()} - OURS
     assert files == {
         *("config.json", "model.safetensors", "preprocessor_config.json", "alignment.json"),
         *("README.md", "results.json", "before_after.png"),
@@ -304,6 +304,11 @@ def test_a_bad_row_has_the_number_that_it_has_in_the_file(flags, refusal, triple
     triplets.remove_columns("triplet").add_column("triplet", rows).to_parquet(tmp_path / "one_split.parquet")
     flags[5] = tmp_path / "one_split.parquet"
     assert "row 20 of the 'train' triplets points outside the 24 images: [0, 1, 99]" in refusal(*flags)
+
+
+def test_optimizer_that_cannot_be_made(flags, refusal):
+    message = refusal(*flags, "--optim_args", "nowhere")
+    assert "error: --optim adamw" in message and "cannot be made with the --optim_args 'nowhere'" in message
 
 
 def test_own_data_need_a_model(flags, refusal):

@@ -509,9 +509,10 @@ def test_on_two_processes_and_to_the_hub(flags, photos, tmp_path):
         (tmp_path / "folder" / name).mkdir(parents=True, exist_ok=True)
         photos[row]["image"].save(tmp_path / "folder" / name / f"{row:02d}.png")
     out = tmp_path / "out"
-    (out / "private").mkdir(parents=True)
-    (out / "private" / "notes.txt").write_text("mine")
-    (out / "notes.txt").write_text("mine")
+    with output_folder(out, "make-triplets"):
+        (out / "private").mkdir(parents=True)
+        (out / "private" / "notes.txt").write_text("mine")
+        (out / "notes.txt").write_text("mine")
     launch = ["accelerate.commands.launch", "--config_file", ROOT / "recipes" / "accelerate" / "cpu_2_processes.yaml"]
     shared = ["--push_to_hub", "true", "--hub_dataset_id", f"{USER}/triplets", "--hub_private_repo", "true"]
     shared += ["--save_images", "true", "--i_have_the_right_to_share_images", "true"]

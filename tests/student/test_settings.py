@@ -111,3 +111,18 @@ def test_names_on_the_hub_follow_the_directory_unless_given(tmp_path, monkeypatc
     assert AlignTrainingArguments("outputs/mine").hub_name == "mine"
     assert AlignTrainingArguments(".").hub_name == tmp_path.name
     assert AlignTrainingArguments("outputs/mine", hub_model_id="user/model").hub_name == "user/model"
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"lr_scheduler_kwargs": "x"}, "`lr_scheduler_kwargs` must be a JSON object, such as {}, got 'x'"),
+        ({"lr_scheduler_kwargs": '{"nosuch": 1}'}, "do not fit `lr_scheduler_type`: .*nosuch"),
+        ({"lr_scheduler_type": "warmup_stable_decay"}, "do not fit `lr_scheduler_type`: .*num_decay_steps"),
+        ({"accelerator_config": "nowhere.json"}, "nowhere.json"),
+    ],
+)
+def test_mappings_are_checked_before_training(setting, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        AlignTrainingArguments(output_dir=str(tmp_path), **setting)
+    AlignTrainingArguments(output_dir=str(tmp_path), lr_scheduler_kwargs='{"num_cycles": 0.4}')

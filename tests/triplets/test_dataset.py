@@ -60,6 +60,13 @@ def test_bad_row_is_named(change, required, message):
         check_triplets(Dataset.from_list(rows, features=FEATURES), 5, required)
 
 
+def test_similarities_of_text_are_refused():
+    with pytest.raises(InputError, match="the column 'similarities' of the 'train' triplets must hold numbers"):
+        check_triplets(
+            Dataset.from_dict({"triplet": [[0, 1, 2]], "similarities": [["a", "b", "c"]]}), 5, "similarities"
+        )
+
+
 def test_missing_column_lists_those_there():
     dataset = triplets_from_arrays(ROWS, SIMILARITIES).remove_columns("similarities")
     with pytest.raises(InputError, match=r"lack the column 'similarities'; there are triplet, odd"):
