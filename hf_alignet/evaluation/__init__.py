@@ -1,6 +1,13 @@
-"""Benchmarks: how human-like is a model? Each returns plain dicts of floats with n, chance and interval."""
+"""Benchmarks: how human-like, and how useful, is a model? Each gives plain dicts with n, chance and interval."""
 
+from hf_alignet.evaluation.downstream.anomaly import anomaly
+from hf_alignet.evaluation.downstream.breeds import breeds
 from hf_alignet.evaluation.downstream.few_shot import few_shot_accuracy
+from hf_alignet.evaluation.downstream.hierarchy import Hierarchy
+from hf_alignet.evaluation.downstream.labelled import Labelled
+from hf_alignet.evaluation.downstream.retrieval import retrieval
+from hf_alignet.evaluation.downstream.shift import shift
+from hf_alignet.evaluation.downstream.shots import few_shot, linear_probe, mlp_head
 from hf_alignet.evaluation.human.agreement import agreement, agreement_table
 from hf_alignet.evaluation.human.breakdown import accuracy_by_category, accuracy_by_group, leading_dimensions
 from hf_alignet.evaluation.human.choices import choice_accuracy, choice_cross_entropy, human_model_divergence
@@ -48,6 +55,8 @@ from hf_alignet.evaluation.statistics.intervals import share_correct
 
 __all__ = [
     "Correlation",
+    "Hierarchy",
+    "Labelled",
     "LevelScore",
     "PredictedDimensions",
     "Predictions",
@@ -58,8 +67,10 @@ __all__ = [
     "accuracy_by_group",
     "agreement",
     "agreement_table",
+    "anomaly",
     "are_correct",
     "base_temperature",
+    "breeds",
     "change",
     "changes",
     "choice_accuracy",
@@ -72,6 +83,7 @@ __all__ = [
     "evaluate_splits",
     "evaluate_uncertainty",
     "expected_calibration_error",
+    "few_shot",
     "few_shot_accuracy",
     "fit_temperature",
     "human_model_divergence",
@@ -79,6 +91,8 @@ __all__ = [
     "leave_one_out",
     "level_metrics",
     "level_scores",
+    "linear_probe",
+    "mlp_head",
     "modal_share",
     "noise_ceiling",
     "noise_ceilings",
@@ -91,10 +105,12 @@ __all__ = [
     "predictors",
     "reliability",
     "repeated_measures",
+    "retrieval",
     "rsa_noise_ceiling",
     "rsa_score",
     "select_level",
     "share_correct",
+    "shift",
     "spearman",
     "vice_choices",
     "with_changes",

@@ -14,12 +14,14 @@ from hf_alignet.evaluation.downstream.labelled import Labelled
 from hf_alignet.evaluation.downstream.shots import check_same_classes
 from hf_alignet.evaluation.statistics.intervals import mean_metric
 from hf_alignet.metric import Metric
+from hf_alignet.ranges import Count, checked
 
 NEIGHBOURS = 5
 AnomalyKind = Literal["one_vs_rest", "leave_one_out"]
 
 
-def anomaly(train: Labelled, test: Labelled, normal: AnomalyKind = "one_vs_rest", k: int = NEIGHBOURS) -> Metric:
+@checked
+def anomaly(train: Labelled, test: Labelled, normal: AnomalyKind = "one_vs_rest", k: Count = NEIGHBOURS) -> Metric:
     """Mean over classes of the area under the ROC curve, with an interval over classes.
 
     Args:

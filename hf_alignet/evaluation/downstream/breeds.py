@@ -8,17 +8,19 @@ from hf_alignet.evaluation.downstream.labelled import Labelled
 from hf_alignet.evaluation.downstream.logistic import fit_probe
 from hf_alignet.evaluation.statistics.clustered import clustered_mean
 from hf_alignet.metric import Metric
+from hf_alignet.ranges import Count, Seed, checked
 
 FEWEST_SUBCLASSES = 4  # two to learn from and two to test
 
 
+@checked
 def breeds(
     train: Labelled,
     test: Labelled,
     hierarchy: Hierarchy,
     name: str = "entity13",
-    num_subclasses: int | None = None,
-    seed: int = 0,
+    num_subclasses: Count | None = None,
+    seed: Seed = 0,
 ) -> dict[str, Metric]:
     """Accuracy on new images of source subclasses, and on target subclasses of the same superclasses.
 

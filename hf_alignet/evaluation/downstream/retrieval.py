@@ -8,12 +8,14 @@ from hf_alignet.evaluation.downstream.classifiers import CELLS, unit
 from hf_alignet.evaluation.downstream.labelled import Labelled
 from hf_alignet.evaluation.statistics.clustered import clustered_mean
 from hf_alignet.metric import Metric
+from hf_alignet.ranges import Count, Seed, checked
 
 RECALLS = (1, 5, 10)
 NUM_QUERIES = 10_000  # more change the third digit, and take the time of all pairs
 
 
-def retrieval(images: Labelled, num_queries: int = NUM_QUERIES, seed: int = 0) -> dict[str, Metric]:
+@checked
+def retrieval(images: Labelled, num_queries: Count = NUM_QUERIES, seed: Seed = 0) -> dict[str, Metric]:
     """Recall and mean average precision when each image asks for others of its class, by cosine.
 
     Args:

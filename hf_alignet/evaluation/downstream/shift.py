@@ -10,9 +10,11 @@ from hf_alignet.evaluation.downstream.labelled import Labelled
 from hf_alignet.evaluation.downstream.logistic import fit_probe
 from hf_alignet.evaluation.statistics.crossed import crossed_share
 from hf_alignet.metric import Metric
+from hf_alignet.ranges import Seed, checked
 
 
-def shift(train: Labelled, test: Labelled, accepted: Sequence[Sequence[int]] | None = None, seed: int = 0) -> Metric:
+@checked
+def shift(train: Labelled, test: Labelled, accepted: Sequence[Sequence[int]] | None = None, seed: Seed = 0) -> Metric:
     """Accuracy on test images from elsewhere of the classifier of `linear_probe`, with its interval over images.
 
     Args:

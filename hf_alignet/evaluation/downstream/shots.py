@@ -16,6 +16,7 @@ from hf_alignet.evaluation.downstream.logistic import fit_logistic, fit_probe
 from hf_alignet.evaluation.downstream.mlp_head import fit_mlp
 from hf_alignet.evaluation.statistics.crossed import crossed_share
 from hf_alignet.metric import Metric
+from hf_alignet.ranges import Count, Seed, checked
 
 ClassifierKind = Literal["ridge", "chosen_ridge", "logistic", "prototypes", "neighbours"]
 FITS: dict[str, Fit] = {
@@ -27,13 +28,14 @@ FITS: dict[str, Fit] = {
 }
 
 
+@checked
 def few_shot(
     train: Labelled,
     test: Labelled,
-    shots: int,
+    shots: Count,
     classifier: ClassifierKind = "ridge",
-    num_draws: int = 10,
-    seed: int = 0,
+    num_draws: Count = 10,
+    seed: Seed = 0,
 ) -> Metric:
     """Accuracy on all test images of a classifier that has seen `shots` images of each class.
 
@@ -60,7 +62,8 @@ def few_shot(
     return crossed_share(np.stack(correct), (*draws, test.labels), test.chance)
 
 
-def linear_probe(train: Labelled, test: Labelled, seed: int = 0) -> Metric:
+@checked
+def linear_probe(train: Labelled, test: Labelled, seed: Seed = 0) -> Metric:
     """Accuracy of a logistic regression on all training images, with its interval over test images.
 
     The strength of its penalty is chosen on a fifth of the training images. Errors are those of `few_shot`.
@@ -70,7 +73,8 @@ def linear_probe(train: Labelled, test: Labelled, seed: int = 0) -> Metric:
     return crossed_share((fitted.predict(test.embeddings) == test.labels)[None], (test.labels,), test.chance)
 
 
-def mlp_head(train: Labelled, test: Labelled, hidden_layers: Literal[1, 2] = 1, seed: int = 0) -> Metric:
+@checked
+def mlp_head(train: Labelled, test: Labelled, hidden_layers: Literal[1, 2] = 1, seed: Seed = 0) -> Metric:
     """Accuracy of a head with one or two hidden layers on all training images, as `linear_probe` gives it."""
     check_same_classes(train, test)
     fitted = fit_mlp(train.embeddings, train.labels, len(train.classes), hidden_layers, seed)
