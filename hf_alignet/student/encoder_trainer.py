@@ -64,7 +64,12 @@ class EncoderTrainer(Trainer):
     def __init__(self, **options: Any):
         if options["args"].should_save:
             make_folder(str(options["args"].output_dir))  # Trainer would, without a clear error
-        super().__init__(**options)
+        try:
+            super().__init__(**options)
+        except (ValueError, ImportError, RuntimeError) as error:
+            if isinstance(error, InputError | RunError):
+                raise
+            raise InputError(f"Trainer cannot work with these settings: {' '.join(str(error).split())}") from error
         self.provenance: dict[str, Any] = {}
         self.sharing = CheckpointSharing(self.hub_model_id)
         self.add_callback(ResumeCallback())

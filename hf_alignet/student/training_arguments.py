@@ -30,6 +30,7 @@ MAPPINGS = ("lr_scheduler_kwargs", "activation_checkpointing_kwargs", "gradient_
 FIXED = ("label_smoothing_factor", "remove_unused_columns", "bf16_full_eval", "fp16_full_eval", "fsdp", "fsdp_config")
 # Ranges of settings of Trainer that are declared there
 RANGES = {
+    "torch_compile_mode": Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] | None,
     **dict.fromkeys(("weight_decay", "max_grad_norm", "eval_delay"), NotNegative),
     **dict.fromkeys(("adam_beta1", "adam_beta2"), Annotated[float, Range(0, below=1)]),
     **dict.fromkeys(("adam_epsilon", "save_steps"), Positive),
@@ -197,6 +198,7 @@ class AlignTrainingArguments(TrainingArguments):
                 raise InputError(f"`{name}` does nothing here, got {value!r}: {reason}; leave it out")
         rules = {
             "label_smoothing_factor": (not self.label_smoothing_factor, "0, as triplets have soft labels"),
+            "eval_on_start": (not self.eval_on_start or self.eval_strategy != "no", "false without `eval_strategy`"),
             "remove_unused_columns": (not self.remove_unused_columns, "false, as the collator needs all columns"),
         }
         for name, (is_kept, rule) in rules.items():

@@ -311,6 +311,12 @@ def test_optimizer_that_cannot_be_made(flags, refusal):
     assert "error: --optim adamw" in message and "cannot be made with the --optim_args 'nowhere'" in message
 
 
+@pytest.mark.parametrize("setting", [("--report_to", "nowhere"), ("--torch_compile_backend", "nowhere")])
+def test_settings_that_trainer_refuses(setting, flags, refusal):
+    message = refusal(*flags, *setting).strip().splitlines()[-1]
+    assert message.startswith("error: Trainer cannot work with these settings: ") and "nowhere" in message.lower()
+
+
 def test_own_data_need_a_model(flags, refusal):
     assert "give --model_name_or_path with your images" in refusal(*flags[2:])
 

@@ -120,6 +120,8 @@ def test_names_on_the_hub_follow_the_directory_unless_given(tmp_path, monkeypatc
         ({"lr_scheduler_kwargs": '{"nosuch": 1}'}, "do not fit `lr_scheduler_type`: .*nosuch"),
         ({"lr_scheduler_type": "warmup_stable_decay"}, "do not fit `lr_scheduler_type`: .*num_decay_steps"),
         ({"accelerator_config": "nowhere.json"}, "nowhere.json"),
+        ({"torch_compile_mode": "nowhere"}, "`torch_compile_mode` must be one of default, reduce-overhead"),
+        ({"eval_on_start": True}, "`eval_on_start` must be false without `eval_strategy`"),
     ],
 )
 def test_mappings_are_checked_before_training(setting, message, tmp_path):
