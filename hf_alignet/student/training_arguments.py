@@ -199,6 +199,10 @@ class AlignTrainingArguments(TrainingArguments):
         rules = {
             "label_smoothing_factor": (not self.label_smoothing_factor, "0, as triplets have soft labels"),
             "eval_on_start": (not self.eval_on_start or self.eval_strategy != "no", "false without `eval_strategy`"),
+            "dataloader_persistent_workers": (
+                not self.dataloader_persistent_workers or self.dataloader_num_workers > 0,
+                "false without `dataloader_num_workers`",
+            ),
             "remove_unused_columns": (not self.remove_unused_columns, "false, as the collator needs all columns"),
         }
         for name, (is_kept, rule) in rules.items():

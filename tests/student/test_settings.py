@@ -121,6 +121,7 @@ def test_names_on_the_hub_follow_the_directory_unless_given(tmp_path, monkeypatc
         ({"lr_scheduler_type": "warmup_stable_decay"}, "do not fit `lr_scheduler_type`: .*num_decay_steps"),
         ({"accelerator_config": "nowhere.json"}, "nowhere.json"),
         ({"torch_compile_mode": "nowhere"}, "`torch_compile_mode` must be one of default, reduce-overhead"),
+        ({"dataloader_persistent_workers": True}, "must be false without `dataloader_num_workers`"),
         ({"eval_on_start": True}, "`eval_on_start` must be false without `eval_strategy`"),
     ],
 )
