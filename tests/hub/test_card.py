@@ -13,7 +13,7 @@ from huggingface_hub import ModelCard
 from hf_alignet.encoder import AffineTransform
 from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError
-from hf_alignet.hub.cards.measured_card import update_card
+from hf_alignet.hub.cards.measured_card import fetch_card, update_card
 from hf_alignet.hub.cards.model_card import write_model_card
 from hf_alignet.hub.rendering import terms_of
 from hf_alignet.hub.transport.license import stated_license
@@ -236,3 +236,10 @@ def test_public_name(tmp_path):
     assert public_name("/home/somebody/gone") == public_name("~/gone") == public_name("a/b/gone") == "gone"
     (tmp_path / "link").symlink_to(tmp_path / "photos")
     assert public_name(str(tmp_path / "link")) == "link"  # not who it is of
+
+
+def test_a_card_that_the_hub_does_not_give_has_its_cause(tmp_path):
+    with pytest.raises(
+        InputError, match="'user/model' is no directory with a model, nor one on the Hub: HF_HUB_OFFLINE"
+    ):
+        fetch_card("user/model", tmp_path / "card")

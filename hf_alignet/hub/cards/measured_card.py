@@ -35,13 +35,13 @@ def fetch_card(model: str, directory: Path) -> Path:
         patterns = [*CARD_FILES, "config.json", "adapter_config.json"]
         with output_folder(directory, "update_card"):
             empty(directory)  # an older copy may have files that the Hub has no more
-            try:
-                # Into an empty folder: where there are files, it is content with them if the Hub fails
-                with new_files(directory) as made:
+            # Into an empty folder: where there are files, snapshot_download is content with them if the Hub fails
+            with new_files(directory) as made:
+                try:
                     snapshot_download(name, revision=revision, allow_patterns=patterns, local_dir=made)
-            except (*HUB_ERRORS, OSError) as error:
-                unknown = f"{model!r} is no directory with a model, nor one on the Hub"
-                raise InputError(f"{unknown}: {reason(error)}") from error
+                except (*HUB_ERRORS, OSError) as error:  # here: outside, it would be told as an error of the disk
+                    unknown = f"{model!r} is no directory with a model, nor one on the Hub"
+                    raise InputError(f"{unknown}: {reason(error)}") from error
         path = directory
     check_model_directory(path)
     return path
