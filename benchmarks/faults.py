@@ -14,13 +14,12 @@ import argparse
 import json
 import shutil
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from small_runs import COMMANDS, Run, command, differences, import_all, make_study, small_disk, start
+from small_runs import COMMANDS, Run, command, differences, prepared, small_disk, start
 
 SECONDS = 120  # a run that takes longer hangs
 # Of a user: what commands write or delete under these names
@@ -173,15 +172,10 @@ def main() -> None:
     parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=COMMANDS)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     args = parser.parse_args()
-    import_all()
     has_failed = False
-    with tempfile.TemporaryDirectory() as directory:
-        study = Path(directory, "study")
-        study.mkdir()
-        if start(lambda: make_study(study), study / "log").end() != "ok":
-            sys.exit(f"the study cannot be made:\n{(study / 'log').read_text()[-3000:]}")
+    with prepared() as (directory, study):
         for name in args.commands:
-            folder = Path(directory, name)
+            folder = directory / name
             folder.mkdir()
             faults = Faults(name, study, folder, args.sizes)
             for kind in args.kinds:

@@ -12,11 +12,10 @@ import random
 import re
 import shutil
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-from small_runs import COMMANDS, command, differences, import_all, is_unfinished, make_study, start
+from small_runs import COMMANDS, command, differences, is_unfinished, prepared, start
 
 MOST_IN_A_ROW = 3
 FINISHED = re.compile("holds (triplets already|a finished teacher)")
@@ -63,15 +62,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=COMMANDS)
     args = parser.parse_args()
-    import_all()
     has_failed = False
-    with tempfile.TemporaryDirectory() as directory:
-        study = Path(directory, "study")
-        study.mkdir()
-        if start(lambda: make_study(study), study / "log").end() != "ok":
-            sys.exit(f"the study cannot be made:\n{(study / 'log').read_text()[-3000:]}")
+    with prepared() as (directory, study):
         for name in args.commands:
-            result = kills(name, study, Path(directory), args.kills, random.Random(args.seed))
+            result = kills(name, study, directory, args.kills, random.Random(args.seed))
             print(json.dumps(result), flush=True)
             has_failed |= bool(result["failed"])
     sys.exit(has_failed)

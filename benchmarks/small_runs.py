@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -59,6 +60,18 @@ def make_study(folder: Path) -> None:
         choices = Dataset.from_dict({"triplet": rows, "odd": 2 - kept.argmax(1).astype(np.int8)})
         write_dataset(choices, folder / "judgments", split, progress=False)
     hf_alignet("make-triplets", _triplets(folder), "--output_dir", folder / "triplets")
+
+
+@contextlib.contextmanager
+def prepared() -> Iterator[tuple[Path, Path]]:
+    """Yields a folder for runs, and the study in it; ends the process if the study cannot be made."""
+    import_all()
+    with tempfile.TemporaryDirectory() as directory:
+        study = Path(directory, "study")
+        study.mkdir()
+        if start(lambda: make_study(study), study / "log").end() != "ok":
+            sys.exit(f"the study cannot be made:\n{(study / 'log').read_text()[-3000:]}")
+        yield Path(directory), study
 
 
 def command(name: str, study: Path, output: Path, seed: int = 0) -> Callable[[], None]:
