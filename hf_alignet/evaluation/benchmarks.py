@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.benchmark import Benchmark, Settings, Task
+from hf_alignet.evaluation.downstream.labelled_images import Library
 from hf_alignet.evaluation.downstream.labelled_tasks import (
     AnomalyBenchmark,
     BreedsBenchmark,
@@ -28,7 +29,7 @@ JUDGED: dict[str, tuple[Callable[[Task, Stimuli, Settings], JudgedBenchmark], st
     "rsa": (RsaBenchmark, "a similarity matrix (csv, npy, npz, mat or a dataset of it): rsa:rdm48.mat"),
 }
 # Of labelled images, which they name themselves
-LABELLED: dict[str, tuple[Callable[[Task, Settings], LabelledBenchmark], str]] = {
+LABELLED: dict[str, tuple[Callable[[Task, Settings, Library], LabelledBenchmark], str]] = {
     "few_shot": (FewShotBenchmark, "labelled images: few_shot:user/cifar100"),
     "probe": (ProbeBenchmark, "labelled images: probe:user/cifar100"),
     "breeds": (BreedsBenchmark, "images labelled by WordNet ids: breeds:user/imagenet"),
@@ -71,13 +72,13 @@ def open_benchmarks(tasks: Sequence[Task], stimuli: Sequence[Stimuli], settings:
         InputError: one cannot be opened or does not fit its stimuli, or two have the same name.
     """
     benchmarks: list[Benchmark] = []
-    judged = iter(stimuli)
+    judged, library = iter(stimuli), Library(settings.seed, settings.image_column, settings.label_column)
     for task in tasks:
         opened: Benchmark
         if task.kind in JUDGED:
             opened = JUDGED[task.kind][0](task, next(judged), settings)
         else:
-            opened = LABELLED[task.kind][0](task, settings)
+            opened = LABELLED[task.kind][0](task, settings, library)
         if opened.name in {other.name for other in benchmarks}:
             raise InputError(
                 f"two benchmarks are called {opened.name!r}; give one another name: "

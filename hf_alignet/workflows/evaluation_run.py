@@ -130,10 +130,8 @@ def evaluate(
         _listed(images), _listed(features), _listed(object_names), len(judged), (image_column, image_split)
     )
     table = {"columns": columns, "rt_unit": rt_unit, "max_missing": max_missing}
-    settings = Settings(similarity, object_order, rsa_kind, seed, rsa_variable, table)
-    settings = settings._replace(
-        image_column=image_column, label_column=label_column, breeds_hierarchy=breeds_hierarchy
-    )
+    of_images = (image_column, label_column, breeds_hierarchy)
+    settings = Settings(similarity, object_order, rsa_kind, seed, rsa_variable, table, *of_images)
     opened = open_benchmarks(tasks, stimuli, settings)
     sets = _distinct(stimuli for benchmark in opened for stimuli in benchmark.sets)
     if isinstance(transform, str):
@@ -142,24 +140,19 @@ def evaluate(
         if isinstance(model, str):
             check_vision_model(model, trust_remote_code)  # before another model works for hours
     is_main = PartialState(cpu=not torch.accelerator.is_available()).is_main_process
-    with (
-        contextlib.nullcontext()
-        if output_dir is None
-        else output_folder(output_dir, "evaluate", is_main=is_main) as directory
-    ):
-        card = (
-            measured_card.fetch_card(str(update_card), (directory or Path(".")) / "card")
-            if is_main and carded
-            else None
-        )
+    place: contextlib.AbstractContextManager[Path | None] = contextlib.nullcontext()
+    if output_dir is not None:
+        place = output_folder(output_dir, "evaluate", is_main=is_main)
+    with place as directory:
+        card = None
+        if is_main and carded:
+            card = measured_card.fetch_card(str(update_card), (directory or Path(".")) / "card")
         notes = [note for benchmark in opened for note in benchmark.notes]
         measured: dict[str, dict[str, Measured]] = {}
         embeddings: dict[str, dict[str, np.ndarray]] = {}
         options = {"batch_size": batch_size, "num_workers": num_workers, "bf16": bf16, "progress": progress}
         for name, model in named.items():
-            encoder = (
-                VisionEncoder.from_pretrained(model, pooling, trust_remote_code) if isinstance(model, str) else model
-            )
+            encoder = _open_model(model, pooling, trust_remote_code)
             folder = directory / "embeddings" / _as_folder(name) if directory is not None else None
             embeddings[name] = _embed(encoder, sets, transform, folder, **options)
             if is_main:
@@ -291,6 +284,10 @@ def _are_same(one: Stimuli, other: Stimuli) -> bool:
 
 def _key(source: tuple[Any, ...]) -> tuple[object, ...]:
     return tuple(part if isinstance(part, str) else id(part) for part in source)
+
+
+def _open_model(model: str | VisionEncoder | None, pooling: str, trust_remote_code: bool) -> VisionEncoder | None:
+    return VisionEncoder.from_pretrained(model, pooling, trust_remote_code) if isinstance(model, str) else model
 
 
 def _embed(

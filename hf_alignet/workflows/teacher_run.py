@@ -162,14 +162,12 @@ def write_teacher(
 
         stimuli = Stimuli.open(images, features, object_names, image_column, image_split)
         table = {"columns": columns, "rt_unit": rt_unit, "max_missing": max_missing}
-        splits = (
-            _load_splits(judgments, stimuli, object_order, table, seed) if judgments is not None else DatasetDict()
-        )
+        splits = DatasetDict()
+        if judgments is not None:
+            splits = _load_splits(judgments, stimuli, object_order, table, seed)
         folds = draw_folds(splits, len(stimuli), object_folds, seed) if object_folds and not plan else None
-        encoder, options = (
-            None,
-            {"progress": progress, "batch_size": batch_size, "num_workers": num_workers, "bf16": bf16},
-        )
+        encoder = None
+        options = {"progress": progress, "batch_size": batch_size, "num_workers": num_workers, "bf16": bf16}
         if images is not None or local_images is not None:
             encoder = VisionEncoder.from_pretrained(str(model_name_or_path), pooling, trust_remote_code).eval()
         embedded = stimuli.embed(encoder, unfinished / "features", **options)

@@ -11,6 +11,7 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.preprocessing import StandardScaler
 
 from hf_alignet.errors import InputError
+from hf_alignet.evaluation.downstream.labelled import ranks_in_classes
 from hf_alignet.evaluation.statistics.intervals import mean_metric
 from hf_alignet.metric import Metric
 from hf_alignet.ranges import Count, Range, Seed, checked
@@ -74,7 +75,7 @@ def _accuracy(x: np.ndarray, y: np.ndarray, shots: np.ndarray, choosing: np.ndar
 
 def _draw(positions: np.ndarray, shots: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows of three sets: `shots` images of each class, and two halves of the other images of each class."""
-    order = rng.permutation(len(positions))
-    order = order[np.argsort(positions[order], kind="stable")]  # by class, in random order inside
-    rank = np.arange(len(order)) - np.searchsorted(positions[order], positions[order]) - shots
+    rank = ranks_in_classes(positions, rng)
+    order = np.lexsort((rank, positions))  # by class, in random order inside
+    rank = rank[order] - shots
     return order[rank < 0], order[(rank >= 0) & (rank % 2 == 0)], order[(rank >= 0) & (rank % 2 == 1)]

@@ -9,6 +9,7 @@ from hf_alignet.errors import InputError
 from hf_alignet.similarity import check_finite
 
 FEWEST_CLASSES = 2
+SHOWN = 5  # classes in a message
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +56,12 @@ class Labelled:
         return self.select(np.flatnonzero(rank % 2 == 0)), self.select(np.flatnonzero(rank % 2 == 1))
 
 
-def ranks_in_classes(labels: np.ndarray, seed: int) -> np.ndarray:
+def only_in(first: Sequence[str], second: Sequence[str]) -> list[str]:
+    """Up to five classes of the first list that the second lacks."""
+    return sorted(set(first) - set(second))[:SHOWN]
+
+
+def ranks_in_classes(labels: np.ndarray, seed: int | np.random.Generator) -> np.ndarray:
     """(n,) the place of each image among those of its class, which are in random order."""
     order = np.random.default_rng(seed).permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]

@@ -1,12 +1,14 @@
 """Labelled images to learn from and to test on, by the name of a dataset and of one of its splits."""
 
+import functools
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from datasets import ClassLabel, Dataset
+from datasets import ClassLabel, Dataset, DatasetDict
 
 from hf_alignet.errors import InputError
-from hf_alignet.evaluation.downstream.labelled import Labelled, ranks_in_classes
+from hf_alignet.evaluation.downstream.labelled import Labelled, only_in, ranks_in_classes
 from hf_alignet.images.opening import as_encoded_images, load_image_splits
 from hf_alignet.images.picture_record import PictureRecord
 from hf_alignet.judgments.stimuli import Stimuli
@@ -58,7 +60,13 @@ def open_split(source: str, image_column: str | None = None, label_column: str |
         InputError: the dataset, the split or the column does not exist, or an image has no class.
     """
     name, _, split = source.partition(SPLIT)
-    splits = load_image_splits(name)
+    return _chosen(load_image_splits(name), name, split, image_column, label_column)
+
+
+def _chosen(
+    splits: DatasetDict, name: str, split: str, image_column: str | None, label_column: str | None
+) -> LabelledImages:
+    """The split of that name, or the only one."""
     if not split and len(splits) == 1:
         split = next(iter(splits))
     if split not in splits:
@@ -82,17 +90,15 @@ def open_parts(
     splits = load_image_splits(source)
     test = next((split for split in TESTS if split in splits and _has_labels(splits[split], label_column)), None)
     if TRAIN not in splits or test is None:
-        only = f"{source}{SPLIT}{TRAIN if TRAIN in splits else next(iter(splits))}"
-        return open_split(only, image_column, label_column).divided(seed)
+        only = TRAIN if TRAIN in splits else next(iter(splits))
+        return _chosen(splits, source, only, image_column, label_column).divided(seed)
     of_train, of_test = (
         _labelled(splits[split], f"{public_name(source)}{SPLIT}{split}", image_column, label_column)
         for split in (TRAIN, test)
     )
-    if set(of_train.classes) != set(of_test.classes):
-        only_train, only_test = (
-            ", ".join(sorted(set(a.classes) - set(b.classes))[:5]) or "none"
-            for a, b in ((of_train, of_test), (of_test, of_train))
-        )
+    if of_train.classes != of_test.classes:
+        both = ((of_train, of_test), (of_test, of_train))
+        only_train, only_test = (", ".join(only_in(a.classes, b.classes)) or "none" for a, b in both)
         raise InputError(
             f"the splits {TRAIN} and {test} of {source!r} have different classes: only in {TRAIN}: {only_train}; "
             f"only in {test}: {only_test}"
@@ -111,12 +117,20 @@ def num_common_images(first: LabelledImages, second: LabelledImages) -> int:
     return int(np.isin(contents[1], contents[0]).sum())
 
 
+class Library:
+    """Opens the labelled images of an evaluation, each dataset once, and compares the pictures of two of them once."""
+
+    def __init__(self, seed: int, image_column: str | None = None, label_column: str | None = None):
+        self.seed = seed
+        columns: dict[str, Any] = {"image_column": image_column, "label_column": label_column}
+        self.open_split = functools.cache(functools.partial(open_split, **columns))
+        self.open_parts = functools.cache(functools.partial(open_parts, seed=seed, **columns))
+        self.num_common_images = functools.cache(num_common_images)
+
+
 def _labelled(images: Dataset, name: str, image_column: str | None, label_column: str | None) -> LabelledImages:
     column = _label_column(images, name, label_column)
-    feature, values = (
-        images.features[column],
-        np.array(images.with_format("arrow")[:].column(column).to_pylist(), object),
-    )
+    feature, values = images.features[column], images.with_format("arrow")[:].column(column).to_pylist()
     is_missing = np.array([value is None or (isinstance(feature, ClassLabel) and value < 0) for value in values])
     if is_missing.any():
         raise InputError(

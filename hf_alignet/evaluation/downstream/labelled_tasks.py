@@ -13,9 +13,7 @@ from hf_alignet.evaluation.downstream.labelled import Labelled
 from hf_alignet.evaluation.downstream.labelled_images import (
     SPLIT,
     LabelledImages,
-    num_common_images,
-    open_parts,
-    open_split,
+    Library,
 )
 from hf_alignet.evaluation.downstream.retrieval import retrieval
 from hf_alignet.evaluation.downstream.shift import Shift
@@ -30,18 +28,18 @@ ARROW = "->"
 class LabelledBenchmark(Benchmark):
     """A benchmark of images to learn from and images to test on. Its name is that of the dataset, unless given."""
 
-    def __init__(self, task: Task, settings: Settings):
-        self.parts = self._open(task.source, settings)
+    def __init__(self, task: Task, settings: Settings, library: Library):
+        self.parts = self._open(task.source, library)
         super().__init__(task, list(dict.fromkeys(part.stimuli for part in self.parts)), settings)
         dataset = task.source.partition(ARROW)[0].partition(SPLIT)[0]
         self.name = task.name or f"{public_name(dataset).split('/')[-1]}_{task.kind}"
         for test in self.parts[1:]:
-            if common := num_common_images(self.parts[0], test):
+            if common := library.num_common_images(self.parts[0], test):
                 self.notes.append(f"{self.name}: {common} images to test on are also among those to learn from")
 
-    def _open(self, source: str, settings: Settings) -> list[LabelledImages]:
+    def _open(self, source: str, library: Library) -> list[LabelledImages]:
         """What to learn from, and what to test on."""
-        return list(open_parts(source, settings.seed, settings.image_column, settings.label_column))
+        return list(library.open_parts(source))
 
     def measure(self, *embeddings: np.ndarray) -> Measured:
         found = [part.embedded(embeddings[self.sets.index(part.stimuli)]) for part in self.parts]
@@ -57,8 +55,8 @@ class LabelledBenchmark(Benchmark):
 class FewShotBenchmark(LabelledBenchmark):
     """Ridge regression on 1, 5, 10 and 25 images of each class, as far as there are so many."""
 
-    def __init__(self, task: Task, settings: Settings):
-        super().__init__(task, settings)
+    def __init__(self, task: Task, settings: Settings, library: Library):
+        super().__init__(task, settings, library)
         fewest = int(np.bincount(self.parts[0].labels).min())
         self.shots = [shots for shots in SHOTS if shots <= fewest]
         if len(self.shots) < len(SHOTS):
@@ -101,14 +99,14 @@ class RetrievalBenchmark(LabelledBenchmark):
 class BreedsBenchmark(LabelledBenchmark):
     """Superclasses learned from some subclasses, and tested on others."""
 
-    def __init__(self, task: Task, settings: Settings):
+    def __init__(self, task: Task, settings: Settings, library: Library):
         if settings.breeds_hierarchy is None:
             raise InputError(
                 f"`benchmarks` has breeds:{task.source}, which needs `breeds_hierarchy`, the folder of the "
                 "published class_hierarchy.txt and node_names.txt"
             )
         self.hierarchy = Hierarchy.load(settings.breeds_hierarchy)
-        super().__init__(task, settings)
+        super().__init__(task, settings, library)
         self.names = []
         for name in BREEDS:
             try:
@@ -131,13 +129,12 @@ class BreedsBenchmark(LabelledBenchmark):
 class ShiftBenchmark(LabelledBenchmark):
     """Logistic regression on one dataset, tested on another, and on one half of its own that it did not learn from."""
 
-    def _open(self, source: str, settings: Settings) -> list[LabelledImages]:
+    def _open(self, source: str, library: Library) -> list[LabelledImages]:
         train, arrow, tests = source.partition(ARROW)
         if not arrow or not train or not tests:
             raise InputError(f"`benchmarks` has shift:{source}; it must be like shift:user/photos->user/sketches")
-        columns = (settings.image_column, settings.label_column)
-        own = open_split(train, *columns).divided(settings.seed)
-        return [*own, *(open_split(test, *columns) for test in tests.split(ARROW))]
+        own = library.open_split(train).divided(library.seed)
+        return [*own, *map(library.open_split, tests.split(ARROW))]
 
     def measure_parts(self, train: Labelled, *tests: Labelled) -> dict[str, Metric]:
         fitted = Shift(train, self.seed)

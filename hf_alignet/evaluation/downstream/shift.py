@@ -6,7 +6,7 @@ import numpy as np
 
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.downstream.classifiers import Linear
-from hf_alignet.evaluation.downstream.labelled import Labelled
+from hf_alignet.evaluation.downstream.labelled import Labelled, only_in
 from hf_alignet.evaluation.downstream.logistic import fit_probe
 from hf_alignet.evaluation.statistics.crossed import crossed_share
 from hf_alignet.metric import Metric
@@ -40,11 +40,10 @@ class Shift:
 
     def accuracy(self, test: Labelled, accepted: Sequence[Sequence[int]] | None = None) -> Metric:
         """As `shift`."""
-        unknown = sorted(set(test.classes) - set(self.train.classes))
-        if unknown:
+        if unknown := only_in(test.classes, self.train.classes):
             raise InputError(
-                f"the test images have classes that the training images lack: {', '.join(unknown[:5])}; those have "
-                f"{', '.join(sorted(set(self.train.classes) - set(test.classes))[:5]) or 'no others'}"
+                f"the test images have classes that the training images lack: {', '.join(unknown)}; those have "
+                f"{', '.join(only_in(self.train.classes, test.classes)) or 'no others'}"
             )
         columns = [list(self.train.classes).index(name) for name in test.classes]
         answers = Linear(self.fitted.weight[:, columns], self.fitted.bias[columns]).predict(test.embeddings)

@@ -11,7 +11,7 @@ import numpy as np
 
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.downstream.classifiers import Fit, fit_neighbours, fit_prototypes, fit_ridge
-from hf_alignet.evaluation.downstream.labelled import Labelled, draw_shots
+from hf_alignet.evaluation.downstream.labelled import Labelled, draw_shots, only_in
 from hf_alignet.evaluation.downstream.logistic import fit_logistic, fit_probe
 from hf_alignet.evaluation.downstream.mlp_head import fit_mlp
 from hf_alignet.evaluation.statistics.crossed import crossed_share
@@ -84,7 +84,7 @@ def mlp_head(train: Labelled, test: Labelled, hidden_layers: Literal[1, 2] = 1, 
 def check_same_classes(train: Labelled, test: Labelled) -> None:
     """Raises an InputError, which names some, if train and test have other classes, or have them in another order."""
     if list(train.classes) != list(test.classes):
-        only = [", ".join(sorted(set(a.classes) - set(b.classes))[:5]) for a, b in ((train, test), (test, train))]
+        only = [", ".join(only_in(a.classes, b.classes)) for a, b in ((train, test), (test, train))]
         raise InputError(
             f"train and test have different classes: only in train are {only[0] or 'none'}, only in test "
             f"{only[1] or 'none'}"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hf_alignet.evaluation.statistics.intervals import wilson_interval, with_interval
+from hf_alignet.evaluation.statistics.intervals import share_interval, with_interval
 from hf_alignet.evaluation.statistics.spread import Influence
 from hf_alignet.metric import Metric
 
@@ -13,8 +13,5 @@ def clustered_mean(values: np.ndarray, groups: np.ndarray, unit: str, chance: fl
     value = float(values.mean())
     influence = Influence((values - value) / len(values), np.ones(len(values)), np.asarray(groups)[:, None], unit)
     error = influence.error()
-    if error.value > 0 and 0 < value < 1:
-        ci95 = wilson_interval(value, value * (1 - value) / error.value**2, error.quantile)
-    else:
-        ci95 = wilson_interval(value, error.units)
+    ci95 = share_interval(value, error)
     return with_interval(value, ci95, error.units, unit, n=len(values), chance=chance, spread=influence)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hf_alignet.evaluation.statistics.intervals import wilson_interval, with_interval
+from hf_alignet.evaluation.statistics.intervals import share_interval, with_interval
 from hf_alignet.evaluation.statistics.spread import LEAST, Error
 from hf_alignet.metric import Metric
 
@@ -66,8 +66,5 @@ def crossed_share(correct: np.ndarray, cases: tuple[np.ndarray, ...], chance: fl
         digest.update(np.ascontiguousarray(array).tobytes())
     spread = Crossed(np.asarray(correct), digest.hexdigest())
     value, error = float(spread.values.mean()), spread.error()
-    if value in (0.0, 1.0) or error.value == 0:
-        ci95 = wilson_interval(value, error.units)
-    else:
-        ci95 = wilson_interval(value, value * (1 - value) / error.value**2, error.quantile)
+    ci95 = share_interval(value, error)
     return with_interval(value, ci95, error.units, spread.unit, n=spread.values.shape[1], chance=chance, spread=spread)

@@ -33,6 +33,14 @@ def wilson_interval(share: float, n: float, quantile: float = Z95) -> list[float
     return [0.0 if share == 0 else float(centre - half), 1.0 if share == 1 else float(centre + half)]
 
 
+def share_interval(share: float, error: Error) -> list[float]:
+    """Wilson's interval of a share for the number of independent cases that would have this standard error."""
+    spread = share * (1 - share)
+    if spread == 0 or error.value == 0:
+        return wilson_interval(share, error.units)
+    return wilson_interval(share, spread / error.value**2, error.quantile)
+
+
 def basic_interval(value: float, draws: np.ndarray) -> list[float]:
     """The basic bootstrap interval: the quantiles of draws (b,), mirrored at the value."""
     low, high = np.quantile(draws, (0.025, 0.975))

@@ -9,8 +9,10 @@ from datasets import Image as ImageFeature
 from PIL import Image
 
 from hf_alignet.errors import InputError
-from hf_alignet.evaluation.benchmarks import parse_task
+from hf_alignet.evaluation.benchmark import Settings
+from hf_alignet.evaluation.benchmarks import open_benchmarks, parse_task
 from hf_alignet.evaluation.downstream.labelled_images import num_common_images, open_parts, open_split
+from hf_alignet.images.picture_record import PictureRecord
 from hf_alignet.workflows.evaluation_run import evaluate
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 210)}
@@ -92,6 +94,15 @@ def test_labels_are_text_or_numbers_and_columns_have_names(colours):
     assert open_split(f"{colours / 'colours'}#test").labels.shape == (18,)
     assert num_common_images(train, test) == num_common_images(half, other) == 0
     assert num_common_images(train, open_split(f"{colours / 'colours'}#train")) == 24
+
+
+def test_datasets_are_opened_and_compared_once(colours, monkeypatch):
+    read, of = [], PictureRecord.of
+    monkeypatch.setattr(PictureRecord, "of", lambda *given: read.append(len(given[0])) or of(*given))
+    tasks = [parse_task(f"{kind}:{colours / 'colours'}") for kind in ("few_shot", "probe", "anomaly")]
+    opened = open_benchmarks(tasks, [], Settings("dot", None, None, 0))
+    assert read == [24, 18]
+    assert all(list(benchmark.sets) == list(opened[0].sets) for benchmark in opened)
 
 
 @pytest.mark.parametrize(
