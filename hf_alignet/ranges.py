@@ -82,9 +82,9 @@ def check_fields(settings: Any, kinds: Mapping[str, Any] | None = None) -> None:
 def check(name: str, value: Any, kind: Any) -> Any:
     """The value as one of Python; InputError if its type, such as `Count | None`, does not allow it."""
     plain = value.item() if isinstance(value, np.generic) else value
-    if any(_allows(part, plain) for part in _parts(kind)):
+    if any(_allows(part, plain) for part in parts_of(kind)):
         return plain
-    allowed = ", or ".join(filter(None, map(_words, _parts(kind))))
+    allowed = ", or ".join(filter(None, map(_words, parts_of(kind))))
     raise InputError(f"`{name}` must be {allowed}, got {plain!r}")
 
 
@@ -92,10 +92,11 @@ def check(name: str, value: Any, kind: Any) -> Any:
 def _kinds(function: Any) -> dict[str, Any]:
     """The types, by name, that can be checked."""
     hints = get_type_hints(function, include_extras=True)
-    return {name: kind for name, kind in hints.items() if name != "return" and all(map(_is_known, _parts(kind)))}
+    return {name: kind for name, kind in hints.items() if name != "return" and all(map(_is_known, parts_of(kind)))}
 
 
-def _parts(kind: Any) -> tuple[Any, ...]:
+def parts_of(kind: Any) -> tuple[Any, ...]:
+    """The types that a union allows, or the one type."""
     return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
 
 

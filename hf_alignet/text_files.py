@@ -5,6 +5,7 @@ What cannot be read raises InputError. YAML is read more strictly than YAML 1.1 
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,13 @@ def load_yaml(file: Path, what: str) -> Any:
         return yaml.load(text, _StrictLoader)  # noqa: S506  it is a SafeLoader
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise InputError(f"cannot read {what} {file}: {' '.join(str(error).split())}") from error
+
+
+def refuse_twice(names: Sequence[str], source: str) -> None:
+    """Raises an InputError if two columns of `source` have the same name."""
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{source} has several columns {twice!r}: give each its own name")
 
 
 def _read(file: Path, what: str) -> str:

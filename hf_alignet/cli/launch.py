@@ -11,13 +11,13 @@ from accelerate.commands.launch import launch_command, launch_command_parser
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-from hf_alignet.cli.failures import BY_COMMAND, INTERRUPTED
+from hf_alignet.cli.failures import BY_COMMAND, INTERRUPTED, UNDER_ACCELERATE
 from hf_alignet.errors import InputError
 from hf_alignet.sources import packaged_or_path
 from hf_alignet.text_files import load_yaml
 
 FLAG = "--accelerate_config"
-LAUNCHED = ("LOCAL_RANK", "ACCELERATE_MIXED_PRECISION")  # set in processes that torchrun or accelerate started
+LAUNCHED = ("LOCAL_RANK", UNDER_ACCELERATE)  # set in processes that torchrun or accelerate started
 
 
 def launch_file(argv: Sequence[str]) -> Path | None:
@@ -38,8 +38,10 @@ def launch_file(argv: Sequence[str]) -> Path | None:
         return None
     try:
         processes = int(load_yaml(file, "the launch configuration").get("num_processes") or 1)
-    except (AttributeError, ValueError, TypeError) as error:
+    except InputError as error:
         raise InputError(f"{FLAG}: {error}") from error
+    except (AttributeError, ValueError, TypeError) as error:
+        raise InputError(f"{FLAG}: cannot read the launch configuration {file}: {error}") from error
     return file if given is not None or processes > 1 else None
 
 

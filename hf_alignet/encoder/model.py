@@ -172,13 +172,8 @@ class VisionEncoder(nn.Module):
     def _check_embeddings(self, name: str) -> None:
         """InputError if embeddings are not finite, or the same for any picture."""
         with torch.no_grad(), loading(name):
-            pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-            pictures = [Image.fromarray(pixels), Image.new("RGB", (64, 64))]
-            inputs = {key: value.to(self.device) for key, value in self.preprocessor.stack(pictures).items()}
-            was_training = self.training
-            self.eval()
-            one, other = self._embed_batch(inputs)
-            self.train(was_training)
+            inputs, outputs = self._try_forward(2)
+            one, other = pool(self.pooling, self.backbone, outputs, inputs)
         if not torch.isfinite(one).all():
             raise InputError(f"the model {name!r} gives embeddings that are not finite: its files are damaged")
         if (one - other).norm() <= SAME * one.norm():
@@ -368,10 +363,12 @@ class VisionEncoder(nn.Module):
         if self.projection is not None:
             self.projection.load_state_dict(load_file(directory / PROJECTION_FILE))
 
-    def _try_forward(self) -> tuple[dict[str, Tensor], Any]:
-        """Inputs and outputs for one picture of noise, without dropout or changes of batch statistics."""
+    def _try_forward(self, number: int = 1) -> tuple[dict[str, Tensor], Any]:
+        """Inputs and outputs for a picture of noise, or for it and a black one, without dropout or changes of batch
+        statistics."""
         noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-        inputs = {k: v.to(self.device) for k, v in self.preprocessor([Image.fromarray(noise)]).items()}
+        pictures = [Image.fromarray(noise), Image.new("RGB", (64, 64))][:number]
+        inputs = {k: v.to(self.device) for k, v in self.preprocessor(pictures).items()}
         was_training = self.training
         self.eval()
         outputs = self.model(**inputs)

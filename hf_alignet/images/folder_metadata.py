@@ -19,6 +19,7 @@ from pyarrow import json as arrow_json
 
 from hf_alignet.errors import InputError
 from hf_alignet.images.picture_files import IMAGE_COLUMN, as_cells
+from hf_alignet.text_files import refuse_twice
 
 METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 FILE_NAME = "file_name"
@@ -51,7 +52,7 @@ def read_metadata(root: str, paths: Sequence[str], known: Set[str]) -> tuple[pa.
         cells = {name: _found(table[name].to_pylist(), name, path, root, known) for name in columns}
         named |= {cell for found in cells.values() for cell in found if cell is not None}
         names = [_picture_column(name) if name in cells else name for name in table.column_names]
-        _refuse_twice(names, path, root)
+        refuse_twice(names, f"{path} in {root}")
         kinds = [ImageFeature() if name in cells else kind for name, kind in features.items()]
         arrays = [as_cells(root, cells[name]) if name in cells else table[name] for name in table.column_names]
         parts.append((pa.table(arrays, names), Features(zip(names, kinds, strict=True))))
@@ -82,14 +83,8 @@ def _read(root: str, name: str) -> pa.Table:
         table = readers.get(file.suffix, pq.read_table)(file)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise InputError(f"cannot read {name} in {root}: {' '.join(str(error).split())}") from error
-    _refuse_twice(table.column_names, name, root)
+    refuse_twice(table.column_names, f"{name} in {root}")
     return table
-
-
-def _refuse_twice(columns: Sequence[str], name: str, root: str) -> None:
-    twice = [column for column in columns if columns.count(column) > 1]
-    if twice:
-        raise InputError(f"{name} in {root} has several columns {twice[0]!r}: give each its own name")
 
 
 def _picture_column(name: str) -> str:

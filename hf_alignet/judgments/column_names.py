@@ -10,10 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from hf_alignet.errors import InputError
-from hf_alignet.judgments.file_reading import refuse_twice
 from hf_alignet.judgments.judgment_dataset import IS_CATCH, LEVEL, PARTICIPANT, RT
 from hf_alignet.judgments.rows import ODD
-from hf_alignet.text_files import parse_json
+from hf_alignet.text_files import parse_json, refuse_twice
 
 IMAGES = ("image_1", "image_2", "image_3")
 TRIPLE = "images"  # one column with all three: a list, or HTML with three pictures

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from hf_alignet.errors import InputError
+from hf_alignet.text_files import refuse_twice
 
 FIRST_LINE = 1_000_000  # bytes that a first line may have
 
@@ -68,13 +69,6 @@ def check_header(columns: Iterable[str], required: Sequence[str], source: str) -
             f"{source} lacks the column {' and '.join(missing)}; it has {', '.join(columns)}, and needs "
             f"{', '.join(required)}"
         )
-
-
-def refuse_twice(names: Sequence[str], source: str) -> None:
-    """Raises an InputError if two columns of `source` have the same name."""
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise InputError(f"{source} has several columns {twice!r}: give each its own name")
 
 
 def check_filled(values: pa.ChunkedArray, name: str, source: str) -> None:

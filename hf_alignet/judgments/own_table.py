@@ -6,7 +6,6 @@ all rows one of the three names, or the name of a column of images, or a positio
 columns are the participant, the response time (in seconds or milliseconds), `level` and `is_catch`.
 """
 
-import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -26,6 +25,7 @@ from hf_alignet.judgments.column_names import CHOICE, IMAGES, KIND, ROLES, STATU
 from hf_alignet.judgments.judgment_dataset import IS_CATCH, LEVEL, LEVELS, PARTICIPANT, RT, make_judgments
 from hf_alignet.judgments.stimulus_names import AMBIGUOUS, UNKNOWN, describe, find_rows
 from hf_alignet.judgments.table_files import TableCells
+from hf_alignet.text_files import parse_json
 
 logger = logging.getLogger(__name__)
 
@@ -111,8 +111,8 @@ def _images(table: TableCells) -> list[pa.ChunkedArray]:
 def _three(cell: str) -> tuple[str, ...]:
     """The three images in a cell: a list in JSON, whose items may be HTML, or HTML with three pictures."""
     try:
-        items = json.loads(cell) if cell.startswith("[") else SOURCE.findall(cell)
-    except json.JSONDecodeError:
+        items = parse_json(cell) if cell.startswith("[") else SOURCE.findall(cell)
+    except ValueError:
         items = []
     if len(items) != 3:
         return ("", "", "")

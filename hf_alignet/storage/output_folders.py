@@ -6,7 +6,6 @@ marker dies with its process. Neither file is shared.
 """
 
 import contextlib
-import json
 import os
 import shutil
 import socket
@@ -17,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from hf_alignet.errors import InputError
 from hf_alignet.storage.whole_files import UNFINISHED, write_json
+from hf_alignet.text_files import load_json
 
 MARKER, LOCK = ".hf_alignet", ".hf_alignet.lock"
 OURS = {MARKER, LOCK, f".{MARKER}{UNFINISHED}"}
@@ -150,8 +150,8 @@ def _read(folder: Path) -> dict[str, object]:
     if marker.is_symlink() or not marker.is_file():
         return {}
     try:
-        return dict(json.loads(marker.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return load_json(marker, "the marker")
+    except InputError:
         return {}
 
 

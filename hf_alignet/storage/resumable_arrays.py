@@ -1,6 +1,5 @@
 """Arrays on disk that are filled step by step, across interruptions."""
 
-import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import numpy as np
 
 from hf_alignet.errors import InputError
 from hf_alignet.storage.whole_files import sync, whole_file, write_array, write_header, write_json, writing
+from hf_alignet.text_files import load_json
 
 DONE = "done.npy"
 
@@ -64,7 +64,7 @@ class ResumableArray:
     def check(self) -> dict[str, Any]:
         """The description of the array that the folder has; InputError if a file of it is damaged."""
         try:
-            found = json.loads((self.directory / self.description).read_text(encoding="utf-8"))
+            found = load_json(self.directory / self.description, "the description")
             shape = tuple(found["shape"])
             is_whole = (self.values.shape, self.done.shape) == (shape, (-(-shape[0] // self.chunk),))
         except (OSError, ValueError, EOFError, KeyError, TypeError, IndexError):

@@ -1,6 +1,5 @@
 """Uploads the newest checkpoint of a run to the Hub while training goes on."""
 
-import json
 import logging
 import shutil
 from concurrent.futures import Future, wait
@@ -18,6 +17,7 @@ from hf_alignet.hub.connection import reason
 from hf_alignet.hub.transport.repository import replace_folder
 from hf_alignet.sources import public_name
 from hf_alignet.storage import take_files, write_json
+from hf_alignet.text_files import load_json
 
 SHARED = ".shared"  # folder of a run, with what is under way to the Hub
 LAST_CHECKPOINT = "last-checkpoint"  # Trainer's name for it
@@ -94,7 +94,7 @@ def _copy_to_share(checkpoint: Path, best: Path, copy: Path) -> None:
         take_files(best, _names(best, WEIGHTS), copy / BEST)
     adapter = copy / "adapter_config.json"
     if adapter.exists():
-        settings = json.loads(adapter.read_text(encoding="utf-8"))
+        settings = load_json(adapter, "the configuration")
         write_json(adapter, settings | {"base_model_name_or_path": public_name(settings["base_model_name_or_path"])})
     state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
     state.best_model_checkpoint = state.trial_name = state.trial_params = None

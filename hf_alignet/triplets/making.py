@@ -20,6 +20,7 @@ from hf_alignet.judgments.splits import random_share
 from hf_alignet.ranges import Count, ProperShare, Range, Seed, Share, Whole, check_fields
 from hf_alignet.similarity import NO_CHOICE
 from hf_alignet.storage import whole_file, write_json, write_table, write_text
+from hf_alignet.text_files import load_json
 from hf_alignet.triplets.clusters import (
     Clusters,
     check_enough_to_cluster,
@@ -329,7 +330,7 @@ def keep_settings(file: Path, settings: dict) -> None:
     settings = json.loads(json.dumps(settings))  # as in the file: lists, not tuples
     made = {path.name for path in file.parent.iterdir()} - {file.name} if file.exists() else set()
     if made:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = load_json(file, "the settings of the unfinished run")
         different = {key for key in settings | found if settings.get(key) != found.get(key)}
         if TRIPLETS not in made:
             different -= LATE

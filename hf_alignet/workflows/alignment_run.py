@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 from accelerate import PartialState
 from datasets import Dataset, DatasetDict
 from peft import LoraConfig
@@ -40,6 +39,7 @@ from hf_alignet.student.training_data import (
     training_data,
     without_images,
 )
+from hf_alignet.text_files import load_yaml
 from hf_alignet.triplets import load_triplets
 from hf_alignet.triplets.image_match import match_images
 from hf_alignet.triplets.triplet_dataset import ODD, SIMILARITIES, check_triplets
@@ -204,7 +204,7 @@ def align(
 
 
 def _demo_arguments() -> AlignTrainingArguments:
-    return AlignTrainingArguments(**yaml.safe_load(demo_config().read_text(encoding="utf-8")))
+    return AlignTrainingArguments(**load_yaml(demo_config(), "the settings of the demo"))
 
 
 def _open_data(

@@ -69,6 +69,7 @@ def test_help_is_the_docstring(capsys):
     [
         ([], "give --images: what it works on, in two lines."),
         (["--images", "x", "--options", "{"], "--options is no JSON"),
+        (["--images", "x", "--options", "[" * 9999], "--options is no JSON: it is nested too deeply"),
         (["--images", "x", "--options", "3"], "--options must be a JSON object, got '3'"),
     ],
 )

@@ -6,14 +6,14 @@ becomes a list, a mapping is given as JSON, and `progress` becomes `--disable_tq
 """
 
 import inspect
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, make_dataclass
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from hf_alignet.errors import InputError
+from hf_alignet.ranges import parts_of
+from hf_alignet.text_files import parse_json
 
 ENTRY = re.compile(r"^    (\w+): (.*)$")
 
@@ -93,14 +93,9 @@ def _descriptions(function: Callable[..., Any]) -> dict[str, str]:
     return found
 
 
-def _parts(hint: Any) -> tuple[Any, ...]:
-    """The types that a union allows, or the one type."""
-    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-
-
 def _flag_type(name: str, hint: Any) -> Any:
     """The type of a flag for a parameter: the part of its type that can be typed."""
-    parts = _parts(hint)
+    parts = parts_of(hint)
     if any(get_origin(part) is Sequence and str in _texts(part) for part in parts):
         return list[str]
     choices = next((part for part in parts if get_origin(part) is Literal), None)
@@ -118,7 +113,7 @@ def _texts(sequence: Any) -> tuple[Any, ...]:
 
 
 def _is_mapping(hint: Any) -> bool:
-    return str not in _parts(hint) and any(get_origin(part) is Mapping for part in _parts(hint))
+    return str not in parts_of(hint) and any(get_origin(part) is Mapping for part in parts_of(hint))
 
 
 def _field(kind: Any, default: Any, description: str) -> Any:
@@ -131,8 +126,8 @@ def _field(kind: Any, default: Any, description: str) -> Any:
 def _from_json(name: str, text: str | None) -> dict[str, Any] | None:
     """A mapping from JSON; None for none, or an empty one."""
     try:
-        mapping = json.loads(text) if text is not None else None
-    except json.JSONDecodeError as error:
+        mapping = parse_json(text) if text is not None else None
+    except ValueError as error:
         raise InputError(f"`{name}` is no JSON: {error}: {text!r}") from error
     if not isinstance(mapping, dict | None):
         raise InputError(f"`{name}` must be a JSON object, got {text!r}")

@@ -4,7 +4,6 @@ All facts come from the files that the run wrote, which name local data without 
 out.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from hf_alignet.hub.rendering import TAGS, render_card
 from hf_alignet.metric import Metric, comparison_table
 from hf_alignet.sources import hub_id, split_revision
 from hf_alignet.storage import write_text
+from hf_alignet.text_files import load_json
 
 CARD = "README.md"
 NAFLEX = ("siglip2", "siglip2_vision_model")  # embed pictures of any shape, as sequences with padding
@@ -53,7 +53,7 @@ def write_model_card(
         base_model: Hub id. Default: that of the run.
         datasets: Hub ids, added to those of the run.
     """
-    alignment = json.loads((directory / "alignment.json").read_text(encoding="utf-8"))
+    alignment = load_json(directory / "alignment.json", "the record of the alignment")
     results = _read_json(directory / "results.json")
     base, aligned = results.get("base", {}), results.get("aligned", {})
     triplets = hub_id(alignment.get("triplets"))
@@ -152,4 +152,4 @@ def write_entries(directory: Path, entries: list[EvalResultEntry], kept: Sequenc
 
 def _read_json(file: Path) -> dict[str, Any]:
     """The content of a JSON file; nothing if it does not exist."""
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
+    return load_json(file, "the results") if file.exists() else {}

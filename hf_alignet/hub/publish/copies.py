@@ -1,6 +1,5 @@
 """Copies for the Hub of datasets, transforms, metrics and models, with cards that show the name on the Hub."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +25,7 @@ from hf_alignet.images.picture_record import RECORD_FILE
 from hf_alignet.sources import complete_shards, hub_id
 from hf_alignet.storage import take_files, unfinished, write_checksums, write_dataset
 from hf_alignet.teacher import Vice
+from hf_alignet.text_files import load_json
 
 INFO_FILE = "triplets.json"
 TRIPLET_FILES = [INFO_FILE, RECORD_FILE, "elbow.*", "clusters/*.parquet", "images/*.parquet", "triplets/*.parquet"]
@@ -84,10 +84,10 @@ def _write_triplets(publication: Publication, folder: Path) -> None:
         raise InputError(f"{publication.path} is not complete: run `hf-alignet make-triplets` again, which continues")
     if (place / "images").exists():
         publication.check_right_to_images()
+    info = load_json(place / INFO_FILE, "the facts about the triplets")
     try:
-        info = json.loads((place / INFO_FILE).read_text(encoding="utf-8"))
         num_rows = {split: int(number) for split, number in info.pop("num_triplets").items() if int(number)}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"cannot read {place / INFO_FILE}, of `hf-alignet make-triplets`: {error}") from error
     if not num_rows:
         raise InputError(f"{place} has no triplets: make them again")
@@ -180,7 +180,7 @@ def _write_model(publication: Publication, folder: Path) -> None:
     is_adapter = (place / "adapter_config.json").is_file()
     if merge_lora and not is_adapter:
         raise InputError(f"`merge_lora` is for an adapter, and {publication.path} holds a whole model: leave it out")
-    if not (is_adapter or "model_type" in _read_config(place / "config.json")):
+    if not (is_adapter or "model_type" in load_json(place / "config.json", "the configuration")):
         raise InputError(
             f"{place} holds no model of transformers: its config.json names no model_type. A transform or VICE is "
             'published with `kind="transform"`'
@@ -216,7 +216,8 @@ def _write_plain_card(folder: Path, repo_id: str, is_adapter: bool) -> None:
     """The card of a model about which nothing is known except how it is opened."""
     library, base = "transformers", None
     if is_adapter:
-        library, base = "peft", hub_id(_read_config(folder / "adapter_config.json").get("base_model_name_or_path"))
+        settings = load_json(folder / "adapter_config.json", "the configuration")
+        library, base = "peft", hub_id(settings.get("base_model_name_or_path"))
     data = ModelCardData(library_name=library, base_model=base, pipeline_tag="image-feature-extraction")
     code = f'from transformers import AutoModel\n\nmodel = AutoModel.from_pretrained("{repo_id}")'
     card = ModelCard(f"---\n{data.to_yaml()}\n---\n\n# {repo_id}\n\n```python\n{code}\n```\n")
@@ -251,10 +252,3 @@ def _rename_card(file: Path, repo_id: str, library: str | None = None) -> None:
         card.data[field] = value
     if changed:
         card.save(file)
-
-
-def _read_config(file: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"cannot read {file}: {error}") from error
