@@ -4,6 +4,7 @@ This is the only module that tells a path from a Hub id. A leading `~` in a path
 """
 
 import contextlib
+import errno
 import os
 import re
 from pathlib import Path
@@ -26,7 +27,13 @@ SHARD = re.compile(r"(?P<split>\w+(?:\.\w+)*)-\d{5}-of-\d{5}\.parquet")
 def local_path(path_or_id: str | Path) -> Path | None:
     """The path, with the home directory for a leading `~`; None for what can only be a Hub id."""
     path = Path(path_or_id).expanduser()
-    return path if path.exists() or str(path_or_id).startswith("~") else None
+    try:
+        is_there = path.exists()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        is_there = False
+    return path if is_there or str(path_or_id).startswith("~") else None
 
 
 def split_revision(path_or_id: str) -> tuple[str, str | None]:

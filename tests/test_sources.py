@@ -107,3 +107,7 @@ LOADERS = (VisionEncoder.from_pretrained, AffineTransform.from_pretrained, Vice.
 def test_what_is_not_there_is_named_as_it_was_given(load):
     with pytest.raises(InputError, match="'~/gone'"):
         load("~/gone")
+
+
+def test_a_name_that_no_file_can_have_is_no_path():
+    assert local_path("a" * 300) is None and public_name("a" * 300) == "a" * 300

@@ -19,7 +19,7 @@ from hf_alignet.errors import InputError
 from hf_alignet.images.picture_record import PictureRecord
 from hf_alignet.images.reader import ImageReader
 from hf_alignet.student.training_arguments import AlignTrainingArguments
-from hf_alignet.text_files import load_json
+from hf_alignet.text_files import parse_json
 from hf_alignet.triplets.batches import TeacherVectors
 from hf_alignet.triplets.triplet_dataset import TRIPLET, column
 
@@ -94,7 +94,7 @@ def check_checkpoint(checkpoint: str | Path, run: dict[str, Any]) -> list[str]:
             raise TypeError(f"its global_step is {state.global_step!r}")
         if not (folder / RUN_FILE).is_file():  # of version 0.2
             return [f"{folder} does not say what its run depended on"]
-        found = load_json(folder / RUN_FILE, "the settings of the run")
+        found = parse_json((folder / RUN_FILE).read_text(encoding="utf-8"))
         differing = [name for name in found if name in run and found[name] != run[name]]
     told = {name: HASHES.get(name) or f"`{name}` is {run[name]!r}, and was {found[name]!r}" for name in differing}
     if refused := [words for name, words in told.items() if name not in MAY_CHANGE]:
