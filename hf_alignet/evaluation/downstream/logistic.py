@@ -17,12 +17,22 @@ BLOCK = 65_536  # rows whose scores are in memory together
 HELD_OUT = 5  # every fifth image of a class chooses the strength
 MAX_ITERATIONS = 1000
 GRADIENT = 1e-7  # largest entry of the gradient of the mean at which the solver stops
+ROUGH = 1e-6  # the same to compare strengths
 
 
 def fit_logistic(
-    embeddings: np.ndarray, labels: np.ndarray, num_classes: int, strength: float = 1.0, max_iter: int = MAX_ITERATIONS
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    num_classes: int,
+    strength: float = 1.0,
+    start: Linear | None = None,
+    gradient: float = GRADIENT,
 ) -> Linear:
-    """The regression with one strength (scikit-learn's `C`), on features as they are."""
+    """The regression with one strength (scikit-learn's `C`), on features as they are.
+
+    A `start` near the solution, such as that for another strength, changes the way there only. The solver stops at a
+    `gradient` of the mean.
+    """
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
     x = torch.as_tensor(np.asarray(embeddings, np.float32), device=device)
     y = torch.as_tensor(labels, device=device)
@@ -44,8 +54,10 @@ def fit_logistic(
         assert solution.grad is not None
         return value, solution.grad.cpu().numpy().astype(np.float64).ravel()
 
-    limits = {"maxiter": max_iter, "maxfun": 2 * max_iter, "gtol": GRADIENT * strength * len(y), "ftol": 0.0}
-    found = optimize.minimize(loss, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B", options=limits)
+    first = np.zeros(shape) if start is None else np.vstack([start.weight, start.bias])
+    limits = {"maxiter": MAX_ITERATIONS, "maxfun": 2 * MAX_ITERATIONS, "ftol": 0.0}
+    limits["gtol"] = gradient * strength * len(y)
+    found = optimize.minimize(loss, first.ravel(), jac=True, method="L-BFGS-B", options=limits)
     solution = found.x.reshape(shape)
     return Linear(solution[:-1], solution[-1])
 
@@ -58,11 +70,11 @@ def fit_probe(embeddings: np.ndarray, labels: np.ndarray, num_classes: int, seed
     standard = Standard.of(embeddings)
     x = standard(embeddings).astype(np.float32)
     is_held_out = ranks_in_classes(labels, seed) % HELD_OUT == HELD_OUT - 1
-    best, most = STRENGTHS[0], -1.0
+    best, nearest, most, fitted = STRENGTHS[0], None, -1.0, None
     for strength in STRENGTHS:
-        fitted = fit_logistic(x[~is_held_out], labels[~is_held_out], num_classes, strength)
+        fitted = fit_logistic(x[~is_held_out], labels[~is_held_out], num_classes, strength, fitted, ROUGH)
         right = float((fitted.predict(x[is_held_out]) == labels[is_held_out]).mean()) if is_held_out.any() else 0.0
         if right > most:
-            best, most = strength, right
-    fitted = fit_logistic(x, labels, num_classes, best)
+            best, nearest, most = strength, fitted, right
+    fitted = fit_logistic(x, labels, num_classes, best, nearest)
     return standard.undone(fitted.weight, fitted.bias)
