@@ -1,10 +1,10 @@
 """Labelled images for `downstream`: CIFAR-100, UC Merced, PACS and Tiny-ImageNet, as datasets with train and test.
 
-Reads `downstream/cifar100_50_20_per_class.parquet` (columns image, split, name), `downstream/uc_merced.parquet`
-(image, name), `downstream/pacs_60_per_class.parquet` (image, domain, name) and `tiny_imagenet/train_100_per_class.parquet`
-(image, wnid, label). Writes one dataset of each, with the class in the column `label`. The splits of PACS are its
-domains. The test images of Tiny-ImageNet are those that `recipes/things-vit-tiny` and `recipes/tiny-imagenet` train
-nothing on.
+Reads `cifar100_50_20_per_class.parquet` (columns image, split, name), `uc_merced.parquet` (image, name) and
+`pacs_60_per_class.parquet` (image, domain, name) in the folder `downstream`, and
+`tiny_imagenet/train_100_per_class.parquet` (image, wnid, label). Writes one dataset of each, with the class in the
+column `label`. The splits of PACS are its domains. The test images of Tiny-ImageNet are those that
+`recipes/things-vit-tiny` and `recipes/tiny-imagenet` train nothing on.
 
     python recipes/downstream/prepare.py --data path/to/data
 """

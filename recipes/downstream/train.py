@@ -1,8 +1,8 @@
 """Aligns one encoder in several ways, and keeps of each run the trained weights and those interpolated 0.4 of the way.
 
-Reads what the recipes `things-vit-tiny` and `tiny-imagenet` wrote: the photographs, the teacher, its triplets, those of
-the control and the human choices. Every run takes as many steps of 48 photographs. A model that is there is not trained
-again, so that the command goes on where it stopped.
+Reads what the recipes `things-vit-tiny` and `tiny-imagenet` wrote: the photographs, the teacher, its triplets, those
+of the control and the human choices. Every run takes as many steps of 48 photographs. A model that is there is not
+trained again, so that the command goes on where it stopped.
 
     python recipes/downstream/train.py --model_name_or_path MODEL
 """

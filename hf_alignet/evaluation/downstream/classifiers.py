@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from scipy import linalg
+from scipy import linalg, sparse
 
 BLOCK = 8192  # rows that are predicted together
 CELLS = 50_000_000  # of a block of similarities
@@ -86,10 +86,8 @@ def _solve(x: np.ndarray, labels: np.ndarray, num_classes: int, ridge: float) ->
     if n <= d:
         return x.T @ linalg.solve(_plus(x @ x.T, ridge), _signs(labels, num_classes), assume_a="pos")
     # x'y for signs y: twice the sum over each class less the sum over all, without a matrix (n, c)
-    order = np.argsort(labels, kind="stable")
-    present, starts = np.unique(labels[order], return_index=True)
-    sums = np.zeros((num_classes, d))
-    sums[present] = np.add.reduceat(x[order], starts)
+    of_class = sparse.csr_array((np.ones(n), (labels, np.arange(n))), shape=(num_classes, n))
+    sums = of_class @ x
     return linalg.solve(_plus(x.T @ x, ridge), (2 * sums - sums.sum(0)).T, assume_a="pos")
 
 
