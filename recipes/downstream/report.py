@@ -1,8 +1,8 @@
 """How useful and how human the base, its teacher and the aligned models of `train.py` are, with every difference.
 
 Embeds the images of `prepare.py` with each model once, and keeps the embeddings, so that the command goes on where it
-stopped. Prints a table of the base's numbers and one of the differences to the base, with paired intervals; writes what
-`hf-alignet evaluate` writes, and `report.md`.
+stopped. Prints a table of the base's numbers and one of the differences to the base, with paired intervals; writes
+what `hf-alignet evaluate` writes, and `report.md`.
 
     python recipes/downstream/report.py --model_name_or_path MODEL --data path/to/data
 """

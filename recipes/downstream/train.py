@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from datasets import Dataset
 from peft import LoraConfig
@@ -31,7 +31,8 @@ STEPS, IMAGES_PER_STEP, IMAGES_PER_CLUSTER = 100, 48, 3
 CONTROL_TEMPERATURE = 800.0  # as in tiny-imagenet
 INTERPOLATION = 0.4  # the default of the package
 
-Train = Dataset | TeacherVectors
+Train: TypeAlias = Dataset | TeacherVectors
+Open = Callable[[str, Dataset], Train]  # what to learn from, given the model and the photographs
 
 
 @dataclass(frozen=True)
@@ -39,19 +40,19 @@ class Run:
     """One training run.
 
     Attributes:
-        train: opens what it learns from, given the model.
+        train: opens what it learns from.
         images: path of the photographs.
         settings: that differ from those of all runs.
         use_lora: train an adapter on the frozen model.
     """
 
-    train: Callable[[str, Dataset], Train]
+    train: Open
     images: str = str(DATA / "images")
     settings: dict[str, Any] = field(default_factory=dict)
     use_lora: bool = False
 
 
-def triplets(folder: str) -> Callable[[str, Dataset], Train]:
+def triplets(folder: str) -> Open:
     """Triplets that were labelled before."""
     return lambda model, images: load_triplets(folder)["train"]
 
