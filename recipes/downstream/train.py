@@ -26,6 +26,7 @@ from hf_alignet.student.training_data import training_data
 from hf_alignet.triplets import TeacherVectors, load_triplets
 
 DATA, OUTPUTS = Path("data/tiny-imagenet"), Path("outputs/tiny-imagenet")
+TEACHER_EMBEDDINGS = "outputs/downstream/teacher_embeddings"  # kept for the next run
 CLASS_VECTORS = "data/things-vit-tiny/class_vectors.npy"
 STEPS, IMAGES_PER_STEP, IMAGES_PER_CLUSTER = 100, 48, 3
 CONTROL_TEMPERATURE = 800.0  # as in tiny-imagenet
@@ -60,7 +61,7 @@ def triplets(folder: str) -> Open:
 def in_batch(model: str, images: Dataset) -> Train:
     """All triplets of a batch, by the transformed embeddings of the model itself: the same teacher."""
     encoder = VisionEncoder.from_pretrained(model, transform=str(OUTPUTS / "teacher"))
-    vectors = encoder.embed(ImageReader(images, encoder.preprocessor), bf16=True)
+    vectors = encoder.embed(ImageReader(images, encoder.preprocessor), save_to=TEACHER_EMBEDDINGS, bf16=True)
     return training_data(images, triplets(str(OUTPUTS / "triplets"))(model, images), {}, teacher_embeddings=vectors)
 
 
