@@ -1,4 +1,4 @@
-"""How human is a model? Odd-one-out choices, levels of abstraction, uncertainty and judged similarities.
+"""How human and how useful is a model? Choices and similarities that people judged, and labelled images.
 
 One model on the choices of your own raters about your own pictures:
 
@@ -22,7 +22,8 @@ How useful they are, on labelled images:
 
 It writes results.json {model: {metric: {value, n, chance, ci95, unit}}} with the noise ceiling as the model
 `people`, the same table in results.md, one figure for each benchmark, and for several models agreement.csv,
-changes.csv and model_similarity.csv. A later run uses the embeddings in output_dir/embeddings again.
+changes.csv and model_similarity.csv. Labelled images also give shots.png, and for several models
+downstream_before_after.png and gains.png. A later run uses the embeddings in output_dir/embeddings again.
 """
 
 import logging

@@ -11,7 +11,6 @@ import torch
 from accelerate import PartialState
 from datasets import Dataset
 
-from hf_alignet.analysis import benchmark_figure, save_figure
 from hf_alignet.encoder import AffineTransform, VisionEncoder
 from hf_alignet.encoder.pooling import PoolingChoice
 from hf_alignet.encoder.pretrained import check_vision_model
@@ -33,6 +32,7 @@ from hf_alignet.workflows.evaluation_report import (
     compared_over_datasets,
     differences_to_first,
     write_comparisons,
+    write_figures,
     write_results,
 )
 
@@ -172,9 +172,7 @@ def evaluate(
             results[PEOPLE] = people
         if directory is not None:
             write_results(directory, results, differences, notes)
-            for benchmark in opened:
-                shown = {model: of_model[benchmark.name].metrics for model, of_model in measured.items()}
-                save_figure(benchmark_figure(shown, people), directory / f"{benchmark.name}.png")
+            write_figures(directory, opened, results, differences)
             if len(named) > 1:
                 write_comparisons(directory, opened, measured, embeddings, differences)
         if card is not None and carded is not None:

@@ -72,7 +72,9 @@ def test_every_benchmark_in_one_command(colours, tiny_directory, tmp_path):
     assert results["base"]["colours_shift/dark#night/shift_accuracy"]["chance"] == 0.5
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == json.loads(json.dumps(results))
     assert "more shots are left out" in (tmp_path / "out" / "results.md").read_text()
-    assert {file.name for file in (tmp_path / "out").glob("*.png")} >= {"colours_shift.png", "colours_few_shot.png"}
+    figures = {f"colours_{kind}.png" for kind in ("few_shot", "probe", "anomaly", "retrieval", "shift")}
+    figures |= {"downstream_before_after.png", "gains.png", "shots.png"}
+    assert {file.name for file in (tmp_path / "out").glob("*.png")} == figures
     again = evaluate(
         str(tiny_directory("dinov2")),
         [f"x=breeds:{colours / 'breeds'}"],
