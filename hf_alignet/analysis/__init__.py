@@ -10,7 +10,12 @@ from hf_alignet.analysis.figures import (
     trade_off_figure,
 )
 from hf_alignet.analysis.model_similarity import linear_cka, model_similarities, model_similarities_before_and_after
-from hf_alignet.analysis.usefulness_figures import downstream_before_after_figure, gains_figure, shots_figure
+from hf_alignet.analysis.usefulness_figures import (
+    downstream_before_after_figure,
+    gains_figure,
+    severity_figure,
+    shots_figure,
+)
 
 __all__ = [
     "before_after_figure",
@@ -24,6 +29,7 @@ __all__ = [
     "model_similarities",
     "model_similarities_before_and_after",
     "save_figure",
+    "severity_figure",
     "shots_figure",
     "trade_off_figure",
 ]

@@ -18,7 +18,7 @@ from hf_alignet.metric import Metric
 
 Results = Mapping[str, Mapping[str, Metric]]
 MARKERS = "os^Dv<>P"
-ACCURACY, SHOT = "_accuracy", "_shot"
+ACCURACY, SHOT, CLEAN, SEVERITY = "_accuracy", "_shot", "clean", "severity_"
 
 
 @without_formulas()
@@ -129,8 +129,8 @@ def shots_figure(results: Results) -> Figure:
     figure, panels = plt.subplots(1, len(by_dataset), squeeze=False, figsize=size, layout="constrained")
     for axes, (dataset, names) in zip(panels[0], by_dataset.items(), strict=True):
         for index, (model, metrics) in enumerate(results.items()):
-            shown = [(number, metrics[name]) for number, name in sorted(names.items()) if name in metrics]
-            _curve(axes, shown, model, index, len(results))
+            shown = {number: metrics[name] for number, name in sorted(names.items()) if name in metrics}
+            _curve(axes, shown, np.array(list(shown)) * 1.06 ** _beside(index, results), model, index)
         _chance(axes, [metrics[name] for metrics in results.values() for name in names.values() if name in metrics])
         axes.set_xscale("log")
         axes.set_xticks(sorted(names), [str(number) for number in sorted(names)])
@@ -139,6 +139,50 @@ def shots_figure(results: Results) -> Figure:
         axes.title.set_fontsize("small")
         axes.spines[["top", "right"]].set_visible(False)
     figure.legend(*panels[0, 0].get_legend_handles_labels(), frameon=False, fontsize="small", loc="outside lower left")
+    plt.close(figure)
+    return figure
+
+
+@without_formulas()
+def severity_figure(results: Results) -> Figure:
+    """Accuracy by severity of a corruption: a panel for the mean and for each corruption, a line for each model.
+
+    Severity 0 is the clean picture. Bars are 95 % intervals.
+
+    Args:
+        results: metrics of `hf_alignet.evaluation.corruption_robustness` with one dataset in front, by model.
+
+    Raises:
+        InputError: there are none.
+    """
+    names_of = dict.fromkeys(name for metrics in results.values() for name in metrics)
+    clean = next((name for name in names_of if _variant(name) == CLEAN), None)
+    if clean is None:
+        raise InputError("there is no metric of corrupted pictures, as in cifar100/clean/corruption_accuracy")
+    panels: dict[str, dict[int, str]] = {}
+    for name in names_of:
+        kind, _, severity = _variant(name).replace(SEVERITY, "mean/").rpartition("/")
+        if kind and severity.isdecimal():
+            panels.setdefault(kind, {0: clean})[int(severity)] = name
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    size = (3 * columns + 0.4, 2.6 * rows + 0.3 + 0.22 * len(results))
+    figure, grid = plt.subplots(
+        rows, columns, squeeze=False, sharex=True, sharey=True, figsize=size, layout="constrained"
+    )
+    for axes, (kind, names) in zip(grid.flat, panels.items(), strict=False):
+        for index, (model, metrics) in enumerate(results.items()):
+            shown = {severity: metrics[name] for severity, name in sorted(names.items()) if name in metrics}
+            _curve(axes, shown, np.array(list(shown)) + 0.08 * _beside(index, results), model, index)
+        _chance(axes, [metrics[clean] for metrics in results.values() if clean in metrics])
+        axes.set(title=kind.replace("_", " "), xticks=sorted(names))
+        axes.title.set_fontsize("small")
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_axis_off()
+    figure.supxlabel("severity", fontsize="medium")
+    figure.supylabel("accuracy", fontsize="medium")
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), frameon=False, fontsize="small", loc="outside lower left")
     plt.close(figure)
     return figure
 
@@ -197,12 +241,15 @@ def _diagonal(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _curve(axes: Axes, points: Sequence[tuple[int, Metric]], label: str, index: int, number: int) -> None:
-    """A line with intervals. Those of several lines stand beside each other, so that none hides another."""
-    metrics = [metric for _, metric in points]
-    values = np.array([metric["value"] for metric in metrics])
-    errors = np.abs(interval_ends(metrics) - values)
-    x = np.array([x for x, _ in points]) * 1.06 ** (index - (number - 1) / 2)
+def _beside(index: int, results: Results) -> float:
+    """How many steps from the middle a model stands, so that intervals stand beside each other."""
+    return index - (len(results) - 1) / 2
+
+
+def _curve(axes: Axes, metrics: Mapping[int, Metric], x: np.ndarray, label: str, index: int) -> None:
+    """A line with intervals."""
+    values = np.array([metric["value"] for metric in metrics.values()])
+    errors = np.abs(interval_ends(list(metrics.values())) - values)
     axes.errorbar(x, values, yerr=errors, marker="o", ms=4, capsize=2, color=f"C{index % 10}", label=label)
 
 

@@ -19,6 +19,7 @@ How useful they are, on labelled images:
 
     hf-alignet evaluate --model_name_or_path facebook/dinov2-base outputs/dinov2-base-aligned
         --benchmarks few_shot:user/cifar100 probe:user/cifar100 "shift:user/pacs#photo->user/pacs#sketch"
+            corruption:user/cifar100
 
 It writes results.json {model: {metric: {value, n, chance, ci95, unit}}} with the noise ceiling as the model
 `people`, the same table in results.md, one figure for each benchmark, and for several models agreement.csv,

@@ -13,11 +13,12 @@ from hf_alignet.analysis import (
     gains_figure,
     model_similarities,
     save_figure,
+    severity_figure,
     shots_figure,
 )
 from hf_alignet.analysis.usefulness_figures import has_accuracies_of_two, has_several_shots
 from hf_alignet.evaluation.benchmark import Benchmark, Measured
-from hf_alignet.evaluation.downstream.labelled_tasks import LabelledBenchmark
+from hf_alignet.evaluation.downstream.labelled_tasks import CorruptionBenchmark, LabelledBenchmark
 from hf_alignet.evaluation.human.agreement import agreement_table
 from hf_alignet.evaluation.statistics.changes import changes, repeated_measures
 from hf_alignet.metric import Metric, changes_table, results_table
@@ -78,7 +79,9 @@ def write_figures(directory: Path, benchmarks: Sequence[Benchmark], results: Res
     """A figure of each benchmark; of usefulness also accuracies before and after, gains, and accuracies by shots."""
     models = {model: metrics for model, metrics in results.items() if model != PEOPLE}
     for benchmark in benchmarks:
-        figure = benchmark_figure(_of([benchmark], models), results.get(PEOPLE, {}))
+        of_it = _of([benchmark], models)
+        is_by_severity = isinstance(benchmark, CorruptionBenchmark)
+        figure = severity_figure(of_it) if is_by_severity else benchmark_figure(of_it, results.get(PEOPLE, {}))
         save_figure(figure, directory / f"{benchmark.name}.png")
     labelled = [benchmark for benchmark in benchmarks if isinstance(benchmark, LabelledBenchmark)]
     found, gains = _of(labelled, models), _of(labelled, differences)

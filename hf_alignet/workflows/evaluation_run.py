@@ -75,8 +75,8 @@ def evaluate(
         models: path or Hub id (optionally with `@revision`) of one or several models; or a `VisionEncoder`; or a
             mapping from names in the results to models. With `features`, the name of the model that made them.
         benchmarks: one or several `[name=]kind:source`: `choices:choices.csv`, `levels:folder`, `rsa:rdm48.npy`; of
-            labelled images `few_shot:user/cifar100`, `probe:`, `breeds:`, `anomaly:`, `retrieval:` likewise, and
-            `shift:user/photos->user/sketches`. `#name` after a dataset takes one of its splits.
+            labelled images `few_shot:user/cifar100`, `probe:`, `breeds:`, `corruption:`, `anomaly:`, `retrieval:`
+            likewise, and `shift:user/photos->user/sketches`. `#name` after a dataset takes one of its splits.
         images: dataset of the stimuli that people judged, or its path or Hub id; one for all judgments, or one for
             each.
         features: in place of images, a matrix (n, p) or the path of its `.npy` file; one for all benchmarks, or one

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from hf_alignet.analysis import downstream_before_after_figure, gains_figure, shots_figure
+from hf_alignet.analysis import downstream_before_after_figure, gains_figure, severity_figure, shots_figure
 from hf_alignet.errors import InputError
 from hf_alignet.metric import Metric
 
@@ -114,6 +114,25 @@ def test_accuracy_by_shots():
     assert set(chance.get_ydata()) == {0.1}
 
 
+def test_severity_curves_begin_at_the_clean_picture():
+    of = {f"x/{kind}/{severity}/corruption_accuracy": 0.8 - severity / 10 for kind in "ab" for severity in (1, 2)}
+    of |= {f"x/severity_{severity}/corruption_accuracy": 0.7 - severity / 10 for severity in (1, 2)}
+    of |= {"x/clean/corruption_accuracy": 0.9, "x/mean/corruption_accuracy": 0.6, "x/mean/kept_accuracy": 0.7}
+    results = {
+        model: {name: metric(value - less) for name, value in of.items()} for model, less in (("p", 0), ("q", 0.1))
+    }
+    figure = severity_figure(results)
+    shown = {axes.get_title(): axes for axes in figure.axes}
+    assert set(shown) == {"mean", "a", "b"}
+    for title, values in (("a", [0.9, 0.7, 0.6]), ("mean", [0.9, 0.6, 0.5])):
+        for model, less in (("p", 0), ("q", 0.1)):
+            points, (up,) = bars(shown[title])[model]
+            np.testing.assert_allclose(points[:, 1], np.array(values) - less)
+            np.testing.assert_array_equal(points[:, 0].round(), [0, 1, 2])
+            np.testing.assert_allclose(up[:, :, 1] - points[:, [1]], [[-0.05, 0.05]] * 3)
+    assert set(texts_of(figure)) == {"p", "q", "chance"}
+
+
 @pytest.mark.parametrize(
     "draw",
     [
@@ -121,6 +140,7 @@ def test_accuracy_by_shots():
         lambda: downstream_before_after_figure({"base": BASE, "other": {"birds_r/test/recall_at_1": metric(0.5)}}),
         lambda: gains_figure({}, "base"),
         lambda: shots_figure({"base": {"birds/all/probe_accuracy": metric(0.5)}}),
+        lambda: severity_figure({"base": {"birds/all/probe_accuracy": metric(0.5)}}),
     ],
 )
 def test_nothing_to_draw(draw):

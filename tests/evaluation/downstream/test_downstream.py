@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from drawing import NAMES
+from drawing import draw_labelled as drawn
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -13,18 +15,6 @@ from hf_alignet.evaluation.downstream.retrieval import retrieval
 from hf_alignet.evaluation.downstream.shift import shift
 from hf_alignet.evaluation.downstream.shots import FITS, few_shot, linear_probe, mlp_head
 from hf_alignet.evaluation.statistics.crossed import crossed_share
-
-NAMES = ["ant", "bee", "cat", "dog"]
-
-
-def drawn(number, seed=0, noise=1.0, names=NAMES, dim=12, means=None):
-    """Images of classes with a mean each."""
-    rng = np.random.default_rng(seed)
-    means = np.random.default_rng(99).normal(size=(len(names), dim)) if means is None else means
-    labels = rng.permutation(np.repeat(np.arange(len(names)), number))
-    embeddings = means[labels] + noise * rng.normal(size=(len(labels), dim))
-    return Labelled(embeddings.astype(np.float32), labels, names)
-
 
 # ---- shots
 

@@ -4,13 +4,17 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from datasets import Image as ImageFeature
 from PIL import Image
 
+from hf_alignet.encoder import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.benchmark import Settings
 from hf_alignet.evaluation.benchmarks import open_benchmarks, parse_task
+from hf_alignet.evaluation.downstream import labelled_tasks
+from hf_alignet.evaluation.downstream.corrupted_images import VERSIONS, CorruptedStimuli
 from hf_alignet.evaluation.downstream.labelled_images import num_common_images, open_parts, open_split
 from hf_alignet.images.picture_record import PictureRecord
 from hf_alignet.workflows.evaluation_run import evaluate
@@ -84,6 +88,53 @@ def test_every_benchmark_in_one_command(colours, tiny_directory, tmp_path):
     )
     (found,) = again.values()
     assert {name.split("/")[1] for name in found} == {"entity13_source", "entity13_target"}
+
+
+def test_corrupted_pictures_are_the_same_for_every_model_and_batch(colours, tiny_directory, tmp_path, monkeypatch):
+    monkeypatch.setattr(labelled_tasks, "CORRUPTED_IMAGES", 5)
+    results = evaluate(
+        {"base": str(tiny_directory("dinov2")), "other": str(tiny_directory("vit_classifier"))},
+        [f"corruption:{colours / 'colours'}"],
+        output_dir=tmp_path / "out",
+        progress=False,
+    )
+    for found in results.values():
+        assert found["colours_corruption/mean/corruption_accuracy"]["n"] == 5
+        assert len({name for name in found if name.startswith("colours_corruption/severity_")}) == 5
+        assert len(found) == 48 or "colours_corruption/mean/kept_accuracy" not in found
+    figures = {"colours_corruption.png", "downstream_before_after.png", "gains.png"}
+    assert {file.name for file in (tmp_path / "out").glob("*.png")} == figures
+    assert "5 of the 18 images to test on are corrupted" in (tmp_path / "out" / "results.md").read_text()
+
+    images = open_split(f"{colours / 'colours'}#test")
+    encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
+    stimuli = CorruptedStimuli(images, 5, seed=3)
+    assert sorted(np.bincount(stimuli.taken.labels)) == [1, 2, 2] and len(stimuli) == 5 * VERSIONS
+    reader = stimuli._readable(encoder.preprocessor)
+    whole = reader.read(list(range(2 * VERSIONS)))["pixel_values"]
+    single = torch.cat([reader.read([row])["pixel_values"] for row in (0, 3, VERSIONS + 3)])
+    assert torch.equal(whole[[0, 3, VERSIONS + 3]], single)
+    assert len(torch.unique(whole[:VERSIONS], dim=0)) == VERSIONS
+    more = CorruptedStimuli(images, 18, seed=3)  # a version depends on the picture, not on the others that are taken
+    place = more.taken.rows.tolist().index(stimuli.taken.rows[1])
+    again = more._readable(encoder.preprocessor).read(list(range(place * VERSIONS, (place + 1) * VERSIONS)))
+    assert torch.equal(again["pixel_values"], whole[VERSIONS:])
+    other = CorruptedStimuli(images, 18, seed=4)._readable(encoder.preprocessor)
+    noisy = range(place * VERSIONS + 1, place * VERSIONS + 16)
+    assert not torch.equal(other.read(list(noisy))["pixel_values"], again["pixel_values"][1:16])
+    assert torch.equal(other.read([place * VERSIONS])["pixel_values"], again["pixel_values"][:1])
+
+
+def test_a_broken_picture_is_named_by_its_row(colours, tiny_directory):
+    data = pictures(4, 0).cast_column("image", ImageFeature(decode=False))
+    cells = data["image"][:]
+    cells[9] = {"bytes": b"no picture", "path": None}
+    broken = data.remove_columns("image").add_column("image", cells).cast_column("image", ImageFeature())
+    DatasetDict(test=broken).save_to_disk(colours / "broken")
+    stimuli = CorruptedStimuli(open_split(str(colours / "broken")), 12, seed=0)
+    encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
+    with pytest.raises(InputError, match="image row 9 cannot be decoded"):
+        stimuli.embed(encoder, None, progress=False)
 
 
 def test_labels_are_text_or_numbers_and_columns_have_names(colours):
