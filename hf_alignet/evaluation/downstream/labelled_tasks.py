@@ -140,6 +140,15 @@ class BreedsBenchmark(LabelledBenchmark):
 class ShiftBenchmark(LabelledBenchmark):
     """Logistic regression on one dataset, tested on another, and on one half of its own that it did not learn from."""
 
+    def __init__(self, task: Task, settings: Settings, library: Library):
+        super().__init__(task, settings, library)
+        for test in self.parts[2:]:
+            if left := len(test.stimuli) - len(test.rows):
+                total = len(test.stimuli)
+                self.notes.append(
+                    f"{self.name}: {left} of {total} images of {test.stimuli.name} have no class: left out"
+                )
+
     def _open(self, source: str, library: Library) -> list[LabelledImages]:
         train, arrow, tests = source.partition(ARROW)
         if not arrow or not train or not tests:
@@ -150,7 +159,10 @@ class ShiftBenchmark(LabelledBenchmark):
     def measure_parts(self, train: Labelled, *tests: Labelled) -> dict[str, Metric]:
         fitted = Shift(train, self.seed)
         names = ["unshifted", *(part.stimuli.name.split("/")[-1] for part in self.parts[2:])]
-        return {f"{name}/shift_accuracy": fitted.accuracy(test) for name, test in zip(names, tests, strict=True)}
+        return {
+            f"{name}/shift_accuracy": fitted.accuracy(test, part.accepted)
+            for name, test, part in zip(names, tests, self.parts[1:], strict=True)
+        }
 
 
 class CorruptionBenchmark(LabelledBenchmark):

@@ -12,7 +12,7 @@ from hf_alignet.evaluation.downstream.breeds import breeds, draw_subclasses
 from hf_alignet.evaluation.downstream.hierarchy import BREEDS, Hierarchy
 from hf_alignet.evaluation.downstream.labelled import Labelled, draw_shots
 from hf_alignet.evaluation.downstream.retrieval import retrieval
-from hf_alignet.evaluation.downstream.shift import shift
+from hf_alignet.evaluation.downstream.shift import Shift, shift
 from hf_alignet.evaluation.downstream.shots import FITS, few_shot, linear_probe, mlp_head
 from hf_alignet.evaluation.statistics.crossed import crossed_share
 
@@ -140,8 +140,15 @@ def test_only_classes_of_the_test_are_answers():
 def test_images_with_several_labels():
     train, test = drawn(40), drawn(10, seed=1, noise=0.1)
     every = [[0, 1, 2, 3]] * 20 + [[]] * 20
-    assert shift(train, test, every)["value"] == 1 and shift(train, test, every)["n"] == 20
-    assert shift(train, test, [[label] for label in test.labels])["value"] == shift(train, test)["value"]
+    fitted = Shift(train)
+    assert shift(train, test, every) == fitted.accuracy(test, every)
+    of_all, of_one = fitted.accuracy(test, every), fitted.accuracy(test, [[label] for label in test.labels])
+    assert (of_all["value"], of_all["n"], of_all["chance"]) == (1, 20, 1)
+    assert of_one["value"] == fitted.accuracy(test)["value"] and of_one["chance"] == 0.25
+    assert fitted.accuracy(test, [[0, 1], [0, 0]] + [[]] * 38)["chance"] == pytest.approx(1.5 / 4)
+    for accepted, message in (([[0]], "has 1 lists, of which 1"), ([[]] * 40, "has 40 lists, of which 0")):
+        with pytest.raises(InputError, match=message):
+            fitted.accuracy(test, accepted)
 
 
 # ---- anomalies and retrieval, against scikit-learn

@@ -174,6 +174,48 @@ def test_images_without_classes(change, message, tmp_path):
         open_split(str(tmp_path / "bad"))
 
 
+@pytest.mark.parametrize("is_text", [True, False])
+def test_lists_of_classes_are_for_tests_of_shift(is_text, colours):
+    data = pictures(2, 7)
+    cells = [[0], [0, 2, 0], [1], [], [2, 1], [1, 2]]
+    if is_text:
+        feature, cells = [Value("string")], [[list(COLOURS)[label] for label in cell] for cell in cells]
+    else:
+        feature, cells = [ClassLabel(names=list(COLOURS))], cells[:3] + [[-1]] + cells[4:]
+    features = Features({"image": ImageFeature(), "label": feature})
+    real = Dataset.from_dict({"image": data["image"][:], "label": cells}, features)
+    DatasetDict(real=real).save_to_disk(colours / "real")
+    images = open_split(f"{colours / 'real'}#real")
+    assert images.classes == ["blue", "green", "red"] and images.rows.tolist() == [0, 1, 2, 4, 5]
+    assert images.accepted == [[2], [2, 0], [1], [0, 1], [1, 0]]
+    source = f"shift:{colours / 'colours'}#train->{colours / 'real'}#real"
+    (benchmark,) = open_benchmarks([parse_task(source)], [], Settings("dot", None, None, 0))
+    assert benchmark.notes == ["colours_shift: 1 of 6 images of real#real have no class: left out"]
+    means = np.eye(3)[[2, 1, 0]]  # of blue, green, red, the order of names
+    train_embeddings = means[np.repeat([0, 1, 2], 8)] + 0.01 * np.random.default_rng(0).normal(size=(24, 3))
+    answers = ["red", "blue", "red", "red", "green", "green"]  # right for all but the third; the fourth has no class
+    found = benchmark.measure(train_embeddings, means[[["red", "green", "blue"].index(name) for name in answers]])
+    metric = found.metrics["colours_shift/real#real/shift_accuracy"]
+    assert (metric["value"], metric["n"]) == (0.8, 5) and metric["chance"] == pytest.approx(8 / 15)
+    for bad in (f"probe:{colours / 'real'}#real", f"shift:{colours / 'real'}#real->{colours / 'colours'}#test"):
+        with pytest.raises(InputError, match="real#real has lists of classes: only the tests of shift"):
+            open_benchmarks([parse_task(bad)], [], Settings("dot", None, None, 0))
+
+
+@pytest.mark.parametrize(
+    ("feature", "cells", "message"),
+    [
+        ([Value("string")], [[], [], []], "has only empty lists"),
+        ([[Value("string")]], [[["a"]], [["b"]], [["a"]]], "must hold classes or lists of classes, not lists of List"),
+    ],
+)
+def test_lists_that_are_no_classes(feature, cells, message, tmp_path):
+    features = Features({"image": ImageFeature(), "label": feature})
+    Dataset.from_dict({"image": pictures(1, 0)["image"][:], "label": cells}, features).save_to_disk(tmp_path / "bad")
+    with pytest.raises(InputError, match=f"the column 'label' of bad#.* {message}"):
+        open_split(str(tmp_path / "bad"))
+
+
 def test_other_classes_in_train_and_test(tmp_path):
     data = DatasetDict(train=pictures(3, 0, ("red", "green"), "text"), test=pictures(3, 1, ("red", "blue"), "text"))
     data.save_to_disk(tmp_path / "bad")
