@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from hf_alignet.analysis.style import CHANCE_LINE, interval_ends, without_formulas
 from hf_alignet.errors import InputError
-from hf_alignet.metric import Metric
+from hf_alignet.metric import Metric, is_whole
 
 Results = Mapping[str, Mapping[str, Metric]]
 MARKERS = "os^Dv<>P"
@@ -79,7 +79,7 @@ def gains_figure(differences: Results, base: str) -> Figure:
     Raises:
         InputError: there are no differences.
     """
-    names = _whole({name: metric for found in differences.values() for name, metric in found.items()})
+    names = [name for name in dict.fromkeys(n for found in differences.values() for n in found) if is_whole(name)]
     if not names:
         raise InputError("gains need two models with the same benchmarks")
     by_measure: dict[str, list[str]] = {}
@@ -201,13 +201,8 @@ def has_several_shots(results: Results) -> bool:
 def _accuracies_of_two(results: Results) -> list[str]:
     """Accuracies that the first and another model have."""
     base, *others = results
-    names = [name for name in _whole(results[base]) if name.endswith(ACCURACY)]
+    names = [name for name in results[base] if is_whole(name) and name.endswith(ACCURACY)]
     return [name for name in names if any(name in results[other] for other in others)]
-
-
-def _whole(metrics: Mapping[str, Metric]) -> list[str]:
-    """Names of metrics that are no part of a variant."""
-    return [name for name in metrics if name.count("/") <= 2]
 
 
 def _measure(name: str) -> str:

@@ -1,4 +1,7 @@
-"""How human are models? Benchmarks of several models: results as JSON and Markdown, figures, comparisons, a card."""
+"""How human and how useful are models? Benchmarks of several models.
+
+They give results as JSON and Markdown, figures, comparisons, and a card.
+"""
 
 import contextlib
 import logging
@@ -22,6 +25,7 @@ from hf_alignet.judgments.own_table import TimeUnit
 from hf_alignet.judgments.similarity_matrices import MatrixKind
 from hf_alignet.judgments.stimuli import Stimuli
 from hf_alignet.judgments.things import ObjectOrder
+from hf_alignet.metric import is_whole
 from hf_alignet.ranges import Count, Seed, Share, Whole, checked
 from hf_alignet.similarity import SimilarityKind
 from hf_alignet.sources import public_name
@@ -99,7 +103,8 @@ def evaluate(
         max_missing: largest share of trials of a table that may have no answer. They are skipped.
         output_dir: directory for results.json, results.md, figures, comparisons of models, and embeddings, which a
             later run uses again. None writes nothing.
-        update_card: path or Hub id of an evaluated model. The numbers are added to its card.
+        update_card: path or Hub id of an evaluated model. The numbers are added to its card, but for those of single
+            corruptions.
         batch_size: number of images in a forward pass.
         num_workers: number of processes that decode pictures. 0 decodes them in the main process.
         bf16: run models under bfloat16 autocast.
@@ -176,9 +181,9 @@ def evaluate(
             if len(named) > 1:
                 write_comparisons(directory, opened, measured, embeddings, differences)
         if card is not None and carded is not None:
-            measured_card.update_card(
-                card, results[carded], {b.name: task.source for b, task in zip(opened, tasks, strict=True)}
-            )
+            shown = {name: metric for name, metric in results[carded].items() if is_whole(name)}
+            origins = {name: source for benchmark in opened for name, source in benchmark.origins.items()}
+            measured_card.update_card(card, shown, origins)
             measured_card.share_card(card, str(update_card))
         return results
 

@@ -48,6 +48,10 @@ class LabelledBenchmark(Benchmark):
         """What to learn from, and what to test on."""
         return list(library.open_parts(source))
 
+    @property
+    def origins(self) -> dict[str, str]:
+        return {self.name: self.parts[1].stimuli.name}
+
     def measure(self, *embeddings: np.ndarray) -> Measured:
         found = self._labelled(*embeddings)
         is_constant = all(bool((part.embeddings == part.embeddings[0]).all()) for part in found)
@@ -158,11 +162,20 @@ class ShiftBenchmark(LabelledBenchmark):
 
     def measure_parts(self, train: Labelled, *tests: Labelled) -> dict[str, Metric]:
         fitted = Shift(train, self.seed)
-        names = ["unshifted", *(part.stimuli.name.split("/")[-1] for part in self.parts[2:])]
         return {
-            f"{name}/shift_accuracy": fitted.accuracy(test, part.accepted)
-            for name, test, part in zip(names, tests, self.parts[1:], strict=True)
+            f"{variant}/shift_accuracy": fitted.accuracy(test, part.accepted)
+            for variant, test, part in zip(self._variants, tests, self.parts[1:], strict=True)
         }
+
+    @property
+    def _variants(self) -> list[str]:
+        """What its tests are called."""
+        return ["unshifted", *(part.stimuli.name.split("/")[-1] for part in self.parts[2:])]
+
+    @property
+    def origins(self) -> dict[str, str]:
+        tested = zip(self._variants, self.parts[1:], strict=True)
+        return super().origins | {f"{self.name}/{variant}": part.stimuli.name for variant, part in tested}
 
 
 class CorruptionBenchmark(LabelledBenchmark):

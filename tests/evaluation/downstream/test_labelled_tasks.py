@@ -1,12 +1,14 @@
 """The command's benchmarks of labelled images, on features that a function makes of tiny pictures."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from datasets import Image as ImageFeature
+from huggingface_hub import ModelCard
 from PIL import Image
 
 from hf_alignet.encoder import VisionEncoder
@@ -92,10 +94,12 @@ def test_every_benchmark_in_one_command(colours, tiny_directory, tmp_path):
 
 def test_corrupted_pictures_are_the_same_for_every_model_and_batch(colours, tiny_directory, tmp_path, monkeypatch):
     monkeypatch.setattr(labelled_tasks, "CORRUPTED_IMAGES", 5)
+    carded = shutil.copytree(tiny_directory("dinov2"), tmp_path / "carded")
     results = evaluate(
-        {"base": str(tiny_directory("dinov2")), "other": str(tiny_directory("vit_classifier"))},
+        {"base": str(carded), "other": str(tiny_directory("vit_classifier"))},
         [f"corruption:{colours / 'colours'}"],
         output_dir=tmp_path / "out",
+        update_card=str(carded),
         progress=False,
     )
     for found in results.values():
@@ -105,6 +109,9 @@ def test_corrupted_pictures_are_the_same_for_every_model_and_batch(colours, tiny
     figures = {"colours_corruption.png", "downstream_before_after.png", "gains.png"}
     assert {file.name for file in (tmp_path / "out").glob("*.png")} == figures
     assert "5 of the 18 images to test on are corrupted" in (tmp_path / "out" / "results.md").read_text()
+    shown = ModelCard.load(carded / "README.md").data.eval_results
+    assert {result.metric_name for result in shown} == {name for name in results["base"] if name.count("/") == 2}
+    assert {(result.dataset_name, result.dataset_split) for result in shown} == {("colours", "test")}
 
     images = open_split(f"{colours / 'colours'}#test")
     encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
@@ -128,12 +135,14 @@ def test_corrupted_pictures_are_the_same_for_every_model_and_batch(colours, tiny
 def test_a_broken_picture_is_named_by_its_row(colours, tiny_directory):
     data = pictures(4, 0).cast_column("image", ImageFeature(decode=False))
     cells = data["image"][:]
-    cells[9] = {"bytes": b"no picture", "path": None}
+    cells[4:8] = [{"bytes": b"no picture", "path": None}] * 4  # those of the second class, of which one is taken
     broken = data.remove_columns("image").add_column("image", cells).cast_column("image", ImageFeature())
     DatasetDict(test=broken).save_to_disk(colours / "broken")
-    stimuli = CorruptedStimuli(open_split(str(colours / "broken")), 12, seed=0)
+    stimuli = CorruptedStimuli(open_split(str(colours / "broken")), 3, seed=0)
+    row = stimuli.taken.rows[1]
     encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
-    with pytest.raises(InputError, match="image row 9 cannot be decoded"):
+    assert row in range(4, 8)
+    with pytest.raises(InputError, match=f"image row {row} cannot be decoded"):
         stimuli.embed(encoder, None, progress=False)
 
 
@@ -197,6 +206,9 @@ def test_lists_of_classes_are_for_tests_of_shift(is_text, colours):
     found = benchmark.measure(train_embeddings, means[[["red", "green", "blue"].index(name) for name in answers]])
     metric = found.metrics["colours_shift/real#real/shift_accuracy"]
     assert (metric["value"], metric["n"]) == (0.8, 5) and metric["chance"] == pytest.approx(8 / 15)
+    own = "colours#train"
+    of_test = {"colours_shift/real#real": "real#real"}
+    assert benchmark.origins == {"colours_shift": own, "colours_shift/unshifted": own} | of_test
     for bad in (f"probe:{colours / 'real'}#real", f"shift:{colours / 'real'}#real->{colours / 'colours'}#test"):
         with pytest.raises(InputError, match="real#real has lists of classes: only the tests of shift"):
             open_benchmarks([parse_task(bad)], [], Settings("dot", None, None, 0))
