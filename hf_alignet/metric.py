@@ -43,6 +43,11 @@ def is_lower_better(name: str) -> bool:
     return name.split("/")[-1] in LOWER_IS_BETTER
 
 
+def is_whole(name: str) -> bool:
+    """Whether a metric is no part of a variant, such as one corruption at one severity, whose mean is a metric too."""
+    return name.count("/") <= 2
+
+
 def comparison_table(base: Mapping[str, Metric], aligned: Mapping[str, Metric]) -> str:
     """One row a metric of both: n, chance, value and 95 % interval before and after, and the change.
 

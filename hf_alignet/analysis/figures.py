@@ -1,11 +1,10 @@
-"""Figures. One place decides how they look; every function returns a matplotlib Figure.
+"""Figures. One place decides how they look (`style`); every function returns a matplotlib Figure.
 
 A notebook shows a figure that is the last value of a cell; `figure.savefig(file)` writes it. The figures are closed
 for pyplot, so that it neither shows them twice nor keeps them in memory.
 """
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -18,27 +17,20 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from sklearn.decomposition import PCA
 
 from hf_alignet.analysis.neighbours import NUM_MOVED, Moved, most_moved, picture_labels
+from hf_alignet.analysis.style import AFTER, BEFORE, CHANCE_LINE, finish, interval_ends, without_formulas
 from hf_alignet.images.decoding import read_pictures
 from hf_alignet.images.opening import as_encoded_images
 from hf_alignet.metric import Metric, is_lower_better
 from hf_alignet.ranges import Seed, checked
 from hf_alignet.storage import whole_file
 
-BEFORE, AFTER, CHANCE_LINE = "#9aa5b1", "#2f6f9f", "#555555"
 NUM_PICTURES = 150
 THUMBNAIL = 48
 MOST_COLOURS, MOST_LETTERS = 10, 24
 MOVED_COLUMNS = (0.02, 0.3, 0.65)  # places across the panel
 
 
-@contextlib.contextmanager
-def _without_formulas() -> Iterator[None]:
-    """Draws names as they are: matplotlib would take what stands between dollar signs for TeX."""
-    with plt.rc_context({"text.parse_math": False}):
-        yield
-
-
-@_without_formulas()
+@without_formulas()
 @checked
 def before_after_figure(
     base: dict[str, Metric],
@@ -95,7 +87,7 @@ def before_after_figure(
     return figure
 
 
-@_without_formulas()
+@without_formulas()
 def curves_figure(
     curves: dict[str, list[np.ndarray]], x_label: str, y_label: str, base: float | None = None
 ) -> Figure:
@@ -112,10 +104,10 @@ def curves_figure(
         axes.scatter(points[..., 0], points[..., 1], color=f"C{index}", s=14)
     if base is not None:
         axes.axhline(base, color=CHANCE_LINE, linestyle=":", label="before training")
-    return _finish(figure, axes, x_label, y_label)
+    return finish(figure, axes, x_label, y_label)
 
 
-@_without_formulas()
+@without_formulas()
 def trade_off_figure(ends: dict[str, np.ndarray], base: tuple[float, float], x_label: str, y_label: str) -> Figure:
     """Where runs end between two measures, from a common start: up and to the right is better.
 
@@ -129,10 +121,10 @@ def trade_off_figure(ends: dict[str, np.ndarray], base: tuple[float, float], x_l
         axes.scatter(*end, color=f"C{index % 10}", marker=marker, label=name)
     axes.scatter(*base, color="black", marker="*", s=120, label="before training", zorder=3)
     axes.axvline(base[0], color=CHANCE_LINE, linestyle=":")
-    return _finish(figure, axes, x_label, y_label)
+    return finish(figure, axes, x_label, y_label)
 
 
-@_without_formulas()
+@without_formulas()
 def calibration_figure(tables: dict[str, pd.DataFrame]) -> Figure:
     """How often people choose what is predicted with a probability: on the diagonal, probabilities are true.
 
@@ -146,10 +138,10 @@ def calibration_figure(tables: dict[str, pd.DataFrame]) -> Figure:
         (line,) = axes.plot(table.predicted, table.observed, label=label)
         axes.scatter(table.predicted, table.observed, s=40 * table.n / table.n.max(), color=line.get_color())
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    return _finish(figure, axes, "predicted probability", "share of people's choices")
+    return finish(figure, axes, "predicted probability", "share of people's choices")
 
 
-@_without_formulas()
+@without_formulas()
 def elbow_figure(curve: pd.DataFrame, chosen: int) -> Figure:
     """Mean squared distance to the nearest centre against the number of clusters, and the number that was chosen.
 
@@ -158,10 +150,10 @@ def elbow_figure(curve: pd.DataFrame, chosen: int) -> Figure:
     figure, axes = plt.subplots(figsize=(6.5, 4), layout="constrained")
     axes.plot(curve.num_clusters, curve.inertia, marker="o", markersize=4, color=AFTER, label="k-means")
     axes.axvline(chosen, color=CHANCE_LINE, linestyle=":", label=f"elbow: {chosen}")
-    return _finish(figure, axes, "number of clusters", "mean squared distance to the centre")
+    return finish(figure, axes, "number of clusters", "mean squared distance to the centre")
 
 
-@_without_formulas()
+@without_formulas()
 def benchmark_figure(results: dict[str, dict[str, Metric]], people: dict[str, Metric]) -> Figure:
     """Bars with 95 % intervals, one panel a measure, one group a variant, one colour a model.
 
@@ -186,7 +178,7 @@ def benchmark_figure(results: dict[str, dict[str, Metric]], people: dict[str, Me
         for index, (model, metrics) in enumerate(results.items()):
             shown = [(x, metrics[name]) for x, name in enumerate(names) if name in metrics]
             values = np.array([metric["value"] for _, metric in shown])
-            ends = _ends([metric for _, metric in shown])
+            ends = interval_ends([metric for _, metric in shown])
             places = np.array([x for x, _ in shown]) + (index - (len(results) - 1) / 2) * width
             bars = {"yerr": np.abs(ends - values), "capsize": 3, "label": model, "color": f"C{index % 10}"}
             axes.bar(places, values, 0.95 * width, **bars)
@@ -217,19 +209,6 @@ def save_figure(figure: Figure, file: Path) -> None:
     """Writes a figure, as the ending of the file says; see `whole_file`."""
     with whole_file(file) as temporary:
         figure.savefig(temporary, format=file.suffix[1:])
-
-
-def _ends(metrics: list[Metric]) -> np.ndarray:
-    """(2, m) lower and upper ends of intervals; those of the value itself where there is none."""
-    return np.array([metric["ci95"] or [metric["value"]] * 2 for metric in metrics]).reshape(-1, 2).T
-
-
-def _finish(figure: Figure, axes: Axes, x_label: str, y_label: str) -> Figure:
-    axes.set(xlabel=x_label, ylabel=y_label)
-    axes.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
-    axes.spines[["top", "right"]].set_visible(False)
-    plt.close(figure)
-    return figure
 
 
 def _principal_places(embeddings: np.ndarray, shown: np.ndarray) -> np.ndarray:
@@ -284,7 +263,7 @@ def _bars(axes: Axes, base: dict[str, Metric], aligned: dict[str, Metric]) -> No
     x = np.arange(len(base))
     for offset, label, color, metrics in ((-0.2, "before", BEFORE, base), (0.2, "after", AFTER, aligned)):
         values = np.array([metrics[name]["value"] for name in base])
-        ends = _ends([metrics[name] for name in base])
+        ends = interval_ends([metrics[name] for name in base])
         axes.bar(x + offset, values, 0.38, label=label, color=color, yerr=np.abs(ends - values), capsize=3)
     axes.axhline(next(iter(base.values()))["chance"], color=CHANCE_LINE, linestyle=":", label="chance")
     axes.set_xticks(x, [name.split("/")[1].replace("_", "\n") for name in base], fontsize="small")

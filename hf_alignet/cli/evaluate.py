@@ -1,4 +1,4 @@
-"""How human is a model? Odd-one-out choices, levels of abstraction, uncertainty and judged similarities.
+"""How human and how useful is a model? Choices and similarities that people judged, and labelled images.
 
 One model on the choices of your own raters about your own pictures:
 
@@ -19,10 +19,12 @@ How useful they are, on labelled images:
 
     hf-alignet evaluate --model_name_or_path facebook/dinov2-base outputs/dinov2-base-aligned
         --benchmarks few_shot:user/cifar100 probe:user/cifar100 "shift:user/pacs#photo->user/pacs#sketch"
+            corruption:user/cifar100
 
 It writes results.json {model: {metric: {value, n, chance, ci95, unit}}} with the noise ceiling as the model
 `people`, the same table in results.md, one figure for each benchmark, and for several models agreement.csv,
-changes.csv and model_similarity.csv. A later run uses the embeddings in output_dir/embeddings again.
+changes.csv and model_similarity.csv. Labelled images also give shots.png, and for several models
+downstream_before_after.png and gains.png. A later run uses the embeddings in output_dir/embeddings again.
 """
 
 import logging

@@ -6,6 +6,7 @@ from hf_alignet.evaluation.downstream.few_shot import few_shot_accuracy
 from hf_alignet.evaluation.downstream.hierarchy import Hierarchy
 from hf_alignet.evaluation.downstream.labelled import Labelled
 from hf_alignet.evaluation.downstream.retrieval import retrieval
+from hf_alignet.evaluation.downstream.robustness import corruption_robustness
 from hf_alignet.evaluation.downstream.shift import shift
 from hf_alignet.evaluation.downstream.shots import few_shot, linear_probe, mlp_head
 from hf_alignet.evaluation.human.agreement import agreement, agreement_table
@@ -78,6 +79,7 @@ __all__ = [
     "choice_entropies",
     "compare_rsms",
     "correlate_rsms",
+    "corruption_robustness",
     "dimension_scores",
     "dot_product_choices",
     "evaluate_splits",

@@ -49,12 +49,18 @@ class Benchmark(ABC):
     def __init__(self, task: Task, sets: Sequence[Stimuli], settings: Settings):
         self.name = task.name or task.kind  # the first part of the names of its metrics
         self.sets = sets  # the images that are embedded
+        self.source = task.source
         self.seed = settings.seed
         # How well people, or the best possible model, would do, by name of the metric
         self.people: dict[str, Metric] = {}
         # Rows of triplets (m, 3) and the odd ones out (m,) that people chose, by `dataset/variant`
         self.labels: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self.notes: list[str] = []  # sentences about what was left out
+
+    @property
+    def origins(self) -> dict[str, str]:
+        """The dataset that is measured on, by the name of the benchmark, or by `name/variant` where it is another."""
+        return {self.name: self.source}
 
     @abstractmethod
     def measure(self, *embeddings: np.ndarray) -> Measured:

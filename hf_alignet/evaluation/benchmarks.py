@@ -12,6 +12,7 @@ from hf_alignet.evaluation.downstream.labelled_images import Library
 from hf_alignet.evaluation.downstream.labelled_tasks import (
     AnomalyBenchmark,
     BreedsBenchmark,
+    CorruptionBenchmark,
     FewShotBenchmark,
     LabelledBenchmark,
     ProbeBenchmark,
@@ -37,6 +38,7 @@ LABELLED: dict[str, tuple[Callable[[Task, Settings, Library], LabelledBenchmark]
         ShiftBenchmark,
         "labelled images to learn from and to test on: shift:user/photos->user/sketches",
     ),
+    "corruption": (CorruptionBenchmark, "labelled images, which are corrupted: corruption:user/cifar100"),
     "anomaly": (AnomalyBenchmark, "labelled images: anomaly:user/cifar100"),
     "retrieval": (RetrievalBenchmark, "labelled images: retrieval:user/cifar100"),
 }
@@ -51,7 +53,7 @@ def parse_task(text: str) -> Task:
         raise InputError(
             f"`benchmarks` has {text!r}, whose kind is unknown; kinds are choices:JUDGMENTS, things:JUDGMENTS, "
             "levels:FOLDER, rsa:MATRIX, and of labelled images few_shot:IMAGES, probe:IMAGES, breeds:IMAGES, "
-            "shift:IMAGES->IMAGES, anomaly:IMAGES and retrieval:IMAGES"
+            "shift:IMAGES->IMAGES, corruption:IMAGES, anomaly:IMAGES and retrieval:IMAGES"
         )
     if not source:
         raise InputError(f"`benchmarks` has {label!r}; a colon must follow it, and {KINDS[kind]}")

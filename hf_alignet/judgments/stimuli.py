@@ -13,6 +13,8 @@ from hf_alignet.encoder import VisionEncoder
 from hf_alignet.encoder.embedding import load_embeddings
 from hf_alignet.errors import InputError
 from hf_alignet.images.opening import load_images
+from hf_alignet.images.preprocessing import Preprocessor
+from hf_alignet.images.reader import ImageReader
 from hf_alignet.judgments.stimulus_names import image_names
 from hf_alignet.similarity import check_finite, check_vectors
 from hf_alignet.sources import public_name
@@ -102,7 +104,12 @@ class Stimuli:
         if embeddings is None:
             assert self.images is not None and encoder is not None
             encoder.to(torch.accelerator.current_accelerator() or "cpu")
-            embeddings = encoder.embed(self.images, save_to=directory, **options)
+            embeddings = encoder.embed(self._readable(encoder.preprocessor), save_to=directory, **options)
         embeddings = np.array(embeddings, np.float32)
         check_finite(embeddings, f"embeddings of {self.name}")
         return embeddings
+
+    def _readable(self, preprocessor: Preprocessor) -> Dataset | ImageReader:
+        """The pictures as an encoder with this preprocessor reads them."""
+        assert self.images is not None
+        return self.images

@@ -7,8 +7,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hf_alignet.analysis import model_similarities
+from hf_alignet.analysis import (
+    benchmark_figure,
+    downstream_before_after_figure,
+    gains_figure,
+    model_similarities,
+    save_figure,
+    severity_figure,
+    shots_figure,
+)
+from hf_alignet.analysis.usefulness_figures import has_accuracies_of_two, has_several_shots
 from hf_alignet.evaluation.benchmark import Benchmark, Measured
+from hf_alignet.evaluation.downstream.labelled_tasks import CorruptionBenchmark, LabelledBenchmark
 from hf_alignet.evaluation.human.agreement import agreement_table
 from hf_alignet.evaluation.statistics.changes import changes, repeated_measures
 from hf_alignet.metric import Metric, changes_table, results_table
@@ -63,6 +73,33 @@ def write_results(directory: Path, results: Results, differences: Results, notes
     write_text(directory / "results.md", "\n".join(lines) + "\n")
     write_json(directory / "results.json", results)
     logger.info("\n%s\n\nThe results are in %s", "\n".join(lines), directory)
+
+
+def write_figures(directory: Path, benchmarks: Sequence[Benchmark], results: Results, differences: Results) -> None:
+    """A figure of each benchmark; of usefulness also accuracies before and after, gains, and accuracies by shots."""
+    models = {model: metrics for model, metrics in results.items() if model != PEOPLE}
+    for benchmark in benchmarks:
+        of_it = _of([benchmark], models)
+        is_by_severity = isinstance(benchmark, CorruptionBenchmark)
+        figure = severity_figure(of_it) if is_by_severity else benchmark_figure(of_it, results.get(PEOPLE, {}))
+        save_figure(figure, directory / f"{benchmark.name}.png")
+    labelled = [benchmark for benchmark in benchmarks if isinstance(benchmark, LabelledBenchmark)]
+    found, gains = _of(labelled, models), _of(labelled, differences)
+    if has_accuracies_of_two(found):
+        save_figure(downstream_before_after_figure(found), directory / "downstream_before_after.png")
+    if any(gains.values()):
+        save_figure(gains_figure(gains, next(iter(results))), directory / "gains.png")
+    if has_several_shots(found):
+        save_figure(shots_figure(found), directory / "shots.png")
+
+
+def _of(benchmarks: Sequence[Benchmark], results: Results) -> Results:
+    """The metrics of some benchmarks, by model."""
+    names = {benchmark.name for benchmark in benchmarks}
+    return {
+        model: {name: metric for name, metric in metrics.items() if name.split("/")[0] in names}
+        for model, metrics in results.items()
+    }
 
 
 def write_comparisons(

@@ -1,4 +1,7 @@
-"""How human are models? Benchmarks of several models: results as JSON and Markdown, figures, comparisons, a card."""
+"""How human and how useful are models? Benchmarks of several models.
+
+They give results as JSON and Markdown, figures, comparisons, and a card.
+"""
 
 import contextlib
 import logging
@@ -11,7 +14,6 @@ import torch
 from accelerate import PartialState
 from datasets import Dataset
 
-from hf_alignet.analysis import benchmark_figure, save_figure
 from hf_alignet.encoder import AffineTransform, VisionEncoder
 from hf_alignet.encoder.pooling import PoolingChoice
 from hf_alignet.encoder.pretrained import check_vision_model
@@ -23,6 +25,7 @@ from hf_alignet.judgments.own_table import TimeUnit
 from hf_alignet.judgments.similarity_matrices import MatrixKind
 from hf_alignet.judgments.stimuli import Stimuli
 from hf_alignet.judgments.things import ObjectOrder
+from hf_alignet.metric import is_whole
 from hf_alignet.ranges import Count, Seed, Share, Whole, checked
 from hf_alignet.similarity import SimilarityKind
 from hf_alignet.sources import public_name
@@ -33,6 +36,7 @@ from hf_alignet.workflows.evaluation_report import (
     compared_over_datasets,
     differences_to_first,
     write_comparisons,
+    write_figures,
     write_results,
 )
 
@@ -75,8 +79,8 @@ def evaluate(
         models: path or Hub id (optionally with `@revision`) of one or several models; or a `VisionEncoder`; or a
             mapping from names in the results to models. With `features`, the name of the model that made them.
         benchmarks: one or several `[name=]kind:source`: `choices:choices.csv`, `levels:folder`, `rsa:rdm48.npy`; of
-            labelled images `few_shot:user/cifar100`, `probe:`, `breeds:`, `anomaly:`, `retrieval:` likewise, and
-            `shift:user/photos->user/sketches`. `#name` after a dataset takes one of its splits.
+            labelled images `few_shot:user/cifar100`, `probe:`, `breeds:`, `corruption:`, `anomaly:`, `retrieval:`
+            likewise, and `shift:user/photos->user/sketches`. `#name` after a dataset takes one of its splits.
         images: dataset of the stimuli that people judged, or its path or Hub id; one for all judgments, or one for
             each.
         features: in place of images, a matrix (n, p) or the path of its `.npy` file; one for all benchmarks, or one
@@ -99,7 +103,8 @@ def evaluate(
         max_missing: largest share of trials of a table that may have no answer. They are skipped.
         output_dir: directory for results.json, results.md, figures, comparisons of models, and embeddings, which a
             later run uses again. None writes nothing.
-        update_card: path or Hub id of an evaluated model. The numbers are added to its card.
+        update_card: path or Hub id of an evaluated model. The numbers are added to its card, but for those of single
+            corruptions.
         batch_size: number of images in a forward pass.
         num_workers: number of processes that decode pictures. 0 decodes them in the main process.
         bf16: run models under bfloat16 autocast.
@@ -172,15 +177,13 @@ def evaluate(
             results[PEOPLE] = people
         if directory is not None:
             write_results(directory, results, differences, notes)
-            for benchmark in opened:
-                shown = {model: of_model[benchmark.name].metrics for model, of_model in measured.items()}
-                save_figure(benchmark_figure(shown, people), directory / f"{benchmark.name}.png")
+            write_figures(directory, opened, results, differences)
             if len(named) > 1:
                 write_comparisons(directory, opened, measured, embeddings, differences)
         if card is not None and carded is not None:
-            measured_card.update_card(
-                card, results[carded], {b.name: task.source for b, task in zip(opened, tasks, strict=True)}
-            )
+            shown = {name: metric for name, metric in results[carded].items() if is_whole(name)}
+            origins = {name: source for benchmark in opened for name, source in benchmark.origins.items()}
+            measured_card.update_card(card, shown, origins)
             measured_card.share_card(card, str(update_card))
         return results
 

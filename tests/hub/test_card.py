@@ -243,3 +243,44 @@ def test_a_card_that_the_hub_does_not_give_has_its_cause(tmp_path):
         InputError, match="'user/model' is no directory with a model, nor one on the Hub: HF_HUB_OFFLINE"
     ):
         fetch_card("user/model", tmp_path / "card")
+
+
+# ---- usefulness
+
+
+def test_labelled_images_are_tasks_that_the_hub_knows(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    expected = {  # type of the task, dataset, its name, split and revision, type of the metric
+        "c_probe/all/probe_accuracy": ("image-classification", "user/c", "c", "test", "v1", "accuracy"),
+        "c_few_shot/5_shot/few_shot_accuracy": ("image-classification", "user/c", "c", "test", "v1", "accuracy"),
+        "p_shift/unshifted/shift_accuracy": ("image-classification", "user/p", "p", "photo", None, "accuracy"),
+        "p_shift/p#ink/shift_accuracy": ("image-classification", "user/p", "p", "ink", None, "accuracy"),
+        "x/entity13_target/breeds_accuracy": ("image-classification", "own", "own", "test", None, "accuracy"),
+        "d/mean/corruption_accuracy": ("image-classification", "own", "own", "test", None, "accuracy"),
+        "d/mean/kept_accuracy": ("image-classification", "own", "own", "test", None, "kept_accuracy"),
+        "a/one_vs_rest/anomaly_auroc": ("anomaly-detection", "own", "own", "test", None, "roc_auc"),
+        "r/test/recall_at_1": ("image-retrieval", "own", "own", "test", None, "recall_at_1"),
+        "rdm48/rsa_spearman": ("image-feature-extraction", "rdm48", "rdm48", None, None, "spearmanr"),
+    }
+    sources = {"c_probe": "user/c@v1#test", "c_few_shot": "user/c@v1#test", "rdm48": "rdm48.csv"}
+    sources |= {"p_shift": "user/p#photo", "p_shift/unshifted": "user/p#photo", "p_shift/p#ink": "user/p#ink"}
+    sources |= dict.fromkeys("xdar", "own#test")
+    for _ in range(2):  # the second time it has them
+        update_card(tmp_path, {name: METRIC for name in expected}, sources)
+        text = (tmp_path / "README.md").read_text()
+        assert card_errors(text) == []
+        found = {
+            r.metric_name: (
+                *(r.task_type, r.dataset_type, r.dataset_name, r.dataset_split, r.dataset_revision),
+                r.metric_type,
+            )
+            for r in ModelCard(text).data.eval_results
+        }
+        assert found == expected
+    index = yaml.safe_load(text.split("---\n")[1])["model-index"][0]["results"]
+    (of_c,) = [result for result in index if result["dataset"]["type"] == "user/c"]
+    assert len(of_c["metrics"]) == 2 and of_c["task"] == {
+        "type": "image-classification",
+        "name": "image classification",
+    }
+    assert not (tmp_path / ".eval_results").exists()  # of odd-one-out accuracy alone

@@ -41,7 +41,11 @@ def anomaly(train: Labelled, test: Labelled, normal: AnomalyKind = "one_vs_rest"
         is_known, is_of_class = train.labels == label, test.labels == label
         if normal == "leave_one_out":
             is_known = ~is_known
-        chosen = known[is_known]
-        closeness = np.concatenate([block.mean(1) for block in nearest_products(queries, chosen, min(k, len(chosen)))])
+        closeness = _closeness(queries, known[is_known], k)
         areas.append(roc_auc_score(is_of_class, closeness if normal == "one_vs_rest" else -closeness))
     return mean_metric(np.array(areas), unit="classes", chance=0.5)
+
+
+def _closeness(queries: np.ndarray, normal: np.ndarray, k: int) -> np.ndarray:
+    """(m,) mean cosine of each query with the k nearest normal images."""
+    return np.concatenate([block.mean(1) for block in nearest_products(queries, normal, min(k, len(normal)))])

@@ -37,8 +37,7 @@ class Linear(NamedTuple):
     def predict(self, embeddings: np.ndarray) -> np.ndarray:
         """(n,) int64."""
         weight, bias = self.weight.astype(np.float32), self.bias.astype(np.float32)
-        blocks = range(0, len(embeddings), BLOCK)
-        found = [(np.asarray(embeddings[i : i + BLOCK], np.float32) @ weight + bias).argmax(1) for i in blocks]
+        found = [(np.asarray(part, np.float32) @ weight + bias).argmax(1) for part in _blocks(embeddings)]
         return np.concatenate(found) if found else np.empty(0, np.int64)
 
 
@@ -50,7 +49,9 @@ class Standard(NamedTuple):
 
     @classmethod
     def of(cls, embeddings: np.ndarray) -> "Standard":
-        return cls(embeddings.mean(0, dtype=np.float64), embeddings.std(0, dtype=np.float64) + TOO_FLAT)
+        mean = embeddings.mean(0, dtype=np.float64)
+        squares = sum(((part - mean) ** 2).sum(0) for part in _blocks(embeddings))
+        return cls(mean, np.sqrt(squares / len(embeddings)) + TOO_FLAT)
 
     def __call__(self, embeddings: np.ndarray) -> np.ndarray:
         """(n, d) float64."""
@@ -69,9 +70,28 @@ def fit_ridge(embeddings: np.ndarray, labels: np.ndarray, num_classes: int, ridg
     intercept. Without a `ridge`, that of `RIDGES` with the smallest squared error of leaving one image out is taken.
     """
     standard = Standard.of(embeddings)
-    x = np.pad(standard(embeddings), ((0, 0), (0, 1)), constant_values=BIAS)
-    solved = _solve(x, labels, num_classes, ridge) if ridge is not None else _solve_best(x, labels, num_classes)
+    if ridge is None:
+        solved = _solve_best(_with_bias(standard(embeddings)), labels, num_classes)
+    elif len(embeddings) <= embeddings.shape[1]:
+        x = _with_bias(standard(embeddings))
+        solved = x.T @ linalg.solve(_plus(x @ x.T, ridge), _signs(labels, num_classes), assume_a="pos")
+    else:
+        square: Any = 0.0
+        sums: Any = 0.0
+        for part, of_part in zip(_blocks(embeddings), _blocks(labels), strict=True):
+            x = _with_bias(standard(part))
+            square += x.T @ x
+            sums += _product_with_signs(x, of_part, num_classes)
+        solved = linalg.solve(_plus(square, ridge), sums, assume_a="pos")
     return standard.undone(solved[:-1], BIAS * solved[-1])
+
+
+def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
+    return (rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK))
+
+
+def _with_bias(x: np.ndarray) -> np.ndarray:
+    return np.pad(x, ((0, 0), (0, 1)), constant_values=BIAS)
 
 
 def _signs(labels: np.ndarray, num_classes: int) -> np.ndarray:
@@ -80,15 +100,11 @@ def _signs(labels: np.ndarray, num_classes: int) -> np.ndarray:
     return signs
 
 
-def _solve(x: np.ndarray, labels: np.ndarray, num_classes: int, ridge: float) -> np.ndarray:
-    """(d, c) of `(x'x + ridge) w = x'y`, in the smaller of the two forms."""
-    n, d = x.shape
-    if n <= d:
-        return x.T @ linalg.solve(_plus(x @ x.T, ridge), _signs(labels, num_classes), assume_a="pos")
-    # x'y for signs y: twice the sum over each class less the sum over all, without a matrix (n, c)
-    of_class = sparse.csr_array((np.ones(n), (labels, np.arange(n))), shape=(num_classes, n))
-    sums = of_class @ x
-    return linalg.solve(_plus(x.T @ x, ridge), (2 * sums - sums.sum(0)).T, assume_a="pos")
+def _product_with_signs(x: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """(d, c) x'y for signs y: twice the sum over each class less the sum over all, without a matrix (n, c)."""
+    n = len(x)
+    sums = sparse.csr_array((np.ones(n), (labels, np.arange(n))), shape=(num_classes, n)) @ x
+    return (2 * sums - sums.sum(0)).T
 
 
 def _plus(square: np.ndarray, ridge: float) -> np.ndarray:
@@ -97,14 +113,15 @@ def _plus(square: np.ndarray, ridge: float) -> np.ndarray:
 
 
 def _solve_best(x: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
-    left, values, right = linalg.svd(x, full_matrices=False)
-    signs = _signs(labels, num_classes)
-    inside = left.T @ signs
-    errors = []
-    for ridge in RIDGES:
-        shrunk = values**2 / (values**2 + ridge)
-        residuals = signs - (left * shrunk) @ inside
-        errors.append(((residuals / (1 - (left**2 @ shrunk))[:, None]) ** 2).sum())
+    left, values, right = linalg.svd(x, full_matrices=False, overwrite_a=True)
+    inside = _product_with_signs(left, labels, num_classes)
+    shrunk = values**2 / (values**2 + RIDGES[:, None])
+    errors = np.zeros(len(RIDGES))
+    for part, of_part in zip(_blocks(left), _blocks(labels), strict=True):
+        signs = _signs(of_part, num_classes)
+        for index, share in enumerate(shrunk):
+            residuals = signs - (part * share) @ inside
+            errors[index] += ((residuals / (1 - (part**2 @ share))[:, None]) ** 2).sum()
     ridge = RIDGES[int(np.argmin(errors))]
     return right.T @ ((values / (values**2 + ridge))[:, None] * inside)
 
@@ -142,7 +159,7 @@ def fit_neighbours(embeddings: np.ndarray, labels: np.ndarray, num_classes: int,
 
 def unit(embeddings: np.ndarray) -> np.ndarray:
     """The embeddings (n, d) float32 at unit length; zeros stay zeros."""
-    norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    norms = np.sqrt(np.einsum("ij,ij->i", embeddings, embeddings, dtype=np.float64))[:, None]  # without their squares
     return np.divide(embeddings, norms, out=np.zeros(embeddings.shape, np.float32), where=norms > 0, casting="unsafe")
 
 

@@ -35,6 +35,12 @@ def few_shot_accuracy(
     an embedding, the strength that was right before shrinks the other directions. The draws depend on the labels and
     the seed alone, so that two models are measured on the same images.
 
+    `few_shot` is the measure of the command `evaluate`, and the one for new work. This one measured the published
+    numbers of the recipes `tiny-imagenet` and `things-vit-tiny`. Neither can give the numbers of the other: here every
+    draw divides one dataset anew into images to learn from, to choose by and to test on, there the test images stay;
+    here other images than the shots choose the strength, there it is fixed, or chosen on the shots; and here the
+    interval is over draws, which share images, there over images and shots.
+
     Args:
         embeddings: (n, d).
         labels: (n,) classes.

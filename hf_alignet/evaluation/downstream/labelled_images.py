@@ -2,10 +2,10 @@
 
 import functools
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from datasets import ClassLabel, Dataset, DatasetDict
+from datasets import ClassLabel, Dataset, DatasetDict, LargeList, List, Value
 
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.downstream.labelled import Labelled, only_in, ranks_in_classes
@@ -27,21 +27,33 @@ class LabelledImages:
     Attributes:
         stimuli: all images of the dataset, for embedding.
         rows: (n,) rows of these images among them.
-        labels: (n,) positions in `classes`.
+        labels: (n,) positions in `classes`; of several classes the first.
         classes: names.
+        accepted: for each image the positions of all its classes, if the column of classes holds lists, as in ReaL.
     """
 
     stimuli: Stimuli
     rows: np.ndarray
     labels: np.ndarray
     classes: list[str]
+    accepted: list[list[int]] | None = None
 
     def embedded(self, embeddings: np.ndarray) -> Labelled:
         """Embeddings of these images, from those of all stimuli."""
         return Labelled(embeddings[self.rows], self.labels, self.classes)
 
+    def of_one_class(self) -> Self:
+        """The images themselves. Raises an InputError if the column of classes holds lists."""
+        if self.accepted is not None:
+            raise InputError(
+                f"{self.stimuli.name} has lists of classes: only the tests of shift:TRAIN->TEST can have them; name a "
+                "column of single classes in `label_column`"
+            )
+        return self
+
     def divided(self, seed: int) -> tuple["LabelledImages", "LabelledImages"]:
-        """To learn from and to test on: of each class every second image in random order."""
+        """To learn from and to test on: of each class every second image in random order; see `of_one_class`."""
+        self.of_one_class()
         ranks = ranks_in_classes(self.labels, seed)
         parts = (np.flatnonzero(ranks % 2 == half) for half in (0, 1))
         first, second = (replace(self, rows=self.rows[part], labels=self.labels[part]) for part in parts)
@@ -54,7 +66,8 @@ def open_split(source: str, image_column: str | None = None, label_column: str |
     Args:
         source: path or Hub id, and the split.
         image_column: column of the pictures. By default `image`, or else the only one.
-        label_column: column of the classes. By default `label`, or else the only one of type `ClassLabel`.
+        label_column: column of the classes. By default `label`, or else the only one of type `ClassLabel`. It may hold
+            lists, of all classes that are right; images with empty lists are left out.
 
     Raises:
         InputError: the dataset, the split or the column does not exist, or an image has no class.
@@ -93,7 +106,7 @@ def open_parts(
         only = TRAIN if TRAIN in splits else next(iter(splits))
         return _chosen(splits, source, only, image_column, label_column).divided(seed)
     of_train, of_test = (
-        _labelled(splits[split], f"{public_name(source)}{SPLIT}{split}", image_column, label_column)
+        _labelled(splits[split], f"{public_name(source)}{SPLIT}{split}", image_column, label_column).of_one_class()
         for split in (TRAIN, test)
     )
     if of_train.classes != of_test.classes:
@@ -131,16 +144,38 @@ class Library:
 def _labelled(images: Dataset, name: str, image_column: str | None, label_column: str | None) -> LabelledImages:
     column = _label_column(images, name, label_column)
     feature, values = images.features[column], images.with_format("arrow")[:].column(column).to_pylist()
-    is_missing = np.array([value is None or (isinstance(feature, ClassLabel) and value < 0) for value in values])
+    stimuli = Stimuli(name, as_encoded_images(images, image_column))
+    if isinstance(feature, List | LargeList):
+        return _with_lists(stimuli, feature.feature, values, f"the column {column!r} of {name}")
+    is_missing = np.array([_name(value, feature) is None for value in values])
     if is_missing.any():
         raise InputError(
             f"row {is_missing.argmax()} of {name} has no class in the column {column!r} ({is_missing.sum()} of "
             f"{len(values)} have none)"
         )
-    names = [feature.names[value] if isinstance(feature, ClassLabel) else str(value) for value in values]
-    classes, labels = np.unique(names, return_inverse=True)
-    stimuli = Stimuli(name, as_encoded_images(images, image_column))
+    classes, labels = np.unique([str(_name(value, feature)) for value in values], return_inverse=True)
     return LabelledImages(stimuli, np.arange(len(images)), labels.astype(np.int64), classes.tolist())
+
+
+def _with_lists(stimuli: Stimuli, feature: Any, values: list[list[Any] | None], what: str) -> LabelledImages:
+    """Images with the classes of each, without those that have none."""
+    if not isinstance(feature, ClassLabel | Value):
+        raise InputError(f"{what} must hold classes or lists of classes, not lists of {feature}")
+    names = [[name for value in cell or [] if (name := _name(value, feature)) is not None] for cell in values]
+    classes = sorted({name for of_image in names for name in of_image})
+    if not classes:
+        raise InputError(f"{what} has only empty lists")
+    positions = {name: position for position, name in enumerate(classes)}
+    rows = np.array([row for row, of_image in enumerate(names) if of_image])
+    accepted = [[positions[name] for name in dict.fromkeys(names[row])] for row in rows]
+    return LabelledImages(stimuli, rows, np.array([labels[0] for labels in accepted]), classes, accepted)
+
+
+def _name(value: Any, feature: Any) -> str | None:
+    """The name of a class; None if there is none."""
+    if isinstance(feature, ClassLabel):
+        return None if value is None or value < 0 else feature.names[value]
+    return None if value is None else str(value)
 
 
 def _label_column(images: Dataset, name: str, given: str | None) -> str:

@@ -1,4 +1,7 @@
-"""Benchmarks of how useful a model is, on labelled images: few shots, probes, shifts, BREEDS, anomalies, retrieval."""
+"""Benchmarks of how useful a model is, on labelled images.
+
+Few shots, probes, shifts, BREEDS, anomalies, retrieval and corrupted pictures.
+"""
 
 from abc import abstractmethod
 
@@ -8,6 +11,8 @@ from hf_alignet.errors import InputError
 from hf_alignet.evaluation.benchmark import Benchmark, Measured, Settings, Task
 from hf_alignet.evaluation.downstream.anomaly import anomaly
 from hf_alignet.evaluation.downstream.breeds import breeds, draw_subclasses
+from hf_alignet.evaluation.downstream.corrupted_images import VERSIONS, CorruptedStimuli
+from hf_alignet.evaluation.downstream.corruptions import ALL
 from hf_alignet.evaluation.downstream.hierarchy import BREEDS, Hierarchy
 from hf_alignet.evaluation.downstream.labelled import Labelled
 from hf_alignet.evaluation.downstream.labelled_images import (
@@ -16,12 +21,14 @@ from hf_alignet.evaluation.downstream.labelled_images import (
     Library,
 )
 from hf_alignet.evaluation.downstream.retrieval import retrieval
+from hf_alignet.evaluation.downstream.robustness import corruption_robustness
 from hf_alignet.evaluation.downstream.shift import Shift
 from hf_alignet.evaluation.downstream.shots import few_shot, linear_probe
 from hf_alignet.metric import Metric
 from hf_alignet.sources import public_name
 
 SHOTS = (1, 5, 10, 25)
+CORRUPTED_IMAGES = 200  # each is embedded 41 times
 ARROW = "->"
 
 
@@ -41,11 +48,19 @@ class LabelledBenchmark(Benchmark):
         """What to learn from, and what to test on."""
         return list(library.open_parts(source))
 
+    @property
+    def origins(self) -> dict[str, str]:
+        return {self.name: self.parts[1].stimuli.name}
+
     def measure(self, *embeddings: np.ndarray) -> Measured:
-        found = [part.embedded(embeddings[self.sets.index(part.stimuli)]) for part in self.parts]
+        found = self._labelled(*embeddings)
         is_constant = all(bool((part.embeddings == part.embeddings[0]).all()) for part in found)
         metrics = {f"{self.name}/{name}": metric for name, metric in self.measure_parts(*found).items()}
         return Measured(metrics, {}, is_constant)
+
+    def _labelled(self, *embeddings: np.ndarray) -> list[Labelled]:
+        """What `measure_parts` needs, from embeddings of the `sets`."""
+        return [part.embedded(embeddings[self.sets.index(part.stimuli)]) for part in self.parts]
 
     @abstractmethod
     def measure_parts(self, train: Labelled, *tests: Labelled) -> dict[str, Metric]:
@@ -129,6 +144,15 @@ class BreedsBenchmark(LabelledBenchmark):
 class ShiftBenchmark(LabelledBenchmark):
     """Logistic regression on one dataset, tested on another, and on one half of its own that it did not learn from."""
 
+    def __init__(self, task: Task, settings: Settings, library: Library):
+        super().__init__(task, settings, library)
+        for test in self.parts[2:]:
+            if left := len(test.stimuli) - len(test.rows):
+                total = len(test.stimuli)
+                self.notes.append(
+                    f"{self.name}: {left} of {total} images of {test.stimuli.name} have no class: left out"
+                )
+
     def _open(self, source: str, library: Library) -> list[LabelledImages]:
         train, arrow, tests = source.partition(ARROW)
         if not arrow or not train or not tests:
@@ -138,5 +162,43 @@ class ShiftBenchmark(LabelledBenchmark):
 
     def measure_parts(self, train: Labelled, *tests: Labelled) -> dict[str, Metric]:
         fitted = Shift(train, self.seed)
-        names = ["unshifted", *(part.stimuli.name.split("/")[-1] for part in self.parts[2:])]
-        return {f"{name}/shift_accuracy": fitted.accuracy(test) for name, test in zip(names, tests, strict=True)}
+        return {
+            f"{variant}/shift_accuracy": fitted.accuracy(test, part.accepted)
+            for variant, test, part in zip(self._variants, tests, self.parts[1:], strict=True)
+        }
+
+    @property
+    def _variants(self) -> list[str]:
+        """What its tests are called."""
+        return ["unshifted", *(part.stimuli.name.split("/")[-1] for part in self.parts[2:])]
+
+    @property
+    def origins(self) -> dict[str, str]:
+        tested = zip(self._variants, self.parts[1:], strict=True)
+        return super().origins | {f"{self.name}/{variant}": part.stimuli.name for variant, part in tested}
+
+
+class CorruptionBenchmark(LabelledBenchmark):
+    """Logistic regression on all images to learn from, tested on corrupted pictures of up to 200 test images."""
+
+    def __init__(self, task: Task, settings: Settings, library: Library):
+        super().__init__(task, settings, library)
+        train, test = self.parts
+        self.corrupted = CorruptedStimuli(test, CORRUPTED_IMAGES, self.seed)
+        self.sets = [train.stimuli, self.corrupted]
+        if len(test.rows) > CORRUPTED_IMAGES:
+            self.notes.append(
+                f"{self.name}: {CORRUPTED_IMAGES} of the {len(test.rows)} images to test on are corrupted, drawn by "
+                f"the seed, as many as possible of each class"
+            )
+
+    def _labelled(self, *embeddings: np.ndarray) -> list[Labelled]:
+        of_train, of_versions = embeddings
+        taken = self.corrupted.taken
+        versions = (of_versions[version::VERSIONS] for version in range(VERSIONS))
+        return [self.parts[0].embedded(of_train), *(Labelled(part, taken.labels, taken.classes) for part in versions)]
+
+    def measure_parts(self, train: Labelled, *tests: Labelled) -> dict[str, Metric]:
+        clean, *corrupted = tests
+        embeddings = {corruption: part.embeddings for corruption, part in zip(ALL, corrupted, strict=True)}
+        return corruption_robustness(train, clean, embeddings, self.seed)

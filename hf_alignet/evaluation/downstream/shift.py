@@ -22,11 +22,13 @@ def shift(train: Labelled, test: Labelled, accepted: Sequence[Sequence[int]] | N
         test: images of the same classes or some of them, by name. Only these are answers then, as for ImageNet-A
             and R.
         accepted: for each test image the positions in `test.classes` that are right, where several are, as in ReaL;
-            images without any are left out. By default the label.
+            images without any are left out. By default the label. Chance is the mean share of the classes that are
+            right.
         seed: seed of the choice of the penalty.
 
     Raises:
-        InputError: the test images have a class that the training images lack (names both).
+        InputError: the test images have a class that the training images lack (names both), or `accepted` is of
+            another number of images, or empty for all.
     """
     return Shift(train, seed).accuracy(test, accepted)
 
@@ -51,5 +53,11 @@ class Shift:
             right = answers == test.labels
             return crossed_share(right[None], (test.labels,), test.chance)
         kept = [row for row, labels in enumerate(accepted) if len(labels)]
+        if len(accepted) != len(answers) or not kept:
+            raise InputError(
+                f"`accepted` needs the right classes of each of the {len(answers)} test images, and one image with "
+                f"some; it has {len(accepted)} lists, of which {len(kept)} have classes"
+            )
         right = np.array([answers[row] in accepted[row] for row in kept])
-        return crossed_share(right[None], (np.array(kept),), test.chance)
+        chance = float(np.mean([len(set(accepted[row])) for row in kept])) / len(test.classes)
+        return crossed_share(right[None], (np.array(kept),), chance)

@@ -21,6 +21,7 @@ from hf_alignet.storage import empty, new_files, output_folder, write_text
 CARD_FILES = (CARD, ".eval_results/*")
 BEGIN, END = "<!-- evaluation -->", "<!-- /evaluation -->"
 SHOWN = re.compile(f"\n{BEGIN}.*?{END}\n", re.S)
+SPLIT = "#"  # between a dataset of labelled images and its split
 NEXT_SECTION = "\n## How it was made\n"
 
 
@@ -66,8 +67,9 @@ def update_card(directory: str | Path, metrics: Mapping[str, Metric], sources: M
     Args:
         directory: of a model.
         metrics: by name, `dataset/variant/measure` or `dataset/measure`.
-        sources: the origin of each dataset, a path or a Hub id, optionally with `@revision`, by the name that the
-            user or the kind of the benchmark gave it. Leave out datasets without such a name: they are refused.
+        sources: the origin of each dataset, a path or a Hub id, optionally with `@revision` and, of labelled images,
+            with `#split`, by the name that the user or the kind of the benchmark gave it; or by `dataset/variant` for
+            a variant that is of another dataset. Leave out datasets without such a name: they are refused.
 
     Raises:
         InputError: there is no model, its card cannot be read, or a dataset of a metric is not in `sources`.
@@ -79,9 +81,13 @@ def update_card(directory: str | Path, metrics: Mapping[str, Metric], sources: M
     path = Path(directory).expanduser()
     card = load_card(path)
     data = cast(ModelCardData, card.data)
-    origins = {dataset: _origin(source) for dataset, source in sources.items()}
+    found = {dataset: _origin(source) for dataset, source in sources.items()}
+    origins = {name: found.get("/".join(name.split("/")[:2])) or found[name.split("/")[0]] for name in metrics}
     known = {result.metric_name: result for result in data.eval_results or []}
-    new = {name: eval_result(name, metric, *origins[name.split("/")[0]]) for name, metric in metrics.items()}
+    new = {
+        name: eval_result(name, metric, *origins[name][:2], tested=origins[name][2:])
+        for name, metric in metrics.items()
+    }
     for name, result in new.items():
         if name in known and known[name].metric_args:  # such as the value before alignment
             result.metric_args = {**(known[name].metric_args or {}), **(result.metric_args or {})}
@@ -93,9 +99,8 @@ def update_card(directory: str | Path, metrics: Mapping[str, Metric], sources: M
 
     entries = []
     for name, metric in metrics.items():
-        dataset, *_, measure = name.split("/")
-        published, revision = origins[dataset]
-        if measure == ACCURACY and published is not None:  # a leaderboard has one number for a task
+        published, revision, *_ = origins[name]
+        if name.split("/")[-1] == ACCURACY and published is not None:  # a leaderboard has one number for a task
             entries.append(eval_entry(name, metric, published, revision))
     if entries:
         replaced = {(entry.dataset_id, entry.task_id) for entry in entries}
@@ -153,7 +158,10 @@ def _load_entries(directory: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def _origin(source: str) -> tuple[str | None, str | None]:
-    """The id and the revision of a dataset on the Hub; (None, None) for a local one."""
-    name, revision = split_revision(source)
-    return (None, None) if local_path(source) is not None else (hub_id(name), revision)
+def _origin(source: str) -> tuple[str | None, str | None, str, str | None]:
+    """The id and the revision of a dataset on the Hub, None for a local one; its name and its split."""
+    if local_path(source) is not None:
+        return None, None, public_name(source), None
+    dataset, _, split = source.partition(SPLIT)
+    name, revision = split_revision(dataset)
+    return hub_id(name), revision, public_name(name).split("/")[-1], split or None

@@ -22,7 +22,20 @@ NAFLEX = ("siglip2", "siglip2_vision_model")  # embed pictures of any shape, as 
 EVAL_RESULTS_FILE = ".eval_results/odd_one_out.yaml"
 ACCURACY = "odd_one_out_accuracy"
 METRIC_ARGS = ("n", "chance", "ci95", "unit")
-TYPES = {ACCURACY: "accuracy", "rsa_spearman": "spearmanr", "response_time_spearman": "spearmanr"}
+CLASSIFIED = ("few_shot_accuracy", "probe_accuracy", "breeds_accuracy", "shift_accuracy", "corruption_accuracy")
+RETRIEVED = ("recall_at_1", "recall_at_5", "recall_at_10", "mean_average_precision")
+# By measure: the type of the metric, as the Hub calls it, or else the measure itself
+TYPES = {
+    **dict.fromkeys((ACCURACY, *CLASSIFIED), "accuracy"),
+    **dict.fromkeys(("rsa_spearman", "response_time_spearman"), "spearmanr"),
+    "anomaly_auroc": "roc_auc",
+}
+# By measure on labelled images: the type of the task. Others compare embeddings
+TASKS = {
+    **dict.fromkeys((*CLASSIFIED, "kept_accuracy"), "image-classification"),
+    **dict.fromkeys(RETRIEVED, "image-retrieval"),
+    "anomaly_auroc": "anomaly-detection",
+}
 
 
 def write_model_card(
@@ -111,17 +124,32 @@ def _distinct(*names: str | None) -> list[str]:
 
 
 def eval_result(
-    name: str, metric: Metric, dataset_id: str | None, revision: str | None, before: float | None = None
+    name: str,
+    metric: Metric,
+    dataset_id: str | None,
+    revision: str | None,
+    before: float | None = None,
+    tested: tuple[str, str | None] | None = None,
 ) -> EvalResult:
-    """An entry of the model index. `dataset_id` and `revision` are those of judgments on the Hub, or None."""
+    """An entry of the model index.
+
+    `dataset_id` and `revision` are those of judgments or labelled images on the Hub, or None; `tested` are the name
+    and the split of labelled images, which benchmarks of several kinds share.
+    """
     dataset, *variant, measure = name.split("/")
+    task = TASKS.get(measure, "image-feature-extraction")
+    task_name = "odd-one-out" if variant else "representational similarity"
+    split: str | None = "/".join(variant) or None
+    if measure in TASKS and tested is not None:
+        task_name = task.replace("-", " ")
+        dataset, split = tested
     change = {} if before is None else {"before": before}
     return EvalResult(
-        task_type="image-feature-extraction",
-        task_name="odd-one-out" if variant else "representational similarity",
+        task_type=task,
+        task_name=task_name,
         dataset_type=dataset_id or dataset,
         dataset_name=dataset,
-        dataset_split="/".join(variant) or None,
+        dataset_split=split,
         dataset_revision=revision if dataset_id else None,
         metric_type=TYPES.get(measure, measure),
         metric_name=name,

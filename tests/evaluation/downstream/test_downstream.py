@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from drawing import NAMES
+from drawing import draw_labelled as drawn
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -10,21 +12,9 @@ from hf_alignet.evaluation.downstream.breeds import breeds, draw_subclasses
 from hf_alignet.evaluation.downstream.hierarchy import BREEDS, Hierarchy
 from hf_alignet.evaluation.downstream.labelled import Labelled, draw_shots
 from hf_alignet.evaluation.downstream.retrieval import retrieval
-from hf_alignet.evaluation.downstream.shift import shift
+from hf_alignet.evaluation.downstream.shift import Shift, shift
 from hf_alignet.evaluation.downstream.shots import FITS, few_shot, linear_probe, mlp_head
 from hf_alignet.evaluation.statistics.crossed import crossed_share
-
-NAMES = ["ant", "bee", "cat", "dog"]
-
-
-def drawn(number, seed=0, noise=1.0, names=NAMES, dim=12, means=None):
-    """Images of classes with a mean each."""
-    rng = np.random.default_rng(seed)
-    means = np.random.default_rng(99).normal(size=(len(names), dim)) if means is None else means
-    labels = rng.permutation(np.repeat(np.arange(len(names)), number))
-    embeddings = means[labels] + noise * rng.normal(size=(len(labels), dim))
-    return Labelled(embeddings.astype(np.float32), labels, names)
-
 
 # ---- shots
 
@@ -150,8 +140,15 @@ def test_only_classes_of_the_test_are_answers():
 def test_images_with_several_labels():
     train, test = drawn(40), drawn(10, seed=1, noise=0.1)
     every = [[0, 1, 2, 3]] * 20 + [[]] * 20
-    assert shift(train, test, every)["value"] == 1 and shift(train, test, every)["n"] == 20
-    assert shift(train, test, [[label] for label in test.labels])["value"] == shift(train, test)["value"]
+    fitted = Shift(train)
+    assert shift(train, test, every) == fitted.accuracy(test, every)
+    of_all, of_one = fitted.accuracy(test, every), fitted.accuracy(test, [[label] for label in test.labels])
+    assert (of_all["value"], of_all["n"], of_all["chance"]) == (1, 20, 1)
+    assert of_one["value"] == fitted.accuracy(test)["value"] and of_one["chance"] == 0.25
+    assert fitted.accuracy(test, [[0, 1], [0, 0]] + [[]] * 38)["chance"] == pytest.approx(1.5 / 4)
+    for accepted, message in (([[0]], "has 1 lists, of which 1"), ([[]] * 40, "has 40 lists, of which 0")):
+        with pytest.raises(InputError, match=message):
+            fitted.accuracy(test, accepted)
 
 
 # ---- anomalies and retrieval, against scikit-learn
