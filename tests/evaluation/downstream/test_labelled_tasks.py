@@ -236,7 +236,7 @@ def test_other_classes_in_train_and_test(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("benchmark", "options", "message"),
+    ("task", "options", "message"),
     [
         ("few_shot:nowhere", {}, "cannot open the dataset 'nowhere'"),
         ("breeds:{colours}", {}, "needs `breeds_hierarchy`"),
@@ -247,7 +247,7 @@ def test_other_classes_in_train_and_test(tmp_path):
         ("probe:{colours}", {"features": np.ones((24, 2))}, "labelled images need a model"),
     ],
 )
-def test_refused(benchmark, options, message, colours, tiny_directory):
+def test_refused(task, options, message, colours, tiny_directory):
     models = () if "features" in options else str(tiny_directory("dinov2"))
     with pytest.raises(InputError, match=message):
         evaluate(models, [benchmark.format(colours=colours / "colours")], **options)
