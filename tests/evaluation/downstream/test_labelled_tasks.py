@@ -250,7 +250,7 @@ def test_other_classes_in_train_and_test(tmp_path):
 def test_refused(task, options, message, colours, tiny_directory):
     models = () if "features" in options else str(tiny_directory("dinov2"))
     with pytest.raises(InputError, match=message):
-        evaluate(models, [benchmark.format(colours=colours / "colours")], **options)
+        evaluate(models, [task.format(colours=colours / "colours")], **options)
 
 
 def test_unknown_kinds_name_all():
