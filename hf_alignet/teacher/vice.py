@@ -26,11 +26,12 @@ from hf_alignet.errors import InputError
 from hf_alignet.hub.rendering import TAGS, card_links, render_card
 from hf_alignet.hub.transport.shared_model import SharedModel
 from hf_alignet.ranges import Count, checked, row_numbers
-from hf_alignet.similarity import choice_log_probabilities, triplet_similarities
+from hf_alignet.similarity import choice_log_probabilities
 from hf_alignet.storage import whole_file, write_json
 from hf_alignet.teacher.choice_likelihood import pair_counts
 from hf_alignet.teacher.settings import ViceSettings
 from hf_alignet.teacher.vice_run import ViceRun
+from hf_alignet.triplet_products import measured_similarities
 
 CONFIG_FILE, WEIGHTS_FILE, CHECKPOINT_FILE = "config.json", "model.safetensors", "vice.safetensors"
 SECONDS_BETWEEN_CHECKPOINTS = 30
@@ -164,13 +165,14 @@ class Vice(ViceSettings, SharedModel):
         Raises:
             InputError: a triplet names an unknown object.
         """
-        rows = torch.from_numpy(row_numbers(triplets, len(self.loc_), "the triplets", "objects of VICE"))
+        rows = row_numbers(triplets, len(self.loc_), "the triplets", "objects of VICE")
         loc, scale = torch.from_numpy(self.loc_), torch.from_numpy(self.scale_)
         generator = torch.Generator().manual_seed(self.settings()["random_state"])
         total = torch.zeros(rows.shape)
         for _ in range(n_samples):
             draw = torch.addcmul(loc, scale, torch.randn(loc.shape, generator=generator)).relu_()
-            total += choice_log_probabilities(triplet_similarities(draw, rows)).exp()
+            similarities = measured_similarities(draw.numpy(), rows)
+            total += choice_log_probabilities(torch.from_numpy(similarities)).exp_()
         return (total / n_samples).numpy()
 
     @checked
