@@ -9,6 +9,8 @@
 - `rsa`: Spearman's correlation of the similarities of 2,000 x 768 embeddings with a given matrix, from the embeddings
   on, beside SciPy's `spearmanr` on the two vectors of similarities alone.
 - `rsa_interval`: the same with the interval over objects.
+- `rsa_permutations`: an order of 1,854 objects for the p-value. Beside it the same with one pair that was not judged,
+  whose orders are each ranked again, as all were before.
 - `resampled_correlation`: one correlation whose entries count several times, as 1,000 do for the SD of a bootstrap:
   Spearman's of 1.7 million entries, and Kendall's of 250,000. Beside it SciPy's of the repeated entries, which sorts
   them again each time, and Spearman's in NumPy alone. On one core of an AMD EPYC: Spearman 0.03 s, NumPy 0.06 s, SciPy
@@ -36,6 +38,7 @@ from hf_alignet.evaluation import (
     correlate_rsms,
     odd_one_out_accuracy,
     odd_one_out_choices,
+    permutation_p_value,
     share_correct,
 )
 from hf_alignet.evaluation.statistics.correlations import CorrelationWith, Measure, codes
@@ -117,6 +120,23 @@ def rsa_interval(n: int = NUM_OBJECTS) -> dict[str, float]:
     return costs(least(lambda: compare_rsms(first, second), 3))
 
 
+def rsa_permutations(n: int = NUM_OBJECTS) -> dict[str, float]:
+    first, second = map(Rsm.from_embeddings, two_models(n))
+    unjudged = second.matrix()
+    unjudged[0, 1] = unjudged[1, 0] = np.nan
+    partly = Rsm.from_matrix(unjudged)
+    for human in (second, partly):
+        permutation_p_value(first, human, num_permutations=1)
+
+    def seconds(human: Rsm, number: int) -> float:
+        return cost(lambda: permutation_p_value(first, human, num_permutations=number)).cpu_s
+
+    return {
+        "ms_an_order": (seconds(second, 101) - seconds(second, 1)) * 10,
+        "ranked_again_ms_an_order": (seconds(partly, 11) - seconds(partly, 1)) * 100,
+    }
+
+
 def numpy_spearman(x: np.ndarray, y: np.ndarray, times: np.ndarray) -> float:
     """Of codes from 0, each of which counts several times."""
     some = np.flatnonzero(times)
@@ -175,5 +195,5 @@ def cka() -> dict[str, float]:
 
 if __name__ == "__main__":
     parts = (odd_one_out, choices_of_many, choices_of_few)
-    parts += (objects_interval, rsa, rsa_interval, resampled_correlation, rsa_large, cka)
+    parts += (objects_interval, rsa, rsa_interval, rsa_permutations, resampled_correlation, rsa_large, cka)
     run_parts(__doc__, {part.__name__: part for part in parts})

@@ -5,11 +5,9 @@ embedding has a Gaussian posterior. The probability that people keep a pair of a
 dot products. Uncertainty distillation (AligNet, equation 2) learns the mean of these probabilities over the posterior.
 """
 
-import contextlib
 import json
 import logging
 import time
-from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Self
@@ -32,6 +30,7 @@ from hf_alignet.teacher.choice_likelihood import pair_counts
 from hf_alignet.teacher.settings import ViceSettings
 from hf_alignet.teacher.vice_run import ViceRun
 from hf_alignet.triplet_products import measured_similarities
+from hf_alignet.triplets.kmeans import one_thread
 
 CONFIG_FILE, WEIGHTS_FILE, CHECKPOINT_FILE = "config.json", "model.safetensors", "vice.safetensors"
 SECONDS_BETWEEN_CHECKPOINTS = 30
@@ -121,7 +120,7 @@ class Vice(ViceSettings, SharedModel):
         file = Path(checkpoint).expanduser() / CHECKPOINT_FILE if checkpoint is not None else None
         if file is not None and file.exists():
             run.load(file)
-        with _one_thread():
+        with one_thread():
             self._complete(run, file, progress)
         if not self.converged_:
             logger.warning("VICE did not converge in %d epochs: %d dimensions", self.max_epochs, self.history_[-1])
@@ -241,14 +240,3 @@ class Vice(ViceSettings, SharedModel):
         vice.history_, vice.converged_ = json.loads(metadata["history"]), json.loads(metadata["converged"])
         vice.info = json.loads(metadata.get("info", "{}"))
         return vice
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Uses one thread: matrix products differ in the last digits with their number, and a result by 0.0002."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

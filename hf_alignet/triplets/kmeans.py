@@ -1,0 +1,88 @@
+"""k-means of many rows: the same centers with any number of threads and processes.
+
+Rows are compared with all centers in fixed blocks, in float32 on the device. Their sums by cluster are whole numbers,
+which have no rounding, so that the order of blocks changes nothing, and processes may share them. A start from few
+rows saves most of the work: greedy k-means++ (scikit-learn's) of all rows took two thirds of the time.
+"""
+
+import contextlib
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
+from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+SMALL = 5_000_000  # rows times clusters up to which all rows are those of the start
+START_PER_CLUSTER = 16  # rows
+BLOCK = 4096  # rows that are compared with all centers at once
+MOST_ROUNDS = 100
+LEAST_GAIN = 1e-4  # of the inertia in a round; with less the centers are found
+BITS = 62  # of a sum of whole numbers
+
+
+def fit_centers(rows: np.ndarray, num_clusters: int, seed: int) -> tuple[np.ndarray, float]:
+    """Centers (k, p) float32 of rows (n, p) float32, and the sum of squared distances to the nearest.
+
+    Every process must call it, with the same rows. Few rows are left to scikit-learn as a whole.
+    """
+    with one_thread():
+        is_small = len(rows) * num_clusters <= SMALL or len(rows) <= START_PER_CLUSTER * num_clusters
+        start = KMeans(num_clusters, n_init=1, random_state=seed)
+        if is_small:
+            start.fit(rows)
+            return start.cluster_centers_, float(start.inertia_)
+        drawn = np.random.default_rng(seed).choice(len(rows), START_PER_CLUSTER * num_clusters, replace=False)
+        start.fit(rows[np.sort(drawn)])
+        return _lloyd(rows, start.cluster_centers_.astype(np.float32))
+
+
+def nearest(block: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
+    """The nearest of centers (k, p) to each row (b, p), the one with the highest x · c - |c|² / 2, and that number."""
+    scores = torch.addmm(-(centers**2).sum(1) / 2, block, centers.T)
+    highest, found = scores.max(1)
+    return found, highest
+
+
+def _lloyd(rows: np.ndarray, centers: np.ndarray) -> tuple[np.ndarray, float]:
+    """Lloyd's rounds until the inertia falls by less than `LEAST_GAIN`."""
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    table, squares = torch.from_numpy(rows), float(np.einsum("ij,ij->", rows, rows, dtype=np.float64))
+    # Multiplied by this power of two, rows are whole numbers whose sum has at most `BITS` bits
+    unit = 2.0 ** (BITS - math.ceil(math.log2(len(rows))) - math.frexp(float(np.abs(rows).max()))[1])
+    found, inertia = torch.from_numpy(centers).to(state.device), math.inf
+    for _ in range(MOST_ROUNDS):
+        sums = torch.zeros(found.shape, dtype=torch.int64, device=state.device)
+        counts = torch.zeros(len(found), dtype=torch.int64, device=state.device)
+        gained = torch.zeros(len(range(0, len(rows), BLOCK)), dtype=torch.float64, device=state.device)
+        starts = range(state.process_index * BLOCK, len(rows), state.num_processes * BLOCK)
+        for start in starts:
+            block = table[start : start + BLOCK].to(state.device)
+            cluster, highest = nearest(block, found)
+            sums.index_add_(0, cluster, (block.double() * unit).round_().long())
+            counts += torch.bincount(cluster, minlength=len(found))
+            gained[start // BLOCK] = highest.sum(dtype=torch.float64)
+        if state.num_processes > 1:
+            sums, counts, gained = (reduce(part, reduction="sum") for part in (sums, counts, gained))
+        before, inertia = inertia, squares - 2 * float(gained.cpu().numpy().sum())
+        if before - inertia < LEAST_GAIN * inertia:
+            break
+        means = (sums.double() / unit / counts.clamp(min=1).unsqueeze(1)).float()
+        found = torch.where(counts.unsqueeze(1) > 0, means, found)
+    return found.cpu().numpy(), inertia
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Uses one thread: matrix products differ in the last digits with their number, and so what follows from them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(threads)
