@@ -12,12 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
 from tqdm.auto import tqdm
 
 from hf_alignet.errors import InputError
 from hf_alignet.ranges import Seed, checked
 from hf_alignet.similarity import check_vectors
-from hf_alignet.triplets.kmeans import fit_centers, one_thread
+from hf_alignet.triplets.kmeans import fit_centers, nearest, one_thread
 
 MAX_CLUSTERS, IMAGES_PER_CLUSTER = 500, 20  # defaults: the paper's number; the mean size for fewer images
 SAMPLE_PER_CLUSTER = 256
@@ -144,14 +147,18 @@ def _without_small(embeddings: np.ndarray, centers: np.ndarray, progress: bool) 
 
 
 def _nearest(embeddings: np.ndarray, centers: np.ndarray, progress: bool) -> np.ndarray:
-    """(n,) int32 nearest centers: those with the highest x · c - |c|² / 2."""
-    assignments = np.empty(len(embeddings), np.int32)
-    half_norms = (centers**2).sum(1) / 2
-    with tqdm(total=len(embeddings), desc="assigning clusters", unit="image", disable=not progress) as bar:
-        for start, block in _blocks(embeddings):
-            assignments[start : start + len(block)] = (block @ centers.T - half_norms).argmax(1)
+    """(n,) int32 nearest centers. The processes share the blocks."""
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    found = torch.zeros(len(embeddings), dtype=torch.int32)
+    on_device, is_hidden = torch.from_numpy(centers).to(state.device), not (progress and state.is_main_process)
+    with tqdm(total=len(embeddings), desc="assigning clusters", unit="image", disable=is_hidden) as bar:
+        for index, (start, block) in enumerate(_blocks(embeddings)):
+            if index % state.num_processes == state.process_index:
+                found[start : start + len(block)] = nearest(torch.from_numpy(block).to(state.device), on_device)[0]
             bar.update(len(block))
-    return assignments
+    if state.num_processes > 1:
+        found = reduce(found.to(state.device), reduction="sum").cpu()
+    return found.numpy()
 
 
 def _blocks(embeddings: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
