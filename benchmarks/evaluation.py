@@ -2,11 +2,15 @@
 
 - `odd_one_out`: accuracy of 1,854 x 768 embeddings on a million triplets. Beside it the matrix product of all pairs
   alone.
+- `choices_of_many`, `choices_of_few`: choices alone, of a million triplets of 100,000 images and of 100,000 triplets
+  of 1,854. Beside them the rows of each pair gathered at once, how many choices differ from it, and half precision.
 - `objects_interval`: the interval of an accuracy over 1,854 objects, of 10 million choices. Beside it one look at each
   choice alone, the count of choices of each object.
 - `rsa`: Spearman's correlation of the similarities of 2,000 x 768 embeddings with a given matrix, from the embeddings
   on, beside SciPy's `spearmanr` on the two vectors of similarities alone.
 - `rsa_interval`: the same with the interval over objects.
+- `rsa_permutations`: an order of 1,854 objects for the p-value. Beside it the same with one pair that was not judged,
+  whose orders are each ranked again, as all were before.
 - `resampled_correlation`: one correlation whose entries count several times, as 1,000 do for the SD of a bootstrap:
   Spearman's of 1.7 million entries, and Kendall's of 250,000. Beside it SciPy's of the repeated entries, which sorts
   them again each time, and Spearman's in NumPy alone. On one core of an AMD EPYC: Spearman 0.03 s, NumPy 0.06 s, SciPy
@@ -23,6 +27,7 @@ Of several calls the fastest counts; the first, for which Numba compiles, does n
 """
 
 import numpy as np
+import torch
 from measuring import Cost, cost, least, run_parts
 from scipy.stats import kendalltau, rankdata, spearmanr
 
@@ -32,10 +37,15 @@ from hf_alignet.evaluation import (
     compare_rsms,
     correlate_rsms,
     odd_one_out_accuracy,
+    odd_one_out_choices,
+    permutation_p_value,
     share_correct,
 )
 from hf_alignet.evaluation.statistics.correlations import CorrelationWith, Measure, codes
+from hf_alignet.similarity import PAIRS
+from hf_alignet.similarity import odd_one_out as choose
 from hf_alignet.teacher.planning import random_triplets
+from hf_alignet.triplet_products import products_of_triplets
 
 NUM_OBJECTS, NUM_FEATURES, NUM_TRIPLETS, NUM_CHOICES = 1854, 768, 1_000_000, 10_000_000
 
@@ -63,6 +73,31 @@ def odd_one_out() -> dict[str, float]:
     return {**costs(ours), "product_cpu_s": least(lambda: embeddings @ embeddings.T, 5).cpu_s}
 
 
+def choices(num_objects: int, num_triplets: int) -> dict[str, float]:
+    rng = np.random.default_rng(0)
+    embeddings = rng.standard_normal((num_objects, NUM_FEATURES), np.float32)
+    triplets, half = random_triplets(num_objects, num_triplets, rng), embeddings.astype(np.float16)
+    table, rows = torch.from_numpy(embeddings), torch.from_numpy(triplets)
+
+    def gather() -> torch.Tensor:
+        return choose(torch.stack([(table[rows[:, i]] * table[rows[:, j]]).sum(-1) for i, j in PAIRS], -1))
+
+    for given in (embeddings, half):
+        products_of_triplets(given, triplets[:1])
+    ours, gathered = cost(lambda: odd_one_out_choices(embeddings, triplets)), cost(gather)
+    found = {f"gathered_{name}": value for name, value in costs(gathered).items()}
+    found["differ"] = float((ours.value != gathered.value.numpy()).sum())
+    return {**costs(ours), **found, "float16_cpu_s": least(lambda: products_of_triplets(half, triplets), 2).cpu_s}
+
+
+def choices_of_many() -> dict[str, float]:
+    return choices(100_000, NUM_TRIPLETS)
+
+
+def choices_of_few() -> dict[str, float]:
+    return choices(NUM_OBJECTS, 100_000)
+
+
 def objects_interval() -> dict[str, float]:
     rng = np.random.default_rng(1)
     triplets = random_triplets(NUM_OBJECTS, NUM_CHOICES, rng)
@@ -83,6 +118,23 @@ def rsa(n: int = 2000) -> dict[str, float]:
 def rsa_interval(n: int = NUM_OBJECTS) -> dict[str, float]:
     first, second = map(Rsm.from_embeddings, two_models(n))
     return costs(least(lambda: compare_rsms(first, second), 3))
+
+
+def rsa_permutations(n: int = NUM_OBJECTS) -> dict[str, float]:
+    first, second = map(Rsm.from_embeddings, two_models(n))
+    unjudged = second.matrix()
+    unjudged[0, 1] = unjudged[1, 0] = np.nan
+    partly = Rsm.from_matrix(unjudged)
+    for human in (second, partly):
+        permutation_p_value(first, human, num_permutations=1)
+
+    def seconds(human: Rsm, number: int) -> float:
+        return cost(lambda: permutation_p_value(first, human, num_permutations=number)).cpu_s
+
+    return {
+        "ms_an_order": (seconds(second, 101) - seconds(second, 1)) * 10,
+        "ranked_again_ms_an_order": (seconds(partly, 11) - seconds(partly, 1)) * 100,
+    }
 
 
 def numpy_spearman(x: np.ndarray, y: np.ndarray, times: np.ndarray) -> float:
@@ -142,5 +194,6 @@ def cka() -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    parts = (odd_one_out, objects_interval, rsa, rsa_interval, resampled_correlation, rsa_large, cka)
+    parts = (odd_one_out, choices_of_many, choices_of_few)
+    parts += (objects_interval, rsa, rsa_interval, rsa_permutations, resampled_correlation, rsa_large, cka)
     run_parts(__doc__, {part.__name__: part for part in parts})

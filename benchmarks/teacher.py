@@ -5,6 +5,7 @@
   products alone that its steps cannot do without: what a step costs at least.
 - `vice`: a step of VICE as published (100,000 triplets, 100 dimensions, 128 triplets a step), beside the same step by
   autograd; and a step with all triplets.
+- `vice_many_objects`: a step with 200,000 triplets of 20,000 objects, beside that through the matrix of all pairs.
 
     OMP_NUM_THREADS=1 python benchmarks/teacher.py
 """
@@ -18,6 +19,7 @@ import torch
 from measuring import cost, run_parts
 
 from hf_alignet.teacher import AffineTeacher, Vice
+from hf_alignet.teacher.evidence import AllChoices, all_choices
 from hf_alignet.teacher.planning import random_triplets
 from hf_alignet.teacher.settings import ViceSettings
 from hf_alignet.teacher.vice_run import ViceRun
@@ -79,6 +81,19 @@ def vice(batch_size: int | None) -> dict[str, float | int | None]:
     return found | ({"autograd_ms_a_step": autograd_step(triplets, steps)} if batch_size else {})
 
 
+def vice_many_objects(num_objects: int = 20_000) -> dict[str, float]:
+    rng = np.random.default_rng(0)
+    triplets = random_triplets(num_objects, 2 * FEW, rng)
+    counts = np.eye(3, dtype=np.int64)[rng.integers(0, 3, len(triplets))]
+    embedding = torch.from_numpy(rng.gamma(1, size=(num_objects, NUM_DIMENSIONS)).astype(np.float32) / 10)
+    found = {}
+    for name, way in (("", all_choices), ("matrix_", AllChoices)):
+        (slope,) = way(triplets, counts, num_objects).slopes(torch.Generator())
+        step = cost(lambda slope=slope: slope(embedding))
+        found |= {f"{name}cpu_s": step.cpu_s, f"{name}peak_mb": step.peak_mb}
+    return found
+
+
 def autograd_step(triplets: np.ndarray, steps: int) -> float:
     """CPU milliseconds of the published step as one would write it: losses, backward, Adam."""
     loc = torch.nn.Parameter(torch.randn(NUM_OBJECTS, NUM_DIMENSIONS) * 0.14)
@@ -110,6 +125,7 @@ PARTS: dict[str, Callable[[], dict]] = {
     "affine_many": lambda: affine(MANY),
     "vice_batch": lambda: vice(BATCH),
     "vice_all": lambda: vice(None),
+    "vice_many_objects": vice_many_objects,
 }
 
 

@@ -18,6 +18,7 @@ from hf_alignet.ranges import Positive, checked
 PAIRS = ((0, 1), (0, 2), (1, 2))
 NO_CHOICE = -1
 CHANCE = 1 / 3
+BLOCK = 16_384  # triplets
 
 SimilarityKind = Literal["dot", "cosine", "pearson"]
 Index = TypeVar("Index", int, np.ndarray, Tensor)
@@ -56,6 +57,8 @@ def triplet_similarities(embeddings: Tensor, triplets: Tensor, kind: SimilarityK
 
     Returns:
         (m, 3) float32 (float64 for float64 input) in the order `[s01, s02, s12]`.
+
+    Without a gradient, `triplet_products` is faster on the CPU.
     """
     embeddings = prepare_embeddings(embeddings, kind)
     # Many triplets of few images: one matrix product is cheaper than gathering every pair, forward and backward.
@@ -65,8 +68,15 @@ def triplet_similarities(embeddings: Tensor, triplets: Tensor, kind: SimilarityK
             matrix = embeddings @ embeddings.T
         columns = [matrix[triplets[:, i], triplets[:, j]] for i, j in PAIRS]
     else:
-        columns = [(embeddings[triplets[:, i]] * embeddings[triplets[:, j]]).sum(-1) for i, j in PAIRS]
+        columns = [_products(embeddings, triplets[:, i], triplets[:, j]) for i, j in PAIRS]
     return torch.stack(columns, dim=-1)
+
+
+def _products(embeddings: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """(m,) dot products of rows; without a gradient, in blocks, as the rows of many triplets need gigabytes."""
+    size = len(first) if embeddings.requires_grad and torch.is_grad_enabled() else BLOCK
+    parts = zip(first.split(max(1, size)), second.split(max(1, size)), strict=True)
+    return torch.cat([(embeddings[i] * embeddings[j]).sum(-1) for i, j in parts])
 
 
 @checked

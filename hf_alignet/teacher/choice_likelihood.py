@@ -62,8 +62,12 @@ class ChoiceLikelihood:
         value = self._cross_entropy(log_probabilities)
         slope = log_probabilities.exp_().sub_(self.probabilities).mul_(self.weights)
         # bincount adds in the same order with any number of threads, and is faster than the scatter functions
-        gradient = torch.bincount(self.pairs, slope.flatten(), self.num_objects**2)
-        return value, gradient.view(self.num_objects, self.num_objects)
+        return value, torch.bincount(self.pairs, slope.flatten(), similarities.numel()).view(similarities.shape)
+
+    def named_pairs(self) -> tuple[Tensor, Tensor]:
+        """The distinct pairs (u,), the larger object first; from now on similarities and gradients are those, (u,)."""
+        distinct, self.pairs = torch.unique(self.pairs, return_inverse=True)
+        return distinct // self.num_objects, distinct % self.num_objects
 
     def _log_probabilities(self, similarities: Tensor) -> Tensor:
         """(3, m), like `similarity.choice_log_probabilities`, which is slower because its rows are short."""

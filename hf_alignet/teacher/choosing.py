@@ -20,7 +20,8 @@ from hf_alignet.encoder.transform import AffineTransform
 from hf_alignet.teacher.affine.affine_data import AffineData
 from hf_alignet.teacher.affine.affine_teacher import AffineMethod, AffineTeacher
 from hf_alignet.teacher.affine.held_out import Split
-from hf_alignet.teacher.affine.selection import triplet_losses
+from hf_alignet.teacher.affine.selection import cross_entropies, evaluate
+from hf_alignet.triplet_products import measured_similarities
 
 CONCENTRATIONS = (0.3, 1.0)
 Key = tuple[str, float | None]  # method and concentration
@@ -90,18 +91,17 @@ def unchanged_losses(data: AffineData, splits: Sequence[Split]) -> np.ndarray:
     found = []
     for split in splits:
         held_out = data.of_triplets(split.is_tested)
-        found.append(triplet_losses(best_scale(data.among(split.is_seen)) * held_out.features, held_out))
+        found.append(evaluate(best_scale(data.among(split.is_seen)) * held_out.features, held_out)[0])
     return np.concatenate(found)
 
 
 def best_scale(data: AffineData) -> float:
     """The factor of all features under which their dot products predict the choices best, with temperature 1."""
     spread = float(np.sqrt(data.features.var(axis=0).sum()))
+    similarities = measured_similarities(data.features / spread, data.triplets)
 
     def loss(log_scale: float) -> float:
-        return float(
-            np.average(triplet_losses(np.exp(log_scale) / spread * data.features, data), weights=data.weights)
-        )
+        return float(np.average(cross_entropies(np.exp(2 * log_scale) * similarities, data), weights=data.weights))
 
     return float(np.exp(minimize_scalar(loss, bounds=LOG_SCALES, method="bounded").x) / spread)
 

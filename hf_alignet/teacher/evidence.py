@@ -5,10 +5,15 @@ from functools import partial
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from hf_alignet.similarity import PAIRS, choice_log_probabilities, odd_of_pair, pairwise_similarities
 from hf_alignet.teacher.choice_likelihood import ChoiceLikelihood
+
+MOST_OBJECTS = 4000  # whose matrix of all pairs is made whatever the number of triplets
+PAIRS_PER_TRIPLET = 16  # of all pairs, from which on most are named by no triplet
+BLOCK = 65_536  # pairs
 
 Slope = Callable[[Tensor], tuple[float, Tensor]]
 """From an embedding (n, d) to the mean cross-entropy of some choices in nats, and its gradient (n, d)."""
@@ -31,6 +36,36 @@ class AllChoices:
     def _slope(self, embedding: Tensor) -> tuple[float, Tensor]:
         value, gradient = self.choices.value_and_gradient(embedding @ embedding.T)
         return value, (gradient @ embedding).addmm_(gradient.T, embedding)
+
+
+class ChoicesOfMany:
+    """As `AllChoices`, through the pairs that triplets name alone: for many objects, most of whose pairs none names."""
+
+    def __init__(self, triplets: np.ndarray, pair_counts: np.ndarray, num_objects: int):
+        self.choices = AllChoices(triplets, pair_counts, num_objects).choices
+        self.first, self.second = self.choices.named_pairs()
+        rows, columns = torch.cat([self.first, self.second]), torch.cat([self.second, self.first])
+        self.order = (rows * num_objects + columns).argsort()  # both sides of each pair, row by row
+        self.columns = columns[self.order].numpy()
+        self.ends = np.append(0, rows.bincount(minlength=num_objects).cumsum(0).numpy())
+
+    def slopes(self, generator: torch.Generator) -> Iterator[Slope]:
+        """The one step of an epoch."""
+        yield self._slope
+
+    def _slope(self, embedding: Tensor) -> tuple[float, Tensor]:
+        blocks = zip(self.first.split(BLOCK), self.second.split(BLOCK), strict=True)
+        similarities = torch.cat([(embedding[i] * embedding[j]).sum(1) for i, j in blocks])
+        value, gradient = self.choices.value_and_gradient(similarities)
+        both = gradient.repeat(2)[self.order].numpy()
+        matrix = csr_array((both, self.columns, self.ends), shape=(len(embedding), len(embedding)))
+        return value, torch.from_numpy(matrix @ embedding.numpy())
+
+
+def all_choices(triplets: np.ndarray, pair_counts: np.ndarray, num_objects: int) -> AllChoices | ChoicesOfMany:
+    """All choices in each step, by the way that costs less; the results differ in the last digits."""
+    is_sparse = num_objects > MOST_OBJECTS and num_objects**2 > PAIRS_PER_TRIPLET * len(triplets)
+    return (ChoicesOfMany if is_sparse else AllChoices)(triplets, pair_counts, num_objects)
 
 
 class ShuffledChoices:

@@ -15,12 +15,13 @@ from tqdm.auto import tqdm
 from hf_alignet.errors import InputError
 from hf_alignet.judgments import make_judgments
 from hf_alignet.ranges import Range, Seed, checked
-from hf_alignet.similarity import PAIRS, choice_log_probabilities, odd_of_pair, of_chosen_pair, triplet_similarities
+from hf_alignet.similarity import PAIRS, choice_log_probabilities, odd_of_pair, of_chosen_pair
 from hf_alignet.teacher.affine.affine_data import AffineData
 from hf_alignet.teacher.affine.axes import PrincipalAxes
 from hf_alignet.teacher.choice_likelihood import observed_choices
 from hf_alignet.teacher.choosing import best_scale
 from hf_alignet.teacher.fitting import fit_teacher
+from hf_alignet.triplet_products import measured_similarities
 
 LEADING_AXES, SEEN_AXES, OWN_AXES = 30, 8, 2
 TEST_TRIPLETS = 20_000
@@ -155,8 +156,7 @@ def measure(
     The choices are the (m, 3) `shares` of people who keep each pair of the triplets (m, 3) together, and count
     `weights` (m,), or all the same.
     """
-    table = torch.from_numpy(vectors.astype(np.float64))
-    similarities = triplet_similarities(table, torch.from_numpy(triplets))
+    similarities = torch.from_numpy(measured_similarities(vectors.astype(np.float64), triplets))
     right = of_chosen_pair(similarities, torch.from_numpy(shares)).numpy()
     lost = -(shares * choice_log_probabilities(similarities).numpy()).sum(1)
     return float(np.average(right, weights=weights)), float(np.average(lost, weights=weights))

@@ -5,11 +5,9 @@ embedding has a Gaussian posterior. The probability that people keep a pair of a
 dot products. Uncertainty distillation (AligNet, equation 2) learns the mean of these probabilities over the posterior.
 """
 
-import contextlib
 import json
 import logging
 import time
-from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Self
@@ -26,11 +24,13 @@ from hf_alignet.errors import InputError
 from hf_alignet.hub.rendering import TAGS, card_links, render_card
 from hf_alignet.hub.transport.shared_model import SharedModel
 from hf_alignet.ranges import Count, checked, row_numbers
-from hf_alignet.similarity import choice_log_probabilities, triplet_similarities
+from hf_alignet.similarity import choice_log_probabilities
 from hf_alignet.storage import whole_file, write_json
 from hf_alignet.teacher.choice_likelihood import pair_counts
 from hf_alignet.teacher.settings import ViceSettings
 from hf_alignet.teacher.vice_run import ViceRun
+from hf_alignet.triplet_products import measured_similarities
+from hf_alignet.triplets.kmeans import one_thread
 
 CONFIG_FILE, WEIGHTS_FILE, CHECKPOINT_FILE = "config.json", "model.safetensors", "vice.safetensors"
 SECONDS_BETWEEN_CHECKPOINTS = 30
@@ -120,7 +120,7 @@ class Vice(ViceSettings, SharedModel):
         file = Path(checkpoint).expanduser() / CHECKPOINT_FILE if checkpoint is not None else None
         if file is not None and file.exists():
             run.load(file)
-        with _one_thread():
+        with one_thread():
             self._complete(run, file, progress)
         if not self.converged_:
             logger.warning("VICE did not converge in %d epochs: %d dimensions", self.max_epochs, self.history_[-1])
@@ -164,13 +164,14 @@ class Vice(ViceSettings, SharedModel):
         Raises:
             InputError: a triplet names an unknown object.
         """
-        rows = torch.from_numpy(row_numbers(triplets, len(self.loc_), "the triplets", "objects of VICE"))
+        rows = row_numbers(triplets, len(self.loc_), "the triplets", "objects of VICE")
         loc, scale = torch.from_numpy(self.loc_), torch.from_numpy(self.scale_)
         generator = torch.Generator().manual_seed(self.settings()["random_state"])
         total = torch.zeros(rows.shape)
         for _ in range(n_samples):
             draw = torch.addcmul(loc, scale, torch.randn(loc.shape, generator=generator)).relu_()
-            total += choice_log_probabilities(triplet_similarities(draw, rows)).exp()
+            similarities = measured_similarities(draw.numpy(), rows)
+            total += choice_log_probabilities(torch.from_numpy(similarities)).exp_()
         return (total / n_samples).numpy()
 
     @checked
@@ -239,14 +240,3 @@ class Vice(ViceSettings, SharedModel):
         vice.history_, vice.converged_ = json.loads(metadata["history"]), json.loads(metadata["converged"])
         vice.info = json.loads(metadata.get("info", "{}"))
         return vice
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Uses one thread: matrix products differ in the last digits with their number, and a result by 0.0002."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.storage import whole_file
-from hf_alignet.teacher.evidence import AllChoices, ShuffledChoices, Slope
+from hf_alignet.teacher.evidence import ShuffledChoices, Slope, all_choices
 from hf_alignet.teacher.posterior import Posterior, SpikeAndSlab
 from hf_alignet.teacher.settings import ViceSettings
 
@@ -21,7 +21,7 @@ class ViceRun:
     """A fit, epoch by epoch.
 
     The fit first searches with all dimensions, until the number of dimensions to keep is stable. Then it drops the
-    other dimensions, and settles: the learning rate falls to zero. For triplets and `pair_counts`, see `AllChoices`.
+    other dimensions, and settles: the learning rate falls to zero. For triplets and `pair_counts`, see `evidence`.
     """
 
     def __init__(self, settings: ViceSettings, triplets: np.ndarray, pair_counts: np.ndarray, num_objects: int):
@@ -31,7 +31,7 @@ class ViceRun:
         shape = (num_objects, settings.num_dimensions)
         self.posterior = Posterior.initial(shape, settings.initial_scale, settings.learning_rate, self.generator)
         self.evidence = (
-            AllChoices(triplets, pair_counts, num_objects)
+            all_choices(triplets, pair_counts, num_objects)
             if settings.batch_size is None
             else ShuffledChoices(triplets, pair_counts, settings.batch_size)
         )

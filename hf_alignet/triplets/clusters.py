@@ -1,9 +1,9 @@
 """Clusters of images: k-means of the teacher's embeddings. AligNet draws triplets at their boundaries (A.1.2).
 
-scikit-learn's KMeans (Lloyd, k-means++) runs on a sample of up to 256 images per cluster. Then each image gets its
-nearest center. The memory holds the sample and a block of rows: 0.6 GB for 500 clusters of 1,152 dimensions. All runs
-on one thread, so the number of threads changes nothing. `benchmarks/triplets.py` compares this with a fit to all
-images, and with MiniBatchKMeans, which is faster but less exact.
+k-means (`kmeans`) runs on a sample of up to 256 images per cluster. Then each image gets its nearest center. The
+memory holds the sample and a block of rows: 0.6 GB for 500 clusters of 1,152 dimensions. Neither the number of threads
+nor that of processes changes anything. `benchmarks/triplets.py` compares this with a fit to all images, and with
+MiniBatchKMeans, which is faster but less exact.
 """
 
 import logging
@@ -12,13 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from sklearn.cluster import KMeans
-from threadpoolctl import threadpool_limits
+import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
 from tqdm.auto import tqdm
 
 from hf_alignet.errors import InputError
 from hf_alignet.ranges import Seed, checked
 from hf_alignet.similarity import check_vectors
+from hf_alignet.triplets.kmeans import fit_centers, nearest, one_thread
 
 MAX_CLUSTERS, IMAGES_PER_CLUSTER = 500, 20  # defaults: the paper's number; the mean size for fewer images
 SAMPLE_PER_CLUSTER = 256
@@ -70,9 +72,9 @@ def fit_clusters(
             f"cluster, and there are {num_rows} images"
         )
     check_teacher_embeddings(embeddings)
-    with threadpool_limits(1):
-        sample = _sample(embeddings, rows, num_clusters * SAMPLE_PER_CLUSTER, seed)
-        centers = KMeans(num_clusters, n_init=1, random_state=seed).fit(sample).cluster_centers_
+    sample = _sample(embeddings, rows, num_clusters * SAMPLE_PER_CLUSTER, seed)
+    centers, _ = fit_centers(sample, num_clusters, seed)
+    with one_thread():
         return _without_small(embeddings, centers, progress)
 
 
@@ -99,11 +101,10 @@ def elbow_curve(
     largest = min(MAX_ELBOW_CLUSTERS, num_rows // IMAGES_PER_CLUSTER)
     numbers = np.unique(np.geomspace(2, largest, NUM_ELBOW_FITS).round().astype(int))
     sample = _sample(embeddings, rows, largest * SAMPLE_PER_CLUSTER, seed)
-    with threadpool_limits(1):
-        inertia = [
-            KMeans(number, n_init=1, random_state=seed).fit(sample).inertia_ / len(sample)
-            for number in tqdm(numbers, desc="numbers of clusters", disable=not progress)
-        ]
+    inertia = [
+        fit_centers(sample, number, seed)[1] / len(sample)
+        for number in tqdm(numbers, desc="numbers of clusters", disable=not progress)
+    ]
     return pd.DataFrame({"num_clusters": numbers, "inertia": inertia})
 
 
@@ -146,14 +147,18 @@ def _without_small(embeddings: np.ndarray, centers: np.ndarray, progress: bool) 
 
 
 def _nearest(embeddings: np.ndarray, centers: np.ndarray, progress: bool) -> np.ndarray:
-    """(n,) int32 nearest centers: those with the highest x · c - |c|² / 2."""
-    assignments = np.empty(len(embeddings), np.int32)
-    half_norms = (centers**2).sum(1) / 2
-    with tqdm(total=len(embeddings), desc="assigning clusters", unit="image", disable=not progress) as bar:
-        for start, block in _blocks(embeddings):
-            assignments[start : start + len(block)] = (block @ centers.T - half_norms).argmax(1)
+    """(n,) int32 nearest centers. The processes share the blocks."""
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    found = torch.zeros(len(embeddings), dtype=torch.int32)
+    on_device, is_hidden = torch.from_numpy(centers).to(state.device), not (progress and state.is_main_process)
+    with tqdm(total=len(embeddings), desc="assigning clusters", unit="image", disable=is_hidden) as bar:
+        for index, (start, block) in enumerate(_blocks(embeddings)):
+            if index % state.num_processes == state.process_index:
+                found[start : start + len(block)] = nearest(torch.from_numpy(block).to(state.device), on_device)[0]
             bar.update(len(block))
-    return assignments
+    if state.num_processes > 1:
+        found = reduce(found.to(state.device), reduction="sum").cpu()
+    return found.numpy()
 
 
 def _blocks(embeddings: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
+from accelerate import PartialState
 from datasets import Dataset
 
 from hf_alignet.errors import InputError
@@ -97,6 +99,11 @@ class TripletDesign:
     @property
     def bounds(self) -> LabelBounds:
         return LabelBounds(self.min_margin, self.max_margin, self.min_entropy, self.max_entropy)
+
+    @property
+    def shares_labelling(self) -> bool:
+        """Whether processes share it: each triplet is taken, so that the place of each shard in the order is known."""
+        return self.bounds == LabelBounds() and self.max_per_image is None
 
     @property
     def has_clusters(self) -> bool:
@@ -229,22 +236,30 @@ def make_clusters(
 ) -> Clusters | None:
     """Clusters of the teacher's embeddings (m, p), fitted to images that are not held out. None if not needed.
 
-    The directory gets `clusters.npz`, and `elbow.csv` with `elbow`. An existing `clusters.npz` is used.
+    The directory gets `clusters.npz`, and `elbow.csv` with `elbow`. An existing `clusters.npz` is used. Every process
+    must call it.
     """
     if not design.has_clusters:
         return None
-    file = directory / "clusters.npz"
-    if not file.exists():
+    file, state = directory / "clusters.npz", PartialState(cpu=not torch.accelerator.is_available())
+    is_made = file.exists()
+    state.wait_for_everyone()  # all processes have looked
+    if not is_made:
         learned = None if plan.is_held_out is None else np.flatnonzero(~plan.is_held_out)
         number = design.num_clusters or default_num_clusters(len(embeddings) if learned is None else len(learned))
         if design.elbow:
             curve = elbow_curve(embeddings, design.seed, learned, progress)
-            write_text(directory / "elbow.csv", curve.to_csv(index=False))
+            if state.is_main_process:
+                write_text(directory / "elbow.csv", curve.to_csv(index=False))
             number = elbow(curve)
             logger.info("the elbow is at %d clusters", number)
         clusters = fit_clusters(embeddings, number, design.seed, learned, progress)
-        with whole_file(file) as temporary, open(temporary, "wb") as opened:
-            np.savez(opened, assignments=clusters.assignments, centers=clusters.centers, merged=clusters.num_merged)
+        if state.is_main_process:
+            with whole_file(file) as temporary, open(temporary, "wb") as opened:
+                np.savez(
+                    opened, assignments=clusters.assignments, centers=clusters.centers, merged=clusters.num_merged
+                )
+        state.wait_for_everyone()
     with np.load(file, allow_pickle=False) as arrays:
         return Clusters(arrays["assignments"], arrays["centers"], int(arrays["merged"]))
 
@@ -258,6 +273,8 @@ def make_splits(
     progress: bool = True,
 ) -> dict[str, int]:
     """Writes the shards of `train` and `validation`, and returns the number of triplets in each split.
+
+    Every process must call it if the design `shares_labelling`, and else one alone.
 
     There are fewer than were asked for where the images, or the bounds on labels, allow no more. Raises an InputError
     if they allow none.
@@ -277,7 +294,7 @@ def make_splits(
         # If nothing is held out, validation continues in the order where training ends
         begin = 0 if plan.is_held_out is not None else place
         try:
-            place = write_shards(directory, split, source, number, begin, progress)
+            place = write_shards(directory, split, source, number, begin, progress, design.shares_labelling)
         except TooFewTriplets as error:
             follows = plan.is_held_out is None and split == "train" and "validation" in splits
             rest = sum(splits.values()) if follows else number  # that are still to be found in the same order

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from accelerate import PartialState
 from tqdm.auto import tqdm
 
 from hf_alignet.errors import InputError
@@ -89,19 +90,32 @@ class TripletSource:
 
 
 def write_shards(
-    directory: Path, split: str, source: TripletSource, number: int, place: int = 0, progress: bool = True
+    directory: Path,
+    split: str,
+    source: TripletSource,
+    number: int,
+    place: int = 0,
+    progress: bool = True,
+    is_shared: bool = False,
 ) -> int:
     """Writes `number` triplets as `{split}-00000-of-00010.parquet` and so on, from a place in the order on.
 
     Returns the place after the last triplet. A run that was stopped continues: shards in the directory must come from
-    the same source. Raises an InputError if there are not enough triplets, TooFewTriplets if the bounds leave too few.
+    the same source. With `is_shared` every process must call it, of a source that takes each triplet, and each writes
+    some of the shards. Raises an InputError if there are not enough triplets, TooFewTriplets if the bounds leave too
+    few.
     """
     source.check(number, place)
     files = shard_files(directory, split, number)
     uses = np.zeros(len(source.embeddings), np.int64)
-    with tqdm(total=number, desc=f"{split} triplets", unit="triplet", disable=not progress) as bar:
-        for index, file in enumerate(files):
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    first, step = (state.process_index, state.num_processes) if is_shared else (0, 1)
+    begin, is_hidden = place, not (progress and state.is_main_process)
+    with tqdm(total=number, desc=f"{split} triplets", unit="triplet", disable=is_hidden) as bar:
+        for index, file in list(enumerate(files))[first::step]:
             size = min(ROWS_PER_SHARD, number - index * ROWS_PER_SHARD)
+            if is_shared:
+                place = begin + index * ROWS_PER_SHARD
             if file.exists():
                 place = _count_uses(file, source, uses)
                 bar.update(size)
@@ -110,6 +124,9 @@ def write_shards(
                     place = _write_shard(file, source, place, size, uses, bar)
                 except TooFewTriplets as error:
                     raise TooFewTriplets(str(error), index * ROWS_PER_SHARD + error.found) from error
+    if is_shared:
+        state.wait_for_everyone()
+        place = begin + number
     return place
 
 

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
+import torch
+from accelerate import PartialState
 from datasets import Dataset, DatasetDict
 
 from hf_alignet.analysis import calibration_figure, save_figure
@@ -132,7 +134,8 @@ def write_teacher(
         progress: show bars.
 
     Returns:
-        Metrics of `base`, `aligned` and `vice` by `dataset/split/measure`; none for a plan.
+        Metrics of `base`, `aligned` and `vice` by `dataset/split/measure`; none for a plan. Other processes than the
+        main one get none.
 
     Raises:
         InputError: settings or data that cannot work.
@@ -154,11 +157,15 @@ def write_teacher(
     check_method(method, vice, vice_settings, concentration, local_images or local_features)
     if push_to_hub and hub_model_id is None:
         raise InputError("`push_to_hub` needs `hub_model_id=user/name`")
-    with output_folder(output_dir, "fit-teacher") as directory:
-        unfinished = _make_room(directory)
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    with output_folder(output_dir, "fit-teacher", is_main=state.is_main_process) as directory:
+        unfinished = directory / "unfinished"
         shared = [hub_model_id] if push_to_hub and hub_model_id is not None else []
-        for repository in shared:
-            make_repository(repository, hub_private_repo)
+        if state.is_main_process:
+            _make_room(directory)
+            for repository in shared:
+                make_repository(repository, hub_private_repo)
+        state.wait_for_everyone()
 
         stimuli = Stimuli.open(images, features, object_names, image_column, image_split)
         table = {"columns": columns, "rt_unit": rt_unit, "max_missing": max_missing}
@@ -172,13 +179,16 @@ def write_teacher(
             encoder = VisionEncoder.from_pretrained(str(model_name_or_path), pooling, trust_remote_code).eval()
         embedded = stimuli.embed(encoder, unfinished / "features", **options)
         if plan:
-            _write_plan(directory, embedded, splits, agreement, seed, progress)
+            if state.is_main_process:
+                _write_plan(directory, embedded, splits, agreement, seed, progress)
             return {}
         assert judgments is not None
         local = np.array(load_matrix(local_features, "local features"), np.float32) if local_features else None
         if local_images is not None:
             others = Stimuli("local images", load_images(local_images))
             local = others.embed(encoder, unfinished / "local_features", **options)
+        if not state.is_main_process:
+            return {}
 
         def fit(features: np.ndarray, train: Dataset, checkpoint: Path) -> FittedTeacher:
             settings: dict[str, Any] = {"regularization": regularization, "vice": vice, "vice_settings": vice_settings}
@@ -217,17 +227,15 @@ def write_teacher(
         return results
 
 
-def _make_room(directory: Path) -> Path:
-    """The folder for what is not finished yet."""
+def _make_room(directory: Path) -> None:
+    """The folder `unfinished`, for what is not finished yet."""
     if (directory / "results.json").exists():
         shutil.rmtree(directory / "unfinished", ignore_errors=True)  # of a run that was stopped after its last step
         raise InputError(
             f"{directory} holds a finished teacher: remove it, give another `output_dir`, or share it by "
             f"hf-alignet publish transform {directory} user/name"
         )
-    unfinished = directory / "unfinished"
-    unfinished.mkdir(exist_ok=True)
-    return unfinished
+    (directory / "unfinished").mkdir(exist_ok=True)
 
 
 def _load_splits(

@@ -80,7 +80,8 @@ def make_triplets(
 ) -> DatasetDict:
     """Draws triplets of images and labels them by a teacher; a run that was stopped continues where it was.
 
-    Under `accelerate launch` the processes share the embedding.
+    Under `accelerate launch` the processes share the embedding, the clustering, and, where no setting limits which
+    triplets are taken, the labelling.
 
     Args:
         images: image dataset, or its path or Hub id. Its column `label` has the classes, if it has one.
@@ -274,7 +275,7 @@ def _label(
     dtype: str,
     options: dict[str, Any],
 ) -> tuple[dict[str, int], dict[str, Any]] | None:
-    """Triplets by split, and facts about them, by the main process; others only share the embedding."""
+    """Triplets by split, and facts about them, by the main process; others only share the work."""
     rows = np.arange(len(images))
     if teacher.encoder is not None and on_bad_image == "skip":
         reader = ImageReader(images, teacher.encoder.preprocessor)
@@ -289,11 +290,19 @@ def _label(
         num_bytes = np.dtype(dtype).itemsize + (4 if teacher.encoder is not None else 0)  # of a number, in two files
         require_space(unfinished, len(rows) * teacher.transform.dim * num_bytes)
     features = teacher.embed(images, unfinished / "features", rows=rows, **options)
-    if not PartialState().is_main_process:
-        return None
-    embeddings = teacher.write_embeddings(features, unfinished / "embeddings.npy", dtype)
+    state = PartialState()
+    if state.is_main_process:
+        teacher.write_embeddings(features, unfinished / "embeddings.npy", dtype)
+    state.wait_for_everyone()
+    embeddings = np.load(unfinished / "embeddings.npy", mmap_mode="r", allow_pickle=False)
     clusters = make_clusters(design, embeddings, plan, unfinished, options["progress"])
+    if not (design.shares_labelling or state.is_main_process):
+        return None
     num_rows = make_splits(design, embeddings, plan, clusters, unfinished / "triplets", options["progress"])
+    if design.shares_labelling:
+        state.wait_for_everyone()  # all have counted the shards, which now move
+    if not state.is_main_process:
+        return None
     if clusters is not None:
         write_clusters(clusters, plan, len(images), unfinished / "clusters" / "train-00000-of-00001.parquet")
     return num_rows, {

@@ -14,7 +14,7 @@ from hf_alignet.errors import InputError, RunError
 from hf_alignet.judgments import choice_counts, make_judgments
 from hf_alignet.similarity import choice_log_probabilities, triplet_similarities
 from hf_alignet.storage import OURS
-from hf_alignet.teacher import Vice
+from hf_alignet.teacher import Vice, evidence
 from hf_alignet.teacher import vice as vice_module
 from hf_alignet.teacher.evidence import AllChoices, ShuffledChoices
 from hf_alignet.teacher.posterior import Posterior, SpikeAndSlab
@@ -332,3 +332,20 @@ def test_random_choices_have_no_dimension():
 def test_a_fit_that_diverges_is_an_error():
     with pytest.raises(RunError, match="diverged in epoch"):
         Vice(**QUICK | {"learning_rate": 1e12}).fit(planted(num_choices=100)[1], progress=False)
+
+
+def test_pairs_of_many_objects_give_the_slope_of_the_matrix(monkeypatch):
+    rng = np.random.default_rng(0)
+    triplets = np.stack([rng.permutation(40)[:3] for _ in range(60)])
+    counts = rng.integers(1, 4, (60, 3))
+    embedding = torch.from_numpy(rng.gamma(1, size=(40, 5)).astype(np.float32))
+    assert isinstance(evidence.all_choices(triplets, counts, 40), AllChoices)
+    monkeypatch.setattr(evidence, "MOST_OBJECTS", 10)
+    sparse = evidence.all_choices(triplets, counts, 40)
+    assert isinstance(sparse, evidence.ChoicesOfMany)
+    found = []
+    for way in (AllChoices(triplets, counts, 40), sparse):
+        (slope,) = way.slopes(torch.Generator())
+        found.append(slope(embedding))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-6)
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-5, atol=1e-6)

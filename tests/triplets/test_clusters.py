@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from hf_alignet.errors import InputError
 from hf_alignet.triplets import clusters as module
+from hf_alignet.triplets import kmeans
 from hf_alignet.triplets.clusters import default_num_clusters, elbow, elbow_curve, fit_clusters
 
 
@@ -173,3 +174,37 @@ def test_too_few_images_for_an_elbow():
     assert elbow_curve(embeddings[:80], progress=False).num_clusters.tolist() == [2, 3, 4]
     with pytest.raises(InputError, match="40 images are too few"):
         elbow_curve(embeddings, rows=np.arange(40), progress=False)
+
+
+# ---- many rows: a start from some of them
+
+
+def test_many_rows_are_clustered_as_well_and_as_steadily(monkeypatch):
+    embeddings = np.random.default_rng(0).normal(size=(4000, 24)).astype(np.float32) ** 3
+    whole = fit(embeddings, 40)
+    monkeypatch.setattr(kmeans, "SMALL", 0)
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            found.append(fit(embeddings, 40))
+    monkeypatch.setattr(kmeans, "BLOCK", 333)  # other products, but sums without rounding
+    found.append(fit(embeddings, 40))
+    assert len(found[0].centers) > 35
+    for clusters in found:
+        np.testing.assert_array_equal(clusters.centers, found[0].centers)
+        np.testing.assert_array_equal(clusters.assignments, found[0].assignments)
+        means = np.stack([embeddings[clusters.assignments == k].mean(0) for k in range(len(clusters.centers))])
+        assert np.abs(clusters.centers - means).mean() < 0.05
+    assert inertia(embeddings, found[0]) < 1.01 * inertia(embeddings, whole)
+
+
+def inertia(embeddings: np.ndarray, clusters: module.Clusters) -> float:
+    return float(((embeddings - clusters.centers[clusters.assignments]) ** 2).sum())
+
+
+def test_many_rows_around_planted_centers(monkeypatch):
+    monkeypatch.setattr(kmeans, "SMALL", 0)
+    embeddings, planted = blobs(size=200)
+    assert adjusted_rand_score(planted, fit(embeddings, 6).assignments) == 1.0
+    centers, total = kmeans.fit_centers(embeddings, 6, 0)
+    assert total == pytest.approx(((embeddings[:, None] - centers) ** 2).sum(-1).min(1).sum(), rel=1e-3)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from hf_alignet import triplet_products
 from hf_alignet.errors import InputError
 from hf_alignet.similarity import PAIRS, triplet_similarities
-from hf_alignet.triplets import label_triplets, labeling
+from hf_alignet.triplets import label_triplets
 
 DTYPES = ["float16", "bfloat16", "float32", "float64"]
 
@@ -107,8 +108,8 @@ def test_layout_of_memory_makes_no_difference(dtype, layout, tmp_path):
 def test_size_of_blocks_makes_no_difference(dtype, monkeypatch):
     embeddings, triplets = as_dtype(np.random.default_rng(0).normal(size=(12, 40)), dtype), drawn(12, 25)
     expected = label_triplets(embeddings, triplets)
-    for size in (1, 3 * embeddings[0].nbytes * 7):  # one triplet, and seven
-        monkeypatch.setattr(labeling, "BLOCK", size)
+    for size in (1, 7):
+        monkeypatch.setattr(triplet_products, "BLOCK", size)
         np.testing.assert_array_equal(label_triplets(embeddings, triplets), expected)
     embeddings[3] = as_dtype(np.array([np.nan]), dtype)
     with pytest.raises(InputError, match="of image row 3 is not finite"):

@@ -5,14 +5,14 @@ from typing import Annotated
 
 import numpy as np
 import pandas as pd
-import torch
 
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.human.odd_one_out import odd_positions
 from hf_alignet.evaluation.statistics.intervals import share_correct
 from hf_alignet.metric import Metric
 from hf_alignet.ranges import Range, checked, row_numbers
-from hf_alignet.similarity import PAIRS, odd_of_pair, triplet_similarities
+from hf_alignet.similarity import PAIRS, odd_of_pair
+from hf_alignet.triplet_products import measured_similarities
 
 
 def accuracy_by_group(
@@ -80,7 +80,7 @@ def leading_dimensions(human: np.ndarray, triplets: np.ndarray, odd: np.ndarray 
     """
     triplets = row_numbers(triplets, len(human), "the triplets", "rows of the human embedding")
     if odd is None:
-        pair = triplet_similarities(torch.as_tensor(human), torch.from_numpy(triplets)).argmax(-1).numpy()
+        pair = measured_similarities(np.asarray(human), triplets).argmax(-1)
     else:
         pair = odd_of_pair(odd_positions(odd, triplets))
     kept = np.take_along_axis(triplets, np.array(PAIRS)[pair], axis=1)

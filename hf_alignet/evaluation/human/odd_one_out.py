@@ -20,14 +20,12 @@ from hf_alignet.metric import Metric
 from hf_alignet.ranges import checked, row_numbers
 from hf_alignet.similarity import (
     NO_CHOICE,
-    PAIRS,
     SimilarityKind,
     check_finite,
     is_correct,
     odd_one_out,
-    prepare_embeddings,
-    triplet_similarities,
 )
+from hf_alignet.triplet_products import measured_similarities
 from hf_alignet.triplets.triplet_dataset import ODD, SIMILARITIES, TRIPLET, check_triplets, column
 
 logger = logging.getLogger(__name__)
@@ -59,16 +57,8 @@ def similarities_of_triplets(
         InputError: an embedding is not finite, or a triplet points outside the embeddings.
     """
     check_finite(embeddings)
-    number = len(embeddings)
-    rows = torch.from_numpy(row_numbers(triplets, number, "the triplets", "embeddings"))
-    table = torch.as_tensor(embeddings)
-    if number**2 > 16 * len(triplets):
-        similarities = triplet_similarities(table, rows, similarity)
-    else:
-        # As in `triplet_similarities`, but four times faster, since no gradient is needed
-        table = prepare_embeddings(table, similarity)
-        matrix = (table @ table.T).flatten()
-        similarities = torch.stack([matrix.index_select(0, rows[:, i] * number + rows[:, j]) for i, j in PAIRS], -1)
+    rows = row_numbers(triplets, len(embeddings), "the triplets", "embeddings")
+    similarities = torch.from_numpy(measured_similarities(np.asarray(embeddings), rows, similarity))
     if not similarities.isfinite().all():
         raise InputError("similarities overflow float32: scale the embeddings, or compare them by cosine or pearson")
     return similarities

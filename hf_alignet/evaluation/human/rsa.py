@@ -17,9 +17,16 @@ from scipy.stats import rankdata
 
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.human.rsm import Rsm, num_pairs, pair_rows, triangle_blocks
-from hf_alignet.evaluation.statistics.correlations import CorrelationWith, Measure, codes, correlation_metric, ratio
+from hf_alignet.evaluation.statistics.correlations import (
+    CorrelationWith,
+    Measure,
+    codes,
+    correlation_metric,
+    ratio,
+    sum_of_products,
+)
 from hf_alignet.evaluation.statistics.intervals import mean_metric
-from hf_alignet.evaluation.statistics.ranks import ROUNDING, join_equal, ranks_among
+from hf_alignet.evaluation.statistics.ranks import ROUNDING, join_equal, ranks_among, weighted_ranks
 from hf_alignet.judgments.similarity_matrices import SimilarityMatrix
 from hf_alignet.metric import Metric
 from hf_alignet.ranges import Count, Seed, checked
@@ -30,6 +37,7 @@ CACHED_PAIRS = 20_000_000  # up to so many pairs are kept, not computed again
 INTERVAL_PAIRS = 4_000_000  # of which an interval is computed
 MOST_PAIRS_KENDALL = 20_000_000
 MOST_PERMUTED = 2_000  # objects
+AS_GOOD = 1e-12  # the order of a sum changes its last digits; equal correlations count as at least as good
 
 CONSTANT_NOTE = "the model finds all pairs equally similar: scored 0"
 
@@ -228,16 +236,47 @@ def permutation_p_value(
         return 1.0
     n = len(pairs.model)
     of_model, y = (np.concatenate([block[side] for block in pairs.every()]) for side in (1, 2))
+    shuffled = (rng.permutation(n) for _ in range(num_permutations))
+    count = _num_reached_by_resorting if pairs.masked or measure == "kendall" else _num_reached
+    return (1 + count(of_model, y, n, measure, shuffled)) / (1 + num_permutations)
+
+
+def _num_reached(of_model: np.ndarray, y: np.ndarray, n: int, measure: Measure, shuffled: Iterable[np.ndarray]) -> int:
+    """How many orders of the objects agree at least as well, of all pairs (m,) of a model and people.
+
+    Shuffled objects have the same similarities at other pairs, and so the same ranks, mean and variance: only the sum
+    of products is another.
+    """
+    sides = [codes(side, measure) for side in (of_model, y)]
+    if measure == "spearman":
+        # Whole numbers below 2^22, of at most 2,000 objects: their sums of products are exact in 64 bits
+        once = np.ones(len(y), np.int64)
+        sides = [weighted_ranks(side, once).astype(np.int64) for side in sides]
+    else:
+        sides = [side - side.mean() for side in sides]
+    a, b = sides
+    i, j = np.triu_indices(n, 1)
+    x = np.zeros((n, n), a.dtype)
+    x[i, j] = x[j, i] = a
+    least = float(sum_of_products(x, b, np.arange(n))) - AS_GOOD * np.sqrt(_squares(a) * _squares(b))
+    return int(sum(sum_of_products(x, b, objects) >= least for objects in shuffled))
+
+
+def _squares(values: np.ndarray) -> float:
+    return float(values.astype(np.float64) @ values)
+
+
+def _num_reached_by_resorting(
+    of_model: np.ndarray, y: np.ndarray, n: int, measure: Measure, shuffled: Iterable[np.ndarray]
+) -> int:
+    """As `_num_reached`, where each order has other ranks, as pairs were not judged (NaN), or is counted otherwise."""
     i, j = np.triu_indices(n, 1)
     x = np.zeros((n, n), np.float64 if measure == "pearson" else np.int32)
     x[i, j] = x[j, i] = codes(of_model, measure)
     i, j, y = i[~np.isnan(y)], j[~np.isnan(y)], y[~np.isnan(y)]
     with_people = CorrelationWith(y, measure)
-    observed = with_people.of(x[i, j])
-    shuffled = (rng.permutation(n) for _ in range(num_permutations))
-    # The order of a sum changes its last digits; equal correlations count as at least as good
-    reached = sum(with_people.of(x[objects[i], objects[j]]) >= observed - 1e-12 for objects in shuffled)
-    return (1 + int(reached)) / (1 + num_permutations)
+    least = with_people.of(x[i, j]) - AS_GOOD
+    return int(sum(with_people.of(x[objects[i], objects[j]]) >= least for objects in shuffled))
 
 
 @checked

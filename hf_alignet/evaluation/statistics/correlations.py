@@ -175,6 +175,18 @@ def ratio(xx: float, yy: float, xy: float) -> float:
     return min(1.0, max(-1.0, xy / np.sqrt(xx) / np.sqrt(yy)))
 
 
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def sum_of_products(matrix: np.ndarray, values: np.ndarray, objects: np.ndarray) -> float:
+    """Of the pairs of `objects` (n,) in a matrix (n, n), and values (n (n - 1) / 2,) of pairs, row by row."""
+    total, start = matrix.dtype.type(0), 0
+    for i in range(len(objects)):
+        row, rest = matrix[objects[i]], len(objects) - i - 1
+        for k in range(rest):
+            total += row[objects[i + 1 + k]] * values[start + k]
+        start += rest
+    return total
+
+
 @njit(cache=True, nogil=True)
 def _weighted_pearson(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> float:
     total = x_sum = y_sum = 0.0

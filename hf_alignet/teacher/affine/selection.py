@@ -14,11 +14,12 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from hf_alignet.similarity import choice_log_probabilities, of_chosen_pair, triplet_similarities
+from hf_alignet.similarity import choice_log_probabilities, of_chosen_pair
 from hf_alignet.teacher.affine.affine_data import AffineData
 from hf_alignet.teacher.affine.held_out import Split
 from hf_alignet.teacher.affine.problem import AffineProblem
 from hf_alignet.teacher.affine.solver import Solution
+from hf_alignet.triplet_products import measured_similarities
 
 FEWEST_TRIED = 3  # λ: one with a better one on neither side
 MAX_STEPS = 8  # in each direction from the start
@@ -93,8 +94,9 @@ def select_regularization(
         for k, fold in enumerate(folds):
             solution = solve(fold.problem, regularization)
             transformed = fold.problem.transform(solution)(fold.held_out.features)
-            cross_entropy, accuracy = evaluate(transformed, fold.held_out)
-            of_folds.append(triplet_losses(transformed, fold.held_out))
+            of_triplets, accuracy = evaluate(transformed, fold.held_out)
+            cross_entropy = float(np.average(of_triplets, weights=fold.held_out.weights))
+            of_folds.append(of_triplets)
             row = {"regularization": regularization, "fold": k, "cross_entropy": cross_entropy, "accuracy": accuracy}
             rows.append(row | {"weight": fold.held_out.weights.sum(), "iterations": len(solution.values)})
             bar.update()
@@ -131,19 +133,18 @@ def mean_cross_entropy(selection: pd.DataFrame) -> pd.Series:
     return total / selection.groupby("regularization")["weight"].sum()
 
 
-def evaluate(transformed: np.ndarray, data: AffineData) -> tuple[float, float]:
-    """How well transformed features (n, p) predict choices: mean cross-entropy in nats, and accuracy.
+def evaluate(transformed: np.ndarray, data: AffineData) -> tuple[np.ndarray, float]:
+    """How well transformed features (n, p) predict choices: (m,) cross-entropy of each triplet in nats, and accuracy.
 
     Accuracy is the mean probability of the most similar pair. For single choices, this is the share of correct
     predictions. A tie counts as wrong.
     """
-    vectors = torch.from_numpy(transformed)
-    similarities = triplet_similarities(vectors, torch.from_numpy(data.triplets))
-    of_choice = of_chosen_pair(similarities, torch.from_numpy(data.probabilities))
-    return data.choices.value(vectors @ vectors.T), float(np.average(of_choice.numpy(), weights=data.weights))
+    similarities = measured_similarities(transformed, data.triplets)
+    of_choice = of_chosen_pair(torch.from_numpy(similarities), torch.from_numpy(data.probabilities))
+    return cross_entropies(similarities, data), float(np.average(of_choice.numpy(), weights=data.weights))
 
 
-def triplet_losses(transformed: np.ndarray, data: AffineData) -> np.ndarray:
-    """(m,) float64 cross-entropy of each triplet in nats, under transformed features (n, p)."""
-    similarities = triplet_similarities(torch.from_numpy(transformed), torch.from_numpy(data.triplets))
-    return -(torch.from_numpy(data.probabilities) * choice_log_probabilities(similarities.double())).sum(1).numpy()
+def cross_entropies(similarities: np.ndarray, data: AffineData) -> np.ndarray:
+    """(m,) float64 cross-entropy of each triplet in nats, by its similarities (m, 3)."""
+    log_probabilities = choice_log_probabilities(torch.from_numpy(similarities).double())
+    return -(torch.from_numpy(data.probabilities) * log_probabilities).sum(1).numpy()
