@@ -18,11 +18,9 @@ from hf_alignet.errors import InputError
 from hf_alignet.similarity import NO_CHOICE, choice_log_probabilities, entropy
 from hf_alignet.student.losses import triplet_hard
 from hf_alignet.triplets.batches import TeacherVectors, sample_in_batch
-from hf_alignet.triplets.triplet_dataset import ODD, TRIPLET, column
+from hf_alignet.triplets.triplet_dataset import ODD, column
 
 CALIBRATION_TRIPLETS = 512
-MANY_PICTURES = 1200  # that the triplets name, so that embedding them would take longer than all else before training
-FEW_TRIPLETS = 171  # instead, of 512 pictures: τ† then has an SD of 6 %, not 3 % (CLIP's features of THINGS, and VICE)
 CALIBRATION_BATCHES = 8  # the batches that in-batch triplets come from
 LOG_RANGE = 20.0  # temperatures from e^-20 to e^20 times the spread of the similarities
 
@@ -35,10 +33,7 @@ def calibration_sample(
         raise InputError("`student_temperature=auto` needs training triplets: give them, or a number")
     rng = np.random.default_rng(seed)
     if not isinstance(dataset, TeacherVectors):
-        rows = rng.permutation(len(dataset))[:CALIBRATION_TRIPLETS]
-        if len(np.unique(column(dataset.select(rows), TRIPLET))) > MANY_PICTURES:
-            rows = rows[:FEW_TRIPLETS]
-        return dataset.select(np.sort(rows))
+        return dataset.select(np.sort(rng.permutation(len(dataset))[:CALIBRATION_TRIPLETS]))
     batches = np.array(list(itertools.islice(order, CALIBRATION_BATCHES * batch_size))).reshape(-1, batch_size)
     sample = sample_in_batch(dataset, batches, CALIBRATION_TRIPLETS // CALIBRATION_BATCHES, rng)
     return sample.select(np.flatnonzero(column(sample, ODD) != NO_CHOICE)) if target == ODD else sample

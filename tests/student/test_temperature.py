@@ -1,13 +1,11 @@
 import math
 
-import numpy as np
 import pytest
 import torch
 
 from hf_alignet.errors import InputError
 from hf_alignet.similarity import choice_log_probabilities, entropy, odd_one_out
-from hf_alignet.student.temperature import calibration_sample, match_entropy, maximize_likelihood
-from hf_alignet.triplets import triplets_from_arrays
+from hf_alignet.student.temperature import match_entropy, maximize_likelihood
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 250.0, 1e6])
@@ -54,14 +52,3 @@ def test_teacher_that_knows_nothing():
 def test_collapsed_student():
     with pytest.raises(InputError, match="is it collapsed"):
         match_entropy(torch.ones(10, 3), torch.randn(10, 3))
-
-
-@pytest.mark.parametrize(("num_images", "expected"), [(1854, 512), (100_000, 171)])
-def test_few_pictures_are_embedded_where_triplets_share_none(num_images, expected):
-    rng = np.random.default_rng(0)
-    triplets = np.stack([rng.choice(num_images, 3, replace=False) for _ in range(1000)])
-    dataset = triplets_from_arrays(triplets, rng.normal(size=(1000, 3)).astype(np.float32))
-    sample = calibration_sample(dataset, "similarities", (), 8, seed=1)
-    assert len(sample) == expected
-    drawn = np.random.default_rng(1).permutation(1000)[:expected]  # the first of the same draw
-    assert sorted(sample["triplet"][:]) == sorted(triplets[drawn].tolist())
