@@ -229,7 +229,7 @@ def _point(axes: Axes, before: Metric, after: Metric, name: str, color: str, mar
 def _diagonal(axes: Axes) -> None:
     """The line where nothing changes, across a square panel."""
     low = max(0.0, min(axes.get_xlim()[0], axes.get_ylim()[0]))
-    high = min(1.0, max(axes.get_xlim()[1], axes.get_ylim()[1]))
+    high = max(axes.get_xlim()[1], axes.get_ylim()[1])
     axes.plot([low, high], [low, high], color=CHANCE_LINE, linestyle=":", zorder=0)
     axes.locator_params(nbins=5)
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")

@@ -73,9 +73,7 @@ def _defocus_blur(picture: Image.Image, disk: tuple[int, float], rng: np.random.
     reach = max(8, radius)
     x, y = np.meshgrid(*2 * [np.arange(-reach, reach + 1)])
     kernel = (x**2 + y**2 <= radius**2).astype(np.float64)
-    kernel /= (
-        kernel.sum()
-    )  # before it is smoothed: as there, the kernel sums to 1.01 where the disk reaches its border
+    kernel /= kernel.sum()  # not after smoothing: where the disk reaches the border the sum becomes 1.01, as there
     taps = np.arange(-1, 2) if radius <= 8 else np.arange(-2, 3)
     gaussian = np.exp(-(taps**2) / (2 * smooth**2))
     for axis in (0, 1):
