@@ -43,7 +43,11 @@ class Preprocessor:
         # (uint8 * scale - mean) / std as one multiplication and one addition
         self.scale = torch.tensor([scale / s for s in std]).view(1, -1, 1, 1)
         self.shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).view(1, -1, 1, 1)
+        self._constants: dict[torch.device, tuple[Tensor, Tensor]] = {}
         self.stacks_uint8 = self._equals_processor()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_constants": {}}  # worker processes have no device
 
     def __call__(self, pictures: list[Image.Image]) -> dict[str, Tensor]:
         return self.normalize(self.stack(pictures))
@@ -73,8 +77,15 @@ class Preprocessor:
         pixels = inputs["pixel_values"]
         if pixels.dtype != torch.uint8:
             return inputs
-        scaled = torch.addcmul(self.shift.to(pixels.device), pixels.float(), self.scale.to(pixels.device))
-        return {**inputs, "pixel_values": scaled}
+        scale, shift = self._constants_on(pixels.device)
+        return {**inputs, "pixel_values": torch.addcmul(shift, pixels.float(), scale)}
+
+    def _constants_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """They stay there: a copy would wait for all that the device has still to do."""
+        if device not in self._constants:
+            with torch.inference_mode(False):  # they are for training, too
+                self._constants[device] = self.scale.to(device), self.shift.to(device)
+        return self._constants[device]
 
     def _equals_processor(self) -> bool:
         picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (80, 96, 3), dtype=np.uint8))

@@ -90,9 +90,8 @@ class AlignTrainingArguments(TrainingArguments):
     images_per_cluster: Count = _setting(
         4, "In-batch triplets: images of each cluster (or class) in a batch. It must divide the batch."
     )
-    triplets_per_batch: Count = _setting(
-        1_000_000,
-        "In-batch triplets: a larger batch, by default one of over 182 images, trains on a random subset of so many.",
+    triplets_per_batch: Count | None = _setting(
+        None, "In-batch triplets: train on a random subset of so many of each batch (default: on all of them)."
     )
     images_per_forward: Count | None = _setting(
         None,
