@@ -1,8 +1,8 @@
 """The loss of all triplets among the images of a batch, from two similarity matrices, without a list of triplets.
 
 A batch of 512 images has 22 million triplets. They are computed in blocks, and of each block only sums stay: of the
-loss, of what is logged, and of the gradient by pair of images. So memory does not grow with the number of triplets, and
-the result is exact.
+loss, of what is logged, and of the gradient by pair of images. So memory does not grow with the number of triplets,
+and the result is exact.
 """
 
 import math
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from hf_alignet.student.in_batch_kernel import sums_on_gpu, works_for
 from hf_alignet.student.losses import LossType
 
 BLOCK = 1 << 18  # places in a block, of which there are some arrays at a time
@@ -83,8 +84,18 @@ class _MeanOverTriplets(torch.autograd.Function):
 def sum_over_triplets(
     student: Tensor, teacher: Tensor, loss_type: LossType, student_temperature: float, teacher_temperature: float
 ) -> Totals:
-    """The work of `mean_over_triplets`, in blocks of some k with all i and j below them."""
+    """The work of `mean_over_triplets`."""
     student, teacher = _mirrored(student), _mirrored(teacher)
+    add_up = sums_on_gpu if works_for(student) else _sums_in_blocks
+    sums, gradient = add_up(student, teacher, loss_type, student_temperature, teacher_temperature)
+    loss, agreement, student_entropy, teacher_entropy, number = sums.unbind()
+    return Totals(loss, agreement, student_entropy, teacher_entropy, number, gradient)
+
+
+def _sums_in_blocks(
+    student: Tensor, teacher: Tensor, loss_type: LossType, student_temperature: float, teacher_temperature: float
+) -> tuple[Tensor, Tensor]:
+    """The five sums of `Totals`, and the gradient, in blocks of some k with all i and j below them."""
     scaled = student / student_temperature, teacher / teacher_temperature
     n = len(student)
     gradient = torch.zeros_like(student)
@@ -97,12 +108,17 @@ def sum_over_triplets(
         k, below = slice(first, last), slice(last - 1)
         is_triplet = (place[below, None] < place[None, below]) & (place[None, below] < place[k, None, None])
         values, by_pair = _block(
-            *(_pairs(matrix, k, below) for matrix in (student, teacher, *scaled)), is_triplet, loss_type
+            _pairs(student, k, below),
+            _pairs(teacher, k, below),
+            _pairs(scaled[0], k, below),
+            _pairs(scaled[1], k, below),
+            is_triplet,
+            loss_type,
         )
         sums += values
         gradient[below, below] += by_pair[0].sum(0)
         gradient[below, k] += (by_pair[1].sum(2) + by_pair[2].sum(1)).T
-    return Totals(*sums.unbind(), gradient)
+    return sums, gradient
 
 
 def _mirrored(matrix: Tensor) -> Tensor:
@@ -140,7 +156,8 @@ def _block(
         loss = of_q + 0.5 * _sum(p, [a - m for a, m in zip(log_p, log_m, strict=True)])
         slopes = [a * (b - of_q) for a, b in zip(q, by_q, strict=True)]
     sums = [(counts * value).sum() for value in (loss, agrees, -_sum(q, log_q), -_sum(p, log_p))]
-    return torch.stack([*sums, counts.sum()]), tuple(counts * slope for slope in slopes)
+    a, b, c = (counts * slope for slope in slopes)
+    return torch.stack([*sums, counts.sum()]), (a, b, c)
 
 
 def _is_largest(pairs: Three) -> Three:
