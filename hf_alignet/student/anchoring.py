@@ -42,8 +42,10 @@ class Anchor:
         device = next(iter(self.parameters.values())).device
         total = torch.zeros((), device=device)
         with torch.autocast(device.type, enabled=False):
-            for name in self.dense:
-                total = total + (self.parameters[name].float() - self.snapshot[name].float()).square().sum()
+            if self.dense:
+                total = total + _squared_distance(
+                    [self.parameters[name] for name in self.dense], [self.snapshot[name] for name in self.dense]
+                )
             for adapter in self.adapters:
                 total = total + adapter.squared_distance()
         return total
