@@ -14,6 +14,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,19 +40,18 @@ NUM_PICTURES, SIZE = 64, (500, 375)  # distinct pictures, as large as those of I
 DEVICE = torch.device("cuda")
 WORKERS = 14
 NUM_EMBEDDED = 16384  # pictures
-Pixels = dict[str, torch.Tensor]
 
 
 class InMemory:
-    """Collator that makes all of a batch but its pictures, which are always the same."""
+    """Collator that makes all of a batch but its pictures, which are always the same, in pinned memory."""
 
     def __init__(self, collator: Any, number: int):
-        self.collator, self.pixels = collator, {"pixel_values": pictures_in_memory(number)}
+        pixels = np.random.default_rng(0).integers(0, 256, (number, 3, 224, 224), dtype=np.uint8)
+        self.collator, self.pixels = collator, torch.from_numpy(pixels).pin_memory(DEVICE)
         collator.reader = self
-        self.preprocessor = None
 
-    def read(self, rows: list[int]) -> Pixels:
-        return {"pixel_values": self.pixels["pixel_values"][: len(rows)]}
+    def read(self, rows: list[int]) -> dict[str, torch.Tensor]:
+        return {"pixel_values": self.pixels[: len(rows)]}
 
     def __call__(self, rows: list[Any]) -> dict[str, Any]:
         return self.collator(rows)
@@ -81,7 +81,9 @@ def make_encoder(model: str) -> VisionEncoder:
     config = ViTConfig(
         hidden_size=width, num_attention_heads=heads, num_hidden_layers=layers, intermediate_size=4 * width
     )
-    return VisionEncoder(ViTModel(config, add_pooling_layer=False).to(DEVICE), ViTImageProcessorPil())
+    with DEVICE:
+        network = ViTModel(config, add_pooling_layer=False)
+    return VisionEncoder(network, ViTImageProcessorPil())
 
 
 def flops(model: str) -> float:
@@ -90,12 +92,9 @@ def flops(model: str) -> float:
     return layers * (2 * 12 * width**2 * TOKENS + 4 * TOKENS**2 * width) + 2 * 768 * width * (TOKENS - 1)
 
 
-def pictures_in_memory(number: int) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (number, 3, 224, 224), dtype=np.uint8))
-
-
-def make_images(number: int) -> Dataset:
-    """Rows of some distinct pictures of smooth noise as JPEG, in turn; files are as large as those of photographs."""
+@cache
+def make_files() -> Dataset:
+    """Distinct pictures of smooth noise as JPEG; files are as large as those of photographs."""
     rng = np.random.default_rng(0)
     files = []
     for _ in range(NUM_PICTURES):
@@ -103,8 +102,12 @@ def make_images(number: int) -> Dataset:
         buffer = io.BytesIO()
         noise.resize(SIZE, Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
         files.append({"bytes": buffer.getvalue(), "path": None})
-    images = Dataset.from_dict({"image": files}, features=Features({"image": ImageFeature()}))
-    return images.select(np.arange(number) % NUM_PICTURES)
+    return Dataset.from_dict({"image": files}, features=Features({"image": ImageFeature()}))
+
+
+def make_images(number: int) -> Dataset:
+    """Many rows of a few distinct pictures, in turn."""
+    return make_files().select(np.arange(number) % NUM_PICTURES)
 
 
 def make_training_data(source: str, number: int, batch: int, steps: int) -> TeacherVectors | Dataset:
@@ -183,11 +186,9 @@ def write_profile(action: Callable[[], object], path: str) -> None:
         file.write("\n".join(text) + "\n")
 
 
-def bare_step(model: str, lora: bool = False, compiled: bool = False, steps: int = 20) -> dict[str, Any]:
+def bare_step(model: str, compiled: bool = False, steps: int = 20) -> dict[str, Any]:
     """Images per second of forward, backward and AdamW, with all weights in float32 under autocast."""
     encoder, batch = make_encoder(model).train(), MODELS[model][3]
-    if lora:
-        encoder.add_lora(LoraConfig(r=16, lora_alpha=16))
     pixels = torch.randn(batch, 3, 224, 224, device=DEVICE)
     trained = [p for p in encoder.model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-5, weight_decay=0.0, fused=True)
@@ -233,10 +234,11 @@ def decode_only(reader: ImageReader, workers: int, batch: int = 256) -> float:
     """Images per second that worker processes read, with nothing behind them."""
     spans: Any = [list(range(start, start + batch)) for start in range(0, len(reader) - batch + 1, batch)]
     loader = DataLoader(spans, batch_size=None, collate_fn=reader.read, num_workers=workers)
-    start = time.perf_counter()
-    for _ in loader:
-        pass
-    return len(spans) * batch / (time.perf_counter() - start)
+    ready = 3 * workers  # batches that do not count, as memory is new to them
+    for number, _ in enumerate(loader):
+        if number == ready:
+            start = time.perf_counter()
+    return (number - ready) * batch / (time.perf_counter() - start)
 
 
 def timed(action: Callable[[], object], repeats: int) -> float:
@@ -299,11 +301,10 @@ def training(report: Report, profile: str | None) -> None:
     if profile is not None:
         train(report.model, steps=8, warm_up=2, profile=profile)
     report.train("batch, in memory, penalty", anchor_type="penalty")
-    report.train("batch, in memory, slices of 64", images_per_forward=64)
+    half = MODELS[report.model][3] // 2
+    report.train(f"batch, in memory, slices of {half}", images_per_forward=half)
     if report.wants("lora"):
-        bare = bare_step(report.model, lora=True)
-        report.line(f"bare step {report.name}, lora r=16", **bare)
-        report.train("batch, in memory, lora r=16", bare, lora=True)
+        report.train("batch, in memory, lora r=16", lora=True)
         if profile is not None:
             train(report.model, steps=8, warm_up=2, profile=profile, lora=True)
     if report.wants("compiled"):
@@ -315,24 +316,24 @@ def training(report: Report, profile: str | None) -> None:
 def pictures(report: Report) -> None:
     """From files and from a cache of resized pictures."""
     preprocessor = make_encoder(report.model).preprocessor
-    reader = ImageReader(make_images(64 * MODELS[report.model][3]), preprocessor)
+    reader = ImageReader(make_images(48 * MODELS[report.model][3]), preprocessor)
     # Worker processes have up to 28 batches ready: these do not count
-    many: dict[str, Any] = {"warm_up": 32, "steps": 64, "workers": WORKERS}
+    many: dict[str, Any] = {"warm_up": 30, "steps": 48, "workers": WORKERS}
     if report.wants("jpeg"):
         report.line(f"decoding {SIZE[0]}x{SIZE[1]} JPEG, {WORKERS} workers", images_per_s=decode_only(reader, WORKERS))
     report.train(f"batch, jpeg, {WORKERS} workers", reader=reader, **many)
     with tempfile.TemporaryDirectory() as directory:
         if report.wants("cache"):
-            cache = ImageCache(directory, reader.images, preprocessor)
+            cached = ImageCache(directory, reader.images, preprocessor)
             start = time.perf_counter()
-            cache.prepare(np.arange(len(cache)), WORKERS, progress=False)
-            report.line("filling the cache", images_per_s=len(cache) / (time.perf_counter() - start))
-            report.train(f"batch, cache, {WORKERS} workers", reader=cache, **many)
-            report.train("batch, cache, no workers", reader=cache)
+            cached.prepare(np.arange(len(cached)), WORKERS, progress=False)
+            report.line("filling the cache", images_per_s=len(cached) / (time.perf_counter() - start))
+            report.train(f"batch, cache, {WORKERS} workers", reader=cached, **many)
+            report.train("batch, cache, no workers", reader=cached)
         if report.wants("embedding"):
             forward = bare_forward(report.model)
             report.line(f"bare forward ViT-{report.model}", images_per_s=forward, mfu=report.mfu(forward, 1))
-            for source, images in {"jpeg": reader, "cache": cache if report.wants("cache") else None}.items():
+            for source, images in {"jpeg": reader, "cache": cached if report.wants("cache") else None}.items():
                 if images is not None:
                     rate = embed(report.model, images, bf16=True)
                     report.line(

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from datasets import Dataset, Features
 from datasets import Image as ImageFeature
 from PIL import Image
@@ -75,6 +76,18 @@ def triplets() -> Dataset:
     return Dataset.from_dict(
         {"triplet": rows, "similarities": similarities, "odd": 2 - similarities.argmax(1).astype(np.int8)}
     )
+
+
+@pytest.fixture(autouse=True)
+def _on_the_cpu(request, monkeypatch):
+    """A test marked `cpu` finds no GPU."""
+    if "cpu" not in request.keywords:
+        yield
+        return
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(autouse=True)

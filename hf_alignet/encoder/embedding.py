@@ -75,7 +75,7 @@ def embed_dataset(
         num_workers: number of worker processes that decode and resize; with 0, this process does it. By default
             see `hf_alignet.images.workers`.
         bf16: run the encoder in bfloat16: on a CPU under autocast, and on other devices with weights of that type,
-            which is faster and rounds more (see `VisionEncoder.in_bf16`). Embeddings stay float32.
+            which is faster and rounds more (see `hf_alignet.encoder.half_precision`). Embeddings stay float32.
         save_to: directory for the embeddings.
         progress: show a bar (on the first process).
 

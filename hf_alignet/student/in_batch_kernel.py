@@ -23,7 +23,7 @@ except ImportError:  # it comes with PyTorch for CUDA
 
 TILE = 16  # pairs of a program: its square
 SPLIT = 4  # programs that share the third images of a tile
-WARPS = 2
+WARPS = 4
 KINDS: dict[LossType, int] = {"kl": 0, "jsd": 1, "hard": 2}
 
 logger = logging.getLogger(__name__)
