@@ -20,6 +20,8 @@ from datasets import Image as ImageFeature
 from PIL import Image
 from tiny import save_tiny
 
+from hf_alignet.images import workers
+
 collect_ignore = ["hub/round_trips.py", "student/pusher.py"]  # scripts, which tests start with arguments
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("HF_ALIGNET_DATA", ROOT.parent / "shared" / "data"))
@@ -88,6 +90,12 @@ def _on_the_cpu(request, monkeypatch):
     AcceleratorState._reset_state(reset_partial_state=True)
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture(autouse=True)
+def _no_other_cores(monkeypatch):
+    """Else each test on a machine with a GPU would start a worker process for each core."""
+    monkeypatch.setattr(workers, "cores_at_hand", lambda: 1)
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ from hf_alignet.images.picture_list import Picture
 from hf_alignet.images.picture_record import ABSENT, PictureRecord
 from hf_alignet.images.preprocessing import Preprocessor
 from hf_alignet.images.reader import ImageReader, as_reader
-from hf_alignet.images.workers import default_workers
+from hf_alignet.images.workers import BATCHES, default_workers
 from hf_alignet.ranges import Count, Whole, checked, row_numbers
 from hf_alignet.sources import load_matrix
 from hf_alignet.storage import ResumableArray, output_folder, require_space
@@ -125,7 +125,10 @@ def _embed(
     total, is_hidden = sum(end - start for start, end in spans), not progress or not state.is_main_process
     bar = tqdm(total=total, desc="embedding", unit="image", disable=is_hidden)
     workers = default_workers(len(spans)) if num_workers is None else num_workers
-    loading: dict[str, Any] = {"num_workers": workers, "pin_memory": device.type == "cuda"}
+    loading: dict[str, Any] = {
+        "num_workers": min(workers, -(-len(spans) // BATCHES)),
+        "pin_memory": device.type == "cuda",
+    }
     loader = DataLoader(spans, batch_size=None, collate_fn=partial(_read_span, reader, rows), **loading)
     with bar, contextlib.ExitStack() as afterwards, torch.inference_mode():
         afterwards.callback(encoder.train, encoder.training)
