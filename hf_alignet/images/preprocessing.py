@@ -36,6 +36,8 @@ class Preprocessor:
             if (length or 0) ** 2 > MAX_RESIZED_PIXELS:  # it would fill the memory, and the process would be killed
                 raise InputError(f"the image processor makes pictures with {edge} {length}, more than any model takes")
         self.shortest_edge = 0 if size.get("longest_edge") else size.get("shortest_edge") or 0
+        # The length that both edges, or the shorter one, are resized to; 0 if that is not known
+        self.shrunk_edge = 0 if size.get("longest_edge") else max((length or 0 for length in size.values()), default=0)
         scale = settings["rescale_factor"] if settings.get("do_rescale") else 1.0
         mean, std = [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]
         if settings.get("do_normalize"):

@@ -100,8 +100,8 @@ class ImageReader:
         return dict(sorted(item for part in gather_object([bad]) for item in part.items()))
 
     def _decode(self, rows: list[int]) -> list[Image.Image]:
-        images = self.images
-        pictures = images.read(rows) if isinstance(images, PictureList) else read_pictures(images, rows)
+        images, edge = self.images, self.preprocessor.shrunk_edge
+        pictures = images.read(rows, edge) if isinstance(images, PictureList) else read_pictures(images, rows, edge)
         for picture, row in zip(pictures, rows, strict=True):
             self.preprocessor.check_size(picture, row)
         return pictures
