@@ -31,7 +31,7 @@ test-slow: setup  ## Run the end-to-end tests, which take minutes each
 
 test-gpu:  ## Run the default tests with a Python (PYTHON) that has PyTorch for CUDA and the package
 	$(PYTHON) -c "import torch; assert torch.cuda.is_available(), 'there is no CUDA GPU'"
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 14 --dist loadgroup
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 14 --dist loadgroup -p no:benchmark
 
 test-lowest: pyproject.toml constraints-lowest.txt  ## Test what calls Hugging Face libraries with their lowest allowed versions
 	$(PYTHON) -m venv $(LOWEST)
