@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 LOWEST := .venv-lowest
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
-.PHONY: help setup demo test test-slow test-lowest check bench rooms
+.PHONY: help setup demo test test-slow test-gpu test-lowest check bench bench-gpu rooms
 
 help:  ## Show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,10 @@ test: setup  ## Run the default tests
 
 test-slow: setup  ## Run the end-to-end tests, which take minutes each
 	$(TESTS) -m slow
+
+test-gpu:  ## Run the default tests with a Python (PYTHON) that has PyTorch for CUDA and the package
+	$(PYTHON) -c "import torch; assert torch.cuda.is_available(), 'there is no CUDA GPU'"
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 14 --dist loadgroup -p no:benchmark
 
 test-lowest: pyproject.toml constraints-lowest.txt  ## Test what calls Hugging Face libraries with their lowest allowed versions
 	$(PYTHON) -m venv $(LOWEST)
@@ -61,3 +65,6 @@ bench: setup  ## Run the benchmarks, one JSON line a result
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kills.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/faults.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/hub_faults.py
+
+bench-gpu:  ## Run the benchmarks of a CUDA GPU, with a Python (PYTHON) that has PyTorch for CUDA and the package
+	$(PYTHON) benchmarks/gpu.py

@@ -14,10 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from datasets import Dataset, Features
 from datasets import Image as ImageFeature
 from PIL import Image
 from tiny import save_tiny
+
+from hf_alignet.images import workers
 
 collect_ignore = ["hub/round_trips.py", "student/pusher.py"]  # scripts, which tests start with arguments
 ROOT = Path(__file__).parents[1]
@@ -75,6 +78,24 @@ def triplets() -> Dataset:
     return Dataset.from_dict(
         {"triplet": rows, "similarities": similarities, "odd": 2 - similarities.argmax(1).astype(np.int8)}
     )
+
+
+@pytest.fixture(autouse=True)
+def _on_the_cpu(request, monkeypatch):
+    """A test marked `cpu` finds no GPU."""
+    if "cpu" not in request.keywords:
+        yield
+        return
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture(autouse=True)
+def _no_other_cores(monkeypatch):
+    """Else each test on a machine with a GPU would start a worker process for each core."""
+    monkeypatch.setattr(workers, "cores_at_hand", lambda: 1)
 
 
 @pytest.fixture(autouse=True)

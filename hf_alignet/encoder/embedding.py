@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,12 +16,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from hf_alignet.encoder.device_copies import DeviceCopies
 from hf_alignet.errors import InputError
 from hf_alignet.images.picture_files import content_fingerprint
 from hf_alignet.images.picture_list import Picture
 from hf_alignet.images.picture_record import ABSENT, PictureRecord
 from hf_alignet.images.preprocessing import Preprocessor
 from hf_alignet.images.reader import ImageReader, as_reader
+from hf_alignet.images.workers import BATCHES, default_workers
 from hf_alignet.ranges import Count, Whole, checked, row_numbers
 from hf_alignet.sources import load_matrix
 from hf_alignet.storage import ResumableArray, output_folder, require_space
@@ -40,6 +42,8 @@ class Embedder(Protocol):
     @property
     def device(self) -> torch.device: ...
 
+    def in_bf16(self) -> "Embedder": ...
+
     def describe(self) -> dict[str, Any]: ...
 
     def train(self, mode: bool = True) -> Any: ...
@@ -53,7 +57,7 @@ def embed_dataset(
     images: Dataset | ImageReader | Sequence[Picture],
     rows: np.ndarray | None = None,
     batch_size: Count = 64,
-    num_workers: Whole = 0,
+    num_workers: Whole | None = None,
     bf16: bool = False,
     save_to: str | Path | None = None,
     progress: bool = True,
@@ -68,8 +72,10 @@ def embed_dataset(
         images: a Dataset with an `image` column, a reader or cache of one, or a list of PIL images or paths.
         rows: (m,) row numbers to embed, in this order; all by default.
         batch_size: number of images in a forward pass.
-        num_workers: number of worker processes that decode and resize; with 0, this process does it.
-        bf16: run the encoder under bfloat16 autocast; embeddings stay float32.
+        num_workers: number of worker processes that decode and resize; with 0, this process does it. By default
+            see `hf_alignet.images.workers`.
+        bf16: run the encoder in bfloat16: on a CPU under autocast, and on other devices with weights of that type,
+            which is faster and rounds more (see `hf_alignet.encoder.half_precision`). Embeddings stay float32.
         save_to: directory for the embeddings.
         progress: show a bar (on the first process).
 
@@ -99,12 +105,13 @@ def _embed(
     rows: np.ndarray,
     disk: ResumableArray | None,
     batch_size: int,
-    num_workers: int,
+    num_workers: int | None,
     bf16: bool,
     progress: bool,
     state: PartialState,
 ) -> np.ndarray:
     """The work of `embed_dataset`."""
+    device = encoder.device
     memory = torch.zeros(0 if disk is not None else len(rows), encoder.embedding_dim)
     # A batch lies in one chunk. Each process takes every num_processes-th of the chunks that are not done.
     size = batch_size if disk is None else disk.chunk
@@ -117,13 +124,16 @@ def _embed(
     state.wait_for_everyone()  # no process finishes a chunk before all have looked
     total, is_hidden = sum(end - start for start, end in spans), not progress or not state.is_main_process
     bar = tqdm(total=total, desc="embedding", unit="image", disable=is_hidden)
-    read = partial(_read_span, reader, rows)
+    workers = default_workers(len(spans)) if num_workers is None else num_workers
+    loading: dict[str, Any] = {
+        "num_workers": min(workers, -(-len(spans) // BATCHES)),
+        "pin_memory": device.type == "cuda",
+    }
+    loader = DataLoader(spans, batch_size=None, collate_fn=partial(_read_span, reader, rows), **loading)
     with bar, contextlib.ExitStack() as afterwards, torch.inference_mode():
         afterwards.callback(encoder.train, encoder.training)
         encoder.train(False)
-        for start, end, inputs in DataLoader(spans, batch_size=None, collate_fn=read, num_workers=num_workers):
-            with torch.autocast(encoder.device.type, torch.bfloat16) if bf16 else contextlib.nullcontext():
-                embeddings = encoder(**{name: tensor.to(encoder.device) for name, tensor in inputs.items()}).cpu()
+        for start, end, embeddings in _forward_passes(encoder, loader, bf16):
             if disk is None:
                 memory[start:end] = embeddings
             else:
@@ -137,6 +147,31 @@ def _embed(
     if state.num_processes == 1:
         return memory.numpy()
     return reduce(memory.to(encoder.device), reduction="sum").cpu().numpy()  # each process has filled its rows
+
+
+def _forward_passes(encoder: Embedder, loader: Any, bf16: bool) -> Iterator[tuple[int, int, Tensor]]:
+    """The embeddings on the CPU, batch after batch. A GPU has the next batch before its results are read."""
+    device = encoder.device
+    is_cuda, copies = device.type == "cuda", DeviceCopies(device)
+    if bf16 and device.type != "cpu":
+        encoder = encoder.in_bf16()
+    precision = torch.autocast("cpu", torch.bfloat16, enabled=bf16 and device.type == "cpu")
+    waiting: list[tuple[int, int, Tensor, torch.cuda.Event | None]] = []
+    for start, end, inputs in loader:
+        with precision:
+            embeddings = encoder(**copies(inputs)).to("cpu", non_blocking=is_cuda)
+        event = torch.cuda.current_stream(device).record_event() if is_cuda else None
+        waiting.append((start, end, embeddings, event))
+        if len(waiting) > is_cuda:
+            yield _ready(waiting.pop(0))
+    yield from map(_ready, waiting)
+
+
+def _ready(batch: tuple[int, int, Tensor, torch.cuda.Event | None]) -> tuple[int, int, Tensor]:
+    start, end, embeddings, event = batch
+    if event is not None:
+        event.synchronize()
+    return start, end, embeddings
 
 
 def load_embeddings(path: str, what: str, images: Dataset | None, progress: bool = True) -> np.ndarray:

@@ -21,7 +21,8 @@ from transformers import BaseImageProcessor, PreTrainedModel
 from transformers.utils import find_adapter_config_file
 
 from hf_alignet.encoder.embedding import embed_dataset
-from hf_alignet.encoder.lora import check_adapter, find_targets
+from hf_alignet.encoder.half_precision import copy_in_bf16
+from hf_alignet.encoder.lora import check_adapter, find_targets, merge_in_training
 from hf_alignet.encoder.pooling import choose_pooling, count_prefix_tokens, has_learned_pooler, pool
 from hf_alignet.encoder.pretrained import load_vision_model, loading, quiet_loading, read_alignment
 from hf_alignet.encoder.transform import AffineTransform
@@ -78,8 +79,10 @@ class VisionEncoder(nn.Module):
         self.projection: nn.Linear | None = None
         self.transform: AffineTransform | None = None
         self.revision: str | None = None
+        self.is_bf16 = False
         self.train(model.training)
         check_adapter(model)
+        merge_in_training(model)
         with torch.no_grad():
             inputs, outputs = self._try_forward()
             self.pooling = choose_pooling(pooling, self.backbone, outputs, inputs)
@@ -165,6 +168,7 @@ class VisionEncoder(nn.Module):
                 f"or random, such as {unknown[0]!r}"
             )
         check_adapter(encoder.model)
+        merge_in_training(encoder.model)
         encoder.train(encoder.training)  # the dropout of a new adapter is in training mode
         encoder._check_embeddings(name)
         return encoder
@@ -219,12 +223,21 @@ class VisionEncoder(nn.Module):
 
     def _embed_batch(self, inputs: dict[str, Tensor]) -> Tensor:
         inputs = self.preprocessor.normalize(inputs)
+        if self.is_bf16:
+            inputs = {name: v.bfloat16() if v.is_floating_point() else v for name, v in inputs.items()}
         embeddings = pool(self.pooling, self.backbone, self.model(**inputs), inputs)
         return embeddings if self.transform is None else self.transform(embeddings)
 
     def embed(self, images: Dataset | ImageReader | Sequence[Picture], **options: Any) -> np.ndarray:
         """Embeddings (n, d) float32 of images; see `hf_alignet.encoder.embedding.embed_dataset` for the options."""
         return embed_dataset(self, images, **options)
+
+    def in_bf16(self) -> "VisionEncoder":
+        """A copy for inference whose model has weights in bfloat16; see `hf_alignet.encoder.half_precision`."""
+        encoder = copy.copy(self)
+        encoder._modules = {**self._modules, "model": copy_in_bf16(self.model)}
+        encoder.is_bf16 = True
+        return encoder
 
     def describe(self) -> dict[str, Any]:
         """What embeddings depend on, as JSON can hold it: hashes of the weights and the settings, and the pooling."""
@@ -300,6 +313,7 @@ class VisionEncoder(nn.Module):
         name = type(self.model).__name__
         try:
             self.model = adapted = get_peft_model(self.model, config, revision=self.revision)
+            merge_in_training(adapted)
         except ValueError as error:
             raise InputError(f"LoRA does not fit {name}: {error}") from error
         self.train(self.training)

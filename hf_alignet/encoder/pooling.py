@@ -57,9 +57,10 @@ def pool(pooling: Pooling, model: nn.Module, outputs: ModelOutput, inputs: dict[
     """Embeddings (B, d) in float32, from inputs and the output of the model for them."""
     if pooling == "pooler":
         return outputs["pooler_output"].flatten(1).float()  # (B, C, 1, 1) for ResNet and EfficientNet
-    hidden = outputs["last_hidden_state"].float()
+    hidden = outputs["last_hidden_state"]
     if pooling == "cls":
-        return hidden[:, 0]
+        return hidden[:, 0].float()
+    hidden = hidden.float()
     if hidden.ndim == 4:  # (B, C, H, W)
         return hidden.mean((2, 3))
     patches = hidden[:, count_prefix_tokens(model, outputs, inputs) :]

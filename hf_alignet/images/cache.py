@@ -78,7 +78,7 @@ class ImageCache(ImageReader):
         return {"pixel_values": stacked}
 
     def prepare(
-        self, rows: np.ndarray, num_workers: int = 0, progress: bool = True, skip_bad: bool = False
+        self, rows: np.ndarray, num_workers: int | None = None, progress: bool = True, skip_bad: bool = False
     ) -> dict[int, str]:
         """Stores the rows that the cache lacks; otherwise as `ImageReader.prepare`.
 

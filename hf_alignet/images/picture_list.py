@@ -34,9 +34,9 @@ class PictureList:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def read(self, rows: list[int]) -> list[Image.Image]:
-        """RGB pictures of some rows; for errors see `decode_picture`."""
-        return [decode_picture(self.rows[row], row) for row in rows]
+    def read(self, rows: list[int], edge: int = 0) -> list[Image.Image]:
+        """RGB pictures of some rows; for `edge` and errors see `decode_picture`."""
+        return [decode_picture(self.rows[row], row, edge) for row in rows]
 
     @property
     def fingerprint(self) -> str:

@@ -36,6 +36,8 @@ class Preprocessor:
             if (length or 0) ** 2 > MAX_RESIZED_PIXELS:  # it would fill the memory, and the process would be killed
                 raise InputError(f"the image processor makes pictures with {edge} {length}, more than any model takes")
         self.shortest_edge = 0 if size.get("longest_edge") else size.get("shortest_edge") or 0
+        # The length that both edges, or the shorter one, are resized to; 0 if that is not known
+        self.shrunk_edge = 0 if size.get("longest_edge") else max((length or 0 for length in size.values()), default=0)
         scale = settings["rescale_factor"] if settings.get("do_rescale") else 1.0
         mean, std = [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]
         if settings.get("do_normalize"):
@@ -43,7 +45,11 @@ class Preprocessor:
         # (uint8 * scale - mean) / std as one multiplication and one addition
         self.scale = torch.tensor([scale / s for s in std]).view(1, -1, 1, 1)
         self.shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).view(1, -1, 1, 1)
+        self._constants: dict[torch.device, tuple[Tensor, Tensor]] = {}
         self.stacks_uint8 = self._equals_processor()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_constants": {}}  # worker processes have no device
 
     def __call__(self, pictures: list[Image.Image]) -> dict[str, Tensor]:
         return self.normalize(self.stack(pictures))
@@ -73,8 +79,15 @@ class Preprocessor:
         pixels = inputs["pixel_values"]
         if pixels.dtype != torch.uint8:
             return inputs
-        scaled = torch.addcmul(self.shift.to(pixels.device), pixels.float(), self.scale.to(pixels.device))
-        return {**inputs, "pixel_values": scaled}
+        scale, shift = self._constants_on(pixels.device)
+        return {**inputs, "pixel_values": torch.addcmul(shift, pixels.float(), scale)}
+
+    def _constants_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """They stay there: a copy would wait for all that the device has still to do."""
+        if device not in self._constants:
+            with torch.inference_mode(False):  # they are for training, too
+                self._constants[device] = self.scale.to(device), self.shift.to(device)
+        return self._constants[device]
 
     def _equals_processor(self) -> bool:
         picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (80, 96, 3), dtype=np.uint8))

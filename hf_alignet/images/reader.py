@@ -20,6 +20,7 @@ from hf_alignet.images.opening import IMAGE_COLUMN, as_encoded_images
 from hf_alignet.images.picture_files import content_fingerprint
 from hf_alignet.images.picture_list import Picture, PictureList
 from hf_alignet.images.preprocessing import Preprocessor
+from hf_alignet.images.workers import default_workers
 
 GROUP = 8  # pictures that are in memory at their full size
 SPAN = 64  # rows that one worker visits at a time
@@ -68,7 +69,7 @@ class ImageReader:
         return {name: torch.cat([inputs[name] for inputs in stacked]) for name in stacked[0]}
 
     def prepare(
-        self, rows: np.ndarray, num_workers: int = 0, progress: bool = True, skip_bad: bool = False
+        self, rows: np.ndarray, num_workers: int | None = None, progress: bool = True, skip_bad: bool = False
     ) -> dict[int, str]:
         """Decodes rows once before a run, to find pictures that cannot be read.
 
@@ -76,7 +77,8 @@ class ImageReader:
 
         Args:
             rows: (m,) distinct row numbers.
-            num_workers: number of worker processes that decode; with 0, this process decodes.
+            num_workers: number of worker processes that decode; with 0, this process decodes. By default see
+                `hf_alignet.images.workers`.
             progress: show a bar (on the first process).
             skip_bad: continue after a picture that cannot be read; otherwise InputError names its row.
 
@@ -90,6 +92,7 @@ class ImageReader:
         total, is_hidden = sum(map(len, spans)), not progress or not state.is_main_process
         with tqdm(total=total, desc=self.activity, unit="image", disable=is_hidden) as bar:
             visit = partial(self._visit_span, skip_bad)
+            num_workers = default_workers(len(spans)) if num_workers is None else num_workers
             for good, refused in DataLoader(spans, batch_size=None, collate_fn=visit, num_workers=num_workers):
                 self._finish(good)
                 bad |= refused
@@ -97,8 +100,8 @@ class ImageReader:
         return dict(sorted(item for part in gather_object([bad]) for item in part.items()))
 
     def _decode(self, rows: list[int]) -> list[Image.Image]:
-        images = self.images
-        pictures = images.read(rows) if isinstance(images, PictureList) else read_pictures(images, rows)
+        images, edge = self.images, self.preprocessor.shrunk_edge
+        pictures = images.read(rows, edge) if isinstance(images, PictureList) else read_pictures(images, rows, edge)
         for picture, row in zip(pictures, rows, strict=True):
             self.preprocessor.check_size(picture, row)
         return pictures

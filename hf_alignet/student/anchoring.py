@@ -6,13 +6,14 @@ training. An adapter may have been trained before, so that "adapter off" would b
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import torch
 from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from transformers import TrainerCallback
 
 from hf_alignet.encoder.lora import obstacle
@@ -34,19 +35,18 @@ class Anchor:
         self.buffers = {n: b for n, b in encoder.model.named_buffers() if b.is_floating_point()}
         self.buffers_snapshot = {name: buffer.clone() for name, buffer in self.buffers.items()}
         anchored = {id(p) for adapter in self.adapters for p in adapter.parameters}
-        self.dense = [name for name, p in self.parameters.items() if id(p) not in anchored]
+        dense = [name for name, p in self.parameters.items() if id(p) not in anchored]
+        self.dense = [self.parameters[name] for name in dense], [self.snapshot[name] for name in dense]
         _check_dense(encoder.model, anchored)
 
     def penalty(self) -> Tensor:
         """‖θ - θ*‖², a float32 scalar that can be differentiated; for an adapter, of the weights that it changes."""
         device = next(iter(self.parameters.values())).device
-        total = torch.zeros((), device=device)
         with torch.autocast(device.type, enabled=False):
-            for name in self.dense:
-                total = total + (self.parameters[name].float() - self.snapshot[name].float()).square().sum()
-            for adapter in self.adapters:
-                total = total + adapter.squared_distance()
-        return total
+            moving, fixed = self.dense
+            parts = [cast(Tensor, _SquaredDistance.apply(fixed, *moving))] if moving else []
+            parts += [adapter.squared_distance() for adapter in self.adapters]
+            return torch.stack(parts).sum()
 
     @torch.no_grad()
     def interpolate(self, share: float) -> None:
@@ -78,6 +78,30 @@ class Anchor:
                 fixed.append(self.snapshot[name])
         for rate, (moving, fixed) in groups.items():
             torch._foreach_lerp_(moving, fixed, rate * weight)
+
+
+class _SquaredDistance(torch.autograd.Function):
+    """Σ ‖θ - θ*‖² of many weights, in a few kernels instead of some for each: on a GPU, these take longer to start."""
+
+    @staticmethod
+    def forward(ctx: Any, fixed: list[Tensor], *moving: Tensor) -> Tensor:
+        ctx.fixed = fixed
+        ctx.save_for_backward(*moving)
+        squares = torch._foreach_sub(_floats(moving), _floats(fixed))
+        torch._foreach_mul_(squares, squares)
+        return torch.stack([square.sum() for square in squares]).sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        moving = ctx.saved_tensors
+        slopes = torch._foreach_sub(_floats(moving), _floats(ctx.fixed))
+        torch._foreach_mul_(slopes, 2 * gradient)
+        return None, *(slope.to(tensor.dtype) for slope, tensor in zip(slopes, moving, strict=True))
+
+
+def _floats(tensors: Sequence[Tensor]) -> list[Tensor]:
+    return [tensor.detach().float() for tensor in tensors]
 
 
 class DecoupledAnchorCallback(TrainerCallback):

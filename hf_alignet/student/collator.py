@@ -76,7 +76,7 @@ class TripletCollator:
 class InBatchCollator(TripletCollator):
     """Turns items of `TeacherVectors` into a batch of all triplets among their images, or of a random subset.
 
-    `limit` is the largest number of triplets. For `odd`, ties of the teacher are left out.
+    `limit` is the largest number of triplets; None for all. For `odd`, ties of the teacher are left out.
     """
 
     def __init__(self, *args: Any, limit: int | None = None, **options: Any):
@@ -84,18 +84,42 @@ class InBatchCollator(TripletCollator):
         self.limit = limit
 
     def __call__(self, rows: list[Any]) -> dict[str, Any]:
-        """As `TripletCollator`, from pairs of an image row and its vector."""
+        """From pairs of an image row and its vector.
+
+        Returns:
+            For a subset of the triplets, as `TripletCollator`. For all of them, `images` and the teacher's
+            `similarities` (U, U), because a list of the triplets would be long.
+        """
         images = [row for row, _ in rows]
         vectors = torch.from_numpy(np.stack([vector for _, vector in rows]))
         rng = np.random.default_rng([self.seed, *images])
+        if self.limit is None or self.limit >= math.comb(len(images), 3):
+            similarities = vectors @ vectors.T
+            if self.target == ODD and not has_choice(similarities):
+                raise _undecided(images)
+            return {"images": self._read(images, rng), "similarities": similarities}
         triplets, target = triplets_of_batch(vectors, self.limit, rng)
         if self.target == ODD:
             target = odd_one_out(target)
             is_decided = target != NO_CHOICE
             triplets, target = triplets[is_decided], target[is_decided]
             if len(triplets) == 0:
-                raise InputError(f"the teacher is undecided about every triplet of the image rows {images}")
+                raise _undecided(images)
         return {"images": self._read(images, rng), "triplets": triplets, "target": target}
+
+
+def has_choice(similarities: Tensor) -> bool:
+    """Whether any triplet among images with similarities (n, n) has a pair that is more similar than the others."""
+    first, second = torch.triu_indices(len(similarities), len(similarities), 1)
+    for pair in similarities[first, second].argsort(descending=True).tolist():  # most often the first one is
+        i, j = first[pair], second[pair]
+        if ((similarities[i] < similarities[i, j]) & (similarities[j] < similarities[i, j])).any():
+            return True
+    return False
+
+
+def _undecided(images: list[int]) -> InputError:
+    return InputError(f"the teacher is undecided about every triplet of the image rows {images}")
 
 
 def augment(pixels: Tensor, rng: np.random.Generator) -> Tensor:

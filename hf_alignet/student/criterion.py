@@ -12,8 +12,10 @@ from hf_alignet.similarity import (
     entropy,
     is_correct,
     odd_one_out,
+    prepare_embeddings,
     triplet_similarities,
 )
+from hf_alignet.student.in_batch import mean_over_triplets
 from hf_alignet.student.losses import LossType, triplet_hard, triplet_jsd, triplet_kl
 from hf_alignet.student.temperature import match_entropy, maximize_likelihood
 from hf_alignet.triplets.triplet_dataset import ODD, SIMILARITIES, TRIPLET, column
@@ -50,8 +52,7 @@ class Criterion:
 
     def measure(self, similarities: Tensor, target: Tensor, temperature: float | None) -> dict[str, Tensor]:
         """The mean loss, which can be differentiated, agreement with the teacher, and mean entropies (nats)."""
-        if temperature is None:
-            raise ValueError("the student's temperature is not known yet: call calibrate() or train()")
+        temperature = _known(temperature)
         measured = {"loss": self.loss(similarities, target, temperature).mean()}
         similarities = similarities.detach()
         odd = target if self.loss_type == "hard" else odd_one_out(target)
@@ -62,12 +63,29 @@ class Criterion:
             measured["teacher_entropy"] = entropy(log_p).mean()
         return measured
 
+    def measure_batch(self, embeddings: Tensor, teacher: Tensor, temperature: float | None) -> dict[str, Tensor]:
+        """As `measure`, of all triplets among the embeddings (n, d), which have the teacher's similarities (n, n)."""
+        temperature = _known(temperature)
+        embeddings = prepare_embeddings(embeddings, self.similarity)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            student = embeddings @ embeddings.T
+        measured = mean_over_triplets(student, teacher, self.loss_type, temperature, self.teacher_temperature)
+        if self.loss_type == "hard":
+            del measured["teacher_entropy"]
+        return measured
+
     def best_temperature(self, embeddings: Tensor, triplets: Tensor, target: Tensor) -> float:
         """The τ† to train with, for a student before alignment; see `hf_alignet.student.temperature`."""
         similarities = self.similarities(embeddings, triplets)
         if self.loss_type == "hard":
             return maximize_likelihood(similarities, target)
         return match_entropy(similarities, target, self.teacher_temperature)
+
+
+def _known(temperature: float | None) -> float:
+    if temperature is None:
+        raise ValueError("the student's temperature is not known yet: call calibrate() or train()")
+    return temperature
 
 
 def as_target(values: np.ndarray) -> Tensor:

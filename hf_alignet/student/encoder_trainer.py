@@ -18,6 +18,7 @@ from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 
+from hf_alignet.encoder.device_copies import DeviceCopies
 from hf_alignet.encoder.export import check_export, check_sharing
 from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.encoder.pretrained import ALIGNMENT_FILE, read_alignment
@@ -125,6 +126,22 @@ class EncoderTrainer(Trainer):
             logger.warning("going on with a difference: %s", difference)
         with output_folder(self.output_dir, MAKER, is_main=self.args.should_save):  # nobody else writes there
             return super().train(resume_from_checkpoint=checkpoint, **kwargs)
+
+    # ---- batches
+
+    @cached_property
+    def _copies(self) -> DeviceCopies:
+        return DeviceCopies(self.args.device)
+
+    def get_train_dataloader(self) -> Any:
+        """As Trainer's, but batches come to the device by `get_batch_samples`, while it still works on others."""
+        loader: Any = super().get_train_dataloader()
+        loader.device = None
+        return loader
+
+    def get_batch_samples(self, *args: Any, **options: Any) -> Any:
+        batches, number = super().get_batch_samples(*args, **options)
+        return [self._copies(batch) for batch in batches], number
 
     def create_optimizer(self, *args: Any, **options: Any) -> Any:
         """As Trainer's; InputError if the settings make no optimizer."""

@@ -19,7 +19,7 @@ class LogWindow:
         self.sums: dict[str, Tensor] = {}
         self.counts: Counter[str] = Counter()
         self.num_added = 0
-        self.first_bad_step = torch.tensor(NEVER, device=device)  # the first whose loss was not finite
+        self.first_bad_step = torch.full((), NEVER, device=device)  # the first whose loss was not finite
         self.started = time.perf_counter()
 
     def add(self, loss: Tensor, step: int, values: dict[str, Tensor], **counts: int) -> None:

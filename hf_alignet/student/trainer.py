@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 from functools import partial
 from typing import Any
 
@@ -131,18 +132,23 @@ class AlignTrainer(EncoderTrainer):
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Mean triplet loss of a batch from `TripletCollator`, plus the anchor's penalty with that `anchor_type`."""
+        """Mean triplet loss of a batch from the collator, plus the anchor's penalty with that `anchor_type`."""
         options = {"project": self.model.projection is not None, "images_per_forward": self.args.images_per_forward}
         embeddings = model(**inputs["images"], **options)  # (U, d)
-        similarities, target = self.criterion.similarities(embeddings, inputs["triplets"]), inputs["target"]
-        measured = self.criterion.measure(similarities, target, self.student_temperature)
+        if "similarities" in inputs:  # all triplets among the images
+            measured = self.criterion.measure_batch(embeddings, inputs["similarities"], self.student_temperature)
+            number = math.comb(len(embeddings), 3)
+        else:
+            similarities = self.criterion.similarities(embeddings, inputs["triplets"])
+            measured = self.criterion.measure(similarities, inputs["target"], self.student_temperature)
+            number = len(similarities)
         loss = measured.pop("loss")
         logs = {"loss_triplet": loss, **measured}
         if self.anchor is not None and self.args.anchor_type == "penalty":
             logs["loss_anchor"] = self.args.anchor_weight * self.anchor.penalty()
             loss = loss + logs["loss_anchor"]
-        self._window.add(loss, self.state.global_step + 1, logs, images=len(embeddings), triplets=len(similarities))
-        return (loss, {"similarities": similarities}) if return_outputs else loss
+        self._window.add(loss, self.state.global_step + 1, logs, images=len(embeddings), triplets=number)
+        return (loss, {"embeddings": embeddings}) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the parts of the loss, agreement, entropies and rates of the window since the last log of a loss.

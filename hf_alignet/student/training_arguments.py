@@ -9,6 +9,7 @@ from transformers import TrainingArguments
 from transformers.optimization import get_scheduler
 
 from hf_alignet.errors import InputError
+from hf_alignet.images.workers import default_workers
 from hf_alignet.ranges import Count, NotNegative, Positive, Range, Seed, Whole, check, check_fields
 from hf_alignet.similarity import SimilarityKind
 from hf_alignet.student.losses import LossType
@@ -38,7 +39,6 @@ RANGES = {
     **dict.fromkeys(("save_total_limit", "torch_empty_cache_steps", "dataloader_prefetch_factor"), Count | None),
     "max_steps": Count | Literal[-1],
     "eval_steps": Positive | None,
-    "dataloader_num_workers": Whole,
     "seed": Seed,
     "data_seed": Seed | None,
 }
@@ -90,9 +90,8 @@ class AlignTrainingArguments(TrainingArguments):
     images_per_cluster: Count = _setting(
         4, "In-batch triplets: images of each cluster (or class) in a batch. It must divide the batch."
     )
-    triplets_per_batch: Count = _setting(
-        1_000_000,
-        "In-batch triplets: a larger batch, by default one of over 182 images, trains on a random subset of so many.",
+    triplets_per_batch: Count | None = _setting(
+        None, "In-batch triplets: train on a random subset of so many of each batch (default: on all of them)."
     )
     images_per_forward: Count | None = _setting(
         None,
@@ -129,6 +128,11 @@ class AlignTrainingArguments(TrainingArguments):
     )
     lr_scheduler_type: str = _setting("cosine", "Course of the learning rate after warm-up.")
     logging_steps: Positive = _setting(10, "Steps from one log to the next (a share of all steps if below 1).")
+    dataloader_num_workers: Whole | None = _setting(  # type: ignore[assignment]
+        None,
+        "Processes that decode pictures; 0 decodes them in the main process (default: one for each other core if "
+        "there is a GPU, else 0).",
+    )
     logging_nan_inf_filter: bool = _setting(False, "Look at every loss, and keep it out of the logs if not finite.")
     metric_for_best_model: str | None = _setting(None, "The metric of the best model (default: held-out agreement).")
     resume_from_checkpoint: str | None = _setting(
@@ -147,6 +151,8 @@ class AlignTrainingArguments(TrainingArguments):
         check_fields(self, RANGES)
         temperature: Any = Positive | Literal["auto"]
         self.student_temperature = check("student_temperature", _number(self.student_temperature), temperature)
+        if self.dataloader_num_workers is None:
+            self.dataloader_num_workers = 0 if self.use_cpu else default_workers()
         # Without an accelerator, Trainer allows bf16 only together with use_cpu
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         if self.early_stopping_patience is not None:
@@ -200,7 +206,7 @@ class AlignTrainingArguments(TrainingArguments):
             "label_smoothing_factor": (not self.label_smoothing_factor, "0, as triplets have soft labels"),
             "eval_on_start": (not self.eval_on_start or self.eval_strategy != "no", "false without `eval_strategy`"),
             "dataloader_persistent_workers": (
-                not self.dataloader_persistent_workers or self.dataloader_num_workers > 0,
+                not self.dataloader_persistent_workers or bool(self.dataloader_num_workers),
                 "false without `dataloader_num_workers`",
             ),
             "remove_unused_columns": (not self.remove_unused_columns, "false, as the collator needs all columns"),

@@ -23,7 +23,7 @@ def open_images(
     preprocessor: Preprocessor,
     cache_images: str | None = None,
     on_bad_image: str = "error",
-    num_workers: int = 0,
+    num_workers: int | None = None,
     progress: bool = True,
 ) -> tuple[ImageReader, dict[int, str]]:
     """A reader of the images, and for each image that the triplets name and that cannot be read, the reason.

@@ -68,7 +68,7 @@ def evaluate(
     output_dir: str | Path | None = None,
     update_card: str | None = None,
     batch_size: Count = 64,
-    num_workers: Whole = 0,
+    num_workers: Whole | None = None,
     bf16: bool = False,
     seed: Seed = 42,
     progress: bool = True,
@@ -106,8 +106,9 @@ def evaluate(
         update_card: path or Hub id of an evaluated model. The numbers are added to its card, but for those of single
             corruptions.
         batch_size: number of images in a forward pass.
-        num_workers: number of processes that decode pictures. 0 decodes them in the main process.
-        bf16: run models under bfloat16 autocast.
+        num_workers: number of processes that decode pictures. 0 decodes them in the main process. By default one for
+            each other core if there is a GPU, and else 0.
+        bf16: run models in bfloat16: on a GPU with weights of that type, on a CPU under autocast.
         seed: seed of all random draws, such as bootstraps.
         progress: show bars.
 

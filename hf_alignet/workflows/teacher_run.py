@@ -77,7 +77,7 @@ def write_teacher(
     plan: bool = False,
     agreement: Agreement = 0.7,
     batch_size: Count = 64,
-    num_workers: Whole = 0,
+    num_workers: Whole | None = None,
     bf16: bool = False,
     seed: Seed = 42,
     push_to_hub: bool = False,
@@ -124,8 +124,9 @@ def write_teacher(
             people who judge these stimuli, and, if `judgments` are given, by subsets of them. It writes plan.csv.
         agreement: of simulated people: the mean share who choose the most frequent answer; 0.7 in THINGS.
         batch_size: number of images in a forward pass.
-        num_workers: number of processes that decode pictures. 0 decodes them in the main process.
-        bf16: run the model under bfloat16 autocast.
+        num_workers: number of processes that decode pictures. 0 decodes them in the main process. By default one for
+            each other core if there is a GPU, and else 0.
+        bf16: run the model in bfloat16: on a GPU with weights of that type, on a CPU under autocast.
         seed: seed of all random draws.
         push_to_hub: share the transform, and the fitted VICE, on the Hub.
         hub_model_id: Hub id `user/name` of the transform. VICE gets the id `user/name-vice`.

@@ -66,7 +66,7 @@ def make_triplets(
     on_bad_image: Literal["error", "skip"] = "error",
     dtype: Literal["float32", "float16"] = "float32",
     batch_size: Count = 64,
-    num_workers: Whole = 0,
+    num_workers: Whole | None = None,
     bf16: bool = False,
     strict: bool = False,
     save_images: bool = False,
@@ -98,8 +98,9 @@ def make_triplets(
         on_bad_image: `error` stops at a picture that cannot be decoded; `skip` leaves it out of all triplets.
         dtype: type of the teacher's embeddings on disk.
         batch_size: number of images in a forward pass.
-        num_workers: number of processes that decode pictures. 0 decodes them in the main process.
-        bf16: run the teacher under bfloat16 autocast.
+        num_workers: number of processes that decode pictures. 0 decodes them in the main process. By default one for
+            each other core if there is a GPU, and else 0.
+        bf16: run the teacher in bfloat16: on a GPU with weights of that type, on a CPU under autocast.
         strict: refuse official rows whose odd one out is not last, instead of reordering them.
         save_images: also write the images, as the configuration `images`.
         push_to_hub: share the triplets on the Hub.

@@ -20,6 +20,8 @@ from hf_alignet.encoder.transform import AffineTransform
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.images.opening import load_images
 from hf_alignet.images.preprocessing import load_processor
+from hf_alignet.images.reader import ImageReader
+from hf_alignet.similarity import odd_one_out, triplet_similarities
 from hf_alignet.storage import ResumableArray
 
 
@@ -434,3 +436,30 @@ def test_encoder_with_a_transform_is_not_saved_without_it(tiny_directory, tmp_pa
     with pytest.raises(InputError, match="save encoder.transform in a directory of its own"):
         encoder.save_pretrained(tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_copy_in_bf16_is_close_and_leaves_the_encoder(family, tiny_directory, images):
+    least = 0.7 if family == "mobilenet_v2" else 0.99  # its random weights nearly cancel out
+    encoder = VisionEncoder.from_pretrained(str(tiny_directory(family))).eval()
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    inputs = encoder.preprocessor.stack(images["image"][:8])
+    with torch.inference_mode():
+        full, half = encoder(**inputs), encoder.in_bf16()(**inputs)
+    assert half.dtype == torch.float32 and torch.cosine_similarity(full, half).min() > least
+    assert not torch.equal(full, half)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
+
+
+@pytest.mark.real_data
+def test_choices_in_bf16_are_those_in_float32(data_directory):
+    encoder = VisionEncoder.from_pretrained(str(data_directory / "models" / "vit-tiny-patch16-224")).eval()
+    reader = ImageReader(load_images(str(data_directory / "tiny_imagenet")), encoder.preprocessor)
+    inputs = reader.read(np.random.default_rng(0).permutation(len(reader))[:32].tolist())
+    with torch.inference_mode():
+        full, half = (model(**inputs) for model in (encoder, encoder.in_bf16()))
+    assert torch.cosine_similarity(full, half).min() >= 0.9995
+    triplets = torch.from_numpy(np.random.default_rng(1).permuted(np.tile(np.arange(32), (9000, 1)), axis=1)[:, :3])
+    for kind in ("dot", "cosine"):
+        ours, theirs = (odd_one_out(triplet_similarities(e, triplets, kind)) for e in (half, full))
+        assert (ours == theirs).float().mean() >= 0.985

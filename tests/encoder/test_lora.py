@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from peft.tuners.lora import LoraLayer
 from tiny import FAMILIES
 from torch import nn
 
+from hf_alignet.encoder.lora import merge_in_training
 from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError
 
@@ -135,3 +138,23 @@ def test_adapter_that_would_not_act_is_refused(encoder):
     wrapped = get_peft_model(model.model, LoraConfig(r=2, target_modules="all-linear"))
     with pytest.raises(InputError, match=r"adapter in '.*head.attention' has no effect.*exclude_modules"):
         VisionEncoder(wrapped, model.processor)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="it is for GPUs")
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_merged_weights_give_the_outputs_and_gradients_of_the_factors(dropout):
+    config = LoraConfig(r=3, lora_dropout=dropout, target_modules=["0"])
+    plain = get_peft_model(nn.Sequential(nn.Linear(24, 16)), config)
+    nn.init.normal_(plain.base_model.model[0].lora_B["default"].weight)
+    plain.cuda().train()
+    merging = copy.deepcopy(plain)
+    merge_in_training(merging)
+    inputs = torch.randn(40, 24, device="cuda")
+    results = []
+    for model in (plain, merging):
+        torch.manual_seed(0)
+        output = model(inputs)
+        output.square().sum().backward()
+        results.append([output, *(p.grad for p in model.parameters() if p.requires_grad)])
+    assert len(results[0]) == 3
+    torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-4)

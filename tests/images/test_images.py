@@ -8,7 +8,7 @@ from PIL import Image
 from transformers import ViTImageProcessorPil
 
 from hf_alignet.errors import InputError
-from hf_alignet.images.decoding import read_pictures, to_rgb
+from hf_alignet.images.decoding import decode_picture, read_pictures, to_rgb
 from hf_alignet.images.opening import as_encoded_images, load_images
 from hf_alignet.images.picture_list import PictureList
 from hf_alignet.images.preprocessing import Preprocessor
@@ -173,3 +173,19 @@ def test_fingerprint_of_a_list_follows_the_content(pictures, tmp_path):
     assert PictureList([str(tmp_path / "moved.png")]).fingerprint == before
     second.save(tmp_path / "a.png")
     assert PictureList([tmp_path / "a.png"]).fingerprint != before
+
+
+def test_large_jpeg_files_are_decoded_at_a_smaller_size_with_nearly_the_same_pixels(tmp_path):
+    preprocessor = Preprocessor(ViTImageProcessorPil(size={"height": 32, "width": 32}))
+    rng = np.random.default_rng(0)
+    sizes = {"small": ((120, 127), (120, 127)), "half": ((130, 200), (65, 100)), "eighth": ((1024, 520), (128, 65))}
+    for name, (size, decoded) in sizes.items():
+        noise = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8))
+        path = tmp_path / f"{name}.jpg"
+        noise.resize(size, Image.Resampling.BICUBIC).save(path, quality=95)
+        value = {"bytes": None, "path": str(path)}
+        assert decode_picture(value, 0, preprocessor.shrunk_edge).size == decoded
+        whole = preprocessor.stack([decode_picture(value, 0)])["pixel_values"].int()
+        read = ImageReader([str(path)], preprocessor).read([0])["pixel_values"].int()
+        difference = (read - whole).abs()
+        assert difference.float().mean() < 0.5 and difference.max() <= 8

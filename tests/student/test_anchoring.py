@@ -155,7 +155,7 @@ def test_adapters_train_with_either_anchor(family, kind, anchor_type, adapted, i
         args = AlignTrainingArguments(
             output_dir=str(tmp_path / "out"), warmup_steps=0, save_strategy="no", disable_tqdm=True, **settings
         )
-        anchor = Anchor(encoder)
+        anchor = Anchor(encoder.to(args.device))
         AlignTrainer(encoder, args, train_dataset=triplets, images=images).train()
         distances.append(anchor.penalty().item())
     assert 0 < distances[1] < distances[0]
@@ -205,7 +205,7 @@ def test_final_weights_lie_between_the_first_and_the_trained_ones(family, tiny_d
         settings = {"anchor_weight": 0.0, "interpolation": share, "learning_rate": 1e-3, "max_steps": 2}
         args = AlignTrainingArguments(str(tmp_path), save_strategy="no", disable_tqdm=True, warmup_steps=0, **settings)
         AlignTrainer(encoder, args, train_dataset=triplets, images=images).train()
-        states[share] = encoder.model.state_dict()
+        states[share] = encoder.cpu().model.state_dict()
     for name, first in start.items():
         if first.is_floating_point():
             torch.testing.assert_close(states[0.25][name], first + 0.25 * (states[1.0][name] - first))
@@ -220,5 +220,5 @@ def test_checkpoints_hold_the_weights_before_interpolation(tiny_directory, tmp_p
     trainer.train()
     trained = VisionEncoder.from_pretrained(str(tmp_path / "checkpoint-2"))
     for name, now in trainer.anchor.parameters.items():
-        expected = torch.lerp(start[name], trained.model.get_parameter(name), args.interpolation)
+        expected = torch.lerp(start[name], trained.model.get_parameter(name).to(now.device), args.interpolation)
         torch.testing.assert_close(now.detach(), expected)

@@ -22,7 +22,7 @@ def align(images, triplets, tmp_path):
     """Aligns an encoder for two steps and saves it; gives the directory and the names of the weights that changed."""
 
     def run(encoder):
-        before = {name: tensor.clone() for name, tensor in encoder.model.state_dict().items()}
+        before = {name: tensor.cpu().clone() for name, tensor in encoder.model.state_dict().items()}
         args = AlignTrainingArguments(
             output_dir=str(tmp_path / "out"),
             max_steps=2,
@@ -38,7 +38,7 @@ def align(images, triplets, tmp_path):
         trainer.train()
         trainer.save_model()
         after = encoder.model.state_dict()
-        return trainer.output_dir, {name for name in before if not torch.equal(before[name], after[name])}
+        return trainer.output_dir, {name for name in before if not torch.equal(before[name], after[name].cpu())}
 
     return run
 

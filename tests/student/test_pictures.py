@@ -89,9 +89,9 @@ def test_epochs_see_other_crops(images, triplets, teacher, trainer):
     shuffled = [rows[i] for i in (3, 1, 2, 0, 4, 5, 6, 7)]
     first, again, later = (collator(batch)["images"]["pixel_values"] for batch in (rows, rows, shuffled))
     assert torch.equal(first, again) and not torch.equal(first, later)
-    items = [teacher[i] for i in (4, 2, 9)]
+    items = [teacher[i] for i in (4, 2, 9, 7)]
     plain, augmented = (
-        InBatchCollator(images, preprocessor, "similarities", augment=on, limit=1)(items) for on in (False, True)
+        InBatchCollator(images, preprocessor, "similarities", augment=on, limit=2)(items) for on in (False, True)
     )
     assert torch.equal(plain["triplets"], augmented["triplets"])
     assert not torch.equal(plain["images"]["pixel_values"], augmented["images"]["pixel_values"])

@@ -37,7 +37,7 @@ def arguments(directory, **settings) -> AlignTrainingArguments:
 
 
 def weights(encoder):
-    return {name: parameter.detach().clone() for name, parameter in encoder.model.named_parameters()}
+    return {name: parameter.detach().cpu().clone() for name, parameter in encoder.model.named_parameters()}
 
 
 @pytest.fixture
@@ -86,6 +86,7 @@ def kill_at_call(monkeypatch, owner, name, number):
     monkeypatch.setattr(owner, name, killing)
 
 
+@pytest.mark.cpu  # a GPU does not go along when a process is copied
 @pytest.mark.multi_process
 @pytest.mark.parametrize("lora", [False, True])
 @pytest.mark.parametrize(
@@ -322,7 +323,7 @@ def test_slices_give_the_same_gradients(family, lora, tiny_directory, images, tr
         trainer = AlignTrainer(encoder, args, train_dataset=triplets, images=images)
         batch = trainer.data_collator([triplets[i] for i in range(12)])
         assert len(batch["images"]["pixel_values"]) > 10
-        trainer.compute_loss(encoder, batch).backward()
+        trainer.compute_loss(encoder, trainer._prepare_inputs(batch)).backward()
         gradients.append({n: p.grad for n, p in encoder.model.named_parameters() if p.requires_grad})
     largest = max(gradient.abs().max().item() for gradient in gradients[0].values())
     for others in gradients[1:]:

@@ -50,7 +50,7 @@ def encoder(tiny_directory):
 
 
 def weights(encoder):
-    return {name: parameter.detach().clone() for name, parameter in encoder.model.named_parameters()}
+    return {name: parameter.detach().cpu().clone() for name, parameter in encoder.model.named_parameters()}
 
 
 def losses(trainer):
@@ -451,7 +451,11 @@ def test_in_batch_ties_are_no_choices(encoder, images, tmp_path):
     trainer = AlignTrainer(encoder, args, train_dataset=of_classes, images=images)
     trainer.train()
     batch = trainer.data_collator([of_classes[i] for i in (0, 2, 4, 1)])  # three of one class
-    assert batch["triplets"].tolist() == [[0, 1, 3], [0, 2, 3], [1, 2, 3]] and batch["target"].tolist() == [2, 2, 2]
+    embeddings = torch.randn(4, 5)
+    decided = triplet_similarities(embeddings, torch.tensor([[0, 1, 3], [0, 2, 3], [1, 2, 3]]))
+    expected = triplet_hard(decided, torch.tensor([2, 2, 2]), 3.0).mean().item()
+    measured = trainer.criterion.measure_batch(embeddings, batch["similarities"], 3.0)
+    assert measured["loss"].item() == pytest.approx(expected, rel=1e-6)
     with pytest.raises(InputError, match="undecided about every triplet"):
         trainer.data_collator([of_classes[i] for i in (0, 2, 4)])
 
