@@ -17,6 +17,7 @@ from hf_alignet.student.in_batch_kernel import sums_on_gpu, works_for
 from hf_alignet.student.losses import LossType
 
 BLOCK = 1 << 18  # places in a block, of which there are some arrays at a time
+BLOCK_ON_DEVICE = 1 << 22  # which takes longer to start than to compute
 
 Three = tuple[Tensor, Tensor, Tensor]
 
@@ -97,13 +98,13 @@ def _sums_in_blocks(
 ) -> tuple[Tensor, Tensor]:
     """The five sums of `Totals`, and the gradient, in blocks of some k with all i and j below them."""
     scaled = student / student_temperature, teacher / teacher_temperature
-    n = len(student)
+    n, block = len(student), BLOCK if student.device.type == "cpu" else BLOCK_ON_DEVICE
     gradient = torch.zeros_like(student)
     sums = student.new_zeros(5)
     place = torch.arange(n, device=student.device)
     last = 2  # the first k that is not done
     while last < n:
-        first, size = last, max(1, BLOCK // (last + 1) ** 2)
+        first, size = last, max(1, block // (last + 1) ** 2)
         last = min(n, first + max(1, min(size, first // 4)))
         k, below = slice(first, last), slice(last - 1)
         is_triplet = (place[below, None] < place[None, below]) & (place[None, below] < place[k, None, None])

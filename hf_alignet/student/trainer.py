@@ -142,8 +142,7 @@ class AlignTrainer(EncoderTrainer):
             similarities = self.criterion.similarities(embeddings, inputs["triplets"])
             measured = self.criterion.measure(similarities, inputs["target"], self.student_temperature)
             number = len(similarities)
-        loss = measured.pop("loss")
-        logs = {"loss_triplet": loss, **measured}
+        logs = {"loss_triplet": (loss := measured.pop("loss")), **measured}
         if self.anchor is not None and self.args.anchor_type == "penalty":
             logs["loss_anchor"] = self.args.anchor_weight * self.anchor.penalty()
             loss = loss + logs["loss_anchor"]
