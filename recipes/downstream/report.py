@@ -25,6 +25,10 @@ from hf_alignet.storage import write_text
 from hf_alignet.triplets import load_triplets
 from hf_alignet.triplets.triplet_dataset import TRIPLET, column
 
+MODELS = (
+    *("separate", "in-batch", "in-batch-lora", "control", "choices"),
+    *("separate-trained", "in-batch-trained", "in-batch-lora-trained"),
+)
 AGREEMENT = "agreement, 30 classes never seen"
 IMAGES, SETS = "data/things-vit-tiny", "data/downstream"
 BENCHMARKS = [
@@ -70,14 +74,14 @@ def main() -> None:
     parser.add_argument("--model_name_or_path", required=True, help="the base model")
     parser.add_argument("--data", type=Path, default=data, required=data is None, help="folder with downstream/breeds")
     parser.add_argument("--models", type=Path, default="outputs/downstream/models", help="(%(default)s)")
+    parser.add_argument("--names", nargs="+", default=MODELS, help="of the models to measure (%(default)s)")
     parser.add_argument("--transform", default="outputs/tiny-imagenet/teacher", help="of the teacher (%(default)s)")
     parser.add_argument("--output_dir", type=Path, default="outputs/downstream/evaluation", help="(%(default)s)")
     arguments = parser.parse_args()
     base = arguments.model_name_or_path
-    found = sorted(path for path in arguments.models.glob("*") if (path / "alignment.json").exists())
     encoders = {"base": VisionEncoder.from_pretrained(base)}
     encoders["teacher"] = VisionEncoder.from_pretrained(base, transform=arguments.transform)
-    encoders |= {path.name: VisionEncoder.from_pretrained(str(path)) for path in found}
+    encoders |= {name: VisionEncoder.from_pretrained(str(arguments.models / name)) for name in arguments.names}
     results = evaluate(
         encoders,
         BENCHMARKS,

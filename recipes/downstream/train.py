@@ -27,7 +27,6 @@ from hf_alignet.triplets import TeacherVectors, load_triplets
 
 DATA, OUTPUTS = Path("data/tiny-imagenet"), Path("outputs/tiny-imagenet")
 TEACHER_EMBEDDINGS = "outputs/downstream/teacher_embeddings"  # kept for the next run
-CLASS_VECTORS = "data/things-vit-tiny/class_vectors.npy"
 STEPS, IMAGES_PER_STEP, IMAGES_PER_CLUSTER = 100, 48, 3
 CONTROL_TEMPERATURE = 800.0  # as in tiny-imagenet
 INTERPOLATION = 0.4  # the default of the package
@@ -65,18 +64,11 @@ def in_batch(model: str, images: Dataset) -> Train:
     return training_data(images, triplets(str(OUTPUTS / "triplets"))(model, images), {}, teacher_embeddings=vectors)
 
 
-def classes(model: str, images: Dataset) -> Train:
-    """All triplets of a batch, by the VICE vectors of the classes, as things-vit-tiny does."""
-    rows = triplets(str(OUTPUTS / "triplets"))(model, images)
-    return training_data(images, rows, {}, class_vectors=CLASS_VECTORS)
-
-
 BATCH = {"per_device_train_batch_size": IMAGES_PER_STEP, "images_per_cluster": IMAGES_PER_CLUSTER}
 RUNS = {
     "separate": Run(triplets(str(OUTPUTS / "triplets"))),
     "in-batch": Run(in_batch, settings=BATCH),
     "in-batch-lora": Run(in_batch, settings=BATCH | {"learning_rate": 1e-3}, use_lora=True),
-    "classes": Run(classes, settings=BATCH),
     "control": Run(triplets(str(OUTPUTS / "control-triplets")), settings={"teacher_temperature": CONTROL_TEMPERATURE}),
     "choices": Run(triplets(str(DATA / "judgments")), str(DATA / "stimuli"), {"loss_type": "hard"}),
 }
