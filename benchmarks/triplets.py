@@ -16,6 +16,7 @@
 - `clusters`: 500 of 200,000 images. Beside it scikit-learn's k-means of all images, from k-means++ and from random
   images, and its MiniBatchKMeans. `inertia` is the mean squared distance of an image to the nearest centre.
 - `clusters_few`: 500 of 50,000 images, beside scikit-learn's k-means of all of them, as was done before.
+- `nearest_center`: images a second that are compared with 500 centers, 1,152 numbers each.
 
 Of several calls the fastest counts; the first, for which Numba compiles, does not. Memory is what a call takes beyond
 what was held before it: the embeddings, for one.
@@ -38,7 +39,7 @@ from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.metrics import pairwise_distances_argmin_min
 
 from hf_alignet.hub.cards.triplets_card import write_triplets_card
-from hf_alignet.triplets import TripletSampler, fit_clusters, label_triplets, load_triplets
+from hf_alignet.triplets import TripletSampler, fit_clusters, kmeans, label_triplets, load_triplets
 from hf_alignet.triplets.shards import TripletSource, write_shards
 
 NUM_IMAGES, NUM_CLUSTERS, NUM_FEATURES = 1_281_167, 500, 1152
@@ -206,6 +207,17 @@ def clusters(number: int = NUM_BLOB_ROWS, names: Sequence[str] | None = None) ->
     return {**found.pop("ours"), **found}
 
 
+def nearest_center() -> dict[str, float]:
+    rows = torch.from_numpy(np.random.default_rng(0).standard_normal((8 * kmeans.BLOCK, NUM_FEATURES), np.float32))
+
+    def compare() -> None:
+        for block in rows.split(kmeans.BLOCK):
+            kmeans.nearest(block, rows[:NUM_CLUSTERS])
+
+    call = least(compare, 3)
+    return {**costs(call), "images_per_cpu_s": len(rows) / call.cpu_s}
+
+
 def costs(call: Cost) -> dict[str, float]:
     return {"cpu_s": call.cpu_s, "wall_s": call.wall_s, "peak_mb": call.peak_mb}
 
@@ -219,6 +231,7 @@ PARTS: dict[str, Callable[[], dict]] = {
     "reading": reading,
     "clusters": clusters,
     "clusters_few": clusters_few,
+    "nearest_center": nearest_center,
 }
 
 

@@ -39,7 +39,7 @@ class AllChoices:
 
 
 class ChoicesOfMany:
-    """As `AllChoices`, through the pairs that triplets name alone: for many objects, most of whose pairs none names."""
+    """As `AllChoices`, through the pairs that triplets name alone: of many objects, most pairs are named by none."""
 
     def __init__(self, triplets: np.ndarray, pair_counts: np.ndarray, num_objects: int):
         self.choices = AllChoices(triplets, pair_counts, num_objects).choices
