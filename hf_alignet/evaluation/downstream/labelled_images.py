@@ -129,7 +129,7 @@ class Library:
 
 
 def _labelled(images: Dataset, name: str, image_column: str | None, label_column: str | None) -> LabelledImages:
-    column = _label_column(images, name, label_column)
+    column = find_label_column(images, name, label_column)
     feature, values = images.features[column], images.with_format("arrow")[:].column(column).to_pylist()
     is_missing = np.array([value is None or (isinstance(feature, ClassLabel) and value < 0) for value in values])
     if is_missing.any():
@@ -143,7 +143,7 @@ def _labelled(images: Dataset, name: str, image_column: str | None, label_column
     return LabelledImages(stimuli, np.arange(len(images)), labels.astype(np.int64), classes.tolist())
 
 
-def _label_column(images: Dataset, name: str, given: str | None) -> str:
+def find_label_column(images: Dataset, name: str, given: str | None) -> str:
     found = [column for column, feature in images.features.items() if isinstance(feature, ClassLabel)]
     column = given or (LABEL if LABEL in images.column_names else found[0] if len(found) == 1 else None)
     if column is None or column not in images.column_names:
@@ -155,6 +155,6 @@ def _label_column(images: Dataset, name: str, given: str | None) -> str:
 
 def _has_labels(images: Dataset, given: str | None) -> bool:
     """Whether some image has a class: test splits of competitions have none."""
-    column = _label_column(images, "the split", given)
+    column = find_label_column(images, "the split", given)
     values = images.with_format("arrow")[:].column(column).to_pylist()
     return any(value is not None and value != UNLABELLED for value in values)
