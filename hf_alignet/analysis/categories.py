@@ -53,7 +53,9 @@ class Categories:
             if len(twice):
                 name = twice[low].iloc[0]
                 both = ", ".join(sorted(of_low[high][of_low[low] == name]))
-                raise InputError(f"the {low} category {name!r} is in two {high} categories, {both}: rename one of them")
+                raise InputError(
+                    f"the {low} category {name!r} is in two {high} categories, {both}: rename one of them"
+                )
         if table.superordinate.nunique() < FEWEST_SUPERORDINATE:
             found = ", ".join(table.superordinate.unique()) or "none"
             raise InputError(f"the images need two superordinate categories or more, and have {found}")

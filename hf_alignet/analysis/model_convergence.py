@@ -4,7 +4,7 @@ The paper's figure 3A compares models before and after alignment. An interval sa
 give: classes are divided at random into groups, and each group is left out once (delete-a-group jackknife, Kott 2001).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import combinations
 from typing import NamedTuple
 
@@ -32,21 +32,25 @@ class Convergence(NamedTuple):
 
     def table(self) -> pd.DataFrame:
         """A row for each pair: `model`, `other`, `cka`, `low`, `high`; NaN where classes are too few."""
-        ends = [self._metric(value, left)["ci95"] or [np.nan] * 2 for value, left in self._columns()]
-        rows = [(*pair, value, *end) for pair, value, end in zip(self.pairs, self.values, ends, strict=True)]
+        columns = zip(self.pairs, self.values.tolist(), self.left_out.T, strict=True)
+        rows = [(*pair, value, *(self._share(value, left)["ci95"] or [np.nan] * 2)) for pair, value, left in columns]
         return pd.DataFrame(rows, columns=["model", "other", "cka", "low", "high"])
 
     def mean(self) -> Metric:
         """The mean over pairs of different models."""
-        return self._metric(float(self.values.mean()), self.left_out.mean(1))
+        return self._share(float(self.values.mean()), self.left_out.mean(1))
 
     def change(self, after: "Convergence") -> Metric:
         """How much the mean differs after alignment, for the same models and images."""
         value = float(after.values.mean() - self.values.mean())
         return self._metric(value, after.left_out.mean(1) - self.left_out.mean(1))
 
-    def _columns(self) -> list[tuple[float, np.ndarray]]:
-        return list(zip(self.values.tolist(), self.left_out.T, strict=True))
+    def _share(self, value: float, left_out: np.ndarray) -> Metric:
+        """With an interval inside [0, 1], where CKA is."""
+        metric = self._metric(value, left_out)
+        if metric["ci95"] is not None:
+            metric["ci95"] = np.clip(metric["ci95"], 0, 1).tolist()
+        return metric
 
     def _metric(self, value: float, left_out: np.ndarray) -> Metric:
         groups = len(left_out)
@@ -86,14 +90,6 @@ def model_convergence(models: Mapping[str, np.ndarray], classes: np.ndarray, see
         found.append(np.clip(np.divide(shared, both, out=np.zeros_like(both), where=both > 0), 0, 1))
     columns = np.stack(found, 1)  # (1 + g, p)
     return Convergence(pairs, columns[0], columns[1:], len(classes), len(np.unique(classes)))
-
-
-def convergence_before_and_after(
-    base: Sequence[np.ndarray], aligned: Sequence[np.ndarray], names: Sequence[str], classes: np.ndarray, seed: int = 0
-) -> tuple[Convergence, Convergence]:
-    """Of several models that were aligned, each at the same place in both lists: before, and after."""
-    before, after = (dict(zip(names, models, strict=True)) for models in (base, aligned))
-    return model_convergence(before, classes, seed), model_convergence(after, classes, seed)
 
 
 def _groups(classes: np.ndarray, seed: int) -> np.ndarray:

@@ -34,7 +34,9 @@ class Changes(NamedTuple):
             InputError: all distances change alike.
         """
         change = after - before
-        weights = sample.totals[sample.groups] / np.bincount(sample.groups, minlength=len(sample.totals))[sample.groups]
+        weights = (
+            sample.totals[sample.groups] / np.bincount(sample.groups, minlength=len(sample.totals))[sample.groups]
+        )
         mean = float(np.average(change, weights=weights))
         sd = float(np.sqrt(np.average((change - mean) ** 2, weights=weights)))
         if not sd > 1e-6 * max(abs(mean), float(np.abs(before).max())):
@@ -96,9 +98,7 @@ def relation_effects(
     return pd.DataFrame(rows, columns=[*columns, "effect", "effect_low", "effect_high"])
 
 
-def category_changes(
-    changes: Changes, change: np.ndarray, sample: PairSample, categories: Categories
-) -> pd.DataFrame:
+def category_changes(changes: Changes, change: np.ndarray, sample: PairSample, categories: Categories) -> pd.DataFrame:
     """Mean change between every two basic categories, and within each.
 
     Args:

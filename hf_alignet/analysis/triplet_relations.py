@@ -32,7 +32,7 @@ def triplet_relations(triplets: np.ndarray, codes: np.ndarray) -> np.ndarray:
 def drawn_triplets(
     codes: np.ndarray, clusters: np.ndarray | None = None, number: Count = NUM_DRAWN, seed: Seed = 0
 ) -> dict[str, np.ndarray]:
-    """Triplets (m, 3) of rows of `codes` by each sampling that the images allow; a sampling that they do not is logged.
+    """Triplets (m, 3) of rows of `codes` by each sampling that the images allow.
 
     Args:
         codes: (n, 3) of class, basic and superordinate category. The classes of a sampling are those of the images.
