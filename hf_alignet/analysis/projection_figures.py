@@ -67,13 +67,8 @@ def variance_figure(shares: Mapping[str, np.ndarray], num_images: int) -> Figure
     """Share of the variance that each principal component explains, one line a model."""
     figure, axes = plt.subplots(figsize=(WIDTH, 4.5), layout="constrained")
     for number, (model, share) in enumerate(shares.items()):
-        look: dict[str, Any] = {
-            "color": PALETTE[number % len(PALETTE)],
-            "marker": MARKERS[number % len(MARKERS)],
-            "markersize": 4,
-        }
         total = f"{model}: {share.sum():.2f} in {len(share)}"
-        axes.plot(np.arange(1, len(share) + 1), share, label=total, **look)
+        axes.plot(np.arange(1, len(share) + 1), share, label=total, markersize=4, **_look(number))
     axes.set_yscale("log")
     return finish(figure, axes, "principal component", f"share of variance (n = {num_images:,} images)")
 
@@ -96,4 +91,4 @@ def _frame(axes: Axes, placed: np.ndarray, title: str, axis_names: str) -> None:
 
 
 def _look(group: int) -> dict[str, Any]:
-    return {"color": PALETTE[group % len(PALETTE)], "marker": MARKERS[group // len(PALETTE) % len(MARKERS)]}
+    return {"color": PALETTE[group % len(PALETTE)], "marker": MARKERS[group % len(MARKERS)]}

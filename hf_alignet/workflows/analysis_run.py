@@ -1,7 +1,7 @@
 """What did alignment do? Models before and after on images with categories: tables, figures, and one HTML report."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import PartialState
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset
 
 from hf_alignet.analysis.categories import (
     Categories,
@@ -263,12 +263,10 @@ def _judged(
         for split, data in splits.items():
             check_triplets(data, len(images), ODD if is_labelled else None, split)
         if is_labelled:
-            triplets, odd = (
-                np.concatenate([column(data, name) for data in splits.values()]) for name in (TRIPLET, ODD)
-            )
+            parts = [[column(data, name) for name in (TRIPLET, ODD)] for data in splits.values()]
         else:
-            judged = [majority(data) for data in splits.values()]
-            triplets, odd = (np.concatenate([part[place] for part in judged]) for place in (0, 1))
+            parts = [list(majority(data)[:2]) for data in splits.values()]
+        triplets, odd = (np.concatenate(part) for part in zip(*parts, strict=True))
         both = _some(np.concatenate([triplets, odd[:, None]], 1), seed)
         positions, kept = _positions(both[:, :3], categories)
         return (positions, both[kept, 3]), "labels" if is_labelled else "people"
@@ -288,7 +286,7 @@ def _positions(triplets: np.ndarray, categories: Categories) -> tuple[np.ndarray
     return place[triplets[kept]], kept
 
 
-def _thumbnails(images: Dataset):  # type: ignore[no-untyped-def]
+def _thumbnails(images: Dataset) -> Callable[[int], np.ndarray]:
     encoded = as_encoded_images(images)
 
     @cache
