@@ -18,7 +18,11 @@ MARKERS = "o^sDvP*X"
 RELATION_COLOURS = ("#08306b", "#2f79b5", "#9dc3e6", "#E69F00")  # from dark to light, and apart also without colour
 WIDTH = 12.0  # inches; 1200 pixels
 MOST_DRAWN = 20_000  # pairs behind the shape of a distribution
-MOST_NAMED = 40  # categories of a matrix that have their name at the side
+MOST_NAMED = 60  # categories of a matrix over the whole width that have their name at the side
+EFFECT = (
+    "effect size against different pairs (Cohen's d), 95 % interval over classes\n"
+    "below 0: these come nearer than different pairs do"
+)
 NARROWEST = 0.03  # share of a matrix that a superordinate category needs for its name
 
 
@@ -40,10 +44,9 @@ def relation_figure(z: Mapping[str, list[np.ndarray]], effects: Mapping[str, pd.
         shared = shared or axes
         _distributions(axes, of_model, effects[model], has_names=number % columns == 0)
         axes.set_title(model, fontsize="medium")
-    spread = np.concatenate([values for of_model in z.values() for values in of_model])
-    low, high = np.quantile(spread, (0.002, 0.998)) if len(spread) else (-1, 1)
+    ends = [np.quantile(values, (0.002, 0.998)) for of_model in z.values() for values in of_model if len(values)]
     assert shared is not None
-    shared.set_xlim(low - 0.3, high + 0.3)
+    shared.set_xlim(np.min(ends) - 0.3, np.max(ends) + 0.3)
     _effect_sizes(figure.add_subplot(grid[lines, :]), effects)
     plt.close(figure)
     return figure
@@ -71,8 +74,8 @@ def category_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
         axes.set_title(
             f"{model}, {len(names)} basic categories, n = {table.measured.sum():,} pairs", fontsize="medium"
         )
-        _mark_blocks(axes, names, above)
-    label = "mean change of distance (SDs of all changes)\nbelow 0: nearer after alignment"
+        _mark_blocks(axes, names, above, MOST_NAMED // columns)
+    label = "mean change of distance (SDs of all changes)\nbelow 0: nearer than pairs on average"
     figure.colorbar(image, ax=panels.ravel().tolist(), label=label, shrink=0.7)
     plt.close(figure)
     return figure
@@ -88,7 +91,9 @@ def similarity_figure(tables: Mapping[str, pd.DataFrame], titles: Mapping[str, s
     """
     most = max(len(table) for table in tables.values())
     height = max(4.2, 0.55 * most + 2.2)
-    figure, panels = plt.subplots(1, len(tables), figsize=(WIDTH, height), layout="constrained", squeeze=False)
+    figure, panels = plt.subplots(
+        1, len(tables), figsize=(WIDTH / 2 * max(len(tables), 1.3), height), layout="constrained", squeeze=False
+    )
     for axes, (name, table) in zip(panels[0], tables.items(), strict=True):
         image = axes.imshow(table.to_numpy(), cmap="cividis", vmin=0, vmax=1)
         axes.set_xticks(range(len(table)), list(table.columns), rotation=30, ha="right")
@@ -192,12 +197,13 @@ def _effect_sizes(axes: Axes, effects: Mapping[str, pd.DataFrame]) -> None:
     axes.set_yticks(range(DIFFERENT), names)
     axes.set_ylim(DIFFERENT - 0.5, -0.5)
     axes.axvline(0, color=CHANCE_LINE, linestyle=":")
-    axes.set_xlabel("effect size against different pairs (Cohen's d), 95 % interval over classes; below 0: nearer")
+    axes.set_xlabel(EFFECT)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
 
 
-def _mark_blocks(axes: Axes, names: list[str], above: list[str]) -> None:
+def _mark_blocks(axes: Axes, names: list[str], above: list[str], most_named: int) -> None:
+    """Lines between superordinate categories, and their names; those of basic ones at the side, if they fit."""
     starts = [place for place, name in enumerate(above) if place == 0 or above[place - 1] != name]
     ends = [*starts[1:], len(above)]
     for start in starts[1:]:
@@ -207,6 +213,7 @@ def _mark_blocks(axes: Axes, names: list[str], above: list[str]) -> None:
     middles, blocks = [(start + end - 1) / 2 for start, end in wide], [above[start] for start, _ in wide]
     axes.set_xticks(middles, blocks, rotation=30, ha="right", fontsize="small")
     axes.set_yticks(middles, blocks, fontsize="small")
-    if len(names) <= MOST_NAMED:
+    axes.set(xlabel="superordinate category", ylabel="basic categories, by superordinate category")
+    if len(names) <= most_named:
         axes.set_yticks(range(len(names)), names, fontsize="x-small")
     axes.tick_params(length=0)

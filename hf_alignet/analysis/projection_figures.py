@@ -14,6 +14,7 @@ from hf_alignet.analysis.hierarchy_figures import MARKERS, PALETTE, WIDTH
 from hf_alignet.analysis.style import finish, without_formulas
 
 PANEL = 3.0  # inches, at least
+UNIT = "RMS distances to the mean"
 
 
 @without_formulas()
@@ -56,7 +57,7 @@ def thumbnail_figure(places: Mapping[str, np.ndarray], thumbnails: Sequence[np.n
     figure, panels = _panels(1, len(places), bottom=0.0)
     for axes, (model, placed) in zip(panels[0], places.items(), strict=True):
         for place, thumbnail in zip(placed, thumbnails, strict=True):
-            axes.add_artist(AnnotationBbox(OffsetImage(thumbnail, zoom=0.4), tuple(place), frameon=False, pad=0))
+            axes.add_artist(AnnotationBbox(OffsetImage(thumbnail, zoom=0.35), tuple(place), frameon=False, pad=0))
         _frame(axes, placed, f"{model} (n = {len(thumbnails)})", axis_names)
     plt.close(figure)
     return figure
@@ -69,7 +70,7 @@ def variance_figure(shares: Mapping[str, np.ndarray], num_images: int) -> Figure
     for number, (model, share) in enumerate(shares.items()):
         total = f"{model}: {share.sum():.2f} in {len(share)}"
         axes.plot(np.arange(1, len(share) + 1), share, label=total, markersize=4, **_look(number))
-    axes.set_yscale("log")
+    axes.set_ylim(bottom=0)
     return finish(figure, axes, "principal component", f"share of variance (n = {num_images:,} images)")
 
 
@@ -85,8 +86,8 @@ def _frame(axes: Axes, placed: np.ndarray, title: str, axis_names: str) -> None:
     half = 1.1 * max(float(np.quantile(np.abs(placed), 0.995)), 1e-9)
     axes.set(xlim=(-half, half), ylim=(-half, half), aspect="equal", xticks=[-1, 0, 1], yticks=[-1, 0, 1])
     axes.set_title(title, fontsize="medium")
-    axes.set_xlabel("RMS distances to the mean", fontsize="small")
-    axes.set_ylabel(axis_names, fontsize="small")
+    axes.set_xlabel(UNIT, fontsize="small")
+    axes.set_ylabel(f"{axis_names}\n{UNIT}" if axis_names else UNIT, fontsize="small")
     axes.tick_params(labelsize="small")
 
 

@@ -16,7 +16,7 @@ from hf_alignet.analysis.figures import save_figure
 from hf_alignet.storage import write_text
 
 FIGURES = "figures"  # folder beside the report
-MOST_ROWS = 40  # of a table in the report; its file has all of them
+MOST_ROWS, FIRST_ROWS = 40, 5  # of a table in the report: all of up to 40, or the first; its file has all
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,20 @@ def write_report(directory: Path, title: str, facts: Mapping[str, str], sections
         for name, table in section.tables.items():
             write_text(directory / f"{name}.csv", table.to_csv(index=False))
         pictures = [(name, _uri((directory / FIGURES / f"{name}.png").read_bytes())) for name in section.figures]
-        tables = [(name, len(table), table.head(MOST_ROWS)) for name, table in section.tables.items()]
+        tables = [
+            (name, len(table), table.head(MOST_ROWS if len(table) <= MOST_ROWS else FIRST_ROWS))
+            for name, table in section.tables.items()
+        ]
         shown.append((section, pictures, tables))
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters |= {"cell": _cell, "uri": _picture_uri}
     page = environment.get_template("report.html.jinja").render(title=title, facts=facts, sections=shown)
     write_text(directory / "report.html", page + "\n")
+
+
+def _first_rows(table: pd.DataFrame) -> pd.DataFrame:
+    return table.head(MOST_ROWS if len(table) <= MOST_ROWS else FIRST_ROWS)
 
 
 def _cell(value: object) -> str:

@@ -28,7 +28,7 @@ from hf_alignet.analysis.triplet_relations import drawn_triplets, relation_share
 from hf_alignet.metric import Metric
 from hf_alignet.triplets.clusters import default_num_clusters, fit_clusters
 
-NUM_PICTURES = 150
+NUM_PICTURES = 100  # small ones in a projection
 SHOWN = 5000  # dots of a projection, and images that TriMap places
 COMPARED = 1000  # images among which neighbours are looked for
 EXAMPLES_SHOWN = 6  # in the report, of each side

@@ -30,9 +30,9 @@ from hf_alignet.evaluation.downstream.labelled_images import find_label_column
 from hf_alignet.images.decoding import read_pictures
 from hf_alignet.images.opening import as_encoded_images, load_images
 from hf_alignet.judgments.judgment_dataset import majority
-from hf_alignet.judgments.rows import ODD, TRIPLET, column, named_table
+from hf_alignet.judgments.rows import TRIPLET, column, named_table
 from hf_alignet.ranges import Count, Seed, Whole, checked
-from hf_alignet.similarity import check_finite
+from hf_alignet.similarity import check_finite, odd_one_out
 from hf_alignet.sources import public_name
 from hf_alignet.storage import output_folder
 from hf_alignet.triplets.triplet_dataset import SIMILARITIES, check_triplets, load_triplets, read_info
@@ -261,9 +261,10 @@ def _judged(
         splits = load_triplets(path, images)
         is_labelled = all(SIMILARITIES in data.column_names for data in splits.values())
         for split, data in splits.items():
-            check_triplets(data, len(images), ODD if is_labelled else None, split)
+            check_triplets(data, len(images), SIMILARITIES if is_labelled else None, split)
         if is_labelled:
-            parts = [[column(data, name) for name in (TRIPLET, ODD)] for data in splits.values()]
+            parts = [[column(data, name) for name in (TRIPLET, SIMILARITIES)] for data in splits.values()]
+            parts = [[rows, odd_one_out(torch.from_numpy(labels)).numpy()] for rows, labels in parts]
         else:
             parts = [list(majority(data)[:2]) for data in splits.values()]
         triplets, odd = (np.concatenate(part) for part in zip(*parts, strict=True))
