@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hf_alignet.teacher import AffineTeacher, Vice, fit_teacher
     from hf_alignet.triplets import label_triplets, load_triplets
     from hf_alignet.workflows.alignment_run import align
+    from hf_alignet.workflows.analysis_run import analyze
     from hf_alignet.workflows.evaluation_run import evaluate
     from hf_alignet.workflows.triplet_run import make_triplets
 
@@ -28,6 +29,7 @@ _ROOMS = {
     "Vice": "teacher",
     "VisionEncoder": "encoder",
     "align": "workflows.alignment_run",
+    "analyze": "workflows.analysis_run",
     "evaluate": "workflows.evaluation_run",
     "fit_teacher": "teacher",
     "label_triplets": "triplets",
@@ -47,6 +49,7 @@ __all__ = [
     "Vice",
     "VisionEncoder",
     "align",
+    "analyze",
     "evaluate",
     "fit_teacher",
     "label_triplets",

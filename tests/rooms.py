@@ -23,6 +23,7 @@ WALKS = {
     "an image to the loss": ("align", ("read_pictures", "triplet_kl")),
     "a CSV row to the transform": ("fit_teacher", ("read_own_table", "AffineTeacher", "AffineTransform")),
     "a model directory to results.json": ("evaluate", ("VisionEncoder", "rsa_score", "write_json")),
+    "a model directory to the report": ("analyze", ("VisionEncoder", "relation_effects", "write_report")),
     "a folder to the Hub": ("publish", ("check_shareable", "share_folder")),
 }
 

@@ -29,7 +29,7 @@ def wheel(tmp_path_factory) -> Path:
 def test_wheel_is_complete(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert names >= {
-        *("hf_alignet/py.typed", "hf_alignet/demo/NOTICE.md"),
+        *("hf_alignet/py.typed", "hf_alignet/demo/NOTICE.md", "hf_alignet/analysis/report.html.jinja"),
         *("hf_alignet/demo/emoji.parquet", "hf_alignet/demo/encoder/model.safetensors"),
         *(f"hf_alignet/hub/templates/{template.name}" for template in (ROOT / "hub_cards").glob("*.jinja")),
         *(f"hf_alignet/cli/configs/{file.name}" for file in (ROOT / "recipes" / "configs").glob("*.yaml")),

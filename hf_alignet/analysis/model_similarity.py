@@ -44,7 +44,7 @@ def linear_cka(first: np.ndarray, second: np.ndarray) -> float:
     """
     if len(first) != len(second):
         raise InputError(f"the models embed {len(first)} and {len(second)} objects; both need the same ones")
-    x, y = _centred(first), _centred(second)
+    x, y = centred(first), centred(second)
     if not (x.any() and y.any()):
         return 0.0
     n, d1, d2 = len(x), x.shape[1], y.shape[1]
@@ -104,7 +104,7 @@ def model_similarities_before_and_after(
     return {"base": model_similarities(base, by), "aligned": model_similarities(after, by)}
 
 
-def _centred(embeddings: np.ndarray) -> np.ndarray:
+def centred(embeddings: np.ndarray) -> np.ndarray:
     """(n, d) float32 of mean 0 and entries up to 1 (all 0 if all rows are the same)."""
     embeddings = np.asarray(embeddings)
     if embeddings.ndim != 2 or len(embeddings) < 3:

@@ -5,6 +5,7 @@
     hf-alignet make-triplets   images and a teacher -> labelled triplets
     hf-alignet align           images and triplets -> an aligned model, measured before and after
     hf-alignet evaluate        how human a model is, and how useful
+    hf-alignet analyze         what alignment did: relations, projections, examples, in one report
     hf-alignet publish         a dataset, transform, metric or model -> the Hub, with its card
 
 `hf-alignet COMMAND --help` explains the settings of a command.
@@ -16,7 +17,7 @@ from importlib import import_module
 
 from hf_alignet import __version__
 
-COMMANDS = ("align", "demo", "evaluate", "fit-teacher", "make-triplets", "publish")
+COMMANDS = ("align", "analyze", "demo", "evaluate", "fit-teacher", "make-triplets", "publish")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

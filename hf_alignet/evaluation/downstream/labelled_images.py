@@ -142,7 +142,7 @@ class Library:
 
 
 def _labelled(images: Dataset, name: str, image_column: str | None, label_column: str | None) -> LabelledImages:
-    column = _label_column(images, name, label_column)
+    column = find_label_column(images, name, label_column)
     feature, values = images.features[column], images.with_format("arrow")[:].column(column).to_pylist()
     stimuli = Stimuli(name, as_encoded_images(images, image_column))
     if isinstance(feature, List | LargeList):
@@ -178,7 +178,7 @@ def _name(value: Any, feature: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _label_column(images: Dataset, name: str, given: str | None) -> str:
+def find_label_column(images: Dataset, name: str, given: str | None) -> str:
     found = [column for column, feature in images.features.items() if isinstance(feature, ClassLabel)]
     column = given or (LABEL if LABEL in images.column_names else found[0] if len(found) == 1 else None)
     if column is None or column not in images.column_names:
@@ -190,6 +190,6 @@ def _label_column(images: Dataset, name: str, given: str | None) -> str:
 
 def _has_labels(images: Dataset, given: str | None) -> bool:
     """Whether some image has a class: test splits of competitions have none."""
-    column = _label_column(images, "the split", given)
+    column = find_label_column(images, "the split", given)
     values = images.with_format("arrow")[:].column(column).to_pylist()
     return any(value is not None and value != UNLABELLED for value in values)
