@@ -27,7 +27,7 @@ from hf_alignet.triplets.triplet_dataset import TRIPLET, column
 
 MODELS = (
     *("separate", "in-batch", "in-batch-lora", "control", "choices"),
-    *("separate-trained", "in-batch-trained", "in-batch-lora-trained"),
+    *("separate-trained", "in-batch-trained"),
 )
 AGREEMENT = "agreement, 30 classes never seen"
 IMAGES, SETS = "data/things-vit-tiny", "data/downstream"
