@@ -95,7 +95,7 @@ def _lloyd(rows: np.ndarray, centers: np.ndarray) -> tuple[np.ndarray, float]:
         if state.num_processes > 1:
             sums, counts, gained = (reduce(part, reduction="sum") for part in (mine, counts, gained))
         before, inertia = inertia, squares - 2 * float(gained.cpu().numpy().sum())
-        if before - inertia < LEAST_GAIN * inertia:
+        if before - inertia <= LEAST_GAIN * inertia:
             break
         means = (sums.double() / unit / counts.clamp(min=1).unsqueeze(1)).float()
         found = torch.where(counts.unsqueeze(1) > 0, means, found)
@@ -105,7 +105,7 @@ def _lloyd(rows: np.ndarray, centers: np.ndarray) -> tuple[np.ndarray, float]:
 def _move(sums: Tensor, block: Tensor, unit: float, before: Tensor, after: Tensor) -> None:
     """Adds rows (b, p) to the sums of their clusters, and takes them away from those before; -1 is none."""
     moved = torch.nonzero(before != after).squeeze(1)
-    before, after, numbers = before[moved], after[moved], (block[moved] * unit).round_().long()
+    before, after, numbers = before[moved], after[moved], (block[moved].double() * unit).round_().long()
     sums.index_add_(0, after, numbers)
     was_in = before >= 0
     sums.index_add_(0, before[was_in], numbers[was_in], alpha=-1)
