@@ -30,6 +30,7 @@ from hf_alignet.triplets.clusters import default_num_clusters, fit_clusters
 
 NUM_PICTURES = 100  # small ones in a projection
 SHOWN = 5000  # dots of a projection, and images that TriMap places
+CLUSTERED = 10_000  # images that k-means is fitted to, of which all get a cluster
 COMPARED = 1000  # images among which neighbours are looked for
 EXAMPLES_SHOWN = 6  # in the report, of each side
 POSITIONS = ("first", "second", "third")
@@ -216,7 +217,9 @@ def triplets_part(analysed: Analysed, triplets: Mapping[str, np.ndarray], progre
     clusters = None
     if len(codes) >= 4:
         number = default_num_clusters(len(codes))
-        clusters = fit_clusters(analysed.embeddings[base], number, analysed.seed, progress=progress).assignments
+        rows = np.sort(np.random.default_rng(analysed.seed).permutation(len(codes))[:CLUSTERED])
+        found = fit_clusters(analysed.embeddings[base], number, analysed.seed, rows, progress)
+        clusters = found.assignments
     drawn = {
         f"sampling {name}": of_name for name, of_name in drawn_triplets(codes, clusters, seed=analysed.seed).items()
     }
