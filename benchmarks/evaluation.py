@@ -194,6 +194,8 @@ def cka() -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    parts = (odd_one_out, choices_of_many, choices_of_few)
-    parts += (objects_interval, rsa, rsa_interval, rsa_permutations, resampled_correlation, rsa_large, cka)
+    parts = (
+        *(odd_one_out, choices_of_many, choices_of_few, objects_interval),
+        *(rsa, rsa_interval, rsa_permutations, resampled_correlation, rsa_large, cka),
+    )
     run_parts(__doc__, {part.__name__: part for part in parts})
