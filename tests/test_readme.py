@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from datasets import Dataset, DatasetDict, Features
+from datasets import ClassLabel, Dataset, DatasetDict, Features
 from datasets import Image as ImageFeature
 from fakehub import FakeHub
 from PIL import Image
@@ -31,7 +31,7 @@ api, root = HfApi(), Path(sys.argv[1])
 for name in ("facebook/dinov2-small", "facebook/dinov2-base"):
     api.create_repo(name)
     api.upload_folder(repo_id=name, folder_path=root / name)
-for name in ("images", "triplets"):
+for name in ("images", "triplets", "cifar100", "pacs"):
     load_from_disk(root / name).push_to_hub(f"user/{name}")
 """
 
@@ -75,7 +75,7 @@ def home(tmp_path) -> Path:
 
 @pytest.fixture
 def on_the_hub(tmp_path) -> Path:
-    """What others have shared: two models, and a triplet dataset with its images."""
+    """What others have shared: two models, a triplet dataset with its images, and labelled images."""
     for name in ("dinov2-small", "dinov2-base"):
         save_tiny("dinov2", tmp_path / "hub" / "facebook" / name)
     found, colours = pictures(60, seed=1)
@@ -88,7 +88,18 @@ def on_the_hub(tmp_path) -> Path:
     parts = {"train": slice(250), "validation": slice(250, 300)}
     splits = {name: triplets_from_arrays(rows[part], similarities[part]) for name, part in parts.items()}
     DatasetDict(splits).save_to_disk(tmp_path / "hub" / "triplets")
+    for name, splits in {"cifar100": ("train", "test"), "pacs": ("photo", "sketch")}.items():
+        labelled = {split: labelled_pictures(24, seed) for seed, split in enumerate(splits)}
+        DatasetDict(labelled).save_to_disk(tmp_path / "hub" / name)
     return tmp_path / "hub"
+
+
+def labelled_pictures(number: int, seed: int) -> Dataset:
+    """Pictures that are more red than blue, and others."""
+    found, colours = pictures(number, seed)
+    is_red = (colours[:, 0] > colours[:, 2]).tolist()
+    features = Features({"image": ImageFeature(), "label": ClassLabel(names=["blue", "red"])})
+    return Dataset.from_dict({"image": found, "label": is_red}, features=features)
 
 
 def test_notebook_blocks_are_short():
