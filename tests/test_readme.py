@@ -88,8 +88,8 @@ def on_the_hub(tmp_path) -> Path:
     parts = {"train": slice(250), "validation": slice(250, 300)}
     splits = {name: triplets_from_arrays(rows[part], similarities[part]) for name, part in parts.items()}
     DatasetDict(splits).save_to_disk(tmp_path / "hub" / "triplets")
-    for name, splits in {"cifar100": ("train", "test"), "pacs": ("photo", "sketch")}.items():
-        labelled = {split: labelled_pictures(24, seed) for seed, split in enumerate(splits)}
+    for name, names in {"cifar100": ("train", "test"), "pacs": ("photo", "sketch")}.items():
+        labelled = {split: labelled_pictures(24, seed) for seed, split in enumerate(names)}
         DatasetDict(labelled).save_to_disk(tmp_path / "hub" / name)
     return tmp_path / "hub"
 
