@@ -3,6 +3,7 @@
 TriMap (Amid & Warmuth 2019, arXiv 1910.00204) is the paper's other projection. It needs the package `trimap`.
 """
 
+from importlib import import_module
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -90,6 +91,5 @@ def trimap_places(embeddings: np.ndarray) -> np.ndarray:
         raise InputError(TRIMAP_MISSING)
     if len(embeddings) < FEWEST_FOR_TRIMAP:
         raise InputError(f"TriMap needs {FEWEST_FOR_TRIMAP} images or more, got {len(embeddings)}")
-    from trimap import TRIMAP  # optional, and compiles for a quarter of a minute
-
-    return np.asarray(TRIMAP(verbose=False).fit_transform(np.array(embeddings, np.float32)), np.float64)
+    trimap = import_module("trimap")  # here, since it compiles for a quarter of a minute
+    return np.asarray(trimap.TRIMAP(verbose=False).fit_transform(np.array(embeddings, np.float32)), np.float64)

@@ -56,7 +56,7 @@ logger = logging.getLogger(__name__)
 def analyze(
     base: str | Sequence[str] = (),
     aligned: str | Sequence[str] = (),
-    images: str | Dataset = "",
+    images: str | Dataset | None = None,
     *,
     image_column: str | None = None,
     image_split: str = "train",
@@ -117,9 +117,9 @@ def analyze(
         >>> analyze("facebook/dinov2-base", "outputs/dinov2-base-aligned", "my-images")  # doctest: +SKIP
     """
     pairs, models = _paired(_listed(base), _listed(aligned))
+    if images is None:
+        raise InputError("give `images`, a dataset of images with categories")
     if isinstance(images, str):
-        if not images:
-            raise InputError("give `images`, a dataset of images with categories")
         with naming("images"):
             images = load_images(images, image_split, image_column)
     categories = _categories(images, level_columns, label_column, levels_table, breeds_hierarchy)
