@@ -129,5 +129,5 @@ def test_what_is_imported_is_declared():
             modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             imported |= {module.split(".")[0] for module in modules}
     ours = {names.get(module, module).lower() for module in imported - set(sys.stdlib_module_names) - {"hf_alignet"}}
-    optional = {"triton", "trimap"}  # it comes with PyTorch for CUDA; an extra, which the message names
+    optional = {"triton"}  # it comes with PyTorch for CUDA
     assert ours - optional <= declared, ours - optional - declared
