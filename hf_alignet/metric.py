@@ -59,7 +59,7 @@ def comparison_table(base: Mapping[str, Metric], aligned: Mapping[str, Metric]) 
         after = aligned[name]
         change = after.get("change") or Metric(after["value"] - before["value"], before["n"], None)
         cells = [_named(name), str(before["n"]), _chance(before), before.get("unit") or ""]
-        rows.append([*cells, _with_interval(before), _with_interval(after), _with_interval(change, "+.3f")])
+        rows.append([*cells, with_its_interval(before), with_its_interval(after), with_its_interval(change, "+.3f")])
     return table([header, *rows])
 
 
@@ -82,7 +82,7 @@ def changes_table(changes: Mapping[str, Mapping[str, Metric]], base: str) -> str
     for name in dict.fromkeys(name for metrics in changes.values() for name in metrics):
         found = [metrics.get(name) for metrics in changes.values()]
         unit = next(metric["unit"] for metric in found if metric is not None) or ""
-        rows.append([_named(name), unit, *("" if m is None else _with_interval(m, "+.3f") for m in found)])
+        rows.append([_named(name), unit, *("" if m is None else with_its_interval(m, "+.3f") for m in found)])
     return table([["metric", "interval over", *(f"{model} - {base}" for model in changes)], *rows])
 
 
@@ -100,10 +100,11 @@ def _cell(metric: Metric | None, first: Metric) -> str:
     differs = [f"n = {metric['n']}"] if metric["n"] != first["n"] else []
     unit = metric.get("unit")
     differs += [f"over {unit}"] if unit is not None and unit != first.get("unit") else []
-    return ", ".join([_with_interval(metric), *differs])
+    return ", ".join([with_its_interval(metric), *differs])
 
 
-def _with_interval(metric: Metric, form: str = ".3f") -> str:
+def with_its_interval(metric: Metric, form: str = ".3f") -> str:
+    """The value, and its 95 % interval if there is one: `0.451 [0.433, 0.468]`."""
     if metric["ci95"] is None:
         return f"{metric['value']:{form}}"
     low, high = metric["ci95"]

@@ -74,10 +74,7 @@ def write_report(directory: Path, title: str, facts: Mapping[str, str], sections
         for name, table in section.tables.items():
             write_text(directory / f"{name}.csv", table.to_csv(index=False))
         pictures = [(name, _uri((directory / FIGURES / f"{name}.png").read_bytes())) for name in section.figures]
-        tables = [
-            (name, len(table), table.head(MOST_ROWS if len(table) <= MOST_ROWS else FIRST_ROWS))
-            for name, table in section.tables.items()
-        ]
+        tables = [(name, len(table), _first_rows(table)) for name, table in section.tables.items()]
         shown.append((section, pictures, tables))
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)

@@ -10,6 +10,7 @@ import pandas as pd
 from hf_alignet.analysis.categories import RELATIONS, relations
 from hf_alignet.errors import InputError
 from hf_alignet.ranges import Count, Seed, checked
+from hf_alignet.similarity import PAIRS
 from hf_alignet.triplets.sampling import Sampling, TripletSampler
 
 NUM_DRAWN = 20_000
@@ -24,7 +25,7 @@ def triplet_relations(triplets: np.ndarray, codes: np.ndarray) -> np.ndarray:
         triplets: (m, 3) rows of `codes`.
         codes: (n, 3) of class, basic and superordinate category.
     """
-    pairs = np.concatenate([triplets[:, [0, 1]], triplets[:, [0, 2]], triplets[:, [1, 2]]])
+    pairs = np.concatenate([triplets[:, pair] for pair in PAIRS])
     return np.bincount(relations(codes, pairs[:, 0], pairs[:, 1]), minlength=len(RELATIONS))
 
 

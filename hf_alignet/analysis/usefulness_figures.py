@@ -96,7 +96,7 @@ def gains_figure(differences: Results, base: str) -> Figure:
             rows = [(y, found[name]) for y, name in enumerate(shown) if name in found]
             values = np.array([metric["value"] for _, metric in rows])
             errors = np.abs(interval_ends([metric for _, metric in rows]) - values)
-            places = np.array([y for y, _ in rows]) + (index - (len(differences) - 1) / 2) * step
+            places = np.array([y for y, _ in rows]) + _beside(index, differences) * step
             axes.errorbar(values, places, xerr=errors, fmt="o", ms=4, capsize=2, color=f"C{index % 10}", label=model)
         axes.axvline(0, color=CHANCE_LINE, linestyle=":")
         axes.set_yticks(range(len(shown)), [name.rpartition("/")[0] for name in shown], fontsize="small")
@@ -104,9 +104,7 @@ def gains_figure(differences: Results, base: str) -> Figure:
         axes.title.set_fontsize("small")
         axes.spines[["top", "right"]].set_visible(False)
     panels[-1, 0].set_xlabel(f"difference to {base}")
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), frameon=False, fontsize="small", loc="outside lower left")
-    plt.close(figure)
-    return figure
+    return _with_legend(figure, panels[0, 0])
 
 
 @without_formulas()
@@ -138,9 +136,7 @@ def shots_figure(results: Results) -> Figure:
         axes.set(title=dataset, xlabel="shots", ylabel="accuracy")
         axes.title.set_fontsize("small")
         axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), frameon=False, fontsize="small", loc="outside lower left")
-    plt.close(figure)
-    return figure
+    return _with_legend(figure, panels[0, 0])
 
 
 @without_formulas()
@@ -182,9 +178,7 @@ def severity_figure(results: Results) -> Figure:
         axes.set_axis_off()
     figure.supxlabel("severity", fontsize="medium")
     figure.supylabel("accuracy", fontsize="medium")
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), frameon=False, fontsize="small", loc="outside lower left")
-    plt.close(figure)
-    return figure
+    return _with_legend(figure, grid[0, 0])
 
 
 def has_accuracies_of_two(results: Results) -> bool:
@@ -234,6 +228,13 @@ def _diagonal(axes: Axes) -> None:
     axes.locator_params(nbins=5)
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _with_legend(figure: Figure, axes: Axes) -> Figure:
+    """The names of one panel below all panels; closes the figure for pyplot."""
+    figure.legend(*axes.get_legend_handles_labels(), frameon=False, fontsize="small", loc="outside lower left")
+    plt.close(figure)
+    return figure
 
 
 def _beside(index: int, results: Results) -> float:

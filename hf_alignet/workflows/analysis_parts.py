@@ -25,7 +25,7 @@ from hf_alignet.analysis.relation_changes import Changes, category_changes, rela
 from hf_alignet.analysis.relation_pairs import distances, pairs_by_category, pairs_by_relation
 from hf_alignet.analysis.report import Example, Section, Tile
 from hf_alignet.analysis.triplet_relations import drawn_triplets, relation_shares
-from hf_alignet.metric import Metric
+from hf_alignet.metric import with_its_interval
 from hf_alignet.triplets.clusters import default_num_clusters, fit_clusters
 
 NUM_PICTURES = 100  # small ones in a projection
@@ -183,9 +183,9 @@ def models_part(analysed: Analysed) -> Section:
         }
         found = {when: model_convergence(models, classes, seed) for when, models in named.items()}
         change = found["before alignment"].change(found["after alignment"])
-        text.append(f"Alignment changes the mean over pairs of models by {_interval(change, '+.3f')}.")
+        text.append(f"Alignment changes the mean over pairs of models by {with_its_interval(change, '+.3f')}.")
     titles = {
-        name: f"{name}: mean over pairs {_interval(of.mean())}\nn = {of.num_images:,} images of "
+        name: f"{name}: mean over pairs {with_its_interval(of.mean())}\nn = {of.num_images:,} images of "
         f"{of.num_classes:,} classes"
         for name, of in found.items()
     }
@@ -339,9 +339,3 @@ def _matrix(convergence: Convergence) -> pd.DataFrame:
     for (one, other), value in zip(convergence.pairs, convergence.values, strict=True):
         table.loc[one, other] = table.loc[other, one] = value
     return table
-
-
-def _interval(metric: Metric, form: str = ".3f") -> str:
-    ends = metric["ci95"]
-    interval = f" [{ends[0]:{form}}, {ends[1]:{form}}]" if ends is not None else ""
-    return f"{metric['value']:{form}}{interval}"

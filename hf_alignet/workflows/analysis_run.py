@@ -44,6 +44,7 @@ from hf_alignet.workflows.analysis_parts import (
     relations_part,
     triplets_part,
 )
+from hf_alignet.workflows.model_names import folder_of_name, listed, model_names
 
 DEMO_LEVELS = ("concept", "subgroup", "group")
 THUMBNAIL = 64
@@ -71,7 +72,7 @@ def analyze(
     trust_remote_code: bool = False,
     i_have_the_right_to_share_images: bool = False,
     batch_size: Count = 64,
-    num_workers: Whole = 0,
+    num_workers: Whole | None = None,
     bf16: bool = False,
     seed: Seed = 42,
     progress: bool = True,
@@ -101,8 +102,9 @@ def analyze(
         trust_remote_code: allow code from a model's repository to run.
         i_have_the_right_to_share_images: show small pictures in the report, which may be shared.
         batch_size: number of images in a forward pass.
-        num_workers: number of processes that decode pictures. 0 decodes them in the main process.
-        bf16: run models under bfloat16 autocast.
+        num_workers: number of processes that decode pictures. 0 decodes them in the main process. By default one for
+            each other core if there is a GPU, and else 0.
+        bf16: run models in bfloat16: on a GPU with weights of that type, on a CPU under autocast.
         seed: seed of all random draws.
         progress: show bars.
 
@@ -116,14 +118,14 @@ def analyze(
     Example:
         >>> analyze("facebook/dinov2-base", "outputs/dinov2-base-aligned", "my-images")  # doctest: +SKIP
     """
-    pairs, models = _paired(_listed(base), _listed(aligned))
+    pairs, models = _paired(listed(base), listed(aligned))
     if images is None:
         raise InputError("give `images`, a dataset of images with categories")
     if isinstance(images, str):
         with naming("images"):
             images = load_images(images, image_split, image_column)
     categories = _categories(images, level_columns, label_column, levels_table, breeds_hierarchy)
-    asked = {name: _triplets(path, images, categories, seed) for name, path in map(_named_path, _listed(triplets))}
+    asked = {name: _triplets(path, images, categories, seed) for name, path in map(_named_path, listed(triplets))}
     judged, judge = _judged(judgments, images, categories, seed) if judgments is not None else (None, "")
     for path in models.values():
         if not _is_file(path):
@@ -138,7 +140,7 @@ def analyze(
             else:
                 encoder = VisionEncoder.from_pretrained(path, pooling, trust_remote_code)
                 encoder.to(torch.accelerator.current_accelerator() or "cpu")
-                found = encoder.embed(images, save_to=directory / "embeddings" / name.replace("/", "--"), **options)
+                found = encoder.embed(images, save_to=directory / "embeddings" / folder_of_name(name), **options)
             embeddings[name] = np.asarray(found[categories.rows], np.float32)
             check_finite(embeddings[name], f"embeddings by {name}")
         if not is_main:
@@ -157,10 +159,6 @@ def analyze(
     return {name: table for section in sections for name, table in section.tables.items()}
 
 
-def _listed(given: str | Sequence[str]) -> list[str]:
-    return [given] if isinstance(given, str) else list(given)
-
-
 def _paired(base: list[str], aligned: list[str]) -> tuple[list[tuple[str, str]], dict[str, str]]:
     """Names of the models to compare, and the path or Hub id by name: that of its folder, or else what was given."""
     if not base or not aligned:
@@ -171,11 +169,7 @@ def _paired(base: list[str], aligned: list[str]) -> tuple[list[tuple[str, str]],
             "for each"
         )
     given = [*base, *aligned]
-    twice = next((path for path in given if given.count(path) > 1), None)
-    if twice is not None:
-        raise InputError(f"`base` and `aligned` name {twice!r} twice")
-    short = [public_name(path) for path in given]
-    names = [path if short.count(name) > 1 else name for name, path in zip(short, given, strict=True)]
+    names = model_names(given, "`base` and `aligned` name")
     bases, others = names[: len(base)], names[len(base) :]
     bases = bases * len(others) if len(bases) == 1 else bases
     return list(zip(bases, others, strict=True)), dict(zip(names, given, strict=True))

@@ -39,6 +39,7 @@ from hf_alignet.workflows.evaluation_report import (
     write_figures,
     write_results,
 )
+from hf_alignet.workflows.model_names import folder_of_name, listed, model_names
 
 logger = logging.getLogger(__name__)
 
@@ -125,15 +126,15 @@ def evaluate(
     tasks = [parse_task(text) for text in ([benchmarks] if isinstance(benchmarks, str) else benchmarks)]
     if not tasks:
         raise InputError("give `benchmarks`, such as choices:JUDGMENTS, rsa:MATRIX or few_shot:IMAGES")
-    if _listed(features) and pooling != "auto":
+    if listed(features) and pooling != "auto":
         raise InputError("`pooling` is of a model that embeds images; `features` are taken as they are")
-    named = _named(models, _listed(features))
+    named = _named(models, listed(features))
     carded = _carded_model(update_card, named, tasks, transform)
     judged = [task for task in tasks if task.kind in JUDGED]
-    if _listed(features) and len(judged) < len(tasks):
+    if listed(features) and len(judged) < len(tasks):
         raise InputError("`features` are of the stimuli of judgments; labelled images need a model that embeds them")
     stimuli = _open_stimuli(
-        _listed(images), _listed(features), _listed(object_names), len(judged), (image_column, image_split)
+        listed(images), listed(features), listed(object_names), len(judged), (image_column, image_split)
     )
     table = {"columns": columns, "rt_unit": rt_unit, "max_missing": max_missing}
     of_images = (image_column, label_column, breeds_hierarchy)
@@ -159,7 +160,7 @@ def evaluate(
         options = {"batch_size": batch_size, "num_workers": num_workers, "bf16": bf16, "progress": progress}
         for name, model in named.items():
             encoder = _open_model(model, pooling, trust_remote_code)
-            folder = directory / "embeddings" / _as_folder(name) if directory is not None else None
+            folder = directory / "embeddings" / folder_of_name(name) if directory is not None else None
             embeddings[name] = _embed(encoder, sets, transform, folder, **options)
             if is_main:
                 measured[name] = {b.name: b.measure(*(embeddings[name][s.name] for s in b.sets)) for b in opened}
@@ -189,11 +190,6 @@ def evaluate(
         return results
 
 
-def _listed(given: Any) -> list[Any]:
-    """One thing, or several, as a list."""
-    return list(given) if isinstance(given, list | tuple) else [given]
-
-
 def _named(models: Any, features: list[Any]) -> dict[str, str | VisionEncoder | None]:
     """By the name that results give it: the path, Hub id or encoder of each model; None for features.
 
@@ -204,12 +200,8 @@ def _named(models: Any, features: list[Any]) -> dict[str, str | VisionEncoder | 
     elif isinstance(models, VisionEncoder):
         named = {public_name(str(models.backbone.name_or_path)) or "model": models}
     else:
-        given = [name for name in _listed(models) if name]
-        twice = [name for name in given if given.count(name) > 1]
-        if twice:
-            raise InputError(f"`models` names {twice[0]!r} twice")
-        names = [public_name(path) for path in given]
-        named = {path if names.count(name) > 1 else name: path for name, path in zip(names, given, strict=True)}
+        given = [name for name in listed(models) if name]
+        named = dict(zip(model_names(given, "`models` names"), given, strict=True))
     if features:
         if len(named) > 1:
             raise InputError("`features` are of one model: give one name in `models`, or none")
@@ -306,11 +298,7 @@ def _embed(
         encoder.eval()
     found = {}
     for stimuli in sets:
-        folder = directory / _as_folder(stimuli.name) if directory is not None else None
+        folder = directory / folder_of_name(stimuli.name) if directory is not None else None
         embeddings = stimuli.embed(encoder, folder, **options)
         found[stimuli.name] = embeddings if transform is None else transform(embeddings)
     return found
-
-
-def _as_folder(name: str) -> str:
-    return name.strip("/.").replace("/", "--") or "model"
