@@ -44,8 +44,8 @@ from hf_alignet.evaluation import (
 from hf_alignet.evaluation.statistics.correlations import CorrelationWith, Measure, codes
 from hf_alignet.similarity import PAIRS
 from hf_alignet.similarity import odd_one_out as choose
+from hf_alignet.similarity.products import products_of_triplets
 from hf_alignet.teacher.planning import random_triplets
-from hf_alignet.triplet_products import products_of_triplets
 
 NUM_OBJECTS, NUM_FEATURES, NUM_TRIPLETS, NUM_CHOICES = 1854, 768, 1_000_000, 10_000_000
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pandas as pd
-import torch
 
+from hf_alignet.evaluation.human.odd_one_out import similarities_of_triplets
 from hf_alignet.ranges import checked
-from hf_alignet.similarity import NO_CHOICE, SimilarityKind, odd_one_out, triplet_similarities
+from hf_alignet.similarity import NO_CHOICE, SimilarityKind, odd_one_out
 
 EXAMPLES = 100  # for each side, in a table
 
@@ -28,11 +28,13 @@ def disagreements(
         the positions `people`, `base` and `aligned` of the odd one out; `agrees`, which model people agree with; and
         `certainty`, by which rows are ordered. A model is the surer the further its most similar pair is ahead of
         the next; this lead is divided by its mean over all triplets, and the lower one of both models counts.
+
+    Raises:
+        InputError: an embedding is not finite, or a triplet points outside the embeddings.
     """
-    rows = torch.from_numpy(np.asarray(triplets, np.int64))
     choices, leads = [], []
     for embeddings in (base, aligned):
-        similarities = triplet_similarities(torch.from_numpy(np.array(embeddings, np.float32)), rows, kind)
+        similarities = similarities_of_triplets(embeddings, triplets, kind)
         choices.append(odd_one_out(similarities).numpy())
         top = similarities.topk(2, dim=-1).values
         lead = (top[:, 0] - top[:, 1]).numpy()

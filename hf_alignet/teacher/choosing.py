@@ -17,11 +17,11 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 
 from hf_alignet.encoder.transform import AffineTransform
+from hf_alignet.similarity.products import measured_similarities
 from hf_alignet.teacher.affine.affine_data import AffineData
 from hf_alignet.teacher.affine.affine_teacher import AffineMethod, AffineTeacher
 from hf_alignet.teacher.affine.held_out import Split
 from hf_alignet.teacher.affine.selection import cross_entropies, evaluate
-from hf_alignet.triplet_products import measured_similarities
 
 CONCENTRATIONS = (0.3, 1.0)
 Key = tuple[str, float | None]  # method and concentration

@@ -16,12 +16,12 @@ from hf_alignet.errors import InputError
 from hf_alignet.judgments import make_judgments
 from hf_alignet.ranges import Range, Seed, checked
 from hf_alignet.similarity import PAIRS, choice_log_probabilities, odd_of_pair, of_chosen_pair
+from hf_alignet.similarity.products import measured_similarities
 from hf_alignet.teacher.affine.affine_data import AffineData
 from hf_alignet.teacher.affine.axes import PrincipalAxes
 from hf_alignet.teacher.choice_likelihood import observed_choices
 from hf_alignet.teacher.choosing import best_scale
 from hf_alignet.teacher.fitting import fit_teacher
-from hf_alignet.triplet_products import measured_similarities
 
 LEADING_AXES, SEEN_AXES, OWN_AXES = 30, 8, 2
 TEST_TRIPLETS = 20_000

@@ -25,11 +25,11 @@ from hf_alignet.hub.rendering import TAGS, card_links, render_card
 from hf_alignet.hub.transport.shared_model import SharedModel
 from hf_alignet.ranges import Count, checked, row_numbers
 from hf_alignet.similarity import choice_log_probabilities
+from hf_alignet.similarity.products import measured_similarities
 from hf_alignet.storage import whole_file, write_json
 from hf_alignet.teacher.choice_likelihood import pair_counts
 from hf_alignet.teacher.settings import ViceSettings
 from hf_alignet.teacher.vice_run import ViceRun
-from hf_alignet.triplet_products import measured_similarities
 from hf_alignet.triplets.kmeans import one_thread
 
 CONFIG_FILE, WEIGHTS_FILE, CHECKPOINT_FILE = "config.json", "model.safetensors", "vice.safetensors"

@@ -4,7 +4,7 @@ import numpy as np
 
 from hf_alignet.errors import InputError
 from hf_alignet.ranges import row_numbers
-from hf_alignet.triplet_products import DTYPES, products_of_triplets
+from hf_alignet.similarity.products import DTYPES, products_of_triplets
 
 
 def label_triplets(embeddings: np.ndarray, triplets: np.ndarray) -> np.ndarray:

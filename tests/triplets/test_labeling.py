@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from hf_alignet import triplet_products
 from hf_alignet.errors import InputError
-from hf_alignet.similarity import PAIRS, triplet_similarities
+from hf_alignet.similarity import PAIRS, products, triplet_similarities
 from hf_alignet.triplets import label_triplets
 
 DTYPES = ["float16", "bfloat16", "float32", "float64"]
@@ -109,7 +108,7 @@ def test_size_of_blocks_makes_no_difference(dtype, monkeypatch):
     embeddings, triplets = as_dtype(np.random.default_rng(0).normal(size=(12, 40)), dtype), drawn(12, 25)
     expected = label_triplets(embeddings, triplets)
     for size in (1, 7):
-        monkeypatch.setattr(triplet_products, "BLOCK", size)
+        monkeypatch.setattr(products, "BLOCK", size)
         np.testing.assert_array_equal(label_triplets(embeddings, triplets), expected)
     embeddings[3] = as_dtype(np.array([np.nan]), dtype)
     with pytest.raises(InputError, match="of image row 3 is not finite"):

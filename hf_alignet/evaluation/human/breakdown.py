@@ -12,7 +12,7 @@ from hf_alignet.evaluation.statistics.intervals import share_correct
 from hf_alignet.metric import Metric
 from hf_alignet.ranges import Range, checked, row_numbers
 from hf_alignet.similarity import PAIRS, odd_of_pair
-from hf_alignet.triplet_products import measured_similarities
+from hf_alignet.similarity.products import measured_similarities
 
 
 def accuracy_by_group(

@@ -25,7 +25,7 @@ from hf_alignet.similarity import (
     is_correct,
     odd_one_out,
 )
-from hf_alignet.triplet_products import measured_similarities
+from hf_alignet.similarity.products import measured_similarities
 from hf_alignet.triplets.triplet_dataset import ODD, SIMILARITIES, TRIPLET, check_triplets, column
 
 logger = logging.getLogger(__name__)

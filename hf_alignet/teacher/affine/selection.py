@@ -15,11 +15,11 @@ import torch
 from tqdm.auto import tqdm
 
 from hf_alignet.similarity import choice_log_probabilities, of_chosen_pair
+from hf_alignet.similarity.products import measured_similarities
 from hf_alignet.teacher.affine.affine_data import AffineData
 from hf_alignet.teacher.affine.held_out import Split
 from hf_alignet.teacher.affine.problem import AffineProblem
 from hf_alignet.teacher.affine.solver import Solution
-from hf_alignet.triplet_products import measured_similarities
 
 FEWEST_TRIED = 3  # λ: one with a better one on neither side
 MAX_STEPS = 8  # in each direction from the start

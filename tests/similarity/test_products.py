@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from hf_alignet import triplet_products
-from hf_alignet.similarity import NO_CHOICE, odd_one_out, pairwise_similarities
-from hf_alignet.triplet_products import measured_similarities, products_of_triplets
+from hf_alignet.similarity import NO_CHOICE, odd_one_out, pairwise_similarities, products
+from hf_alignet.similarity.products import measured_similarities, products_of_triplets
 
 KINDS = ["dot", "cosine", "pearson"]
 
@@ -58,7 +57,7 @@ def test_equal_rows_are_ties(way):
 def test_number_of_threads_makes_no_difference(monkeypatch):
     embeddings, triplets = make(30, 61, 500)
     expected = products_of_triplets(embeddings, triplets)
-    monkeypatch.setattr(triplet_products, "BLOCK", 64)
+    monkeypatch.setattr(products, "BLOCK", 64)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     np.testing.assert_array_equal(products_of_triplets(embeddings, triplets), expected)
 

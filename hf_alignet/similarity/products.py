@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numba import njit
 
-from hf_alignet.similarity import PAIRS, SimilarityKind, prepare_embeddings
+from hf_alignet.similarity.pairs import PAIRS, SimilarityKind, prepare_embeddings
 
 (A0, B0), (A1, B1), (A2, B2) = PAIRS
 DTYPES = tuple(map(np.dtype, ("float16", "uint16", "float32", "float64")))  # uint16: the bits of bfloat16

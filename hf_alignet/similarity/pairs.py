@@ -58,7 +58,7 @@ def triplet_similarities(embeddings: Tensor, triplets: Tensor, kind: SimilarityK
     Returns:
         (m, 3) float32 (float64 for float64 input) in the order `[s01, s02, s12]`.
 
-    Without a gradient, `triplet_products` is faster on the CPU.
+    Without a gradient, `hf_alignet.similarity.products` is faster on the CPU.
     """
     embeddings = prepare_embeddings(embeddings, kind)
     # Many triplets of few images: one matrix product is cheaper than gathering every pair, forward and backward.
