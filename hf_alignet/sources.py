@@ -19,6 +19,7 @@ from hf_alignet.hub.connection import refusing
 from hf_alignet.similarity import check_vectors
 
 SHARD = re.compile(r"(?P<split>\w+(?:\.\w+)*)-\d{5}-of-\d{5}\.parquet")
+SPLIT = "#"  # between a dataset and one of its splits
 
 
 # ---- names

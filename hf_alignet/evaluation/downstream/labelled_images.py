@@ -12,11 +12,10 @@ from hf_alignet.evaluation.downstream.labelled import Labelled, only_in, ranks_i
 from hf_alignet.images.opening import as_encoded_images, load_image_splits
 from hf_alignet.images.picture_record import PictureRecord
 from hf_alignet.judgments.stimuli import Stimuli
-from hf_alignet.sources import public_name
+from hf_alignet.sources import SPLIT, public_name
 
 TRAIN, TESTS = "train", ("test", "validation", "valid", "val")
 LABEL = "label"
-SPLIT = "#"  # between a dataset and its split
 UNLABELLED = -1  # of a ClassLabel
 
 

@@ -16,7 +16,6 @@ from hf_alignet.evaluation.downstream.corruptions import ALL
 from hf_alignet.evaluation.downstream.hierarchy import BREEDS, Hierarchy
 from hf_alignet.evaluation.downstream.labelled import Labelled
 from hf_alignet.evaluation.downstream.labelled_images import (
-    SPLIT,
     LabelledImages,
     Library,
 )
@@ -25,7 +24,7 @@ from hf_alignet.evaluation.downstream.robustness import corruption_robustness
 from hf_alignet.evaluation.downstream.shift import Shift
 from hf_alignet.evaluation.downstream.shots import few_shot, linear_probe
 from hf_alignet.metric import Metric
-from hf_alignet.sources import public_name
+from hf_alignet.sources import SPLIT, public_name
 
 SHOTS = (1, 5, 10, 25)
 CORRUPTED_IMAGES = 200  # each is embedded 41 times

@@ -15,13 +15,12 @@ from hf_alignet.hub.connection import HUB_ERRORS, reason
 from hf_alignet.hub.transport.repository import share_folder
 from hf_alignet.markdown import plain
 from hf_alignet.metric import Metric, results_table
-from hf_alignet.sources import hub_id, local_path, public_name, split_revision
+from hf_alignet.sources import SPLIT, hub_id, local_path, public_name, split_revision
 from hf_alignet.storage import empty, new_files, output_folder, write_text
 
 CARD_FILES = (CARD, ".eval_results/*")
 BEGIN, END = "<!-- evaluation -->", "<!-- /evaluation -->"
 SHOWN = re.compile(f"\n{BEGIN}.*?{END}\n", re.S)
-SPLIT = "#"  # between a dataset of labelled images and its split
 NEXT_SECTION = "\n## How it was made\n"
 
 
