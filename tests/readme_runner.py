@@ -1,7 +1,8 @@
 """Runs blocks of the README as they stand, one after another, in the current directory: python readme_runner.py FILE
 
 FILE holds a JSON list of [language, text]. Python blocks are executed, and commands `hf-alignet …` are called in this
-process, which imports torch only once. Prints one JSON line with the seconds of each block.
+process, which imports torch only once. The demo, whose numbers tests/test_package.py reproduces, takes few steps here.
+Prints one JSON line with the seconds of each block.
 """
 
 import json
@@ -13,6 +14,8 @@ from pathlib import Path
 
 from hf_alignet.cli.main import main
 
+FEW_STEPS = ["--max_steps", "10"]
+
 
 def run(language: str, text: str) -> None:
     if language == "python":
@@ -21,7 +24,7 @@ def run(language: str, text: str) -> None:
     for line in re.sub(r"\\\n", " ", text).splitlines():
         words = shlex.split(line, comments=True)
         if words and words[0] == "hf-alignet":
-            main(words[1:])
+            main(words[1:] + FEW_STEPS * (words[1:] == ["demo"]))
 
 
 if __name__ == "__main__":
