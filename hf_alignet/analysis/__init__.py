@@ -20,6 +20,8 @@ from hf_alignet.analysis.figures import (
 from hf_alignet.analysis.model_convergence import Convergence, model_convergence
 from hf_alignet.analysis.model_similarity import linear_cka, model_similarities, model_similarities_before_and_after
 from hf_alignet.analysis.projections import principal_components, trimap_places, turned_to
+from hf_alignet.analysis.query_figures import query_figure
+from hf_alignet.analysis.query_simulation import Queries, query_bound, query_table, simulate_queries
 from hf_alignet.analysis.relation_changes import Changes, category_changes, relation_effects
 from hf_alignet.analysis.relation_pairs import distances, pairs_by_category, pairs_by_relation
 from hf_alignet.analysis.triplet_relations import drawn_triplets, relation_shares
@@ -35,6 +37,7 @@ __all__ = [
     "Categories",
     "Changes",
     "Convergence",
+    "Queries",
     "before_after_figure",
     "benchmark_figure",
     "calibration_figure",
@@ -56,11 +59,15 @@ __all__ = [
     "pairs_by_category",
     "pairs_by_relation",
     "principal_components",
+    "query_bound",
+    "query_figure",
+    "query_table",
     "relation_effects",
     "relation_shares",
     "save_figure",
     "severity_figure",
     "shots_figure",
+    "simulate_queries",
     "trade_off_figure",
     "trimap_places",
     "turned_to",

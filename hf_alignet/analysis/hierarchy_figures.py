@@ -62,7 +62,7 @@ def category_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
     columns = min(2, len(tables))
     lines = -(-len(tables) // columns)
     figure, panels = plt.subplots(
-        lines, columns, figsize=(WIDTH, (5.6 if columns == 2 else 9) * lines), layout="constrained", squeeze=False
+        lines, columns, figsize=(WIDTH, (5.0 if columns == 2 else 9) * lines), layout="constrained", squeeze=False
     )
     largest = max(float(np.nanquantile(np.abs(table.mean_z), 0.98)) for table in tables.values())
     for axes in panels.flat[len(tables) :]:
@@ -172,7 +172,7 @@ def _distributions(axes: Axes, z: list[np.ndarray], effects: pd.DataFrame, has_n
     axes.set_yticks(range(len(RELATIONS)), labels if has_names else [""] * len(RELATIONS))
     axes.set_ylim(len(RELATIONS) - 0.4, -0.6)
     axes.axvline(0, color=CHANCE_LINE, linestyle=":")
-    axes.set_xlabel("change of distance (SDs of all changes)")
+    axes.set_xlabel("change of distance\n(SDs of all changes)")
     axes.spines[["top", "right"]].set_visible(False)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import PartialState
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 
 from hf_alignet.analysis.categories import (
     Categories,
@@ -66,7 +66,7 @@ def analyze(
     levels_table: str | None = None,
     breeds_hierarchy: str | None = None,
     triplets: str | Sequence[str] = (),
-    judgments: str | None = None,
+    judgments: str | DatasetDict | None = None,
     output_dir: str | Path = "outputs/analysis",
     pooling: PoolingChoice = "auto",
     trust_remote_code: bool = False,
@@ -95,7 +95,8 @@ def analyze(
         breeds_hierarchy: folder of the files `class_hierarchy.txt` and `node_names.txt` of BREEDS, for classes that
             are WordNet ids.
         triplets: triplet datasets of these images, each a path or Hub id, or `name=path`: what do they ask?
-        judgments: people's choices about these images, or labelled triplets, for examples.
+        judgments: people's choices about these images, or labelled triplets, for examples: a path or Hub id, or
+            splits of them.
         output_dir: directory for report.html, the tables, the figures, and the embeddings, which a later run uses
             again.
         pooling: which output of a model is the embedding.
@@ -248,11 +249,11 @@ def _triplets(path: str, images: Dataset, categories: Categories, seed: int) -> 
 
 
 def _judged(
-    path: str, images: Dataset, categories: Categories, seed: int
+    given: str | DatasetDict, images: Dataset, categories: Categories, seed: int
 ) -> tuple[tuple[np.ndarray, np.ndarray], str]:
     """Triplets (m, 3) as positions of images with categories, the odd one out of each, and who says so."""
     with naming("judgments"):
-        splits = load_triplets(path, images)
+        splits = load_triplets(given, images) if isinstance(given, str) else given
         is_labelled = all(SIMILARITIES in data.column_names for data in splits.values())
         for split, data in splits.items():
             check_triplets(data, len(images), SIMILARITIES if is_labelled else None, split)

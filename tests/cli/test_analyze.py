@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from datasets import ClassLabel, Dataset, Image
+from datasets import ClassLabel, Dataset, DatasetDict, Image, load_from_disk
 from matplotlib.figure import Figure
 from PIL import Image as Pictures
 
@@ -20,6 +20,7 @@ from hf_alignet.analysis import projections, save_figure
 from hf_alignet.cli.analyze import COMMAND, analyze_command
 from hf_alignet.errors import InputError
 from hf_alignet.triplets import triplets_from_arrays
+from hf_alignet.workflows.analysis_run import analyze as analyze_in_python
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "analyze.py"
 NUMBER = 72
@@ -195,6 +196,19 @@ def test_categories_from_a_table_leave_out_unknown_classes(study, tmp_path):
     examples = pd.read_csv(tmp_path / "out" / "examples.csv")
     assert (LABELS[examples[["first", "second", "third"]]] > 0).all()
     assert "66 with categories, of 72" in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.usefixtures("small_figures")
+def test_judgments_may_be_splits_in_memory(study, tmp_path):
+    labelled = load_from_disk(study / "triplets")
+    analyze_in_python(
+        *(str(study / "base.npy"), str(study / "aligned.npy"), load_from_disk(study / "images")),
+        level_columns=COLUMNS[1:],
+        judgments=DatasetDict(one=labelled.select(range(150)), two=labelled.select(range(150, 300))),
+        output_dir=tmp_path / "out",
+        progress=False,
+    )
+    assert "Of 300 triplets" in (tmp_path / "out" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(
