@@ -64,9 +64,9 @@ def choice_temperatures(
     drawn = {name: similarities_of_triplets(of_model, triplets) for name, of_model in embeddings.items()}
     first, reference = next(iter(drawn.items()))
     values = {first: float(reference.std(-1).mean()) or 1.0}
-    for name, similarities in list(drawn.items())[1:]:
+    for name, of_other in list(drawn.items())[1:]:
         try:
-            values[name] = match_entropy(similarities, reference, values[first])
+            values[name] = match_entropy(of_other, reference, values[first])
         except InputError:  # one of both finds all pictures equally similar
             values[name] = 1.0
     return Temperatures(values, "at temperatures that give all models the same mean entropy over random triplets")
