@@ -8,6 +8,7 @@ let data = null;
 let view = { x: 0, y: 0, zoom: 1 };
 let chosen = -1;
 let half = 1;
+let order = [];
 const canvases = [];
 
 async function load() {
@@ -20,6 +21,9 @@ async function load() {
   data = await answer.json();
   chosen = -1;
   half = data.half;
+  // Rows of one kind stand together: in a mixed order none of them hides the others
+  const stride = [7919, 7907, 7901].find((prime) => data.rows.length % prime);
+  order = data.rows.map((_, i) => (i * stride) % data.rows.length);
   panels.replaceChildren();
   canvases.length = 0;
   for (const model of data.models) addPanel(model);
@@ -72,7 +76,7 @@ function draw(panel) {
   pen.scale(ratio, ratio);
   const size = Math.min(7, 2 + Math.sqrt(view.zoom));
   pen.globalAlpha = 0.75;
-  for (let i = 0; i < model.x.length; i++) {
+  for (const i of order) {
     const [x, y] = toScreen(panel, i);
     if (x < -9 || y < -9 || x > canvas.clientWidth + 9 || y > canvas.clientHeight + 9) continue;
     pen.fillStyle = data.colours[data.group[i]];

@@ -37,10 +37,11 @@ def board(pictures: Sequence[Shown | None], marked: int, table: pd.DataFrame | N
 def _place(place: int, shown: Shown | None, is_marked: bool) -> str:
     inner = picture(shown) if shown is not None else '<span class="empty" aria-hidden="true">+</span>'
     name = escape(shown[1]) if shown is not None else "empty"
+    told = f"{PROBABILITIES[place]} place: {name}. Replace it by the next picture that you pick"
     pressed = "true" if is_marked else "false"
     return (
         f'<th scope="col"><button type="button" data-place="{place}" aria-pressed="{pressed}" '
-        f'aria-label="{PROBABILITIES[place]} place: {name}. Replace it by the next picture that you pick">{inner}</button>'
+        f'aria-label="{told}">{inner}</button>'
         f'<span class="name">{name}</span></th>'
     )
 
@@ -119,7 +120,8 @@ def levels(table: pd.DataFrame, judge: str) -> str:
         found = of_level.set_index("model")
         cells = "".join(_accuracy(found.loc[model]) for model in models)
         n = int(of_level.n.iloc[0])
-        body += f'<tr><th scope="row">{escape(str(level))}<span class="note">n = {n:,}</span></th>{cells}</tr>'
+        name = escape(str(level).replace("_", " "))
+        body += f'<tr><th scope="row">{name}<span class="note">n = {n:,}</span></th>{cells}</tr>'
     unit = table.unit.dropna()
     over = f", 95 % intervals over {unit.iloc[0]}" if len(unit) else ""
     caption = (

@@ -15,8 +15,8 @@ from hf_alignet.encoder import VisionEncoder
 from hf_alignet.encoder.pooling import PoolingChoice
 from hf_alignet.errors import InputError, naming
 from hf_alignet.explore import Exploration, JudgedTriplets, judged_triplets
-from hf_alignet.explore.page import Page, gradio
-from hf_alignet.explore.serving import serve
+from hf_alignet.explore.gradio_page import Page, gradio
+from hf_alignet.explore.page_server import serve
 from hf_alignet.explore.thumbnails import Thumbnails
 from hf_alignet.images.opening import load_images
 from hf_alignet.ranges import Count, Range, Seed, Whole, checked

@@ -25,14 +25,15 @@ element.addEventListener('click', (event) => {
   if (button) trigger('pick', { number: Number(button.dataset.row ?? button.dataset.place) });
 });
 """
+PICKS: dict[str, Any] = {"js_on_load": PICK, "elem_classes": ["picks"], "apply_default_css": False}
 MAP = """<div class="map">
 <div class="tools"><label>Projection <select>{axes}</select></label>
 <button type="button" class="in" aria-label="zoom in">+</button>
 <button type="button" class="out" aria-label="zoom out">−</button>
 <button type="button" class="all">show all</button></div>
-<div class="legend"></div><div class="panels"></div>
 <div class="card" aria-live="polite"><img hidden><p>Rest the pointer on a dot, or touch it, or press an arrow key in a
-map, to see its picture in all maps. The wheel, two fingers, or + and − zoom.</p></div></div>"""
+map, to see its picture in all maps. The wheel, two fingers, or + and − zoom.</p></div>
+<div class="legend"></div><div class="panels"></div></div>"""
 
 Embed = Callable[[Image.Image], dict[str, np.ndarray]]
 Draw = Callable[[int], list[int] | None]
@@ -94,7 +95,11 @@ class Page:
         # Uploads are deleted within minutes
         with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(300, 600)) as blocks:
             facts = f"{len(found.images):,} pictures; {' and '.join(found.models)}"
-            gr.HTML(f"<h1>{escape(title)}</h1><p>{escape(facts)}</p><p>{escape(note)}</p>", elem_classes=["intro"])
+            gr.HTML(
+                f"<h1>{escape(title)}</h1><p>{escape(facts)}</p><p>{escape(note)}</p>",
+                elem_classes=["intro"],
+                apply_default_css=False,
+            )
             with gr.Tabs():
                 with gr.Tab("Odd one out"):
                     self._odd_one_out()
@@ -103,16 +108,16 @@ class Page:
                 with gr.Tab("Map"):
                     options = "".join(f'<option value="{i}">{axes}</option>' for i, axes in enumerate(found.axes))
                     script = (HERE / "map.js").read_text(encoding="utf-8")
-                    gr.HTML(MAP.format(axes=options), js_on_load=script)
+                    gr.HTML(MAP.format(axes=options), js_on_load=script, apply_default_css=False)
                 with gr.Tab("Levels") as tab:
-                    table = gr.HTML("<p>…</p>")
+                    table = gr.HTML("<p>…</p>", apply_default_css=False)
                     tab.select(self.levels, None, table, **self._quiet())
         return blocks
 
     def _odd_one_out(self) -> None:
         gr, found = self.gr, self.exploration
         state = gr.State(Board())
-        board = gr.HTML(self._board(Board()), js_on_load=PICK, elem_classes=["picks"])
+        board = gr.HTML(self._board(Board()), **PICKS)
         with gr.Row():
             draws: list[tuple[str, Draw]] = [("Three at random", found.three)]
             if found.judged is not None:
@@ -133,7 +138,7 @@ class Page:
     def _neighbours(self) -> None:
         gr = self.gr
         first = gr.State(self.exploration.three(0)[0])
-        shown = gr.HTML(self.neighbours(first.value, first.value), js_on_load=PICK, elem_classes=["picks"])
+        shown = gr.HTML(self.neighbours(first.value, first.value), **PICKS)
         grid = self._picker("Find a picture", with_moved=len(self.exploration.models) > 1)
         for part in (shown, grid):
             self._on_pick(part, self.neighbours, first, shown)
@@ -143,7 +148,7 @@ class Page:
         gr = self.gr
         page = gr.State(0)
         text = gr.Textbox(label=label, placeholder="label or row", max_lines=1)
-        grid = gr.HTML(self.found("", 0), js_on_load=PICK, elem_classes=["picks"])
+        grid = gr.HTML(self.found("", 0), **PICKS)
         with gr.Row():
             back, on = gr.Button("Previous"), gr.Button("Next")
             moved = gr.Button("Neighbours changed most") if with_moved else None

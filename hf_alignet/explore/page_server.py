@@ -9,7 +9,7 @@ import numpy as np
 from hf_alignet.analysis.hierarchy_figures import PALETTE
 from hf_alignet.errors import InputError
 from hf_alignet.explore.exploration import Exploration
-from hf_alignet.explore.page import HERE, Page
+from hf_alignet.explore.gradio_page import HERE, Page
 from hf_alignet.explore.thumbnails import LARGEST_UPLOAD, Thumbnails
 
 # Browsers load and send nothing elsewhere, whatever the page says. Gradio makes functions of text.
@@ -131,6 +131,9 @@ def serve(page: Page, host: str, port: int | None, share: bool, progress: bool =
             },
         )
     except OSError as error:
-        where = host if port is None else f"{host}, port {port}"
-        raise InputError(f"cannot serve the page at {where}: {error}; give another `port` or `host`") from error
+        where = "" if port is None else f", port {port}"
+        raise InputError(
+            f"cannot serve the page at {host}{where}: the port is in use or not allowed, or the address is none of this "
+            "machine; give another `port` or `host`"
+        ) from error
     return public or local
