@@ -15,7 +15,7 @@ ORDER = (
     *("errors", "ranges", "text_files", "markdown", "metric", "similarity"),
     *("storage", "hub.connection", "sources"),
     *("hub.rendering", "hub.transport", "hub.cards"),
-    *("images", "encoder", "judgments", "triplets", "demo", "teacher", "student", "evaluation", "analysis"),
+    *("images", "encoder", "judgments", "triplets", "demo", "teacher", "student", "evaluation", "analysis", "explore"),
     *("hub.publish", "workflows", "cli"),
 )
 # From a script in recipes/ to functions and classes, wherever they are defined

@@ -3,6 +3,7 @@
 TriMap (Amid & Warmuth 2019, arXiv 1910.00204) is the paper's other projection. It needs the package `trimap`.
 """
 
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from typing import NamedTuple
@@ -12,6 +13,8 @@ import numpy as np
 from hf_alignet.errors import InputError
 from hf_alignet.ranges import Count, checked
 from hf_alignet.similarity import check_finite
+
+Places = dict[str, dict[str, np.ndarray]]  # (m, 2), by the words for two axes, and by model
 
 NUM_COMPONENTS = 32
 BLOCK = 8192  # rows at once
@@ -74,6 +77,33 @@ def turned_to(reference: np.ndarray, places: np.ndarray) -> np.ndarray:
     target, moved = unit_places(reference), unit_places(places)
     left, _, right = np.linalg.svd(moved.T @ target)
     return moved @ (left @ right)
+
+
+def component_places(found: Mapping[str, Components], rows: np.ndarray) -> Places:
+    """Places of some images by the first two components, and by the next two where every model has so many.
+
+    Args:
+        found: components of all images, by model.
+        rows: (m,) of the images.
+    """
+    return {
+        f"components {first + 1} and {first + 2}": {
+            name: of.places[rows, first : first + 2] for name, of in found.items()
+        }
+        for first in (0, 2)
+        if all(of.places.shape[1] >= first + 2 for of in found.values())
+    }
+
+
+def comparable_places(raw: Places, reference: Mapping[str, str]) -> Places:
+    """Places of each model turned to those of its reference, by default the first model; see `turned_to`."""
+    return {
+        axes: {
+            name: turned_to(of_models[reference.get(name, next(iter(of_models)))], of_models[name])
+            for name in of_models
+        }
+        for axes, of_models in raw.items()
+    }
 
 
 def has_trimap() -> bool:

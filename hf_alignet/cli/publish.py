@@ -1,10 +1,11 @@
-"""Share a dataset, a transform, a metric or a model on the Hub. Others open it without hf_alignet.
+"""Share a dataset, transform, metric, model or Space on the Hub. Others open it without hf_alignet.
 
     hf-alignet publish dataset choices.csv user/choices --object_names names.txt
     hf-alignet publish dataset outputs/triplets user/triplets --license cc-by-4.0
     hf-alignet publish transform outputs/teacher user/teacher
     hf-alignet publish metric hub_cards/metrics/rsa_spearman user/rsa_spearman
     hf-alignet publish model outputs/dinov2-small-aligned user/dinov2-small-aligned
+    hf-alignet publish space hub_cards/space user/what-is-similar
 
 A dataset is human judgments in any form that `hf-alignet fit-teacher` reads, the raw results of Levels, a similarity
 matrix, the output of `hf-alignet make-triplets`, or pictures. It becomes parquet files that load_dataset opens, with

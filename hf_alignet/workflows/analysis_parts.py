@@ -16,10 +16,11 @@ from hf_alignet.analysis.projection_figures import projection_figure, thumbnail_
 from hf_alignet.analysis.projections import (
     FEWEST_FOR_TRIMAP,
     TRIMAP_MISSING,
+    comparable_places,
+    component_places,
     has_trimap,
     principal_components,
     trimap_places,
-    turned_to,
 )
 from hf_alignet.analysis.relation_changes import Changes, category_changes, relation_effects
 from hf_alignet.analysis.relation_pairs import distances, pairs_by_category, pairs_by_relation
@@ -132,11 +133,7 @@ def projections_part(analysed: Analysed) -> Section:
     drawn, reference = analysed.drawn, {aligned: base for base, aligned in analysed.pairs}
     names = list(dict.fromkeys(name for pair in analysed.pairs for name in pair))
     found = {name: principal_components(analysed.embeddings[name]) for name in names}
-    raw = {}
-    for first in (0, 2):
-        if all(components.places.shape[1] >= first + 2 for components in found.values()):
-            axes = f"components {first + 1} and {first + 2}"
-            raw[axes] = {name: found[name].places[drawn, first : first + 2] for name in names}
+    raw = component_places(found, drawn)
     text = [
         "Each dot is an image, and has the same colour in all panels. Places have a root mean square of 1, and those "
         "of a model are rotated, or mirrored, to lie as near as they can to those of its base (Procrustes), so that "
@@ -148,10 +145,7 @@ def projections_part(analysed: Analysed) -> Section:
         logger.warning("%s", text[-1])
     else:
         raw["TriMap"] = {name: trimap_places(analysed.embeddings[name][drawn]) for name in names}
-    places = {
-        axes: {name: turned_to(of_models[reference.get(name, names[0])], of_models[name]) for name in names}
-        for axes, of_models in raw.items()
-    }
+    places = comparable_places(raw, reference)
     groups, num_images = analysed.categories.codes[drawn, 2], len(analysed.categories.rows)
     figures = {"projections": projection_figure(places, groups, analysed.categories.names[2], num_images)}
     if analysed.picture is not None:

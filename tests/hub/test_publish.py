@@ -175,6 +175,7 @@ def pushed(hub, folder, made) -> list:
         ["transform", str(made["teacher"]), f"{USER}/teacher", "--license", "mit"],
         ["transform", str(made["vice"]), f"{USER}/vice"],
         ["metric", str(metric), f"{USER}/odd_one_out_accuracy"],
+        ["space", str(ROOT / "hub_cards" / "space"), f"{USER}/what-is-similar", "--license", "mit"],
         ["model", str(made["aligned"]), f"{USER}/aligned"],
         again,
         again,
@@ -466,6 +467,8 @@ def test_splits_get_the_same_columns_and_unknown_people_stay_unknown():
         ),
         ("transform {aligned} me/x", {}, "holds neither"),
         ("metric {aligned} me/x", {}, "is no metric"),
+        ("space {aligned} me/x", {}, "is no Space like that in hub_cards/space: no app.py, requirements.txt"),
+        ("space hub_cards/space me/x --images {images}", {}, "--images does not belong to a space"),
         (f"metric {ROOT / 'hub_cards/metrics/rsa_spearman'} me/x", {}, "must be called me/rsa_spearman"),
         ("model {teacher}/config.json me/x", {}, "is published from a directory"),
         ("model {choices} me/x", {}, "is no directory with a model"),
@@ -476,7 +479,7 @@ def test_splits_get_the_same_columns_and_unknown_people_stay_unknown():
         ("model {aligned} me/x", {"source": "us"}, "`source` does not belong to a model"),
         ("model {aligned} me/x", {"merge_lora": True}, "`merge_lora` is for an adapter, and "),
         ("dataset {choices} me/x", {"merge_lora": True}, "`merge_lora` does not belong to a dataset"),
-        ("models {aligned} me/x", {}, "`kind` must be one of dataset, transform, metric, model, got 'models'"),
+        ("models {aligned} me/x", {}, "`kind` must be one of dataset, transform, metric, model, space, got 'models'"),
     ],
 )
 def test_what_cannot_be_published_is_refused(words, settings, message, dry_run, made):

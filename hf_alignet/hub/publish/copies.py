@@ -1,4 +1,4 @@
-"""Copies for the Hub of datasets, transforms, metrics and models, with cards that show the name on the Hub."""
+"""Copies for the Hub of datasets, transforms, metrics, models and Spaces, with cards that show the name on the Hub."""
 
 import re
 from collections.abc import Mapping
@@ -30,6 +30,7 @@ from hf_alignet.text_files import load_json
 INFO_FILE = "triplets.json"
 TRIPLET_FILES = [INFO_FILE, RECORD_FILE, "elbow.*", "clusters/*.parquet", "images/*.parquet", "triplets/*.parquet"]
 TRANSFORM_FILES = [CARD, "config.json", "model.safetensors", "results.json", "selection.csv", "calibration.*"]
+SPACE_FILES = [CARD, "app.py", "requirements.txt"]
 UNNAMED = "path/to/this/directory"  # in the card of something that has no name on the Hub yet
 
 
@@ -44,7 +45,8 @@ def write_copy(publication: Publication, folder: Path, progress: bool = True) ->
     if kind != "dataset":
         if not place.is_dir():
             raise InputError(f"a {kind} is published from a directory, and {publication.path} is a file")
-        {"transform": _write_transform, "metric": _write_metric, "model": _write_model}[kind](publication, folder)
+        write = {"transform": _write_transform, "metric": _write_metric, "model": _write_model, "space": _write_space}
+        write[kind](publication, folder)
     elif (place / INFO_FILE).is_file():
         _write_triplets(publication, folder)
     else:
@@ -159,7 +161,7 @@ def _write_metric(publication: Publication, folder: Path) -> None:
     """A Space. `evaluate.load` opens the script in it that has the name of the Space."""
     place, (user, new_name) = publication.place, publication.repo_id.split("/")
     name = place.resolve().name
-    needed = [CARD, "app.py", "requirements.txt", f"{name}.py"]
+    needed = [*SPACE_FILES, f"{name}.py"]
     missing = [file for file in needed if not (place / file).is_file()]
     if missing:
         raise InputError(f"{publication.path} is no metric like those in hub_cards/metrics: no {', '.join(missing)}")
@@ -171,6 +173,19 @@ def _write_metric(publication: Publication, folder: Path) -> None:
     for file in (folder / CARD, folder / "app.py"):
         text = file.read_text(encoding="utf-8").replace(f'load("{name}")', f'load("{publication.repo_id}")')
         file.write_text(text, encoding="utf-8")
+
+
+def _write_space(publication: Publication, folder: Path) -> None:
+    """The application and its card, and no other file: what it shows is on the Hub."""
+    place = publication.place
+    missing = [file for file in SPACE_FILES if not (place / file).is_file()]
+    if missing:
+        raise InputError(f"{publication.path} is no Space like that in hub_cards/space: no {', '.join(missing)}")
+    take_files(place, regular_files(place, SPACE_FILES), folder)
+    if ModelCard.load(folder / CARD, ignore_metadata_errors=False).data.get("sdk") != "gradio":
+        raise InputError(
+            f"the {CARD} in {publication.path} must say `sdk: gradio`: repositories of Spaces are made so"
+        )
 
 
 def _write_model(publication: Publication, folder: Path) -> None:

@@ -15,7 +15,7 @@ from hf_alignet.judgments.similarity_matrices import MatrixKind
 from hf_alignet.judgments.things import ObjectOrder
 from hf_alignet.ranges import Share, check_fields
 
-PublishedKind = Literal["dataset", "transform", "metric", "model"]
+PublishedKind = Literal["dataset", "transform", "metric", "model", "space"]
 OF_JUDGMENTS = ("object_order", "matrix_kind", "matrix_variable", "columns", "rt_unit")
 
 
@@ -74,7 +74,7 @@ class Publication:
 
     @property
     def repo_type(self) -> Literal["dataset", "model", "space"]:
-        return "dataset" if self.kind == "dataset" else "space" if self.kind == "metric" else "model"
+        return "dataset" if self.kind == "dataset" else "space" if self.kind in ("metric", "space") else "model"
 
     def refuse(self, names: tuple[str, ...], what: str) -> None:
         """Raises an InputError if a setting of these names was given, since it does not belong to `what`."""

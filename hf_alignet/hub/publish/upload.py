@@ -47,14 +47,14 @@ def publish(
     progress: bool = True,
     command: str | None = None,
 ) -> Path:
-    """Shares a dataset, a transform, a metric or a model on the Hub, with a card. Others open it without hf_alignet.
+    """Shares a dataset, transform, metric, model or Space on the Hub, with a card. Others open it without hf_alignet.
 
     A dataset is human judgments in any form that `load_judgments` opens, the raw results of Levels, a similarity
     matrix, labelled triplets, or pictures. It becomes parquet files that `load_dataset` opens, with checksums. The
     names of participants become numbers. Nothing is uploaded that holds a pickle, a local path or an access token.
 
     Args:
-        kind: `dataset`, `transform` (also VICE), `metric` or `model`.
+        kind: `dataset`, `transform` (also VICE), `metric`, `model`, or `space`, an application.
         path: local file or directory. It stays as it is.
         repo_id: name on the Hub, user/name. The repository is made if it does not exist.
         license: licence of what is published, as the Hub calls it, such as `cc-by-4.0`.
