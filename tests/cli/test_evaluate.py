@@ -634,7 +634,7 @@ def test_a_matrix_whose_diagonal_tells_nothing(study, flags, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.multi_process
-def test_two_processes_share_the_embedding(every, study, tiny_directory, monkeypatch):
+def test_two_processes_measure_the_same_as_one(every, study, tiny_directory, monkeypatch):
     model = ("--model_name_or_path", tiny_directory("vit"))
     evaluate(*every, *model)
     config = RECIPE.parent / "accelerate" / "cpu_2_processes.yaml"
@@ -646,7 +646,9 @@ def test_two_processes_share_the_embedding(every, study, tiny_directory, monkeyp
     )
     assert run.returncode == 0, run.stderr[-3000:]
     alone, together = results(study / "out"), results(study / "two")
-    assert alone["vit"].keys() == together["vit"].keys() and alone["people"] == together["people"]
+    assert alone["people"] == together["people"]
+    one, two = ({name: metric["value"] for name, metric in found["vit"].items()} for found in (alone, together))
+    assert two == pytest.approx(one, abs=1e-4)  # embeddings differ by rounding, as other images are in a batch
     assert run.stderr.count("The results are in") == 1
 
 

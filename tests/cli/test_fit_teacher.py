@@ -320,6 +320,30 @@ def test_features_of_any_size_give_numbers(flags, choices, tmp_path, monkeypatch
 
 @pytest.mark.slow
 @pytest.mark.multi_process
+def test_two_processes_give_the_same_teacher_and_vice_as_one(flags, tmp_path, monkeypatch):
+    """One of them fits and writes; the other shares the embedding, which another test compares."""
+    fit(monkeypatch, *flags, *QUICK)
+    config = RECIPE.parent / "accelerate" / "cpu_2_processes.yaml"
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", config, RECIPE]
+    two = [*launch, *flags, *QUICK, "--output_dir", tmp_path / "two"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(list(map(str, two)), capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert run.stderr.count("The teacher is in") == 1
+    folders = tmp_path / "out", tmp_path / "two"
+    assert {file.name for file in folders[0].iterdir()} == {file.name for file in folders[1].iterdir()}
+    for name in ("base", "aligned", "vice"):
+        alone, together = ({key: m["value"] for key, m in results(folder)[name].items()} for folder in folders)
+        assert together == pytest.approx(alone, rel=1e-6)
+    one, other = (Vice.from_pretrained(folder / "vice") for folder in folders)
+    np.testing.assert_allclose(other.loc_, one.loc_, atol=1e-5)
+    np.testing.assert_allclose(other.scale_, one.scale_, atol=1e-5)
+    transforms = [AffineTransform.from_pretrained(folder)(np.eye(6, dtype=np.float32)) for folder in folders]
+    np.testing.assert_allclose(*transforms, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.multi_process
 def test_from_pictures_and_a_table_of_names_to_the_hub(images, tiny_directory, tmp_path):
     names = [f"{i:02d}.png" for i in range(len(images))]
     images.add_column("filename", names).save_to_disk(tmp_path / "images")
