@@ -133,7 +133,7 @@ def serve(page: Page, host: str, port: int | None, share: bool, progress: bool =
     except OSError as error:
         where = "" if port is None else f", port {port}"
         raise InputError(
-            f"cannot serve the page at {host}{where}: the port is in use or not allowed, or the address is none of this "
-            "machine; give another `port` or `host`"
+            f"cannot serve the page at {host}{where}: the port is in use or not allowed, or the address is none of "
+            "this machine; give another `port` or `host`"
         ) from error
     return public or local
