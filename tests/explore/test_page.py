@@ -36,7 +36,7 @@ def served(world):
         patch.setattr(socket.socket, "connect", noted)
         first = {name: of_model[0] for name, of_model in world.embeddings.items()}
         page = Page(world, Thumbnails(world.images), lambda picture: first, "What is similar?", "<i>note</i>")
-        address = serve(page, "127.0.0.1", None, share=False, progress=False)
+        address = serve(page, "127.0.0.1", None, share=False)
         yield page, address, called
         page.blocks.close(verbose=False)
 
@@ -146,7 +146,7 @@ def test_the_server_gives_pictures_and_nothing_else(served):
 def test_a_port_in_use_is_one_line(served, world):
     port = int(served[1].rstrip("/").rpartition(":")[2])
     with pytest.raises(InputError, match=rf"port {port}: the port is in use .* another `port` or `host`"):
-        serve(Page(world, served[0].thumbnails, lambda picture: {}, "x"), "127.0.0.1", port, False, progress=False)
+        serve(Page(world, served[0].thumbnails, lambda picture: {}, "x"), "127.0.0.1", port, False)
 
 
 def test_nobody_can_ask_for_rows_that_are_not_there(served):
