@@ -24,6 +24,7 @@ WALKS = {
     "a CSV row to the transform": ("fit_teacher", ("read_own_table", "AffineTeacher", "AffineTransform")),
     "a model directory to results.json": ("evaluate", ("VisionEncoder", "rsa_score", "write_json")),
     "a model directory to the report": ("analyze", ("VisionEncoder", "relation_effects", "write_report")),
+    "a model directory to the page in the browser": ("explore", ("VisionEncoder", "odd_one_table", "serve")),
     "a folder to the Hub": ("publish", ("check_shareable", "share_folder")),
 }
 

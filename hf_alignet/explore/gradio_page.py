@@ -191,7 +191,7 @@ class Page:
             try:
                 picture = read_upload(path.read_bytes())
             except InputError as error:
-                raise self.gr.Error(str(error)) from error
+                return board, self._board(board, str(error))
             finally:
                 path.unlink(missing_ok=True)
             board = board.filled(Placed(as_address(picture), "your picture", vectors=self.embed(picture)))
@@ -218,7 +218,9 @@ class Page:
         def drawn(board: Board) -> tuple[Board, str]:
             rows = draw(board.drawn)
             if rows is None:
-                raise self.gr.Error("the models disagree on no judged triplet where one of them is right")
+                return board, self._board(
+                    board, "The models disagree on no judged triplet where one of them is right."
+                )
             board = Board(tuple(map(self._of_row, rows)), 0, board.drawn + 1)
             return board, self._board(board)
 
@@ -235,11 +237,11 @@ class Page:
     def _of_row(self, row: int) -> Placed:
         return Placed(markup.thumbnail_address(self.thumbnails.key, row), self.exploration.name(row), row)
 
-    def _board(self, board: Board) -> str:
+    def _board(self, board: Board, problem: str = "") -> str:
         shown = [None if placed is None else (placed.address, placed.name) for placed in board.places]
         full = [placed for placed in board.places if placed is not None]
         if len(full) < 3:
-            return markup.board(shown, board.marked, None, "")
+            return markup.board(shown, board.marked, None, "", problem)
         vectors = {
             model: np.stack([of_model[p.row] if p.vectors is None else p.vectors[model] for p in full])
             for model, of_model in self.exploration.embeddings.items()
@@ -249,11 +251,11 @@ class Page:
             f"Each share is the probability that a picture is the odd one out, {self.exploration.temperatures.how}. "
             "Entropy is 0 if the choice is sure, and ln 3 = 1.10 nats if all are equally likely."
         )
-        return markup.board(shown, board.marked, table, how)
+        return markup.board(shown, board.marked, table, how, problem)
 
     def _number(self, event: Any) -> int:
         """The row, or place, that was clicked. Anybody can send any."""
         number, most = getattr(event, "number", None), len(self.exploration.images) - 1
         if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= most:
-            raise self.gr.Error(f"the row must be from 0 to {most}")
+            raise self.gr.Error(f"the row must be from 0 to {most}", print_exception=False)
         return number

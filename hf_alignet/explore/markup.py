@@ -23,13 +23,24 @@ def picture(shown: Shown) -> str:
     return f'<img src="{escape(shown[0])}" alt="{escape(shown[1])}" loading="lazy" decoding="async">'
 
 
-def board(pictures: Sequence[Shown | None], marked: int, table: pd.DataFrame | None, how: str) -> str:
-    """The three places, of which one is marked to be filled, and below them what each model chooses."""
+def board(
+    pictures: Sequence[Shown | None], marked: int, table: pd.DataFrame | None, how: str, problem: str = ""
+) -> str:
+    """The three places, of which one is marked to be filled, and below them what each model chooses.
+
+    Args:
+        pictures: in the three places.
+        marked: place.
+        table: from `odd_one_table`, once all places are filled.
+        how: a sentence about its probabilities.
+        problem: why a picture could not be placed.
+    """
+    alert = f'<p role="alert">{escape(problem)}</p>' if problem else ""
     heads = "".join(_place(place, shown, place == marked) for place, shown in enumerate(pictures))
     body = "" if table is None else "".join(_choices(row, pictures) for row in table.to_dict("records"))
     caption = escape(how) if table is not None else "Fill the three places: pick pictures below, or upload your own."
     return (
-        '<table class="board"><caption aria-live="polite">'
+        f'{alert}<table class="board"><caption aria-live="polite">'
         f"{caption}</caption><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
     )
 

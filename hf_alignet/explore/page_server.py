@@ -89,7 +89,7 @@ class Guard:
         await self.app(scope, receive, guarded)
 
 
-def serve(page: Page, host: str, port: int | None, share: bool, progress: bool = True) -> str:
+def serve(page: Page, host: str, port: int | None, share: bool) -> str:
     """Starts the page in the background, and gives its address.
 
     Args:
@@ -97,7 +97,6 @@ def serve(page: Page, host: str, port: int | None, share: bool, progress: bool =
         host: address of this machine that is listened to.
         port: None takes the first free one from 7860 on.
         share: open a public address by way of Gradio's servers.
-        progress: print the address.
 
     Raises:
         InputError: the port is in use, or the host is none of this machine.
@@ -110,7 +109,7 @@ def serve(page: Page, host: str, port: int | None, share: bool, progress: bool =
             server_port=port,
             share=share,
             prevent_thread_lock=True,
-            quiet=not progress,
+            quiet=True,
             inline=False,
             inbrowser=False,
             footer_links=[],
@@ -133,7 +132,7 @@ def serve(page: Page, host: str, port: int | None, share: bool, progress: bool =
     except OSError as error:
         where = "" if port is None else f", port {port}"
         raise InputError(
-            f"cannot serve the page at {host}{where}: the port is in use or not allowed, or the address is none of this "
-            "machine; give another `port` or `host`"
+            f"cannot serve the page at {host}{where}: the port is in use or not allowed, or the address is none of "
+            "this machine; give another `port` or `host`"
         ) from error
     return public or local

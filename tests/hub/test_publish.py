@@ -175,11 +175,11 @@ def pushed(hub, folder, made) -> list:
         ["transform", str(made["teacher"]), f"{USER}/teacher", "--license", "mit"],
         ["transform", str(made["vice"]), f"{USER}/vice"],
         ["metric", str(metric), f"{USER}/odd_one_out_accuracy"],
-        ["space", str(ROOT / "hub_cards" / "space"), f"{USER}/what-is-similar", "--license", "mit"],
         ["model", str(made["aligned"]), f"{USER}/aligned"],
         again,
         again,
         ["dataset", str(made["matrix"]), f"{USER}/choices"],
+        ["space", str(ROOT / "hub_cards" / "space"), f"{USER}/what-is-similar", "--license", "mit"],
     ]
     hub.fail_next("POST", f"/api/datasets/{USER}/choices/commit/draft", 403)
     (folder / "commands.json").write_text(json.dumps(commands))
@@ -192,13 +192,36 @@ def pulled(hub, folder, pushed) -> dict:
 
 
 def test_every_command_ends_well_but_the_one_that_the_hub_refuses(pushed, made, hub):
-    assert [status for status, _, _ in pushed] == [0] * 8 + [1, 0, 2], pushed
+    assert [status for status, _, _ in pushed] == [0] * 8 + [1, 0, 2, 0], pushed
     said = pushed[8][2][pushed[8][2].index("\nerror: ") + 1 :].strip()
     assert "\n" not in said and "it needs the permission to write" in said and "(403 " in said
     assert f"Share it by `hf upload {USER}/choices outputs/published/datasets--tester--choices --repo-type" in said
     uploads = [request for request in hub.requests if request.method == "PUT" and "/_lfs/" in request.path]
     assert len(uploads) == len({request.path for request in uploads})  # nothing twice
     assert f"is shared as {USER}/choices\n" in pushed[9][1]
+
+
+def test_a_space_is_its_three_files(pushed, hub):
+    name = f"{USER}/what-is-similar"
+    assert {"README.md", "app.py", "requirements.txt"} >= {*hub.ls("space", name)} - {".gitattributes"}
+    assert hub.read("space", name, "app.py") == (ROOT / "hub_cards" / "space" / "app.py").read_bytes()
+    card = hub.read("space", name, "README.md").decode()
+    assert "sdk: gradio\n" in card and "license: mit\n" in card
+
+
+def test_the_files_of_a_space_are_inspected(tmp_path, dry_run):
+    space = tmp_path / "space"
+    shutil.copytree(ROOT / "hub_cards" / "space", space)
+    (space / "mine.csv").write_text("what nobody should see")
+    folder = dry_run("space", str(space), "me/x")
+    assert {file.name for file in folder.iterdir()} - OURS == {"README.md", "app.py", "requirements.txt"}
+    (space / "app.py").write_text(f"TOKEN = 'hf_{'a' * 34}'\n")
+    with pytest.raises(InputError, match="app.py holds an access token"):
+        dry_run("space", str(space), "me/x")
+    (space / "app.py").write_text("print()\n")
+    (space / "README.md").write_text("---\nsdk: docker\n---\n")
+    with pytest.raises(InputError, match="must say `sdk: gradio`"):
+        dry_run("space", str(space), "me/x")
 
 
 def test_data_of_another_dataset_are_neither_deleted_nor_orphaned(pushed, made, hub, tmp_path):
@@ -468,7 +491,11 @@ def test_splits_get_the_same_columns_and_unknown_people_stay_unknown():
         ("transform {aligned} me/x", {}, "holds neither"),
         ("metric {aligned} me/x", {}, "is no metric"),
         ("space {aligned} me/x", {}, "is no Space like that in hub_cards/space: no app.py, requirements.txt"),
-        ("space hub_cards/space me/x --images {images}", {}, "--images does not belong to a space"),
+        (
+            f"space {ROOT / 'hub_cards/space'} me/x",
+            {"images": "{images}", **RIGHT},
+            "`images` does not belong to a space",
+        ),
         (f"metric {ROOT / 'hub_cards/metrics/rsa_spearman'} me/x", {}, "must be called me/rsa_spearman"),
         ("model {teacher}/config.json me/x", {}, "is published from a directory"),
         ("model {choices} me/x", {}, "is no directory with a model"),
