@@ -16,6 +16,7 @@ ORDER = (
     *("storage", "hub.connection", "sources"),
     *("hub.rendering", "hub.transport", "hub.cards"),
     *("images", "encoder", "judgments", "triplets", "demo", "teacher", "student", "evaluation", "analysis"),
+    "collect",
     *("hub.publish", "workflows", "cli"),
 )
 # From a script in recipes/ to functions and classes, wherever they are defined
@@ -24,6 +25,8 @@ WALKS = {
     "a CSV row to the transform": ("fit_teacher", ("read_own_table", "AffineTeacher", "AffineTransform")),
     "a model directory to results.json": ("evaluate", ("VisionEncoder", "rsa_score", "write_json")),
     "a model directory to the report": ("analyze", ("VisionEncoder", "relation_effects", "write_report")),
+    "pictures to trial sets": ("collect", ("read_pictures", "trial_sets_of")),
+    "an answer to a judgment": ("collect", ("store_answer", "judgments_of")),
     "a folder to the Hub": ("publish", ("check_shareable", "share_folder")),
 }
 

@@ -112,7 +112,7 @@ def _same_person(connection: sqlite3.Connection, identifiers: Mapping[str, str])
 def _free_set(connection: sqlite3.Connection, abandoned_before: float) -> int:
     """The first trial set that nobody has, or else the one that was abandoned first."""
     free = connection.execute(
-        "SELECT MIN(trial_set) FROM (SELECT DISTINCT trial_set FROM trials EXCEPT "
+        "SELECT MIN(trial_set) FROM (SELECT DISTINCT trial_set FROM trials WHERE trial_set >= 0 EXCEPT "
         "SELECT trial_set FROM participants WHERE state != 'replaced' AND file IS NULL)"
     ).fetchone()[0]
     if free is not None:

@@ -4,6 +4,7 @@ Participants are numbers. What a platform calls them lies in a table of its own,
 secret token only the SHA-256 is stored.
 """
 
+import secrets
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from hf_alignet.errors import InputError
 
 DATABASE_FILE = "study.sqlite3"
 VERSION = 1  # of the tables
+STUDY_ID = "id"  # tells studies apart that one browser has seen
 TRIAL, CATCH, PRACTICE = "trial", "catch", "practice"
 TABLES = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -67,7 +69,8 @@ def create_database(
         connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript(TABLES)
         connection.execute(f"PRAGMA user_version = {VERSION}")
-        _insert(connection, "facts", [(part, settings.fingerprint(part)) for part in ("plan", "protocol")])
+        facts = [(part, settings.fingerprint(part)) for part in ("plan", "protocol")]
+        _insert(connection, "facts", [*facts, (STUDY_ID, secrets.token_hex(8))])
         if names is not None:
             _insert(connection, "pictures", list(enumerate(names)))
         _insert(connection, "triplets", _triplet_rows(triplets))
@@ -119,6 +122,11 @@ def connect(folder: Path) -> sqlite3.Connection:
             "hf_alignet that made it, or plan the study again in another folder"
         )
     return connection
+
+
+def study_id(connection: sqlite3.Connection) -> str:
+    """A random name, made with the database."""
+    return connection.execute("SELECT value FROM facts WHERE name = ?", (STUDY_ID,)).fetchone()[0]
 
 
 def num_answers(connection: sqlite3.Connection) -> int:

@@ -153,7 +153,9 @@ def _wanted(images: Dataset, path: str | None, number: int, vice: str | None, se
             "`repeats`, or fewer `trials`"
         )
     if len(given) > number:
-        logger.warning("the study needs %d of the %d triplets: %d are left out", number, len(given), len(given) - number)
+        logger.warning(
+            "the study needs %d of the %d triplets: %d are left out", number, len(given), len(given) - number
+        )
     return given[np.sort(np.random.default_rng(seed).permutation(len(given))[:number])]
 
 
@@ -173,7 +175,9 @@ def _questions(images: Dataset, path: str | None, number: int, wanted: StudyTrip
     return found[:number]
 
 
-def _kinds(wanted: StudyTriplets, questions: StudyTriplets, num_catch: int, num_practice: int) -> dict[str, StudyTriplets]:
+def _kinds(
+    wanted: StudyTriplets, questions: StudyTriplets, num_catch: int, num_practice: int
+) -> dict[str, StudyTriplets]:
     catch, practice = questions[:num_catch], questions[num_catch:]
     if not len(questions):  # practice shows other triplets only by chance; the first ones do
         practice = StudyTriplets.of(wanted.triplets[:num_practice])

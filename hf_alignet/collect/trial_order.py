@@ -83,8 +83,7 @@ def trial_sets_of(
         for sharer in range(repeats):
             in_order = [rng.permutation(parts[(sharer + time) % repeats]) for time in range(repeats)]
             trials = [
-                PlannedTrial(number, _turned(order_of[number], sharer))
-                for number in np.concatenate(in_order).tolist()
+                PlannedTrial(number, _turned(order_of[number], sharer)) for number in np.concatenate(in_order).tolist()
             ]
             _spread(trials, [_in_any_order(number, rng) for number in rng.permutation(catch).tolist()], rng)
             sets.append([_in_any_order(number, rng) for number in practice.tolist()] + trials)
