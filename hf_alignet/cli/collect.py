@@ -9,8 +9,8 @@
     hf-alignet collect import my-study --results downloads
 
 `init` plans the study: which triplets, who sees them when; --dry_run only shows the plan. Texts and times are in
-my-study/study.yaml, for you to edit. `hf-alignet collect init --help`, and so on, explain the settings. All but `init`,
-`status`, `export` and `import` need more packages: pip install "hf-alignet[collect]".
+my-study/study.yaml, for you to edit. `hf-alignet collect init --help`, and so on, explain the settings. `serve` and
+`static` need more packages: pip install "hf-alignet[collect]".
 """
 
 import logging

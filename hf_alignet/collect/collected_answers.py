@@ -1,4 +1,4 @@
-"""What a study has collected: its answers and participants as tables, its progress in words, and the judgments Dataset.
+"""What a study has collected: its answers and participants as tables, its progress, and the judgments.
 
 Judgments are of participants who finished. The exclusions are those of Levels (see `judgments.levels_study`), counted
 one by one. Practice is no judgment.

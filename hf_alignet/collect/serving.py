@@ -12,17 +12,17 @@ from hf_alignet.ranges import Range, checked
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 NOT_ENCRYPTED = (
-    "participants' answers travel without encryption. Let a web server with HTTPS, such as Caddy (`caddy reverse-proxy "
-    "--from study.example.org --to localhost:%d`) or nginx, pass requests on to 127.0.0.1, and set `https`"
+    "participants' answers travel without encryption. Let a web server with HTTPS, such as Caddy or nginx, pass "
+    "requests on to 127.0.0.1:%d, and set `https`"
 )
+
+Port = Annotated[int, Range(1, 65535)]
 
 logger = logging.getLogger(__name__)
 
 
 @checked
-def serve_study(
-    study: str, host: str = "127.0.0.1", port: Annotated[int, Range(1, 65535)] = 8000, https: bool = False
-) -> None:
+def serve_study(study: str, host: str = "127.0.0.1", port: Port = 8000, https: bool = False) -> None:
     """Serves a study until it is interrupted. What is stored stays; the same command goes on.
 
     Args:

@@ -77,10 +77,10 @@ def start_session(
     token = secrets.token_urlsafe(32)
     again = _same_person(connection, identifiers)
     if again is not None:
-        number, state, has_all = again
+        known, state, has_all = again
         if state != RUNNING or not has_all:
             raise Refused(TOOK_PART)
-        connection.execute("UPDATE participants SET token_hash = ? WHERE number = ?", (hash_token(token), number))
+        connection.execute("UPDATE participants SET token_hash = ? WHERE number = ?", (hash_token(token), known))
         return token
     trial_set = _free_set(connection, abandoned_before)
     row = (hash_token(token), trial_set, RUNNING, now, now, json.dumps(dict(demographics)))

@@ -153,9 +153,7 @@ def _wanted(images: Dataset, path: str | None, number: int, vice: str | None, se
             "`repeats`, or fewer `trials`"
         )
     if len(given) > number:
-        logger.warning(
-            "the study needs %d of the %d triplets: %d are left out", number, len(given), len(given) - number
-        )
+        logger.warning("the study needs %d of the %d triplets; the others are left out", number, len(given))
     return given[np.sort(np.random.default_rng(seed).permutation(len(given))[:number])]
 
 
@@ -201,7 +199,8 @@ def _write(
     rng = np.random.default_rng(plan.seed)
     blocks = blocks_of(kinds[TRIAL].levels, plan.num_participants // plan.repeats, rng)
     questions = len(kinds[TRIAL]) + np.arange(len(kinds[CATCH]) + len(kinds[PRACTICE]))
-    sets = trial_sets_of(blocks, plan.repeats, *np.split(questions, [len(kinds[CATCH])]), rng)
+    catch, practice = np.split(questions, [len(kinds[CATCH])])
+    sets = trial_sets_of(blocks, plan.repeats, catch, practice, rng)
     sets = [sets[i] for i in rng.permutation(len(sets))]  # so that neighbours in time share no block
     shown = np.unique(np.concatenate([some.triplets.ravel() for some in kinds.values()])).tolist()
     write_pictures(folder, images, shown, edge, progress)
@@ -214,7 +213,8 @@ def describe_plan(plan: StudyPlan, protocol: StudyProtocol, pay_per_hour: float)
     minutes = expected_minutes(plan, protocol)
     pay = minutes / 60 * pay_per_hour
     lines = [
-        f"{plan.num_participants} participants, each with {plan.practice_trials} practice trials, {plan.trials} trials "
+        f"{plan.num_participants} participants, each with {plan.practice_trials} practice trials, "
+        f"{plan.trials} trials "
         f"and {plan.catch_trials} catch trials",
         f"{plan.num_triplets} triplets of {plan.num_pictures} pictures, each judged by {plan.repeats} people: "
         f"{plan.num_participants * plan.trials} answers",

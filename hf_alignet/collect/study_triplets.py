@@ -75,7 +75,7 @@ def draw_triplets(images: Dataset, number: int, vice: Vice | None, seed: int) ->
         InputError: the images allow fewer triplets.
     """
     labels = _usable_labels(images)
-    levels = OF_LEVEL if labels is not None else {NO_LEVEL: "random"}
+    levels: dict[str, Sampling] = OF_LEVEL if labels is not None else {NO_LEVEL: "random"}
     found = []
     for place, (level, sampling) in enumerate(levels.items()):
         share = number // len(levels) + (place < number % len(levels))

@@ -72,7 +72,7 @@ HEADERS = {
     "Content-Security-Policy": POLICY.format(more="", frames="; frame-ancestors 'none'"),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",  # with it, the clock of the page is exact to 5 microseconds
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -120,7 +120,7 @@ class StudyServer:
         ]
         handlers: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {HTTPException: self._failed}
         app = Starlette(routes=routes, lifespan=self._lifespan, exception_handlers=handlers)
-        app.add_middleware(_Headers, is_https=self.is_https)  # type: ignore[arg-type]
+        app.add_middleware(_Headers, is_https=self.is_https)
         return app
 
     @contextlib.asynccontextmanager
@@ -320,14 +320,14 @@ def _tab(content: dict[str, Any]) -> str:
 
 
 def _checked_answer(content: dict[str, Any], latest: float) -> tuple[int, int | None, float | None]:
-    place, odd, rt = (content.get(name) for name in ("place", "odd", "rt"))
+    place, odd, rt = content.get("place"), content.get("odd"), content.get("rt")
     if type(place) is not int or not 0 <= place < 1_000_000:
         raise HTTPException(400, "`place` must be the number of a trial.")
     if odd is None and rt is None:
         return place, None, None
     if type(odd) is not int or odd not in (0, 1, 2):
         raise HTTPException(400, "`odd` must be 0, 1 or 2.")
-    if type(rt) not in (int, float) or not math.isfinite(rt) or not 0 < rt <= latest + LATE:
+    if isinstance(rt, bool) or not isinstance(rt, int | float) or not math.isfinite(rt) or not 0 < rt <= latest + LATE:
         raise HTTPException(400, "`rt` must be a time in seconds.")
     return place, odd, float(rt)
 

@@ -120,14 +120,20 @@
   const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
   const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
 
+  const failing = new Set();
+
   async function persist(step) {
+    const told = (fails) => {
+      failing[fails ? "add" : "delete"](step);
+      byId("connection").hidden = failing.size === 0;
+    };
     for (let wait = 250; ; wait = Math.min(2 * wait, 8000)) {
       try {
         const found = await step();
-        byId("connection").hidden = true;
+        told(false);
         return found;
       } catch {
-        byId("connection").hidden = false;
+        told(true);
         await Promise.race([pause(wait), new Promise((resolve) => (wake = resolve))]);
       }
     }
@@ -180,7 +186,6 @@
 
   async function ask(trial) {
     const images = await Promise.all(trial.pictures.map(loaded));
-    byId("pictures").classList.add("away");
     byId("trial").hidden = false;
     byId("fixation").hidden = false;
     byId("pictures").classList.remove("open");
@@ -259,6 +264,7 @@
       sendAll();
       if (place < practice) await feedback(trials[place], odd);
       byId("trial").hidden = true;
+      byId("pictures").classList.add("away");
     }
     progress.value = trials.length;
     while (!isStopped && waiting().length) await Promise.race([sendAll(), pause(100)]);
