@@ -20,7 +20,11 @@ from typing import Any
 
 from hf_alignet.cli.arguments.signature import flags_of
 from hf_alignet.cli.command import Command
-from hf_alignet.collect import build_static, export_study, import_results, init_study, serve_study, study_status
+from hf_alignet.collect.brought_results import import_results
+from hf_alignet.collect.collected_answers import export_study, study_status
+from hf_alignet.collect.serving import serve_study
+from hf_alignet.collect.static_site import build_static
+from hf_alignet.collect.study_making import init_study
 
 STEPS: dict[str, tuple[Callable[..., Any], Sequence[str]]] = {
     "init": (init_study, ("study",)),

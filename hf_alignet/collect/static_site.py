@@ -7,8 +7,7 @@ from pathlib import Path
 
 from hf_alignet.collect.optional_packages import web_module
 from hf_alignet.collect.sessions import PLATFORM, trials_of
-from hf_alignet.collect.study_database import open_study, study_id
-from hf_alignet.collect.study_pictures import PICTURES, picture_file
+from hf_alignet.collect.study_database import PICTURES, open_study, picture_file, study_id
 from hf_alignet.collect.study_settings import WEB_ADDRESS
 from hf_alignet.errors import InputError
 from hf_alignet.storage import whole_directory, write_text

@@ -9,12 +9,12 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
+from hf_alignet.collect.planned_triplets import NO_LEVEL, NO_ODD, StudyTriplets
 from hf_alignet.collect.study_settings import StudySettings
-from hf_alignet.collect.study_triplets import NO_LEVEL, NO_ODD, StudyTriplets
 from hf_alignet.collect.trial_order import PlannedTrial
 from hf_alignet.errors import InputError
 
-DATABASE_FILE = "study.sqlite3"
+DATABASE_FILE, PICTURES = "study.sqlite3", "pictures"
 VERSION = 1  # of the tables
 STUDY_ID = "id"  # tells studies apart that one browser has seen
 TRIAL, CATCH, PRACTICE = "trial", "catch", "practice"
@@ -46,6 +46,11 @@ CREATE TABLE answers (
     stored REAL NOT NULL, PRIMARY KEY (participant, place)
 ) WITHOUT ROWID;
 """
+
+
+def picture_file(folder: Path, number: int) -> Path:
+    """The file of a picture of a study: the name of the file is its number in the database."""
+    return folder / PICTURES / f"{number:06d}.webp"
 
 
 def create_database(

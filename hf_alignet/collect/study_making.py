@@ -8,25 +8,20 @@ import numpy as np
 import pandas as pd
 from datasets import Dataset
 
+from hf_alignet.collect.planned_triplets import NO_LEVEL, StudyTriplets
 from hf_alignet.collect.study_database import (
     CATCH,
     DATABASE_FILE,
+    PICTURES,
     PRACTICE,
     TRIAL,
     connect,
     create_database,
     num_answers,
 )
-from hf_alignet.collect.study_pictures import PICTURES, write_pictures
+from hf_alignet.collect.study_pictures import write_pictures
 from hf_alignet.collect.study_settings import SETTINGS_FILE, StudyPlan, StudyProtocol, StudySettings
-from hf_alignet.collect.study_triplets import (
-    NO_LEVEL,
-    StudyTriplets,
-    draw_questions,
-    draw_triplets,
-    read_study_triplets,
-    without,
-)
+from hf_alignet.collect.study_triplets import draw_questions, draw_triplets, read_study_triplets, without
 from hf_alignet.collect.trial_order import blocks_of, check_shares, trial_sets_of
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.statistics.intervals import wilson_interval
@@ -34,7 +29,7 @@ from hf_alignet.images import load_images
 from hf_alignet.judgments import image_names
 from hf_alignet.ranges import Count, NotNegative, Seed, Whole, checked
 from hf_alignet.sources import public_name
-from hf_alignet.storage import output_folder
+from hf_alignet.storage import output_folder, write_text
 from hf_alignet.teacher import Vice
 
 MAKER = "collect init"
@@ -205,7 +200,7 @@ def _write(
     shown = np.unique(np.concatenate([some.triplets.ravel() for some in kinds.values()])).tolist()
     write_pictures(folder, images, shown, edge, progress)
     create_database(folder, settings, image_names(images), kinds, sets)
-    settings.write(folder)
+    write_text(folder / SETTINGS_FILE, settings.text())
 
 
 def describe_plan(plan: StudyPlan, protocol: StudyProtocol, pay_per_hour: float) -> str:

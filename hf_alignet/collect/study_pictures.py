@@ -10,16 +10,11 @@ from pathlib import Path
 from datasets import Dataset
 from tqdm.auto import tqdm
 
+from hf_alignet.collect.study_database import PICTURES, picture_file
 from hf_alignet.images import read_pictures
 
-PICTURES = "pictures"
 QUALITY = 95
 AT_ONCE = 32
-
-
-def picture_file(folder: Path, number: int) -> Path:
-    """The file of a picture of a study."""
-    return folder / PICTURES / f"{number:06d}.webp"
 
 
 def write_pictures(folder: Path, images: Dataset, rows: Sequence[int], edge: int, progress: bool = True) -> None:

@@ -16,7 +16,6 @@ import yaml
 
 from hf_alignet.errors import InputError
 from hf_alignet.ranges import Count, Positive, Range, Whole, check_fields
-from hf_alignet.storage import write_text
 from hf_alignet.text_files import load_yaml
 
 SETTINGS_FILE = "study.yaml"
@@ -180,11 +179,11 @@ class StudySettings:
         text = json.dumps(asdict(getattr(self, part)), sort_keys=True, default=list)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def write(self, folder: Path) -> None:
-        """Writes study.yaml."""
+    def text(self) -> str:
+        """What study.yaml says."""
         content = {part: _plain(asdict(getattr(self, part))) for part in ("texts", "protocol", "plan")}
         body = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
-        write_text(folder / SETTINGS_FILE, HEADER + "\n" + re.sub(r"\n(?=\w)", "\n\n", body))
+        return HEADER + "\n" + re.sub(r"\n(?=\w)", "\n\n", body)
 
     @classmethod
     def read(cls, folder: Path) -> Self:

@@ -5,15 +5,14 @@ one class and one of another (`boundary`), of three classes (`coarse`).
 """
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import torch
 from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from hf_alignet.collect.informative_triplets import most_informative
+from hf_alignet.collect.planned_triplets import NO_LEVEL, NO_ODD, StudyTriplets
 from hf_alignet.errors import InputError
 from hf_alignet.judgments import image_names
 from hf_alignet.judgments.column_names import IMAGES
@@ -29,37 +28,10 @@ from hf_alignet.triplets.sampling import Sampling
 from hf_alignet.triplets.triplet_dataset import SIMILARITIES
 
 OF_LEVEL: dict[str, Sampling] = {"coarse": "between_class", "boundary": "class_boundary", "fine": "within_class"}
-NO_LEVEL = "all"
-NO_ODD = -1
 CANDIDATES = 20  # from which VICE chooses one
 MOST_CANDIDATES = 200_000
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class StudyTriplets:
-    """Triplets (t, 3) of rows of the images, the level of each (t,), and the right answer (t,), -1 without one."""
-
-    triplets: np.ndarray
-    levels: np.ndarray
-    odd: np.ndarray
-
-    @classmethod
-    def of(cls, triplets: np.ndarray, level: str = NO_LEVEL, odd: np.ndarray | None = None) -> Self:
-        """All of one level."""
-        numbers = np.full(len(triplets), NO_ODD) if odd is None else odd
-        return cls(np.asarray(triplets, np.int64), np.full(len(triplets), level, dtype=object), numbers)
-
-    def __len__(self) -> int:
-        return len(self.triplets)
-
-    def __getitem__(self, rows: slice | np.ndarray) -> "StudyTriplets":
-        return StudyTriplets(self.triplets[rows], self.levels[rows], self.odd[rows])
-
-    def __add__(self, other: "StudyTriplets") -> "StudyTriplets":
-        parts = zip(vars(self).values(), vars(other).values(), strict=True)
-        return StudyTriplets(*(np.concatenate(part) for part in parts))
 
 
 def draw_triplets(images: Dataset, number: int, vice: Vice | None, seed: int) -> StudyTriplets:

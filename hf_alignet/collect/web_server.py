@@ -52,8 +52,7 @@ from hf_alignet.collect.sessions import (
     store_answer,
     trials_of,
 )
-from hf_alignet.collect.study_database import open_study, study_id
-from hf_alignet.collect.study_pictures import picture_file
+from hf_alignet.collect.study_database import open_study, picture_file, study_id
 from hf_alignet.text_files import parse_json
 
 COOKIE = "participant"

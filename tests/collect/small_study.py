@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from hf_alignet.collect import init_study
+from hf_alignet.collect.study_making import init_study
 
 ROOT = Path(__file__).parents[2]
 QUICK = {"fixation": 0.05, "earliest": 0.1, "latest": 3.0, "feedback": 0.1, "pauses_after": [3]}

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from small_study import make_study, served
 
-from hf_alignet.collect import build_static, export_study, import_results
+from hf_alignet.collect.brought_results import import_results
+from hf_alignet.collect.collected_answers import export_study
+from hf_alignet.collect.static_site import build_static
 from hf_alignet.judgments import load_judgments
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
