@@ -1,9 +1,13 @@
 """Whole sessions of a robot in a headless Chromium: what it did is what is exported."""
 
+import contextlib
 import json
 import shutil
 import sqlite3
+import threading
 import time
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +68,7 @@ class Robot:
         """Presses the button of a screen between trials, until pictures are shown or the study is over."""
         button, pictures = self.page.locator("#go"), self.page.locator("#pictures:not(.away)")
         done = self.page.locator(".code:visible")
-        button.or_(pictures).or_(done).locator("visible=true").first.wait_for(timeout=10_000)
+        button.or_(pictures).or_(done).locator("visible=true").first.wait_for(timeout=20_000)
         if button.is_visible():
             button.click()
             self.go_on()
@@ -73,13 +77,21 @@ class Robot:
         self.go_on()
         self.page.wait_for_function("window.shownAt > 0")
         time.sleep(wait)
-        shown = self.page.evaluate("window.shownAt")
+        shown, place = self.page.evaluate("window.shownAt"), self.place()
         if self.touch:
             self.page.locator(f"#picture-{odd}").tap()
         else:
             self.page.keyboard.press(KEYS[odd])
         self.did.append((odd, (self.page.evaluate("window.pressedAt") - shown) / 1000))
-        self.page.locator("#pictures.away").wait_for(state="attached", timeout=10_000)
+        self.next_trial(place)
+
+    def place(self) -> int:
+        return self.page.evaluate("document.getElementById('progress').value")
+
+    def next_trial(self, place: int) -> None:
+        """Waits until the trial at a place is over."""
+        over = "(place) => !(document.getElementById('progress')?.value <= place)"
+        self.page.wait_for_function(over, arg=place, timeout=20_000)
 
     def finish(self) -> None:
         self.go_on()
@@ -179,10 +191,9 @@ def test_time_out_is_noted_and_early_answers_do_not_count(browser, tmp_path):
         robot.go_on()
         robot.page.wait_for_function("window.shownAt > 0")
         robot.page.keyboard.press("ArrowLeft")
-        for _ in range(6):
-            robot.page.locator("#pictures.away").wait_for(state="attached")
+        for place in range(7):
+            robot.next_trial(place)
             robot.go_on()
-            robot.page.wait_for_function("window.shownAt > 0")
         robot.finish()
     assert {row[1:] for row in stored(study)} == {(None, None)} and len(stored(study)) == 7
 
@@ -190,7 +201,7 @@ def test_time_out_is_noted_and_early_answers_do_not_count(browser, tmp_path):
 def test_static_site_gives_a_file_that_comes_back(browser, tmp_path):
     study = make_study(tmp_path, texts={"completion_code": "C0DE"})
     build_static(str(study), str(tmp_path / "site"))
-    with playwright_files(tmp_path / "site") as url:
+    with files_at_an_address(tmp_path / "site") as url:
         page = browser.new_page(accept_downloads=True)
         robot = Robot(page)
         page.goto(f"{url}/?set=2&PROLIFIC_PID=p9")
@@ -210,22 +221,16 @@ def test_static_site_gives_a_file_that_comes_back(browser, tmp_path):
     check(study, {1: robot})
 
 
-def playwright_files(folder: Path):
-    """The files of a folder at an address."""
-    import contextlib
-    import functools
-    import threading
-    from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
 
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
 
-    @contextlib.contextmanager
-    def served_files():
-        server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-
-    return served_files()
+@contextlib.contextmanager
+def files_at_an_address(folder: Path):
+    """The address of the files of a folder."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
