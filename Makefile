@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 LOWEST := .venv-lowest
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
-.PHONY: help setup demo test test-slow test-gpu test-lowest check bench bench-gpu rooms
+.PHONY: help setup browser demo test test-slow test-gpu test-lowest check bench bench-gpu rooms
 
 help:  ## Show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,6 +22,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: setup  ## Align the embedded encoder and print a table of odd-one-out accuracy before and after
 	rm -rf outputs/demo-aligned
 	$(BIN)/hf-alignet demo
+
+browser:  ## Install Debian's Chromium for the tests in a browser, if there is none and the user is root
+	@if ! command -v chromium > /dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		(apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium) > /dev/null 2>&1 \
+			|| echo "no Chromium could be installed: the tests in a browser are skipped"; \
+	fi
 
 test: setup  ## Run the default tests
 	$(TESTS)
@@ -68,6 +74,8 @@ bench: setup  ## Run the benchmarks, one JSON line a result
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kills.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/faults.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/hub_faults.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/collect.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/collect.py --kills 10
 
 bench-gpu:  ## Run the benchmarks of a CUDA GPU, with a Python (PYTHON) that has PyTorch for CUDA and the package
 	$(PYTHON) benchmarks/gpu.py

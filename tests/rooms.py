@@ -15,7 +15,8 @@ ORDER = (
     *("errors", "ranges", "text_files", "markdown", "metric", "similarity"),
     *("storage", "hub.connection", "sources"),
     *("hub.rendering", "hub.transport", "hub.cards"),
-    *("images", "encoder", "judgments", "triplets", "demo", "teacher", "student", "evaluation", "analysis", "explore"),
+    *("images", "encoder", "judgments", "triplets", "demo", "teacher", "student", "evaluation", "analysis"),
+    *("collect", "explore"),
     *("hub.publish", "workflows", "cli"),
 )
 # From a script in recipes/ to functions and classes, wherever they are defined
@@ -25,6 +26,8 @@ WALKS = {
     "a model directory to results.json": ("evaluate", ("VisionEncoder", "rsa_score", "write_json")),
     "a model directory to the report": ("analyze", ("VisionEncoder", "relation_effects", "write_report")),
     "a model directory to the page in the browser": ("explore", ("VisionEncoder", "odd_one_table", "serve")),
+    "pictures to trial sets": ("collect", ("read_pictures", "trial_sets_of")),
+    "an answer to a judgment": ("collect", ("store_answer", "judgments_of")),
     "a folder to the Hub": ("publish", ("check_shareable", "share_folder")),
 }
 

@@ -124,7 +124,7 @@ class Command:
         before, after = (vars(parser.parse_known_args(flags)[0]) for flags in (defaults, [*defaults, *given]))
         # Without the argument it would not see other processes on a CPU
         processes = PartialState(cpu=not torch.accelerator.is_available()).num_processes if self.launches else 1
-        line = ["hf-alignet", self.name]
+        line = ["hf-alignet", *self.name.split()]
         if processes > 1:
             line = ["accelerate", "launch", "--num_processes", str(processes), "-m", self._module]
         line += [_word(after[name]) for name in self.words]

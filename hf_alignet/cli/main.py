@@ -8,6 +8,7 @@
     hf-alignet analyze         what alignment did: relations, projections, examples, in one report
     hf-alignet explore         in a browser: what models find similar before and after alignment
     hf-alignet publish         a dataset, transform, metric, model or Space -> the Hub, with its card
+    hf-alignet collect         an odd-one-out experiment in the browser: pictures -> choices
 
 `hf-alignet COMMAND --help` explains the settings of a command.
 """
@@ -18,7 +19,17 @@ from importlib import import_module
 
 from hf_alignet import __version__
 
-COMMANDS = ("align", "analyze", "demo", "evaluate", "explore", "fit-teacher", "make-triplets", "publish")
+COMMANDS = (
+    "align",
+    "analyze",
+    "collect",
+    "demo",
+    "evaluate",
+    "explore",
+    "fit-teacher",
+    "make-triplets",
+    "publish",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -127,7 +127,7 @@ def load_levels(
     trials = trials[trials[KIND].isin((TRIAL, CATCH_TRIAL))].reset_index(drop=True)
     if trials.empty:
         raise InputError(f"{path} holds no experimental trials (exp_trial_type is never {TRIAL!r})")
-    kept, exclusions = _without_exclusions(trials, min_catch_accuracy, max_misses, slowest)
+    kept, exclusions = without_exclusions(trials, min_catch_accuracy, max_misses, slowest)
     logger.info("Levels: %s", ", ".join(f"{name} {number}" for name, number in exclusions._asdict().items()))
     if kept.empty:
         raise InputError(f"no trial of {path} is left after the exclusions: {exclusions._asdict()}")
@@ -194,9 +194,13 @@ def _conform(events: pd.DataFrame, source: str) -> pd.DataFrame:
     return trials
 
 
-def _without_exclusions(
+def without_exclusions(
     trials: pd.DataFrame, min_catch_accuracy: float, max_misses: int, slowest: float
 ) -> tuple[pd.DataFrame, Exclusions]:
+    """The trials that the published rules keep, with `rt` in seconds, and the numbers of the others.
+
+    `trials` has participant, kind, choice (missing for none), rt in milliseconds, and whether catch trials are right.
+    """
     is_catch = trials[KIND] == CATCH_TRIAL
     is_missed = trials[CHOICE].isna()
     people = trials[PARTICIPANT]

@@ -1,0 +1,1 @@
+"""Collects odd-one-out choices in the browser: from pictures to a judgments Dataset."""
