@@ -7,6 +7,7 @@
     hf-alignet evaluate        how human a model is, and how useful
     hf-alignet analyze         what alignment did: relations, projections, examples, in one report
     hf-alignet publish         a dataset, transform, metric or model -> the Hub, with its card
+    hf-alignet study           how alignment goes together with usefulness, over many models
 
 `hf-alignet COMMAND --help` explains the settings of a command.
 """
@@ -17,7 +18,7 @@ from importlib import import_module
 
 from hf_alignet import __version__
 
-COMMANDS = ("align", "analyze", "demo", "evaluate", "fit-teacher", "make-triplets", "publish")
+COMMANDS = ("align", "analyze", "demo", "evaluate", "fit-teacher", "make-triplets", "publish", "study")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -10,7 +10,8 @@ package. A third of the concepts is held out: agreement with people is measured 
   the similarities of VICE, of VICE whose concepts were shuffled, of VICE with the other sign, and of the base model;
 - `judgments`: choices about the same triplets, drawn from the probabilities of VICE;
 - `human`: of the concepts held out, pictures and a similarity matrix for each group, and for all;
-- `photos`: `emoji_groups`, `uc_merced` and `cifar100`, to learn from and to test on.
+- `photos`: `emoji_groups`, `emoji_concepts`, `uc_merced` and `cifar100`, to learn from and to test on. The concepts are
+  what the base was trained to tell apart; they are tested in a style that it never saw.
 
     python recipes/study/prepare.py --data path/to/data
 """
@@ -24,7 +25,7 @@ import pandas as pd
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Image
 
-from hf_alignet.demo import ENCODER_DIRECTORY, demo_images
+from hf_alignet.demo import ENCODER_DIRECTORY, HELD_OUT_STYLE, demo_images
 from hf_alignet.encoder import VisionEncoder
 from hf_alignet.judgments import make_judgments
 from hf_alignet.similarity import choice_log_probabilities, odd_of_pair, triplet_similarities
@@ -76,6 +77,9 @@ def write_human(images: Dataset, vice: np.ndarray, folder: Path) -> None:
 
 def write_photos(emoji: Dataset, is_unseen: np.ndarray, data: Path, folder: Path) -> None:
     groups = emoji.rename_column("group", "label").select_columns(["image", "label"])
+    is_new_style = np.asarray(emoji["style"][:]) == HELD_OUT_STYLE
+    drawn_so = np.isin(emoji["concept"][:], np.asarray(emoji["concept"][:])[is_new_style])
+    concepts = emoji.rename_column("concept", "label")
     merced = Dataset.from_parquet(str(data / "uc_merced.parquet")).rename_column("name", "label")
     rank = pd.Series(merced["label"][:]).groupby(merced["label"][:]).cumcount().to_numpy()
     cifar = Dataset.from_parquet(str(data / "cifar100_50_20_per_class.parquet"))
@@ -83,6 +87,7 @@ def write_photos(emoji: Dataset, is_unseen: np.ndarray, data: Path, folder: Path
     cifar = cifar.rename_column("name", "label")
     parts = {
         "emoji_groups": (groups, ~is_unseen, is_unseen),
+        "emoji_concepts": (concepts, drawn_so & ~is_new_style, is_new_style),
         "uc_merced": (merced, rank >= TEST_PER_CLASS, rank < TEST_PER_CLASS),
         "cifar100": (cifar, *(np.asarray(cifar["split"][:]) == split for split in ("train", "test"))),
     }

@@ -2,14 +2,15 @@
 
     python recipes/study/train.py recipes/study/emoji.yaml
 
-The file has `output_dir`, `model` (the base; the demo's encoder without it), `images`, `settings` of all runs (those of
-`AlignTrainingArguments`) and `runs`, by name. A run has
+The file has `output_dir`, `model` (the base; by default the demo's encoder), `images`, `settings` of all runs (those
+of `AlignTrainingArguments`) and `runs`, by name. A run has
 
 - `triplets`, a path; or `make_triplets`, arguments of `hf_alignet.make_triplets` such as `features` and `sampling`;
 - `num_triplets`, `num_images`: only the first so many, and only triplets of so many images drawn at random;
 - `settings` that differ, `lora_r`, the rank of an adapter, which is merged, and `model`, another base;
 - `shares`, how far from the base to the trained weights its checkpoints are. That of 1 has the run's name, and another
-  one the name with its share, such as `people-0.4`. Each costs no more training. With `train: false` the base is saved.
+  one the name with its share, such as `people-0.4`. They cost no more training;
+- `train: false`, to keep the base as it is.
 """
 
 import argparse

@@ -24,7 +24,7 @@ INTERVAL_QUESTIONS = 200_000  # of which an interval is computed
 
 @checked
 def triplet_agreement(model: Rsm, human: Rsm, seed: Seed = 0) -> Metric:
-    """Share of questions "is i nearer to j than to k" that a model answers as people do, with its interval over objects.
+    """Share of questions "is i nearer to j than to k" that a model answers as people do, with an interval over objects.
 
     Questions that people's similarities leave open (equal, or not judged) are left out. Where the model finds both
     equally near, it does not agree. If there are more than 200,000 questions, the interval, not the value, is computed
@@ -61,7 +61,7 @@ def triplet_agreement(model: Rsm, human: Rsm, seed: Seed = 0) -> Metric:
 
 
 def _ordered(matrix: np.ndarray) -> np.ndarray:
-    """(n, n) codes in the order of the entries, equal for those that differ by rounding alone; -1 where there is none."""
+    """(n, n) codes in the order of the entries, equal for those that differ by rounding alone; -1 where none is."""
     codes = np.full(matrix.shape, -1, np.int32)
     is_there = ~np.isnan(matrix)
     np.fill_diagonal(is_there, False)
