@@ -24,6 +24,7 @@ WALKS = {
     "a CSV row to the transform": ("fit_teacher", ("read_own_table", "AffineTeacher", "AffineTransform")),
     "a model directory to results.json": ("evaluate", ("VisionEncoder", "rsa_score", "write_json")),
     "a model directory to the report": ("analyze", ("VisionEncoder", "relation_effects", "write_report")),
+    "a table of many models to what it tells": ("study", ("VisionEncoder", "u_shape", "write_text")),
     "a folder to the Hub": ("publish", ("check_shareable", "share_folder")),
 }
 

@@ -1,4 +1,6 @@
-"""How alignment with people and usefulness go together over many models (Sucholutsky & Griffiths 2023, arXiv 2301.11990).
+"""How alignment with people and usefulness go together over many models.
+
+The analysis of Sucholutsky & Griffiths (NeurIPS 2023, arXiv 2301.11990).
 
 Alignment is averaged over the human datasets. Its square, after z-scoring over models (z²), is large for models that
 agree with people more, or less, than others do: by the theory both can learn from few examples, so that usefulness is
@@ -128,12 +130,8 @@ def high_middle_low(alignments: pd.DataFrame, useful: pd.DataFrame) -> pd.DataFr
     rows = []
     for measure, z in z_scores(alignments).items():
         order = z.sort_values(ascending=False, kind="stable").index
-        chosen = dict(
-            zip(
-                GROUPS,
-                (order[:GROUP_SIZE], z.abs().sort_values(kind="stable").index[:GROUP_SIZE], order[-GROUP_SIZE:]),
-            )
-        )
+        middle = z.abs().sort_values(kind="stable").index[:GROUP_SIZE]
+        chosen = dict(zip(GROUPS, (order[:GROUP_SIZE], middle, order[-GROUP_SIZE:]), strict=True))
         for group, models in chosen.items():
             part = useful.loc[models]
             for metric in useful:

@@ -18,11 +18,11 @@ The analysis alone, of a table that was measured before:
 
     hf-alignet study --results outputs/study/study.csv --output_dir outputs/again
 
-It writes study.csv, a row a model and metric (model, covariates, kind, metric, value, n, chance, low, high); alignments
-averaged over the human datasets (alignments.csv); correlations of alignment and of its square with usefulness, also
-partial ones (correlations.csv); quadratic fits against linear ones (u_shapes.csv); means of the five models of highest,
-middle and lowest alignment (groups.csv); with --factors an analysis of variance (anova.csv); figures as PNG and SVG;
-and a short table, study.md. A run that was stopped goes on with the next model.
+It writes study.csv, a row a model and metric (model, covariates, kind, metric, value, n, chance, low, high);
+alignments averaged over the human datasets (alignments.csv); correlations of alignment and of its square with
+usefulness, also partial ones (correlations.csv); quadratic fits against linear ones (u_shapes.csv); means of the five
+models of highest, middle and lowest alignment (groups.csv); with --factors an analysis of variance (anova.csv);
+figures as PNG and SVG; and a short table, study.md. A run that was stopped goes on with the next model.
 """
 
 import logging

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -137,25 +138,26 @@ def _summary(tables: dict[str, pd.DataFrame], useful: pd.DataFrame, held: pd.Ser
                 & (correlations.metric == metric)
                 & (correlations.method == "pearson")
             ].set_index(["transform", "given"])
-            pairs = [("z", ""), ("z²", ""), *([("z²", given)] if given else [])]
-            cells += [_interval(of_pair.loc[pair], "value") if pair in of_pair.index else "" for pair in pairs]
+            pairs = [("z", ""), ("z²", ""), *([("z²", str(given))] if given else [])]
+            cells += [_interval(of_pair.xs(pair), "value") if pair in of_pair.index else "" for pair in pairs]
             cells += [_interval(shape, "curvature"), f"{shape.aic_gain:+.1f}", f"{shape.p_u:.2g}"]
             rows.append(cells)
     text = [
         f"{len(useful)} models. High, middle and low are means of five models. z is alignment standardised over "
-        "models; intervals are of 95 %; curvature is the coefficient of z² beside z, in accuracy. A U-shape needs slopes that "
-        "fall at the lowest and rise at the highest alignment: p is the larger of both one-sided values.",
+        "models; intervals are of 95 %; curvature is the coefficient of z² beside z, in accuracy. A U-shape needs a "
+        "slope that falls at the lowest and one that rises at the highest alignment: p is the larger of both "
+        "one-sided values.",
         markdown_table(rows),
     ]
     if "anova" in tables:
-        cells = [
-            [r.effect, f"F({r.of_effect}, {r.of_error}) = {r.F:.2f}", f"{r.p_value:.2g}"]
+        effects = [
+            [str(r.effect), f"F({r.of_effect}, {r.of_error}) = {r.F:.2f}", f"{r.p_value:.2g}"]
             for r in tables["anova"].itertuples()
         ]
-        text.append(markdown_table([["effect", "repeated measures over downstream metrics", "p"], *cells]))
+        text.append(markdown_table([["effect", "repeated measures over downstream metrics", "p"], *effects]))
     return "\n\n".join(text)
 
 
-def _interval(row: pd.Series, name: str) -> str:
+def _interval(row: Any, name: str) -> str:
     ends = ("low", "high") if name == "value" else (f"{name}_low", f"{name}_high")
     return f"{row[name]:+.3f} [{row[ends[0]]:+.3f}, {row[ends[1]]:+.3f}]"

@@ -10,8 +10,8 @@ package. A third of the concepts is held out: agreement with people is measured 
   the similarities of VICE, of VICE whose concepts were shuffled, of VICE with the other sign, and of the base model;
 - `judgments`: choices about the same triplets, drawn from the probabilities of VICE;
 - `human`: of the concepts held out, pictures and a similarity matrix for each group, and for all;
-- `photos`: `emoji_groups`, `emoji_concepts`, `uc_merced` and `cifar100`, to learn from and to test on. The concepts are
-  what the base was trained to tell apart; they are tested in a style that it never saw.
+- `photos`: `emoji_groups`, `emoji_concepts`, `uc_merced` and `cifar100`, to learn from and to test on. The
+  concepts are what the base was trained to tell apart; they are tested in a style that it never saw.
 
     python recipes/study/prepare.py --data path/to/data
 """

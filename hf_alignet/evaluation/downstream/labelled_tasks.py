@@ -28,7 +28,7 @@ from hf_alignet.sources import SPLIT, public_name
 
 SHOTS = (1, 5, 10, 25)
 STUDY_SHOTS = (1, 5, 10, 20, 40, 80)  # of Sucholutsky & Griffiths (2023)
-STUDY_DRAWS = 3  # training a head takes long
+STUDY_DRAWS = 2  # training heads takes most of the time
 HEADS: dict[str, ClassifierKind] = {"linear": "logistic", "one_hidden": "one_hidden", "two_hidden": "two_hidden"}
 CORRUPTED_IMAGES = 200  # each is embedded 41 times
 ARROW = "->"

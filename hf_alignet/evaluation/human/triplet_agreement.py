@@ -24,7 +24,7 @@ INTERVAL_QUESTIONS = 200_000  # of which an interval is computed
 
 @checked
 def triplet_agreement(model: Rsm, human: Rsm, seed: Seed = 0) -> Metric:
-    """Share of questions "is i nearer to j than to k" that a model answers as people do, with an interval over objects.
+    """Share of questions "is i nearer to j than to k" that a model answers as people do; an interval over objects.
 
     Questions that people's similarities leave open (equal, or not judged) are left out. Where the model finds both
     equally near, it does not agree. If there are more than 200,000 questions, the interval, not the value, is computed

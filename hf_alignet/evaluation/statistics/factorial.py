@@ -8,10 +8,10 @@ from hf_alignet.errors import InputError
 
 
 def factorial_measures(values: np.ndarray, factors: tuple[str, str]) -> pd.DataFrame:
-    """Whether two factors matter, each measured on the same subjects under every combination of their levels.
+    """Whether two factors matter, where the same subjects are measured under every combination of their levels.
 
-    The error of each effect is its own interaction with the subjects, as in the ablations of Muttenthaler et al. (2025,
-    B.2.3), where datasets are the subjects. With one factor see `repeated_measures`.
+    The error of each effect is its own interaction with the subjects, as in the ablations of Muttenthaler et al.
+    (2025, B.2.3), where datasets are the subjects. With one factor see `repeated_measures`.
 
     Args:
         values: (subjects, levels of the first factor, levels of the second) without gaps.

@@ -65,8 +65,8 @@ def u_shape(x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
     """Whether y is a U-shaped function of x: a quadratic fit beside a linear one.
 
     x is standardised to z. A curvature above 0 alone makes no U, as a rising curve may bend: the slope must fall at
-    the lowest x and rise at the highest (Lind & Mehlum 2010, doi 10.1111/j.1468-0084.2009.00569.x). `p_u` is the larger
-    of the two one-sided p values.
+    the lowest x and rise at the highest (Lind & Mehlum 2010, doi 10.1111/j.1468-0084.2009.00569.x). `p_u` is the
+    larger of the two one-sided p values.
 
     Args:
         x: (n,) such as the alignment of n models.
