@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hf_alignet.workflows.alignment_run import align
     from hf_alignet.workflows.analysis_run import analyze
     from hf_alignet.workflows.evaluation_run import evaluate
+    from hf_alignet.workflows.study_run import study
     from hf_alignet.workflows.triplet_run import make_triplets
 
 __version__ = "0.2.0"
@@ -39,6 +40,7 @@ _ROOMS = {
     "load_triplets": "triplets",
     "make_triplets": "workflows.triplet_run",
     "publish": "hub.publish",
+    "study": "workflows.study_run",
 }
 
 __all__ = [
@@ -59,6 +61,7 @@ __all__ = [
     "load_triplets",
     "make_triplets",
     "publish",
+    "study",
 ]
 
 

@@ -28,6 +28,7 @@ WALKS = {
     "a model directory to the page in the browser": ("explore", ("VisionEncoder", "odd_one_table", "serve")),
     "pictures to trial sets": ("collect", ("read_pictures", "trial_sets_of")),
     "an answer to a judgment": ("collect", ("store_answer", "judgments_of")),
+    "a table of many models to what it tells": ("study", ("VisionEncoder", "u_shape", "write_text")),
     "a folder to the Hub": ("publish", ("check_shareable", "share_folder")),
 }
 

@@ -19,6 +19,7 @@ from hf_alignet.metric import Metric, is_whole
 Results = Mapping[str, Mapping[str, Metric]]
 MARKERS = "os^Dv<>P"
 ACCURACY, SHOT, CLEAN, SEVERITY = "_accuracy", "_shot", "clean", "severity_"
+FEW_SHOT = "few_shot_accuracy"  # other measures of several shots have a panel each
 
 
 @without_formulas()
@@ -109,7 +110,7 @@ def gains_figure(differences: Results, base: str) -> Figure:
 
 @without_formulas()
 def shots_figure(results: Results) -> Figure:
-    """Accuracy by number of shots, a panel for each dataset and a line with 95 % intervals for each model.
+    """Accuracy by number of shots, a panel for each dataset (and head) and a line with 95 % intervals for each model.
 
     Args:
         results: by model, metrics of which those called `dataset/N_shot/measure` are drawn.
@@ -120,7 +121,8 @@ def shots_figure(results: Results) -> Figure:
     by_dataset: dict[str, dict[int, str]] = {}
     for name in dict.fromkeys(name for metrics in results.values() for name in metrics):
         if (number := _shots(name)) is not None:
-            by_dataset.setdefault(name.split("/")[0], {})[number] = name
+            head = "" if _measure(name) == FEW_SHOT else f", {_measure(name).removesuffix(ACCURACY)}"
+            by_dataset.setdefault(name.split("/")[0] + head, {})[number] = name
     if not by_dataset:
         raise InputError("there is no metric of a number of shots, as in cifar100/5_shot/few_shot_accuracy")
     size = (3.4 * len(by_dataset) + 0.6, 3.4 + 0.22 * len(results))

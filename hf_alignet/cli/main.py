@@ -9,6 +9,7 @@
     hf-alignet explore         in a browser: what models find similar before and after alignment
     hf-alignet publish         a dataset, transform, metric, model or Space -> the Hub, with its card
     hf-alignet collect         an odd-one-out experiment in the browser: pictures -> choices
+    hf-alignet study           how alignment goes together with usefulness, over many models
 
 `hf-alignet COMMAND --help` explains the settings of a command.
 """
@@ -29,6 +30,7 @@ COMMANDS = (
     "fit-teacher",
     "make-triplets",
     "publish",
+    "study",
 )
 
 

@@ -15,11 +15,18 @@ from hf_alignet.evaluation.downstream.labelled_tasks import (
     CorruptionBenchmark,
     FewShotBenchmark,
     LabelledBenchmark,
+    NShotBenchmark,
     ProbeBenchmark,
     RetrievalBenchmark,
     ShiftBenchmark,
 )
-from hf_alignet.evaluation.human.judged import ChoicesBenchmark, JudgedBenchmark, LevelsBenchmark, RsaBenchmark
+from hf_alignet.evaluation.human.judged import (
+    AlignmentBenchmark,
+    ChoicesBenchmark,
+    JudgedBenchmark,
+    LevelsBenchmark,
+    RsaBenchmark,
+)
 from hf_alignet.judgments.stimuli import Stimuli
 
 # Of judgments about stimuli, which are given beside them
@@ -28,10 +35,12 @@ JUDGED: dict[str, tuple[Callable[[Task, Stimuli, Settings], JudgedBenchmark], st
     "things": (ChoicesBenchmark, "the choices of THINGS: things:triplets_large_final_correctednc_correctedorder.csv"),
     "levels": (LevelsBenchmark, "the raw results, a table of them, or a dataset of them: levels:folder"),
     "rsa": (RsaBenchmark, "a similarity matrix (csv, npy, npz, mat or a dataset of it): rsa:rdm48.mat"),
+    "alignment": (AlignmentBenchmark, "a similarity matrix, as rsa: alignment:animals.csv"),
 }
 # Of labelled images, which they name themselves
 LABELLED: dict[str, tuple[Callable[[Task, Settings, Library], LabelledBenchmark], str]] = {
     "few_shot": (FewShotBenchmark, "labelled images: few_shot:user/cifar100"),
+    "n_shot": (NShotBenchmark, "labelled images: n_shot:user/cifar100"),
     "probe": (ProbeBenchmark, "labelled images: probe:user/cifar100"),
     "breeds": (BreedsBenchmark, "images labelled by WordNet ids: breeds:user/imagenet"),
     "shift": (
@@ -52,8 +61,8 @@ def parse_task(text: str) -> Task:
     if kind not in KINDS:
         raise InputError(
             f"`benchmarks` has {text!r}, whose kind is unknown; kinds are choices:JUDGMENTS, things:JUDGMENTS, "
-            "levels:FOLDER, rsa:MATRIX, and of labelled images few_shot:IMAGES, probe:IMAGES, breeds:IMAGES, "
-            "shift:IMAGES->IMAGES, corruption:IMAGES, anomaly:IMAGES and retrieval:IMAGES"
+            "levels:FOLDER, rsa:MATRIX, alignment:MATRIX, and of labelled images few_shot:IMAGES, n_shot:IMAGES, "
+            "probe:IMAGES, breeds:IMAGES, shift:IMAGES->IMAGES, corruption:IMAGES, anomaly:IMAGES and retrieval:IMAGES"
         )
     if not source:
         raise InputError(f"`benchmarks` has {label!r}; a colon must follow it, and {KINDS[kind]}")

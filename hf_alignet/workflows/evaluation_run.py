@@ -5,7 +5,7 @@ They give results as JSON and Markdown, figures, comparisons, and a card.
 
 import contextlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,13 @@ from hf_alignet.evaluation.benchmarks import JUDGED, open_benchmarks, parse_task
 from hf_alignet.hub.cards import measured_card
 from hf_alignet.judgments.own_table import TimeUnit
 from hf_alignet.judgments.similarity_matrices import MatrixKind
-from hf_alignet.judgments.stimuli import Stimuli
 from hf_alignet.judgments.things import ObjectOrder
 from hf_alignet.metric import is_whole
 from hf_alignet.ranges import Count, Seed, Share, Whole, checked
 from hf_alignet.similarity import SimilarityKind
 from hf_alignet.sources import public_name
 from hf_alignet.storage import output_folder
+from hf_alignet.workflows.benchmark_stimuli import distinct_sets, embed_sets, open_stimuli
 from hf_alignet.workflows.evaluation_report import (
     PEOPLE,
     Results,
@@ -133,14 +133,14 @@ def evaluate(
     judged = [task for task in tasks if task.kind in JUDGED]
     if listed(features) and len(judged) < len(tasks):
         raise InputError("`features` are of the stimuli of judgments; labelled images need a model that embeds them")
-    stimuli = _open_stimuli(
+    stimuli = open_stimuli(
         listed(images), listed(features), listed(object_names), len(judged), (image_column, image_split)
     )
     table = {"columns": columns, "rt_unit": rt_unit, "max_missing": max_missing}
     of_images = (image_column, label_column, breeds_hierarchy)
     settings = Settings(similarity, object_order, rsa_kind, seed, rsa_variable, table, *of_images)
     opened = open_benchmarks(tasks, stimuli, settings)
-    sets = _distinct(stimuli for benchmark in opened for stimuli in benchmark.sets)
+    sets = distinct_sets(stimuli for benchmark in opened for stimuli in benchmark.sets)
     if isinstance(transform, str):
         transform = AffineTransform.from_pretrained(transform)
     for model in named.values():
@@ -161,7 +161,7 @@ def evaluate(
         for name, model in named.items():
             encoder = _open_model(model, pooling, trust_remote_code)
             folder = directory / "embeddings" / folder_of_name(name) if directory is not None else None
-            embeddings[name] = _embed(encoder, sets, transform, folder, **options)
+            embeddings[name] = embed_sets(encoder, sets, transform, folder, **options)
             if is_main:
                 measured[name] = {b.name: b.measure(*(embeddings[name][s.name] for s in b.sets)) for b in opened}
                 for constant in (label for label, found in measured[name].items() if found.is_constant):
@@ -236,69 +236,5 @@ def _place(model: str) -> str:
     return str(path.resolve()) if path.exists() else model
 
 
-def _open_stimuli(
-    images: list[Any], features: list[Any], names: list[Any], number: int, where: tuple[str | None, str]
-) -> list[Stimuli]:
-    """The stimuli of each benchmark; benchmarks with the same sources get the same object.
-
-    `where` are the column and the split of pictures.
-    """
-    column, split = where
-    for parameter, given in (("images", images), ("features", features), ("object_names", names)):
-        if len(given) not in (0, 1, number):
-            raise InputError(
-                f"there are {len(given)} `{parameter}` for {number} benchmarks: give one for all, or one for each in "
-                "their order"
-            )
-    each = [given * number if len(given) == 1 else given or [None] * number for given in (images, features, names)]
-    found: dict[tuple[object, ...], Stimuli] = {}
-    for source in zip(*each, strict=True):
-        key = _key(source)
-        if key not in found:
-            opened = Stimuli.open(source[0], source[1], source[2], column, split)
-            if opened.name in {stimuli.name for stimuli in found.values()}:
-                opened.name += f"-{len(found) + 1}"
-            found[key] = opened
-    return [found[_key(source)] for source in zip(*each, strict=True)]
-
-
-def _distinct(every: Iterable[Stimuli]) -> list[Stimuli]:
-    """The sets of which each has other images; those with other images get other names."""
-    found: dict[str, Stimuli] = {}
-    for stimuli in every:
-        while stimuli.name in found and not _are_same(stimuli, found[stimuli.name]):
-            stimuli.name += "'"
-        found.setdefault(stimuli.name, stimuli)
-    return list(found.values())
-
-
-def _are_same(one: Stimuli, other: Stimuli) -> bool:
-    if one.images is None or other.images is None:
-        return one is other
-    return one.images._fingerprint == other.images._fingerprint
-
-
-def _key(source: tuple[Any, ...]) -> tuple[object, ...]:
-    return tuple(part if isinstance(part, str) else id(part) for part in source)
-
-
 def _open_model(model: str | VisionEncoder | None, pooling: str, trust_remote_code: bool) -> VisionEncoder | None:
     return VisionEncoder.from_pretrained(model, pooling, trust_remote_code) if isinstance(model, str) else model
-
-
-def _embed(
-    encoder: VisionEncoder | None,
-    sets: Sequence[Stimuli],
-    transform: AffineTransform | None,
-    directory: Path | None,
-    **options: Any,
-) -> dict[str, np.ndarray]:
-    """Embeddings (n, d) of every set by its name; the directory keeps what the encoder gives."""
-    if encoder is not None:
-        encoder.eval()
-    found = {}
-    for stimuli in sets:
-        folder = directory / folder_of_name(stimuli.name) if directory is not None else None
-        embeddings = stimuli.embed(encoder, folder, **options)
-        found[stimuli.name] = embeddings if transform is None else transform(embeddings)
-    return found

@@ -22,11 +22,14 @@ from hf_alignet.evaluation.downstream.labelled_images import (
 from hf_alignet.evaluation.downstream.retrieval import retrieval
 from hf_alignet.evaluation.downstream.robustness import corruption_robustness
 from hf_alignet.evaluation.downstream.shift import Shift
-from hf_alignet.evaluation.downstream.shots import few_shot, linear_probe
+from hf_alignet.evaluation.downstream.shots import ClassifierKind, few_shot, linear_probe
 from hf_alignet.metric import Metric
 from hf_alignet.sources import SPLIT, public_name
 
 SHOTS = (1, 5, 10, 25)
+STUDY_SHOTS = (1, 5, 10, 20, 40, 80)  # of Sucholutsky & Griffiths (2023)
+STUDY_DRAWS = 2  # training heads takes most of the time
+HEADS: dict[str, ClassifierKind] = {"linear": "logistic", "one_hidden": "one_hidden", "two_hidden": "two_hidden"}
 CORRUPTED_IMAGES = 200  # each is embedded 41 times
 ARROW = "->"
 
@@ -69,11 +72,13 @@ class LabelledBenchmark(Benchmark):
 class FewShotBenchmark(LabelledBenchmark):
     """Ridge regression on 1, 5, 10 and 25 images of each class, as far as there are so many."""
 
+    every_shots: tuple[int, ...] = SHOTS
+
     def __init__(self, task: Task, settings: Settings, library: Library):
         super().__init__(task, settings, library)
         fewest = int(np.bincount(self.parts[0].labels).min())
-        self.shots = [shots for shots in SHOTS if shots <= fewest]
-        if len(self.shots) < len(SHOTS):
+        self.shots = [shots for shots in self.every_shots if shots <= fewest]
+        if len(self.shots) < len(self.every_shots):
             self.notes.append(
                 f"{self.name}: a class has {fewest} images to learn from, so that more shots are left out"
             )
@@ -81,6 +86,20 @@ class FewShotBenchmark(LabelledBenchmark):
     def measure_parts(self, train: Labelled, *tests: Labelled) -> dict[str, Metric]:
         (test,) = tests
         return {f"{n}_shot/few_shot_accuracy": few_shot(train, test, n, seed=self.seed) for n in self.shots}
+
+
+class NShotBenchmark(FewShotBenchmark):
+    """Three heads on 1 to 80 images of each class: linear, and with one and two hidden layers."""
+
+    every_shots = STUDY_SHOTS
+
+    def measure_parts(self, train: Labelled, *tests: Labelled) -> dict[str, Metric]:
+        (test,) = tests
+        return {
+            f"{n}_shot/{head}_accuracy": few_shot(train, test, n, classifier, STUDY_DRAWS, self.seed)
+            for head, classifier in HEADS.items()
+            for n in self.shots
+        }
 
 
 class ProbeBenchmark(LabelledBenchmark):

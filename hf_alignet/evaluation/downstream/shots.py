@@ -18,13 +18,15 @@ from hf_alignet.evaluation.statistics.crossed import crossed_share
 from hf_alignet.metric import Metric
 from hf_alignet.ranges import Count, Seed, checked
 
-ClassifierKind = Literal["ridge", "chosen_ridge", "logistic", "prototypes", "neighbours"]
+ClassifierKind = Literal["ridge", "chosen_ridge", "logistic", "prototypes", "neighbours", "one_hidden", "two_hidden"]
 FITS: dict[str, Fit] = {
     "ridge": fit_ridge,
     "chosen_ridge": partial(fit_ridge, ridge=None),
     "logistic": fit_logistic,
     "prototypes": fit_prototypes,
     "neighbours": fit_neighbours,
+    "one_hidden": partial(fit_mlp, hidden_layers=1, seed=0),
+    "two_hidden": partial(fit_mlp, hidden_layers=2, seed=0),
 }
 
 
@@ -45,7 +47,8 @@ def few_shot(
         shots: number of images of each class in a draw, at least 1.
         classifier: `ridge` with the penalty 2**10, as in big_vision; `chosen_ridge`, with the penalty chosen by
             leaving out one image; `logistic`, scikit-learn's defaults, as Sucholutsky & Griffiths (2023) use;
-            `prototypes`, the nearest mean; or `neighbours`, the five nearest images.
+            `prototypes`, the nearest mean; `neighbours`, the five nearest images; or `one_hidden` and `two_hidden`, a
+            head with hidden layers (`mlp_head`).
         num_draws: largest number of draws.
         seed: seed of the draws.
 

@@ -21,6 +21,8 @@ from hf_alignet.evaluation.human.levels import MIN_RATERS, level_metrics, level_
 from hf_alignet.evaluation.human.noise_ceiling import noise_ceiling
 from hf_alignet.evaluation.human.odd_one_out import are_correct, odd_one_out_choices, similarities_of_triplets
 from hf_alignet.evaluation.human.rsa import CONSTANT_NOTE, rsa_score
+from hf_alignet.evaluation.human.rsm import Rsm
+from hf_alignet.evaluation.human.triplet_agreement import triplet_agreement
 from hf_alignet.evaluation.human.uncertainty import TIME_CORRELATION, evaluate_uncertainty, is_constant
 from hf_alignet.evaluation.statistics.intervals import share_correct
 from hf_alignet.judgments import (
@@ -253,3 +255,17 @@ class RsaBenchmark(JudgedBenchmark):
     def measure_stimuli(self, embeddings: np.ndarray) -> Measured:
         found = rsa_score(np.asarray(embeddings)[self.rows], self.human, seed=self.seed)
         return Measured({f"{self.name}/rsa_spearman": found}, {}, found.get("note") == CONSTANT_NOTE)
+
+
+class AlignmentBenchmark(RsaBenchmark):
+    """Similarities of all pairs, by the three metrics of Sucholutsky & Griffiths (2023)."""
+
+    def measure_stimuli(self, embeddings: np.ndarray) -> Measured:
+        embeddings = np.asarray(embeddings)[self.rows]
+        model, judged = Rsm.from_embeddings(embeddings), Rsm.from_matrix(self.human.matrix, self.human.kind)
+        metrics = {
+            f"{self.name}/rsa_pearson": rsa_score(embeddings, self.human, "pearson", seed=self.seed),
+            f"{self.name}/rsa_spearman": rsa_score(embeddings, self.human, "spearman", seed=self.seed),
+            f"{self.name}/triplet_agreement": triplet_agreement(model, judged, self.seed),
+        }
+        return Measured(metrics, {}, all(found.get("note") == CONSTANT_NOTE for found in metrics.values()))
