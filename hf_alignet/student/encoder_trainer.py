@@ -172,7 +172,7 @@ class EncoderTrainer(Trainer):
                 return self.save_model(str(folder), _internal_call)
         directory = Path(output_dir)
         if self.args.should_save:
-            self.model.save_pretrained(directory)
+            self.model.save_pretrained(directory, self.args.similarity)
             write_json(directory / ALIGNMENT_FILE, self.alignment())
             if not self.model.is_adapter:  # AutoModel would put an adapter that was saved before on the whole model
                 for name in ("adapter_config.json", "adapter_model.safetensors"):
