@@ -6,6 +6,8 @@
     hf-alignet align           images and triplets -> an aligned model, measured before and after
     hf-alignet evaluate        how human a model is, and how useful
     hf-alignet analyze         what alignment did: relations, projections, examples, in one report
+    hf-alignet embed           a model and images -> a dataset of embeddings, for a search index
+    hf-alignet export          a model -> ONNX
     hf-alignet publish         a dataset, transform, metric or model -> the Hub, with its card
 
 `hf-alignet COMMAND --help` explains the settings of a command.
@@ -17,7 +19,7 @@ from importlib import import_module
 
 from hf_alignet import __version__
 
-COMMANDS = ("align", "analyze", "demo", "evaluate", "fit-teacher", "make-triplets", "publish")
+COMMANDS = ("align", "analyze", "demo", "embed", "evaluate", "export", "fit-teacher", "make-triplets", "publish")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

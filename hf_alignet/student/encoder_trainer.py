@@ -19,7 +19,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 
 from hf_alignet.encoder.device_copies import DeviceCopies
-from hf_alignet.encoder.export import check_export, check_sharing
+from hf_alignet.encoder.export_checks import check_export, check_sharing
 from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.encoder.pretrained import ALIGNMENT_FILE, read_alignment
 from hf_alignet.errors import DISK_FULL, InputError, RunError
