@@ -3,8 +3,8 @@
     hf-alignet embed outputs/dinov2-small-aligned my-images --output_dir outputs/embeddings
 
 load_dataset("outputs/embeddings") opens it; its add_faiss_index("embedding"), or add_elasticsearch_index, makes an
-index. Row i is of row i of the images. A run that was stopped continues where it was. Several processes share the work:
---accelerate_config.
+index. Row i is of row i of the images. A run that was stopped continues where it was. Several processes share the
+work: --accelerate_config.
 """
 
 import logging

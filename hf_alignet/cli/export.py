@@ -2,9 +2,9 @@
 
     hf-alignet export outputs/dinov2-small-aligned --output_dir outputs/dinov2-small-onnx --int8
 
-It writes model.onnx, the settings of its image processor, and onnx.json: how far its embeddings in onnxruntime are from
-those in torch (an error from 1e-4 of the largest on), and with --int8 how often the smaller file picks the same odd one
-out. It needs `pip install "hf-alignet[onnx]"`.
+It writes model.onnx, the settings of its image processor, and onnx.json: how far its embeddings in onnxruntime are
+from those in torch (an error above 1e-4 of the largest), and with --int8 how often the smaller file picks the same odd
+one out. It needs `pip install "hf-alignet[onnx]"`.
 """
 
 import logging
