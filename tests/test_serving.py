@@ -1,4 +1,4 @@
-"""Aligned models where they are used: ONNX, a pipeline of transformers, a dataset of embeddings, without hf_alignet."""
+"""Aligned models where they are used: ONNX, a pipeline of transformers, a dataset of embeddings."""
 
 import json
 import os
