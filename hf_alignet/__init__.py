@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from hf_alignet.triplets import label_triplets, load_triplets
     from hf_alignet.workflows.alignment_run import align
     from hf_alignet.workflows.analysis_run import analyze
+    from hf_alignet.workflows.embedding_run import embed
     from hf_alignet.workflows.evaluation_run import evaluate
     from hf_alignet.workflows.study_run import study
+    from hf_alignet.workflows.onnx_run import export
     from hf_alignet.workflows.triplet_run import make_triplets
 
 __version__ = "0.2.0"
@@ -31,7 +33,9 @@ _ROOMS = {
     "VisionEncoder": "encoder",
     "align": "workflows.alignment_run",
     "analyze": "workflows.analysis_run",
+    "embed": "workflows.embedding_run",
     "evaluate": "workflows.evaluation_run",
+    "export": "workflows.onnx_run",
     "fit_teacher": "teacher",
     "label_triplets": "triplets",
     "load_images": "images",
@@ -52,7 +56,9 @@ __all__ = [
     "VisionEncoder",
     "align",
     "analyze",
+    "embed",
     "evaluate",
+    "export",
     "fit_teacher",
     "label_triplets",
     "load_images",

@@ -10,6 +10,8 @@
     hf-alignet publish         a dataset, transform, metric, model or Space -> the Hub, with its card
     hf-alignet collect         an odd-one-out experiment in the browser: pictures -> choices
     hf-alignet study           how alignment goes together with usefulness, over many models
+    hf-alignet embed           a model and images -> a dataset of embeddings, for a search index
+    hf-alignet export          a model -> ONNX
 
 `hf-alignet COMMAND --help` explains the settings of a command.
 """
@@ -25,8 +27,10 @@ COMMANDS = (
     "analyze",
     "collect",
     "demo",
+    "embed",
     "evaluate",
     "explore",
+    "export",
     "fit-teacher",
     "make-triplets",
     "publish",

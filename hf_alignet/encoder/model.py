@@ -25,6 +25,7 @@ from hf_alignet.encoder.half_precision import copy_in_bf16
 from hf_alignet.encoder.lora import check_adapter, find_targets, merge_in_training
 from hf_alignet.encoder.pooling import choose_pooling, count_prefix_tokens, has_learned_pooler, pool
 from hf_alignet.encoder.pretrained import load_vision_model, loading, quiet_loading, read_alignment
+from hf_alignet.encoder.sentence_files import remove_sentence_files, write_sentence_files
 from hf_alignet.encoder.transform import AffineTransform
 from hf_alignet.errors import InputError
 from hf_alignet.images.picture_list import Picture
@@ -56,6 +57,7 @@ class VisionEncoder(nn.Module):
         embedding_dim: length d of an embedding.
         num_prefix_tokens: number of class and register tokens before the patch tokens; `mean` leaves them out. None
             for a model that gives a feature map.
+        output_shape: of what is pooled, for one picture.
         projection: an optional linear head for training only; `add_projection` makes it.
         transform: an optional transform of the embeddings; with one, the encoder is a human-aligned teacher.
         revision: revision of the checkpoint, if one was given; a new adapter records it.
@@ -87,6 +89,8 @@ class VisionEncoder(nn.Module):
             inputs, outputs = self._try_forward()
             self.pooling = choose_pooling(pooling, self.backbone, outputs, inputs)
             self.embedding_dim = pool(self.pooling, self.backbone, outputs, inputs).shape[1]
+            pooled = outputs["pooler_output" if self.pooling == "pooler" else "last_hidden_state"]
+            self.output_shape = tuple(pooled.shape)
             has_tokens = outputs["last_hidden_state"].ndim == 3
             self.num_prefix_tokens = count_prefix_tokens(self.backbone, outputs, inputs) if has_tokens else None
 
@@ -342,8 +346,10 @@ class VisionEncoder(nn.Module):
 
     gradient_checkpointing_enable = activation_checkpointing_enable
 
-    def save_pretrained(self, directory: str | Path) -> None:
+    def save_pretrained(self, directory: str | Path, similarity: str | None = None) -> None:
         """Writes the model (or adapter) and its processor as transformers and PEFT do, and the head beside them.
+
+        sentence-transformers opens it, too; for `similarity` and exceptions see `hf_alignet.encoder.sentence_files`.
 
         Raises:
             InputError: the encoder has a transform, which cannot be saved in a plain model.
@@ -358,6 +364,8 @@ class VisionEncoder(nn.Module):
         with new_files(directory) as made:
             self.model.save_pretrained(str(made))
             self.processor.save_pretrained(made)
+            remove_sentence_files(directory)
+            write_sentence_files(self, made, similarity)
             if self.projection is not None:
                 save_file(self.projection.state_dict(), made / PROJECTION_FILE)
 

@@ -19,7 +19,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 
 from hf_alignet.encoder.device_copies import DeviceCopies
-from hf_alignet.encoder.export import check_export, check_sharing
+from hf_alignet.encoder.export_checks import check_export, check_sharing
 from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.encoder.pretrained import ALIGNMENT_FILE, read_alignment
 from hf_alignet.errors import DISK_FULL, InputError, RunError
@@ -172,7 +172,7 @@ class EncoderTrainer(Trainer):
                 return self.save_model(str(folder), _internal_call)
         directory = Path(output_dir)
         if self.args.should_save:
-            self.model.save_pretrained(directory)
+            self.model.save_pretrained(directory, self.args.similarity)
             write_json(directory / ALIGNMENT_FILE, self.alignment())
             if not self.model.is_adapter:  # AutoModel would put an adapter that was saved before on the whole model
                 for name in ("adapter_config.json", "adapter_model.safetensors"):

@@ -4,7 +4,7 @@ from peft import LoraConfig, PeftModel
 from torch import nn
 from transformers import BaseImageProcessor, PreTrainedModel
 
-from hf_alignet.encoder.export import check_export
+from hf_alignet.encoder.export_checks import check_export
 from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.images.preprocessing import load_processor

@@ -154,8 +154,12 @@ def push(folder: Path) -> dict[str, np.ndarray]:
 
 def stranger(folder: Path) -> dict[str, np.ndarray]:
     sys.modules["hf_alignet"] = None  # type: ignore[assignment]  # importing it fails from here on
+    from sentence_transformers import SentenceTransformer
+
     found = {}
     for name in MODELS:
+        if name != "mean":
+            found[f"{name} sentence"] = SentenceTransformer(f"tester/{name}", device="cpu").encode(colours())
         (snippet,) = snippets(f"tester/{name}")
         scope: dict = {}
         exec(snippet, scope)

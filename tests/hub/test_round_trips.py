@@ -66,6 +66,18 @@ def test_the_snippet_of_a_card_gives_a_stranger_the_same_embeddings_bit_for_bit(
 
 
 @pytest.mark.multi_process
+@pytest.mark.parametrize("name", MODELS)
+def test_sentence_transformers_gives_a_stranger_the_same_embeddings(name, hub, pushed, stranger):
+    card = ModelCard(hub.read("model", f"tester/{name}", "README.md").decode()).text
+    if name == "mean":  # of the patches, without registers, which it cannot leave out
+        assert "Do not open it with sentence-transformers" in card
+        assert "modules.json" not in hub.ls("model", f"tester/{name}")
+    else:
+        np.testing.assert_allclose(stranger[f"{name} sentence"], pushed[name], rtol=1e-5, atol=1e-5)
+        assert f'SentenceTransformer("tester/{name}")' in card
+
+
+@pytest.mark.multi_process
 def test_a_pushed_adapter_names_its_base_and_a_merged_one_is_a_plain_model(hub, pushed):
     cards = {name: ModelCard(hub.read("model", f"tester/{name}", "README.md").decode()).data for name in MODELS}
     assert cards["adapter"].library_name == "peft" and cards["merged"].library_name == "transformers"

@@ -94,6 +94,7 @@ def write_model_card(
         model_name=model_name or model_id,
         model_id=model_id,
         is_adapter=is_adapter,
+        opens_in_sentence_transformers=(directory / "modules.json").exists(),
         has_padding=_read_json(directory / "config.json").get("model_type") in NAFLEX,
         alignment=alignment,
         table=comparison_table(base, aligned) if base else None,

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub import ModelCard, ModelCardData
 
-from hf_alignet.encoder import AffineTransform, VisionEncoder
-from hf_alignet.encoder.export import check_sharing
+from hf_alignet.encoder import AffineTransform, VisionEncoder, check_sharing, read_alignment
+from hf_alignet.encoder.sentence_files import write_sentence_files
 from hf_alignet.errors import InputError
 from hf_alignet.hub.cards.dataset_card import write_dataset_card
 from hf_alignet.hub.cards.measured_card import check_model_directory, load_card, show_evaluation
@@ -20,7 +20,7 @@ from hf_alignet.hub.publish.contents import open_contents
 from hf_alignet.hub.publish.publication import OF_JUDGMENTS, Publication
 from hf_alignet.hub.transport.inspection import regular_files
 from hf_alignet.hub.transport.license import FIELDS, stated_license
-from hf_alignet.hub.transport.repository import MODEL_FILES, WEIGHT_FILES
+from hf_alignet.hub.transport.repository import MODEL_FILES, SENTENCE_FILES, WEIGHT_FILES
 from hf_alignet.images.picture_record import RECORD_FILE
 from hf_alignet.sources import complete_shards, hub_id
 from hf_alignet.storage import take_files, unfinished, write_checksums, write_dataset
@@ -205,21 +205,23 @@ def _write_model(publication: Publication, folder: Path) -> None:
     encoder = VisionEncoder.from_pretrained(str(place))
     if not merge_lora:
         check_sharing(encoder)
-        _copy_model(publication, place, folder)
+        _copy_model(publication, encoder, place, folder)
         return
     with unfinished(folder.parent, ".merged") as merged:
         encoder.merge_adapter()
         encoder.save_pretrained(merged)
         kept = set(files) - set(regular_files(place, WEIGHT_FILES))
         take_files(place, kept - set(regular_files(merged, ["*"])), merged)
-        _copy_model(publication, merged, folder)
+        _copy_model(publication, encoder, merged, folder)
 
 
-def _copy_model(publication: Publication, place: Path, folder: Path) -> None:
+def _copy_model(publication: Publication, encoder: VisionEncoder, place: Path, folder: Path) -> None:
     repo_id = publication.repo_id
     is_adapter = (place / "adapter_config.json").is_file()
-    take_files(place, regular_files(place, MODEL_FILES), folder)
+    # Others may use modules of sentence-transformers that are not copied
+    take_files(place, set(regular_files(place, MODEL_FILES)) - set(regular_files(place, SENTENCE_FILES)), folder)
     if (folder / "alignment.json").is_file():
+        write_sentence_files(encoder, folder, read_alignment(str(folder)).get("similarity"))
         _write_aligned_card(place, folder, repo_id)
     elif (folder / CARD).is_file():
         _rename_card(folder / CARD, repo_id, "transformers" if publication.merge_lora else None)

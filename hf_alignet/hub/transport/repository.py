@@ -16,10 +16,16 @@ from hf_alignet.storage import MARKER
 
 logger = logging.getLogger(__name__)
 
+# By which sentence-transformers opens a model
+SENTENCE_FILES = [
+    *("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"),
+    *("1_Pooling/config.json", "2_Dense/config.json", "2_Dense/model.safetensors"),
+]
 # A repository holds an adapter or a whole model, never both: AutoModel would put the adapter on the model
 WEIGHT_FILES = [
     *("config.json", "model*.safetensors", "model.safetensors.index.json"),
     *("adapter_config.json", "adapter_model.safetensors"),
+    *SENTENCE_FILES,
 ]
 # What is uploaded from the directory of a model; checkpoints, logs and other files stay on the disk
 MODEL_FILES = [
