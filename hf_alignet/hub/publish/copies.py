@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub import ModelCard, ModelCardData
 
-from hf_alignet.encoder import AffineTransform, VisionEncoder
+from hf_alignet.encoder import AffineTransform, ContextTransform, VisionEncoder, open_transform
 from hf_alignet.encoder.export import check_sharing
 from hf_alignet.errors import InputError
 from hf_alignet.hub.cards.dataset_card import write_dataset_card
@@ -140,9 +140,9 @@ def _rows(folder: Path) -> tuple[dict[str, int], int]:
 def _write_transform(publication: Publication, folder: Path) -> None:
     place = publication.place
     files = regular_files(place, TRANSFORM_FILES)  # first: to open a pipe would wait for ever
-    made: AffineTransform | Vice
+    made: AffineTransform | ContextTransform | Vice
     try:
-        made = AffineTransform.from_pretrained(place)
+        made = open_transform(str(place))
     except InputError as no_transform:
         try:
             made = Vice.from_pretrained(place)
