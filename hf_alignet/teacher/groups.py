@@ -1,8 +1,7 @@
 """People differ: one transform for each participant, or group of them, near the one of all (partial pooling).
 
 A group weighs the leading dimensions of the common transform anew: s_ij = z_i·z_j + sum_d (w_d - 1) x_id x_jd. The
-logarithms of its weights have the penalty λ ‖log w‖², which is weaker beside many choices of the group than beside few.
-λ is chosen by choices of the same people that were held out; of infinite λ all are alike. Weights do not depend on the
+logarithms of its weights have the penalty λ ‖log w‖², which counts less beside many choices of a group than few. λ is chosen by choices of the same people that were held out; of infinite λ all are alike. Weights do not depend on the
 context, so each group has an `AffineTransform` of its own.
 """
 
@@ -86,22 +85,18 @@ def fit_groups(
         tried, losses = table["regularization"].to_numpy(), table["cross_entropy"].to_numpy()
         regularization = float(tried[losses.argmin()])
     fitted = {
-        name: fit_group(common, _data(features, part), regularization, num_dimensions) for name, part in parts.items()
+        name: fit_group(common, _weighed(common, _data(features, part), num_dimensions), regularization)
+        for name, part in parts.items()
     }
-    for name, transform in fitted.items():
-        transform.info = common.info | {"method": "groups", "group_regularization": regularization}
     return GroupTransforms(common, dict.fromkeys(known, common) | fitted, regularization, table)
 
 
-def fit_group(
-    common: AffineTransform, data: AffineData, regularization: float, num_dimensions: int
-) -> AffineTransform:
-    """The transform of one group, by its choices; the common one at infinite λ."""
+def fit_group(common: AffineTransform, weighed: Weighed, regularization: float) -> AffineTransform:
+    """The transform of one group, by its choices under the common one, which it is at infinite λ."""
     if np.isinf(regularization):
         return common
-    weighed = Weighed.of(common, data.features, data.triplets, data.probabilities, data.weights, num_dimensions)
-    rows = np.zeros((len(data.triplets), 3), np.int64)  # one row of weights for all images
-    penalty = regularization / data.weights.sum()
+    rows = np.zeros((len(weighed.triplets), 3), np.int64)  # one row of weights for all images
+    penalty = regularization / weighed.num_choices
 
     def objective(log_weights: np.ndarray) -> tuple[float, np.ndarray]:
         value, slopes = weighed.value_and_gradient(log_weights[None], rows)
@@ -111,7 +106,12 @@ def fit_group(
     # z (1 + V diag(√w - 1) V') has the weighed dot products
     factor = np.eye(common.dim) + (weighed.axes * np.expm1(log_weights / 2)) @ weighed.axes.T
     weight, bias = common.weight.double().numpy() @ factor, common.bias.double().numpy() @ factor
-    return AffineTransform(weight, bias, common.mean, common.std)
+    info = common.info | {"method": "groups", "group_regularization": regularization}
+    return AffineTransform(weight, bias, common.mean, common.std, info)
+
+
+def _weighed(common: AffineTransform, data: AffineData, num_dimensions: int) -> Weighed:
+    return Weighed.of(common, data.features, data.triplets, data.probabilities, data.weights, num_dimensions)
 
 
 def _data(features: np.ndarray, judgments: Dataset) -> AffineData:
@@ -128,8 +128,9 @@ def _tried(
         is_held_out = random_share(len(part), HELD_OUT_SHARE, (seed + number) % 2**32)
         fitted, held_out = (_data(features, select_rows(part, mask)) for mask in (~is_held_out, is_held_out))
         total += held_out.weights.sum()
+        weighed = _weighed(common, fitted, num_dimensions)
         for regularization in sums:
-            transform = fit_group(common, fitted, regularization, num_dimensions)
+            transform = fit_group(common, weighed, regularization)
             similarities = measured_similarities(transform(features), held_out.triplets)
             sums[regularization] += float(cross_entropies(similarities, held_out) @ held_out.weights)
     rows = [(regularization, value / total) for regularization, value in sums.items()]

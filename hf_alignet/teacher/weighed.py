@@ -1,6 +1,6 @@
 """Choices seen through the leading dimensions of a transform, which a fit weighs: by context or by group of people."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -27,6 +27,7 @@ class Weighed:
     similarities: np.ndarray  # (m, 3) with all weights 1
     probabilities: np.ndarray  # (m, 3) of choices
     weights: np.ndarray  # (m,) with the sum 1
+    num_choices: float
 
     @classmethod
     def of(
@@ -49,6 +50,7 @@ class Weighed:
             products_of_triplets(transformed, triplets),
             probabilities.astype(np.float32),
             (weights / weights.sum()).astype(np.float32),
+            float(weights.sum()),
         )
 
     def value_and_gradient(self, gates: np.ndarray, rows: np.ndarray) -> tuple[float, np.ndarray]:
@@ -57,11 +59,6 @@ class Weighed:
         arrays = (self.triplets, self.similarities, self.probabilities, self.weights)
         value = weighed_cross_entropy(self.leading, gates.astype(np.float32), rows, *arrays, np.float32(LIMIT), slopes)
         return float(value), slopes
-
-    def of_triplets(self, is_kept: np.ndarray) -> Self:
-        """The same with some of the triplets, by a mask (m,)."""
-        kept = ("triplets", "similarities", "probabilities", "weights")
-        return replace(self, **{name: getattr(self, name)[is_kept] for name in kept})
 
 
 def minimised(objective, start: np.ndarray) -> np.ndarray:  # type: ignore[no-untyped-def]
