@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hf_alignet.encoder import AffineTransform, VisionEncoder
+    from hf_alignet.encoder import AffineTransform, ContextTransform, VisionEncoder
     from hf_alignet.hub.publish import publish
     from hf_alignet.images import load_images
     from hf_alignet.judgments import load_judgments, load_similarity_matrix
@@ -29,6 +29,7 @@ _ROOMS = {
     "AffineTransform": "encoder",
     "AlignTrainer": "student",
     "AlignTrainingArguments": "student",
+    "ContextTransform": "encoder",
     "Vice": "teacher",
     "VisionEncoder": "encoder",
     "align": "workflows.alignment_run",
@@ -52,6 +53,7 @@ __all__ = [
     "AffineTransform",
     "AlignTrainer",
     "AlignTrainingArguments",
+    "ContextTransform",
     "Vice",
     "VisionEncoder",
     "align",

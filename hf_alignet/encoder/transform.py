@@ -189,6 +189,11 @@ class AffineTransform(nn.Module, SharedModel):
     @classmethod
     def _from_pretrained(cls, *, model_id: str, info: dict[str, Any] | None = None, **download: Any) -> Self:
         tensors = load_file(cls.file(model_id, WEIGHTS_FILE, **download))
+        if "gate_weight" in tensors:
+            raise InputError(
+                "it is a ContextTransform: similarities depend on all three images of a triplet, so no image has an "
+                "embedding of its own; `evaluate` takes it for choices, things and levels"
+            )
         if tensors.keys() != {"weight", "bias", "mean", "std"}:
             raise InputError(f"it holds {', '.join(sorted(tensors)[:4])} …, not weight, bias, mean and std")
         return cls(**tensors, info=info)

@@ -10,7 +10,7 @@ from hf_alignet.judgments.similarity_matrices import MatrixKind
 from hf_alignet.judgments.stimuli import Stimuli
 from hf_alignet.judgments.things import ObjectOrder
 from hf_alignet.metric import Metric
-from hf_alignet.similarity import SimilarityKind
+from hf_alignet.similarity import SimilarityKind, TripletSimilarity
 
 
 class Task(NamedTuple):
@@ -24,7 +24,7 @@ class Task(NamedTuple):
 class Settings(NamedTuple):
     """What all benchmarks of an evaluation share."""
 
-    similarity: SimilarityKind  # of two embeddings in a triplet
+    similarity: SimilarityKind | TripletSimilarity  # of two embeddings in a triplet
     object_order: ObjectOrder | None  # of the objects in files of THINGS; None goes by the name of the file
     rsa_kind: MatrixKind | None  # of the similarity matrices; None goes by their diagonal
     seed: int  # of all random draws

@@ -5,7 +5,8 @@ and everything indexed by pair follows it: similarities are `[s01, s02, s12]`, c
 the most similar pair leaves one image over, the odd one out: pair 01 -> 2, pair 02 -> 1, pair 12 -> 0.
 """
 
-from typing import Literal, TypeVar
+from collections.abc import Callable
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ CHANCE = 1 / 3
 BLOCK = 16_384  # triplets
 
 SimilarityKind = Literal["dot", "cosine", "pearson"]
+TripletSimilarity: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""From embeddings (n, d) and triplets (m, 3) of their rows to similarities (m, 3), where context counts."""
 Index = TypeVar("Index", int, np.ndarray, Tensor)
 
 

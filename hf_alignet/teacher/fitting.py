@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 from datasets import Dataset
 
+from hf_alignet.encoder.context_transform import ContextTransform
 from hf_alignet.encoder.transform import AffineTransform
 from hf_alignet.errors import InputError
+from hf_alignet.judgments import split_by_triplet
 from hf_alignet.ranges import Positive, Seed, checked
 from hf_alignet.similarity import PAIRS
 from hf_alignet.teacher.affine.affine_data import AffineData
@@ -19,10 +21,11 @@ from hf_alignet.teacher.affine.affine_teacher import AffineTeacher
 from hf_alignet.teacher.affine.held_out import Split
 from hf_alignet.teacher.choice_likelihood import observed_choices
 from hf_alignet.teacher.choosing import CONCENTRATIONS, Candidate, best_scale, choose, scaled
+from hf_alignet.teacher.context_fit import HELD_OUT_SHARE, chosen_context, select_context
 from hf_alignet.teacher.expectations import fit_vice, fold_expectations, open_vice, posterior_mean
 from hf_alignet.teacher.vice import Vice
 
-Method = Literal["auto", "uncertainty_distillation", "hard", "global", "glocal", "identity"]
+Method = Literal["auto", "uncertainty_distillation", "hard", "global", "glocal", "context", "identity"]
 # In simulated studies of 90 objects, VICE finds one dimension or none in 7 choices an object, and up to 11 in 22
 CHOICES_PER_OBJECT = 20
 
@@ -31,11 +34,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class FittedTeacher:
-    """The transform, VICE if the method used it, and the scores of the tried regularizations."""
+    """The transform, VICE if the method used it, the scores of the tried regularizations, and weights by context."""
 
     transform: AffineTransform
     vice: Vice | None = None
     selection: pd.DataFrame | None = None
+    context: ContextTransform | None = None  # with `transform` inside
+
+    @property
+    def result(self) -> AffineTransform | ContextTransform:
+        """What is saved and shared."""
+        return self.context or self.transform
 
 
 @checked
@@ -61,7 +70,8 @@ def fit_teacher(
         method: `auto` takes that of the next two, or the unchanged features, which predicts held-out choices best
             (`hf_alignet.teacher.choosing`); with a setting of VICE it is the first. `uncertainty_distillation` fits
             the choice probabilities of VICE (the paper's method), `hard` the choices themselves. `global` and `glocal`
-            are the methods of gLocal. `identity` leaves the features unchanged (the paper's control).
+            are the methods of gLocal. `context` is `auto`, and then lets the weights of its dimensions depend on the
+            three images in view (`ContextTransform`). `identity` leaves the features unchanged (the paper's control).
         regularization: weight of the penalty. None selects it by cross-validation over objects.
         vice: a fitted VICE, or its path or Hub id. None fits VICE to the judgments.
         vice_settings: arguments of `Vice` for that fit.
@@ -87,6 +97,10 @@ def fit_teacher(
     check_method(method, vice, vice_settings, concentration, local_features)
     if method == "identity":
         return FittedTeacher(AffineTransform.identity(features.shape[1]))
+    if method == "context":
+        settings = {"regularization": regularization, "vice": vice, "vice_settings": vice_settings}
+        settings |= {"concentration": concentration, "seed": seed, "progress": progress}
+        return _fit_in_context(features, judgments, settings, checkpoint)
     triplets, observed, weights = observed_choices(judgments)
     data = AffineData.checked(features, triplets, observed, weights)
     if method == "auto" and (vice, vice_settings, concentration) != (None, None, None):
@@ -182,6 +196,34 @@ def _fit_best(study: _Study, settings: dict[str, Any], checkpoint: str | Path | 
     return FittedTeacher(transform, vice if uses_vice else None, choice.table)
 
 
+def _fit_in_context(
+    features: np.ndarray, judgments: Dataset, settings: dict[str, Any], checkpoint: str | Path | None
+) -> FittedTeacher:
+    """The teacher of `auto`, with weights that depend on the context.
+
+    Their penalty is chosen on a tenth of the triplets, which a second transform, made as the first one, has not seen.
+    """
+    teacher = fit_teacher(features, judgments, checkpoint=checkpoint, **settings)
+    splits = split_by_triplet(judgments, HELD_OUT_SHARE, settings["seed"])
+    fitted, held_out, every = (
+        AffineData.checked(features, *observed_choices(part)) for part in (*splits.values(), judgments)
+    )
+    plain, info = teacher.transform, teacher.transform.info
+    if info["method"] != "identity":
+        again = settings | {"regularization": info["regularization"]}
+        if info["method"] != "uncertainty_distillation":
+            again |= {"vice": None, "vice_settings": None}
+        again["concentration"] = info.get("concentration", settings["concentration"])
+        plain = fit_teacher(features, splits["train"], info["method"], **again).transform
+    table = select_context(plain, fitted, held_out)
+    context = chosen_context(teacher.transform, every, table)
+    logger.info("%s", context.info["context_choice"])
+    tables = [table.assign(method="context")]
+    if teacher.selection is not None:
+        tables.insert(0, teacher.selection)
+    return FittedTeacher(teacher.transform, teacher.vice, pd.concat(tables, ignore_index=True), context)
+
+
 def check_method(
     method: Method, vice: object, vice_settings: Mapping[str, Any] | None, concentration: float | None, local: object
 ) -> None:
@@ -190,14 +232,14 @@ def check_method(
         raise InputError(
             f"`method=glocal`, and no other, takes `local_images` or `local_features`; the method here is {method!r}"
         )
-    of_vice = ("auto", "uncertainty_distillation")
+    of_vice = ("auto", "context", "uncertainty_distillation")
     for name, value, methods in (
         ("vice", vice, of_vice),
         ("vice_settings", vice_settings, of_vice),
         ("concentration", concentration, (*of_vice, "hard")),
     ):
         if value is not None and method not in methods:
-            raise InputError(f"`method={method}` takes no `{name}`; {' and '.join(methods[1:])} do")
+            raise InputError(f"`method={method}` takes no `{name}`; {' and '.join(methods[2:])} do")
     if vice is not None and vice_settings is not None:
         raise InputError("give either `vice`, a fitted one, or `vice_settings` for a new fit")
     known = [field.name for field in fields(Vice)]

@@ -14,7 +14,7 @@ import torch
 from accelerate import PartialState
 from datasets import Dataset
 
-from hf_alignet.encoder import AffineTransform, VisionEncoder
+from hf_alignet.encoder import AffineTransform, ContextTransform, VisionEncoder, open_transform
 from hf_alignet.encoder.pooling import PoolingChoice
 from hf_alignet.encoder.pretrained import check_vision_model
 from hf_alignet.errors import InputError
@@ -26,7 +26,7 @@ from hf_alignet.judgments.similarity_matrices import MatrixKind
 from hf_alignet.judgments.things import ObjectOrder
 from hf_alignet.metric import is_whole
 from hf_alignet.ranges import Count, Seed, Share, Whole, checked
-from hf_alignet.similarity import SimilarityKind
+from hf_alignet.similarity import SimilarityKind, TripletSimilarity
 from hf_alignet.sources import public_name
 from hf_alignet.storage import output_folder
 from hf_alignet.workflows.benchmark_stimuli import distinct_sets, embed_sets, open_stimuli
@@ -41,6 +41,8 @@ from hf_alignet.workflows.evaluation_report import (
 )
 from hf_alignet.workflows.model_names import folder_of_name, listed, model_names
 
+TRIPLETS = ("choices", "things", "levels")  # kinds of benchmarks that ask for similarities in triplets alone
+
 logger = logging.getLogger(__name__)
 
 
@@ -54,7 +56,7 @@ def evaluate(
     object_names: str | Sequence[str] = (),
     image_column: str | None = None,
     image_split: str = "train",
-    transform: str | AffineTransform | None = None,
+    transform: str | AffineTransform | ContextTransform | None = None,
     similarity: SimilarityKind = "dot",
     pooling: PoolingChoice = "auto",
     trust_remote_code: bool = False,
@@ -89,7 +91,8 @@ def evaluate(
         object_names: text file with the name of one stimulus in each line; one for all benchmarks, or one for each.
         image_column: column of the pictures. By default `image`, or else the only column of pictures.
         image_split: split of the images, or `all` to join all splits.
-        transform: `AffineTransform` of all embeddings, or its path or Hub id.
+        transform: `AffineTransform` of all embeddings, or its path or Hub id; or a `ContextTransform` of one model,
+            for choices about triplets alone.
         similarity: similarity of two embeddings in a triplet. RSA always uses Pearson's correlation.
         pooling: which output of a model is the embedding.
         trust_remote_code: allow code from a model's repository to run.
@@ -138,11 +141,18 @@ def evaluate(
     )
     table = {"columns": columns, "rt_unit": rt_unit, "max_missing": max_missing}
     of_images = (image_column, label_column, breeds_hierarchy)
-    settings = Settings(similarity, object_order, rsa_kind, seed, rsa_variable, table, *of_images)
+    if isinstance(transform, str):
+        transform = open_transform(transform)
+    measure: SimilarityKind | TripletSimilarity = similarity
+    if isinstance(transform, ContextTransform):
+        _check_context(tasks, named, similarity)
+        measure, transform = transform.similarities, None
+    settings = Settings(measure, object_order, rsa_kind, seed, rsa_variable, table, *of_images)
     opened = open_benchmarks(tasks, stimuli, settings)
     sets = distinct_sets(stimuli for benchmark in opened for stimuli in benchmark.sets)
     if isinstance(transform, str):
         transform = AffineTransform.from_pretrained(transform)
+    sets = _distinct(stimuli for benchmark in opened for stimuli in benchmark.sets)
     for model in named.values():
         if isinstance(model, str):
             check_vision_model(model, trust_remote_code)  # before another model works for hours
@@ -229,6 +239,20 @@ def _carded_model(card: str | None, models: Mapping[str, Any], tasks: Sequence[T
         if isinstance(model, str) and _place(model) == _place(card):
             return name
     raise InputError(f"`update_card={card}` is none of the models that are evaluated")
+
+
+def _check_context(tasks: Sequence[Task], models: Mapping[str, Any], similarity: str) -> None:
+    """Refuses what needs an embedding of each image, which a similarity in context does not give."""
+    unfit = [f"{task.kind}:{task.source}" for task in tasks if task.kind not in TRIPLETS]
+    if unfit:
+        raise InputError(
+            f"`benchmarks` has {unfit[0]}, which needs an embedding of each image; the `transform` depends on all "
+            f"three images of a triplet, and is for {', '.join(TRIPLETS)}"
+        )
+    if len(models) > 1:
+        raise InputError("a `transform` that depends on the images in view is of one model: give one in `models`")
+    if similarity != "dot":
+        raise InputError(f"`similarity={similarity}` cannot be with a `transform` that depends on the images in view")
 
 
 def _place(model: str) -> str:

@@ -110,7 +110,8 @@ def write_teacher(
         dataset_name: name of the judgments in metrics. By default that of their file or repository.
         method: `auto` chooses among the next two, and the unchanged features, by held-out choices; with a setting of
             VICE it is the first. `uncertainty_distillation` (the paper's), `hard` choices, `global` and `glocal`
-            (gLocal's), or `identity` (the paper's control).
+            (gLocal's), `context` (`auto`, and then weights of dimensions that depend on the three images in view), or
+            `identity` (the paper's control).
         regularization: weight of the penalty. By default several are tried, and the best is chosen.
         vice: path or Hub id of a VICE to distil from. By default one is fitted.
         vice_settings: settings of the VICE that is fitted, such as `{"num_dimensions": 50}`.
@@ -278,17 +279,18 @@ def _save(
     reliability = next(iter(measured.values())).reliability()
     write_text(directory / "calibration.csv", pd.concat(reliability, names=["predictor"]).droplevel(1).to_csv())
     save_figure(calibration_figure(reliability), directory / "calibration.png")
-    teacher.transform.info.update(provenance)
-    if warning := _warning(measured, teacher.transform.info["method"]):
+    result = teacher.result
+    result.info.update(provenance)
+    if warning := _warning(measured, result.info["method"]):
         logger.warning("%s", warning)
-        teacher.transform.info["warning"] = warning
+        result.info["warning"] = warning
     card = {"repo_id": names[0] if names else None, "table": table, "has_figure": True}
-    teacher.transform.save_pretrained(directory, model_card_kwargs=card)
+    result.save_pretrained(directory, model_card_kwargs=card)
     if teacher.vice is not None and provenance["vice"] is None:
         teacher.vice.info = {name: provenance[name] for name in OF_VICE}
         card = {"repo_id": names[1] if len(names) > 1 else None}
         teacher.vice.save_pretrained(directory / "vice", model_card_kwargs=card)
-    write_json(directory / "results.json", {**results, "settings": teacher.transform.info})
+    write_json(directory / "results.json", {**results, "settings": result.info})
     logger.info("\n%s\n\nThe teacher is in %s", table, directory)
     return results
 

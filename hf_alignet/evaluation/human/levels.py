@@ -18,7 +18,7 @@ from hf_alignet.judgments.judgment_dataset import LEVEL
 from hf_alignet.judgments.rows import arrow_column, select_rows
 from hf_alignet.metric import Metric
 from hf_alignet.ranges import Count, Seed, checked
-from hf_alignet.similarity import SimilarityKind
+from hf_alignet.similarity import SimilarityKind, TripletSimilarity
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def _levels(judgments: Dataset) -> np.ndarray:
 def level_scores(
     embeddings: np.ndarray,
     judgments: Dataset,
-    similarity: SimilarityKind = "dot",
+    similarity: SimilarityKind | TripletSimilarity = "dot",
     min_raters: Count = MIN_RATERS,
     seed: Seed = 0,
 ) -> dict[str, LevelScore]:

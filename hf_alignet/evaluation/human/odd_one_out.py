@@ -17,10 +17,11 @@ from hf_alignet.evaluation.statistics.intervals import share_correct
 from hf_alignet.images.reader import ImageReader
 from hf_alignet.judgments.rows import check_rows
 from hf_alignet.metric import Metric
-from hf_alignet.ranges import checked, row_numbers
+from hf_alignet.ranges import check, checked, row_numbers
 from hf_alignet.similarity import (
     NO_CHOICE,
     SimilarityKind,
+    TripletSimilarity,
     check_finite,
     is_correct,
     odd_one_out,
@@ -33,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 @checked
 def odd_one_out_choices(
-    embeddings: np.ndarray, triplets: np.ndarray, similarity: SimilarityKind = "dot"
+    embeddings: np.ndarray, triplets: np.ndarray, similarity: SimilarityKind | TripletSimilarity = "dot"
 ) -> np.ndarray:
     """(m,) int64 positions that the embeddings choose, -1 where two pairs are equally similar.
 
@@ -44,21 +45,27 @@ def odd_one_out_choices(
 
 @checked
 def similarities_of_triplets(
-    embeddings: np.ndarray, triplets: np.ndarray, similarity: SimilarityKind = "dot"
+    embeddings: np.ndarray, triplets: np.ndarray, similarity: SimilarityKind | TripletSimilarity = "dot"
 ) -> torch.Tensor:
     """Similarities (m, 3) in pair order.
 
     Args:
         embeddings: (n, d).
         triplets: (m, 3) rows of `embeddings`.
-        similarity: `dot`, `cosine` or `pearson`.
+        similarity: `dot`, `cosine` or `pearson`; or, where the third image counts, a function of features and triplets
+            such as `ContextTransform.similarities`, and then `embeddings` are these features.
 
     Raises:
         InputError: an embedding is not finite, or a triplet points outside the embeddings.
     """
     check_finite(embeddings)
     rows = row_numbers(triplets, len(embeddings), "the triplets", "embeddings")
-    similarities = torch.from_numpy(measured_similarities(np.asarray(embeddings), rows, similarity))
+    if callable(similarity):
+        found = similarity(np.asarray(embeddings), rows)
+    else:
+        kind = check("similarity", similarity, SimilarityKind)
+        found = measured_similarities(np.asarray(embeddings), rows, kind)
+    similarities = torch.from_numpy(found)
     if not similarities.isfinite().all():
         raise InputError("similarities overflow float32: scale the embeddings, or compare them by cosine or pearson")
     return similarities
@@ -69,7 +76,7 @@ def odd_one_out_accuracy(
     embeddings: np.ndarray,
     triplets: np.ndarray,
     odd: np.ndarray,
-    similarity: SimilarityKind = "dot",
+    similarity: SimilarityKind | TripletSimilarity = "dot",
 ) -> Metric:
     """Share of triplets whose odd one out the embeddings get right, with its interval over objects.
 
@@ -128,7 +135,7 @@ def evaluate_splits(
     images: Dataset | ImageReader,
     splits: dict[str, Dataset],
     name: str,
-    similarity: SimilarityKind = "dot",
+    similarity: SimilarityKind | TripletSimilarity = "dot",
     **embed_options: Any,
 ) -> tuple[dict[str, Metric], np.ndarray, np.ndarray]:
     """Odd-one-out accuracy on several sets of triplets of one image dataset. Each image is embedded once.

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from datasets import Dataset, DatasetDict
 
+from hf_alignet.encoder.context_transform import ContextTransform
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.human.choices import choice_accuracy, choice_cross_entropy
 from hf_alignet.evaluation.human.odd_one_out import similarities_of_triplets
@@ -29,7 +30,7 @@ Predictor = Callable[[np.ndarray], np.ndarray]  # triplets (m, 3) -> log-probabi
 
 logger = logging.getLogger(__name__)
 
-BASE, ALIGNED, VICE = "base", "aligned", "vice"
+BASE, ALIGNED, VICE, PLAIN = "base", "aligned", "vice", "without_context"
 
 
 def base_temperature(features: np.ndarray, judgments: Dataset) -> float:
@@ -39,12 +40,17 @@ def base_temperature(features: np.ndarray, judgments: Dataset) -> float:
 
 
 def predictors(features: np.ndarray, teacher: FittedTeacher, temperature: float) -> dict[str, Predictor]:
-    """`base`, by features (n, p) at a temperature; `aligned`, by transformed ones; `vice`, if the teacher has one."""
-    transformed = teacher.transform(features)
+    """`base`, by features (n, p) at a temperature; `aligned`, by transformed ones; `vice`, if the teacher has one.
+
+    Where the context counts, `aligned` heeds it, and `without_context` are the transformed features alone.
+    """
+    plain = partial(dot_product_choices, teacher.transform(features))
     found: dict[str, Predictor] = {
         BASE: lambda rows: dot_product_choices(features, rows, temperature),
-        ALIGNED: partial(dot_product_choices, transformed),
+        ALIGNED: plain,
     }
+    if teacher.context is not None:
+        found |= {ALIGNED: partial(context_choices, teacher.context, features), PLAIN: plain}
     return found | ({VICE: partial(vice_choices, teacher.vice)} if teacher.vice is not None else {})
 
 
@@ -54,6 +60,12 @@ def dot_product_choices(vectors: np.ndarray, triplets: np.ndarray, temperature: 
     In double precision, since they are nearly equal at the high temperature that fits an uninformative model.
     """
     return choice_log_probabilities(similarities_of_triplets(vectors, triplets).double(), temperature).numpy()
+
+
+def context_choices(context: ContextTransform, features: np.ndarray, triplets: np.ndarray) -> np.ndarray:
+    """(m, 3) float64 log-probabilities by features (n, p) in the context of their triplet."""
+    similarities = similarities_of_triplets(features, triplets, context.similarities)
+    return choice_log_probabilities(similarities.double()).numpy()
 
 
 def vice_choices(vice: Vice, triplets: np.ndarray) -> np.ndarray:

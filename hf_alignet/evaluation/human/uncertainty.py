@@ -24,7 +24,14 @@ from hf_alignet.judgments.judgment_dataset import COUNTS, RT_LOG_MEAN, known_tim
 from hf_alignet.judgments.rows import TRIPLET, column
 from hf_alignet.metric import Metric
 from hf_alignet.ranges import Seed, checked
-from hf_alignet.similarity import PAIRS, SimilarityKind, choice_log_probabilities, entropy, odd_of_pair
+from hf_alignet.similarity import (
+    PAIRS,
+    SimilarityKind,
+    TripletSimilarity,
+    choice_log_probabilities,
+    entropy,
+    odd_of_pair,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +55,7 @@ def evaluate_uncertainty(
     embeddings: np.ndarray,
     validation: Dataset,
     test: Dataset,
-    similarity: SimilarityKind = "dot",
+    similarity: SimilarityKind | TripletSimilarity = "dot",
     seed: Seed = 0,
 ) -> Uncertainty:
     """Cross-entropy, calibration error, divergence from people, and the correlations of uncertainty, of one model.
@@ -98,7 +105,7 @@ def evaluate_uncertainty(
 
 
 def _measurable(
-    embeddings: np.ndarray, judgments: Dataset, similarity: SimilarityKind
+    embeddings: np.ndarray, judgments: Dataset, similarity: SimilarityKind | TripletSimilarity
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Triplets (m, 3), similarities (m, 3), counts in pair order (m, 3), and mean log times (m,), NaN if unknown."""
     judged = aggregate(judgments)

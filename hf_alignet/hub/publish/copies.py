@@ -11,6 +11,8 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from hf_alignet.encoder import AffineTransform, VisionEncoder, check_sharing, read_alignment
 from hf_alignet.encoder.sentence_files import write_sentence_files
+from hf_alignet.encoder import AffineTransform, ContextTransform, VisionEncoder, open_transform
+from hf_alignet.encoder.export import check_sharing
 from hf_alignet.errors import InputError
 from hf_alignet.hub.cards.dataset_card import write_dataset_card
 from hf_alignet.hub.cards.measured_card import check_model_directory, load_card, show_evaluation
@@ -142,9 +144,9 @@ def _rows(folder: Path) -> tuple[dict[str, int], int]:
 def _write_transform(publication: Publication, folder: Path) -> None:
     place = publication.place
     files = regular_files(place, TRANSFORM_FILES)  # first: to open a pipe would wait for ever
-    made: AffineTransform | Vice
+    made: AffineTransform | ContextTransform | Vice
     try:
-        made = AffineTransform.from_pretrained(place)
+        made = open_transform(str(place))
     except InputError as no_transform:
         try:
             made = Vice.from_pretrained(place)
