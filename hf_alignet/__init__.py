@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from hf_alignet.workflows.analysis_run import analyze
     from hf_alignet.workflows.embedding_run import embed
     from hf_alignet.workflows.evaluation_run import evaluate
-    from hf_alignet.workflows.study_run import study
     from hf_alignet.workflows.onnx_run import export
+    from hf_alignet.workflows.study_run import study
     from hf_alignet.workflows.triplet_run import make_triplets
 
 __version__ = "0.2.0"

@@ -150,9 +150,6 @@ def evaluate(
     settings = Settings(measure, object_order, rsa_kind, seed, rsa_variable, table, *of_images)
     opened = open_benchmarks(tasks, stimuli, settings)
     sets = distinct_sets(stimuli for benchmark in opened for stimuli in benchmark.sets)
-    if isinstance(transform, str):
-        transform = AffineTransform.from_pretrained(transform)
-    sets = _distinct(stimuli for benchmark in opened for stimuli in benchmark.sets)
     for model in named.values():
         if isinstance(model, str):
             check_vision_model(model, trust_remote_code)  # before another model works for hours

@@ -10,7 +10,6 @@ third image alone, which is nothing but context. `constant` weighs dimensions on
 
 import argparse
 import json
-from functools import partial
 from pathlib import Path
 
 import numpy as np

@@ -9,10 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub import ModelCard, ModelCardData
 
-from hf_alignet.encoder import AffineTransform, VisionEncoder, check_sharing, read_alignment
+from hf_alignet.encoder import (
+    AffineTransform,
+    ContextTransform,
+    VisionEncoder,
+    check_sharing,
+    open_transform,
+    read_alignment,
+)
 from hf_alignet.encoder.sentence_files import write_sentence_files
-from hf_alignet.encoder import AffineTransform, ContextTransform, VisionEncoder, open_transform
-from hf_alignet.encoder.export import check_sharing
 from hf_alignet.errors import InputError
 from hf_alignet.hub.cards.dataset_card import write_dataset_card
 from hf_alignet.hub.cards.measured_card import check_model_directory, load_card, show_evaluation
