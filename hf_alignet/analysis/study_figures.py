@@ -1,6 +1,7 @@
 """Figures of a study of many models: usefulness against alignment, what more shots give, and correlations by shots."""
 
 import re
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -16,7 +17,7 @@ from hf_alignet.analysis.style import CHANCE_LINE, without_formulas
 # Colours that the colour-blind tell apart (Okabe & Ito 2008), and marks beside them
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKS = "osD^vP*"
-N_SHOT = re.compile(r"^([^/]+)/(\d+)_shot/(\w+)_accuracy$")  # dataset, shots and head
+N_SHOT = re.compile(r"^([^/]+)/(\d+)_shot/(linear|one_hidden|two_hidden)_accuracy$")  # dataset, shots and head
 
 
 @without_formulas()
@@ -51,7 +52,7 @@ def u_shape_figure(
             )
             axes.set_xlabel(str(measure).replace("_", " "))
             axes.spines[["top", "right"]].set_visible(False)
-        row[0].set_ylabel(_short(str(metric)))
+        row[0].set_ylabel(textwrap.fill(_short(str(metric)), 28), fontsize="small")
     entries = [
         Line2D([], [], marker=MARKS[i % len(MARKS)], ls="", color=COLOURS[i % len(COLOURS)], label=str(kind))
         for i, kind in enumerate(kinds)

@@ -81,8 +81,8 @@ def evaluate(
     Args:
         models: path or Hub id (optionally with `@revision`) of one or several models; or a `VisionEncoder`; or a
             mapping from names in the results to models. With `features`, the name of the model that made them.
-        benchmarks: one or several `[name=]kind:source`: `choices:choices.csv`, `levels:folder`, `rsa:rdm48.npy`; of
-            labelled images `few_shot:user/cifar100`, `probe:`, `breeds:`, `corruption:`, `anomaly:`, `retrieval:`
+        benchmarks: one or several `[name=]kind:source`: `choices:choices.csv`, `levels:folder`, `rsa:rdm48.npy`,
+            `alignment:` likewise; of labelled images `few_shot:user/cifar100`, `n_shot:`, `probe:`, `breeds:`, `corruption:`, `anomaly:`, `retrieval:`
             likewise, and `shift:user/photos->user/sketches`. `#name` after a dataset takes one of its splits.
         images: dataset of the stimuli that people judged, or its path or Hub id; one for all judgments, or one for
             each.
