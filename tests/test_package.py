@@ -31,6 +31,7 @@ def test_wheel_is_complete(wheel):
     assert names >= {
         *("hf_alignet/py.typed", "hf_alignet/demo/NOTICE.md", "hf_alignet/analysis/report.html.jinja"),
         *("hf_alignet/demo/emoji.parquet", "hf_alignet/demo/encoder/model.safetensors"),
+        *("hf_alignet/explore/map.js", "hf_alignet/explore/page.css"),
         *(f"hf_alignet/hub/templates/{template.name}" for template in (ROOT / "hub_cards").glob("*.jinja")),
         *(f"hf_alignet/cli/configs/{file.name}" for file in (ROOT / "recipes" / "configs").glob("*.yaml")),
         *(f"hf_alignet/cli/accelerate/{file.name}" for file in (ROOT / "recipes" / "accelerate").glob("*.yaml")),

@@ -26,14 +26,12 @@ class JudgedTriplets:
         counts: (m, 3) how often each picture was the odd one out; of a teacher, with which probability.
         levels: (m,) what each triplet tests, such as `coarse`, or the name of its split.
         judge: who chose, for headings: `people`, `teacher`, `simulated raters`.
-        are_people: whether `counts` are numbers of choices.
     """
 
     triplets: np.ndarray
     counts: np.ndarray
     levels: np.ndarray
     judge: str = "people"
-    are_people: bool = True
 
     @property
     def odd(self) -> np.ndarray:
@@ -61,8 +59,7 @@ class JudgedTriplets:
 def judged_triplets(splits: Mapping[str, Dataset], judge: str | None = None) -> JudgedTriplets:
     """From labelled triplets or choices of people by split, which `load_triplets` opens.
 
-    The level of a triplet is that of the column `level`, or else its split. Triplets whose pictures nobody chose
-    from are left out.
+    The level of a triplet is that of the column `level`, or else its split. Triplets without a choice are left out.
 
     Args:
         splits: checked by `check_triplets`, or choices.
@@ -73,7 +70,7 @@ def judged_triplets(splits: Mapping[str, Dataset], judge: str | None = None) -> 
     triplets, counts, levels = (np.concatenate(part) for part in zip(*parts, strict=True))
     kept = counts.sum(1) > 0
     judge = judge or ("teacher" if are_labelled else "people")
-    return JudgedTriplets(triplets[kept], counts[kept], levels[kept], judge, not are_labelled)
+    return JudgedTriplets(triplets[kept], counts[kept], levels[kept], judge)
 
 
 def _labelled(name: str, data: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
