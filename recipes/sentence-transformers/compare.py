@@ -16,6 +16,7 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss, TripletLoss
 from torch import nn
+from transformers import PrinterCallback
 
 from hf_alignet.demo import ENCODER_DIRECTORY, demo_images, demo_triplets
 from hf_alignet.encoder import VisionEncoder
@@ -59,10 +60,13 @@ def train(start: str, name: str, soft: Dataset, hard: Dataset, rate: float, seed
         seed=seed,
         save_strategy="no",
         report_to="none",
+        logging_strategy="no",
         use_cpu=True,
         disable_tqdm=True,
     )
-    SentenceTransformerTrainer(model=model, args=args, train_dataset=data, loss=loss).train()
+    trainer = SentenceTransformerTrainer(model=model, args=args, train_dataset=data, loss=loss)
+    trainer.remove_callback(PrinterCallback)  # it would write into the table
+    trainer.train()
     model.save_pretrained(folder, create_model_card=False)
     return VisionEncoder.from_pretrained(folder, pooling=VisionEncoder.from_pretrained(start).pooling)
 
