@@ -131,4 +131,6 @@ def test_what_is_imported_is_declared():
             imported |= {module.split(".")[0] for module in modules}
     ours = {names.get(module, module).lower() for module in imported - set(sys.stdlib_module_names) - {"hf_alignet"}}
     optional = {"triton"}  # it comes with PyTorch for CUDA
+    extras = [line for extra, lines in project["optional-dependencies"].items() if extra != "dev" for line in lines]
+    optional |= {line.split(">")[0].replace("-", "_").lower() for line in extras}
     assert ours - optional <= declared, ours - optional - declared
