@@ -44,7 +44,7 @@ CARD_METADATA |= {"finetuned_from": "base_model", "dataset_tags": "datasets"}
 # Settings that `alignment.json` records under the same name
 RECORDED = (
     *("teacher_temperature", "anchor_type", "anchor_weight", "preserve_weight", "interpolation", "projection_dim"),
-    "augment",
+    *("augment", "last_blocks"),
 )
 
 

@@ -31,7 +31,7 @@ DAMAGES = (OSError, ValueError, RuntimeError, KeyError, TypeError, EOFError, pic
 # Settings that the weights depend on
 SETTINGS = (
     *("loss_type", "similarity", "student_temperature", "teacher_temperature", "anchor_type", "anchor_weight"),
-    "preserve_weight",
+    *("preserve_weight", "last_blocks"),
     *("projection_dim", "images_per_cluster", "triplets_per_batch", "augment", "seed", "data_seed", "optim"),
     *("optim_args", "learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "weight_decay"),
     *("adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "train_sampling_strategy", "dataloader_drop_last"),

@@ -88,6 +88,11 @@ class AlignTrainingArguments(TrainingArguments):
         "(Wortsman et al. 2022). 1 aligns most; less keeps more of what the model knew: see recipes/things-vit-tiny. "
         "Evaluations during training measure these weights, too.",
     )
+    last_blocks: Count | None = _setting(
+        None,
+        "Train only so many of the last blocks of a transformer, and what comes after them, in less time: see "
+        "recipes/frontier (default: all weights, or the whole adapter).",
+    )
     projection_dim: Count | None = _setting(
         None,
         "Train through a new linear head of this many dimensions (released configuration: 1024) instead of the "
