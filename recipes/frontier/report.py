@@ -66,7 +66,9 @@ def main() -> None:
     for axes, measure in zip(panels, JUDGED[1:], strict=True):
         for number, (name, values) in enumerate(sorted(found.items(), key=lambda pair: pair[1]["agreement"])):
             style: dict[str, Any] = {"color": f"C{number % 10}", "marker": "os^Dv<>PX"[number % 9], "label": name}
-            if name not in best:
+            if name == BASE:
+                style = {"color": "black", "marker": "*", "label": "base"}
+            elif name not in best:
                 style = {"color": "0.75", "marker": "o", "zorder": 1}
             axes.scatter(values[measure], values["agreement"], s=60, **style)
         axes.axvline(found[BASE][measure], color="0.4", linestyle=":")
