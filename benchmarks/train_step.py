@@ -5,8 +5,8 @@ Same model, same pictures, same precision, steps in turn, medians. A batch has 4
     OMP_NUM_THREADS=1 python benchmarks/train_step.py
 
 `in memory` decodes nothing: the pictures are resized and in memory. `decoding` reads JPEG files of twice the side
-in two worker processes; its time is that between two steps. Times are of the process that trains. The last line is the
-anchor of a LoRA adapter alone, both ways, as a share of a step.
+in two worker processes; its time is that between two steps. Times are of the process that trains. The last lines are
+the anchor of a LoRA adapter alone, both ways, and what `preserve_weight` adds, as shares of a step.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from transformers import PrinterCallback, TrainerCallback, ViTConfig, ViTImagePr
 
 from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
+from hf_alignet.student.preservation import ROWS, Preservation
 
 NUM_IMAGES, NUM_TRIPLETS = 48, 256
 WARM_UP = 2  # steps that do not count
@@ -165,6 +166,25 @@ def lora_anchor(size: int, steps: int) -> dict[str, Any]:
     }
 
 
+def preservation(size: int, steps: int) -> dict[str, Any]:
+    images, triplets = make_data(size, steps)
+    encoder = make_encoder(size)
+    trainer = make_trainer(encoder, images, triplets)
+    batch = trainer.data_collator([triplets[i] for i in range(NUM_TRIPLETS)])
+    rows = torch.unique(batch[ROWS])
+    base = torch.randn(len(rows), encoder.embedding_dim)
+    keep = Preservation(rows.numpy(), base)
+    embeddings = torch.randn(len(rows), encoder.embedding_dim, requires_grad=True)
+    whole = cpu_seconds(lambda: trainer.compute_loss(encoder, batch).backward(), steps)
+    alone = cpu_seconds(lambda: keep.loss(embeddings, batch).backward(), 10 * steps)
+    return {
+        "benchmark": f"preserve_weight, {len(rows)} images of ViT-Ti/16 at {size}, fp32",
+        "preserve_cpu_s": round(alone, 4),
+        "against": "forward and backward without it",
+        "share": round(alone / whole, 5),
+    }
+
+
 def cpu_seconds(work: Callable[[], None], repeats: int) -> float:
     """Median of the CPU seconds of some calls, after one that does not count."""
     work()
@@ -185,7 +205,8 @@ def main() -> None:
         for num_workers in (0, 2):
             result = step(args.size, args.steps, bf16, num_workers) | {"threads": torch.get_num_threads()}
             print(json.dumps(result), flush=True)
-    print(json.dumps(lora_anchor(args.size, args.steps) | {"threads": torch.get_num_threads()}), flush=True)
+    for measured in (lora_anchor, preservation):
+        print(json.dumps(measured(args.size, args.steps) | {"threads": torch.get_num_threads()}), flush=True)
 
 
 if __name__ == "__main__":

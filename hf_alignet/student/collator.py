@@ -14,6 +14,7 @@ from hf_alignet.images.preprocessing import Preprocessor
 from hf_alignet.images.reader import ImageReader, as_reader
 from hf_alignet.similarity import NO_CHOICE, odd_one_out
 from hf_alignet.student.criterion import as_target
+from hf_alignet.student.preservation import ROWS
 from hf_alignet.triplets.batches import triplets_of_batch
 from hf_alignet.triplets.triplet_dataset import ODD, TRIPLET
 
@@ -55,13 +56,15 @@ class TripletCollator:
         """A batch of B triplets over U distinct images.
 
         Returns:
-            `images`: inputs of the encoder, most often `pixel_values` (U, 3, H, W) uint8; `triplets`: (B, 3) positions
-            among the U; `target`: (B, 3) float32 similarities or (B,) int64 odd ones out.
+            `images`: inputs of the encoder, most often `pixel_values` (U, 3, H, W) uint8; `rows`: (U,) those of the
+            images; `triplets`: (B, 3) positions among the U; `target`: (B, 3) float32 similarities or (B,) int64 odd
+            ones out.
         """
         triplets = np.array([row[TRIPLET] for row in rows])
         distinct, positions = np.unique(triplets, return_inverse=True)
         return {
             "images": self._read(distinct.tolist(), [self.seed, *triplets.ravel().tolist()]),
+            ROWS: torch.from_numpy(distinct.astype(np.int64)),
             "triplets": torch.from_numpy(positions.reshape(triplets.shape)),
             "target": as_target(np.array([row[self.target] for row in rows])),
         }
@@ -87,17 +90,17 @@ class InBatchCollator(TripletCollator):
         """From pairs of an image row and its vector.
 
         Returns:
-            For a subset of the triplets, as `TripletCollator`. For all of them, `images` and the teacher's
+            For a subset of the triplets, as `TripletCollator`. For all of them, `images`, `rows` and the teacher's
             `similarities` (U, U), because a list of the triplets would be long.
         """
         images = [row for row, _ in rows]
         vectors = torch.from_numpy(np.stack([vector for _, vector in rows]))
-        rng = np.random.default_rng([self.seed, *images])
+        rng, named = np.random.default_rng([self.seed, *images]), {ROWS: torch.tensor(images)}
         if self.limit is None or self.limit >= math.comb(len(images), 3):
             similarities = vectors @ vectors.T
             if self.target == ODD and not has_choice(similarities):
                 raise _undecided(images)
-            return {"images": self._read(images, rng), "similarities": similarities}
+            return {"images": self._read(images, rng), "similarities": similarities} | named
         triplets, target = triplets_of_batch(vectors, self.limit, rng)
         if self.target == ODD:
             target = odd_one_out(target)
@@ -105,7 +108,7 @@ class InBatchCollator(TripletCollator):
             triplets, target = triplets[is_decided], target[is_decided]
             if len(triplets) == 0:
                 raise _undecided(images)
-        return {"images": self._read(images, rng), "triplets": triplets, "target": target}
+        return {"images": self._read(images, rng), "triplets": triplets, "target": target} | named
 
 
 def has_choice(similarities: Tensor) -> bool:

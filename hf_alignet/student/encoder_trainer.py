@@ -12,8 +12,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
@@ -33,6 +34,7 @@ from hf_alignet.student.checkpoint_sharing import CheckpointSharing
 from hf_alignet.student.checkpoints import MAKER, ResumeCallback, last_checkpoint, rotate
 from hf_alignet.student.resumption import RUN_FILE, check_checkpoint, describe_run, reading
 from hf_alignet.student.training_arguments import AlignTrainingArguments
+from hf_alignet.triplets.batches import ClusterSampler, TeacherVectors
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +42,10 @@ logger = logging.getLogger(__name__)
 CARD_METADATA = {name: name for name in ("language", "license", "tags", "model_name")}
 CARD_METADATA |= {"finetuned_from": "base_model", "dataset_tags": "datasets"}
 # Settings that `alignment.json` records under the same name
-RECORDED = ("teacher_temperature", "anchor_type", "anchor_weight", "interpolation", "projection_dim", "augment")
+RECORDED = (
+    *("teacher_temperature", "anchor_type", "anchor_weight", "preserve_weight", "interpolation", "projection_dim"),
+    *("augment", "last_blocks"),
+)
 
 
 class EncoderTrainer(Trainer):
@@ -128,6 +133,17 @@ class EncoderTrainer(Trainer):
             return super().train(resume_from_checkpoint=checkpoint, **kwargs)
 
     # ---- batches
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        if not isinstance(dataset, TeacherVectors):
+            return super()._get_train_sampler(train_dataset)
+        return ClusterSampler(
+            dataset.clusters, self.args.train_batch_size, self.args.images_per_cluster, self.args.seed
+        )
+
+    def _embed(self, rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(self.model.embed(self.reader, rows=rows, **self.args.embed_options()))
 
     @cached_property
     def _copies(self) -> DeviceCopies:

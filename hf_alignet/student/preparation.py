@@ -55,6 +55,8 @@ def prepare_student(model: Model, processor: BaseImageProcessor | None, args: Al
         raise InputError("`processing_class` is for a bare model; a name, path or VisionEncoder brings its own")
     encoder = _as_encoder(model, processor=processor)
     encoder.freeze_unused()
+    if args.last_blocks is not None:
+        _freeze_before(encoder, args.last_blocks)
     if args.projection_dim is not None:
         encoder.add_projection(args.projection_dim)
     if not any(parameter.requires_grad for parameter in encoder.model.parameters()):
@@ -75,6 +77,20 @@ def prepare_student(model: Model, processor: BaseImageProcessor | None, args: Al
             "normalisation, which would see each slice alone; use a smaller `per_device_train_batch_size`"
         )
     return encoder
+
+
+def _freeze_before(encoder: VisionEncoder, last_blocks: int) -> None:
+    """Freezes all weights that come before the last blocks of a transformer."""
+    number = getattr(encoder.backbone.config, "num_hidden_layers", None)
+    lists = [m for m in encoder.backbone.modules() if isinstance(m, nn.ModuleList) and len(m) == number]
+    if not lists or last_blocks > len(lists[0]):
+        found = f"has {number} blocks" if lists else "is no plain transformer, whose blocks are one list"
+        raise InputError(f"`last_blocks={last_blocks}` does not fit the model, which {found}")
+    first = id(next(lists[0][-last_blocks].parameters()))
+    for parameter in encoder.backbone.parameters():  # in the order of the forward pass: embeddings, blocks, norm, head
+        if id(parameter) == first:
+            return
+        parameter.requires_grad_(False)
 
 
 def _as_encoder(

@@ -19,9 +19,10 @@ from hf_alignet.errors import InputError
 from hf_alignet.images.picture_record import PictureRecord
 from hf_alignet.images.reader import ImageReader
 from hf_alignet.student.training_arguments import AlignTrainingArguments
+from hf_alignet.student.training_data import training_rows
 from hf_alignet.text_files import parse_json
 from hf_alignet.triplets.batches import TeacherVectors
-from hf_alignet.triplets.triplet_dataset import TRIPLET, column
+from hf_alignet.triplets.triplet_dataset import column
 
 RUN_FILE = "run.json"
 NEEDED = {TRAINER_STATE_NAME: TRAINER_STATE_NAME, OPTIMIZER_NAME: OPTIMIZER_NAME, SCHEDULER_NAME: SCHEDULER_NAME}
@@ -30,6 +31,7 @@ DAMAGES = (OSError, ValueError, RuntimeError, KeyError, TypeError, EOFError, pic
 # Settings that the weights depend on
 SETTINGS = (
     *("loss_type", "similarity", "student_temperature", "teacher_temperature", "anchor_type", "anchor_weight"),
+    *("preserve_weight", "last_blocks"),
     *("projection_dim", "images_per_cluster", "triplets_per_batch", "augment", "seed", "data_seed", "optim"),
     *("optim_args", "learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "weight_decay"),
     *("adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "train_sampling_strategy", "dataloader_drop_last"),
@@ -51,7 +53,7 @@ def describe_run(
 ) -> dict[str, Any]:
     """What the weights after training depend on, as JSON can hold it. All processes call it, before training."""
     given, facts = args.to_dict(), encoder.describe()
-    rows = np.unique(train.rows if isinstance(train, TeacherVectors) else column(train, TRIPLET))
+    rows = training_rows(train)
     sampled = rows[np.unique(np.linspace(0, len(rows) - 1, SAMPLED_PICTURES).astype(int))]
     found = {name: given.get(name) for name in (*SETTINGS, *MAY_CHANGE)}
     found |= {

@@ -6,11 +6,10 @@ import math
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from datasets import Dataset
 from peft import PeftModel
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 from transformers import BaseImageProcessor, PreTrainedModel, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
@@ -25,9 +24,11 @@ from hf_alignet.student.early_stopping import EarlyStopping
 from hf_alignet.student.encoder_trainer import EncoderTrainer
 from hf_alignet.student.log_window import NEVER, LogTemperature, LogWindow
 from hf_alignet.student.preparation import prepare_student
+from hf_alignet.student.preservation import Preservation
 from hf_alignet.student.temperature import calibration_sample
 from hf_alignet.student.training_arguments import AUTO, AlignTrainingArguments
-from hf_alignet.triplets.batches import ClusterSampler, TeacherVectors
+from hf_alignet.student.training_data import training_rows
+from hf_alignet.triplets.batches import TeacherVectors
 from hf_alignet.triplets.triplet_dataset import TRIPLET, check_triplets
 
 logger = logging.getLogger(__name__)
@@ -103,6 +104,7 @@ class AlignTrainer(EncoderTrainer):
         self.add_callback(LogTemperature(self))
         self.student_temperature = None if args.student_temperature == AUTO else float(args.student_temperature)
         self.exported_temperature = self.student_temperature
+        self.preservation: Preservation | None = None  # made before the first training, like the anchor
         self._window = LogWindow(args.device)
         self._is_training = False
 
@@ -117,6 +119,8 @@ class AlignTrainer(EncoderTrainer):
         """
         if not resume_from_checkpoint:
             self.calibrate()
+        if self.args.preserve_weight > 0 and self.preservation is None:
+            self.preservation = Preservation(rows := training_rows(self.train_dataset), self._embed(rows))
         self._window, self._is_training = LogWindow(self.args.device), True
         try:
             output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
@@ -132,7 +136,7 @@ class AlignTrainer(EncoderTrainer):
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Mean triplet loss of a batch from the collator, plus the anchor's penalty with that `anchor_type`."""
+        """Mean triplet loss of a batch from the collator, plus what keeps neighbours, and the anchor's penalty."""
         options = {"project": self.model.projection is not None, "images_per_forward": self.args.images_per_forward}
         embeddings = model(**inputs["images"], **options)  # (U, d)
         if "similarities" in inputs:  # all triplets among the images
@@ -143,6 +147,9 @@ class AlignTrainer(EncoderTrainer):
             measured = self.criterion.measure(similarities, inputs["target"], self.student_temperature)
             number = len(similarities)
         logs = {"loss_triplet": (loss := measured.pop("loss")), **measured}
+        if self.preservation is not None:
+            logs["loss_preserve"] = self.args.preserve_weight * self.preservation.loss(embeddings, inputs)
+            loss = loss + logs["loss_preserve"]
         if self.anchor is not None and self.args.anchor_type == "penalty":
             logs["loss_anchor"] = self.args.anchor_weight * self.anchor.penalty()
             loss = loss + logs["loss_anchor"]
@@ -192,14 +199,6 @@ class AlignTrainer(EncoderTrainer):
                 embeddings = self.model.projection(embeddings.to(self.model.device)).float().cpu()
         self.student_temperature = self.criterion.best_temperature(embeddings, triplets, target)
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        dataset = self.train_dataset if train_dataset is None else train_dataset
-        if not isinstance(dataset, TeacherVectors):
-            return super()._get_train_sampler(train_dataset)
-        return ClusterSampler(
-            dataset.clusters, self.args.train_batch_size, self.args.images_per_cluster, self.args.seed
-        )
-
     # ---- evaluation
 
     def evaluate(
@@ -245,6 +244,3 @@ class AlignTrainer(EncoderTrainer):
             metrics={f"{metric_key_prefix}_{name}": value.item() for name, value in metrics.items()},
             num_samples=len(triplets),
         )
-
-    def _embed(self, rows: np.ndarray) -> Tensor:
-        return torch.from_numpy(self.model.embed(self.reader, rows=rows, **self.args.embed_options()))

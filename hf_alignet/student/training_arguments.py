@@ -76,11 +76,22 @@ class AlignTrainingArguments(TrainingArguments):
         "released configuration. penalty: anchor_weight * squared distance in the loss (eq. 6).",
     )
     anchor_weight: NotNegative = _setting(1.0, "Strength of the anchor, 0 for none (released configuration: 1).")
+    preserve_weight: NotNegative = _setting(
+        0.0,
+        "Weight of a loss that keeps, for each image of a batch, which of the others are its neighbours: KL from the "
+        "distribution of the model before training, over cosines, as in gLocal (Muttenthaler et al. 2023). All "
+        "training images are embedded once before. 0 for none.",
+    )
     interpolation: Annotated[float, Range(above=0, most=1)] = _setting(
         0.4,
         "Where the exported weights lie between those at the start (0) and the trained ones (1), as in WiSE-FT "
         "(Wortsman et al. 2022). 1 aligns most; less keeps more of what the model knew: see recipes/things-vit-tiny. "
         "Evaluations during training measure these weights, too.",
+    )
+    last_blocks: Count | None = _setting(
+        None,
+        "Train only so many of the last blocks of a transformer, and what comes after them, in less time: see "
+        "recipes/frontier (default: all weights, or the whole adapter).",
     )
     projection_dim: Count | None = _setting(
         None,
@@ -225,6 +236,11 @@ class AlignTrainingArguments(TrainingArguments):
             raise InputError(
                 "with `train_sampling_strategy=sequential`, `augment` would crop each batch the same in every epoch: "
                 "shuffle, or leave it out"
+            )
+        if self.preserve_weight > 0 and self.projection_dim is not None:
+            raise InputError(
+                f"`preserve_weight={self.preserve_weight}` is about the embedding, and `projection_dim="
+                f"{self.projection_dim}` trains a head on it: leave one of them out"
             )
         if self.hub_strategy == "checkpoint" and (not self.push_to_hub or self.save_strategy == "no"):
             raise InputError("`hub_strategy=checkpoint` needs `push_to_hub`, and checkpoints: see `save_strategy`")

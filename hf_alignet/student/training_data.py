@@ -115,6 +115,13 @@ def training_data(
     return load_teacher(images, rows, teacher_embeddings, class_vectors, seed)
 
 
+def training_rows(train: Dataset | TeacherVectors | None) -> np.ndarray:
+    """(m,) sorted rows of the images that a student learns from."""
+    if train is None:
+        return np.zeros(0, dtype=np.int64)
+    return np.unique(train.rows if isinstance(train, TeacherVectors) else column(train, TRIPLET)).astype(np.int64)
+
+
 def describe_teacher(
     triplets: str | None,
     teacher_embeddings: str | np.ndarray | None = None,

@@ -3,10 +3,14 @@
 `alignet_train.npz` and `alignet_valid.npz` have `filenames` (n, 3) such as `n01440764_10026.JPEG`, `similarities`
 (n, 3) in pair order, and `indices` (n, 3), rows of `imagenet2012` (train) in TensorFlow Datasets. The older files
 `{transform}/{split}_{sampling}.npz` have no `filenames`. According to the publishers, the last image of each row is
-the odd one out. `read_official` checks each row, and reorders it if necessary.
+the odd one out. `read_official` checks each row, and reorders it if necessary. It also warns of what makes a port of
+the released configuration learn nothing about people: labels of a model that was not fitted to them. Two more causes
+are not in a file: pixels in [0, 1] for an encoder that expects others, and a loss at τ† = 100 on a head of 1,024
+numbers, which is right for no other scale.
 """
 
 import logging
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +26,7 @@ from hf_alignet import __version__
 from hf_alignet.errors import InputError
 from hf_alignet.images.opening import IMAGE_COLUMN, as_encoded_images
 from hf_alignet.judgments.rows import arrow_column, check_columns, check_rows, column, lists_of_three, refuse
-from hf_alignet.similarity import NO_CHOICE, PAIRS, odd_of_pair, odd_one_out
+from hf_alignet.similarity import NO_CHOICE, PAIRS, choice_log_probabilities, odd_of_pair, odd_one_out
 from hf_alignet.triplets.npz import BLOCK, StoredArray, open_npz, write_npz
 from hf_alignet.triplets.triplet_dataset import FEATURES, ODD, SIMILARITIES, TRIPLET
 
@@ -34,6 +38,8 @@ CONTENTS = {SIMILARITIES: ("fiu", "numbers"), INDICES: ("iu", "integers"), FILEN
 LAST = 2
 # For each odd one out: the order of the images that puts it last, and the order of the similarities after that
 ORDERS = np.array([[*PAIRS[odd_of_pair(odd)], odd] for odd in range(3)])
+UNTRANSFORMED = "untransformed"  # part of the path of the control's files, the default of the released configuration
+SURE, MOST = 0.99, 0.9  # a label is sure if a pair has this probability; few labels of people are
 PAIR_ORDERS = odd_of_pair(ORDERS[:, odd_of_pair(np.arange(3))])
 
 
@@ -67,7 +73,8 @@ def read_official(path: str | Path, images: Dataset | None = None, strict: bool 
     """The triplets of a released file, with the odd one out last.
 
     Rows in another order are reordered, with their similarities. Rows in which two pairs are the most similar have no
-    odd one out (-1) and stay unchanged. A warning counts both.
+    odd one out (-1) and stay unchanged. A warning counts both. Another one is about labels that do not seem to be of
+    a teacher that was fitted to people.
 
     Args:
         path: of the `.npz` file.
@@ -94,6 +101,7 @@ def read_official(path: str | Path, images: Dataset | None = None, strict: bool 
     rows.check(what)
     odd = odd_one_out(torch.from_numpy(rows.similarities)).numpy().astype(np.int8)
     _check_order(odd, rows.similarities, what, strict)
+    _check_teacher(path, rows.similarities, what)
     rows.put_odd_last(odd)
     odd[odd != NO_CHOICE] = LAST
 
@@ -247,6 +255,29 @@ def _check_order(odd: np.ndarray, similarities: np.ndarray, what: str, strict: b
             "pairs are the most similar",
             len(odd), what, is_other.sum(), is_tie.sum(),
         )  # fmt: skip
+
+
+def _check_teacher(path: Path, similarities: np.ndarray, what: str) -> None:
+    """Warns of labels that a model gave before it was fitted to people's choices."""
+    sure = [
+        (choice_log_probabilities(torch.from_numpy(similarities[i : i + BLOCK])).amax(-1) > math.log(SURE))
+        .sum()
+        .item()
+        for i in range(0, len(similarities), BLOCK)
+    ]
+    share = sum(sure) / len(similarities)
+    if UNTRANSFORMED in (part.lower() for part in path.parts):
+        reason = f"lie in a folder {UNTRANSFORMED!r}"
+    elif share > MOST:
+        reason = f"are nearly certain: in {100 * share:.0f} % of them one pair has a probability above {SURE}"
+    else:
+        return
+    logger.warning(
+        "the labels of the %s %s, as those of a model that was never fitted to people: a student learns nothing about "
+        "people from them. Take the files of `uncertainty_distillation`; if you want these, use a higher "
+        "`teacher_temperature`",
+        *(what, reason),
+    )
 
 
 def _image_rows(names: pa.Array, images: Dataset, what: str) -> np.ndarray:

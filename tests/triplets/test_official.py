@@ -22,7 +22,8 @@ NAMES = np.array([f"n{1440764 + 7919 * (i % 4):08d}_{10026 + 37 * i % 11}{i}.JPE
 
 @pytest.fixture
 def vectors() -> np.ndarray:
-    return np.random.default_rng(0).integers(-9, 10, (NUM_IMAGES, 5)).astype(np.float32)  # exact dot products
+    # Exact dot products, of a size that leaves most labels undecided, as those of people are
+    return np.random.default_rng(0).integers(-9, 10, (NUM_IMAGES, 5)).astype(np.float32) / 8
 
 
 @pytest.fixture
@@ -136,6 +137,21 @@ def test_other_forms_of_the_arrays(form, sorted_arrays, tmp_path):
         changed["indices"] = changed["indices"].astype(form)
     (np.savez_compressed if form == "compressed" else np.savez)(tmp_path / "other.npz", **changed)
     assert read_official(tmp_path / "other.npz").to_dict() == expected
+
+
+@pytest.mark.parametrize("case", ["folder", "certain"])
+def test_labels_of_a_model_that_was_not_fitted_to_people_are_told(case, sorted_arrays, tmp_path, caplog):
+    if case == "folder":
+        path = tmp_path / "untransformed" / "train_class_border.npz"
+        path.parent.mkdir()
+        np.savez(path, **sorted_arrays)
+        words = "train_class_border.npz lie in a folder 'untransformed'"
+    else:
+        path = save(tmp_path, sorted_arrays | {"similarities": 1000 * sorted_arrays["similarities"]})
+        words = "alignet_train.npz are nearly certain: in 100 % of them one pair has a probability above 0.99"
+    read_official(path)
+    (record,) = caplog.records
+    assert words in record.getMessage() and "learns nothing about people" in record.getMessage()
 
 
 def test_other_order_is_put_right(arrays, vectors, tmp_path, caplog):

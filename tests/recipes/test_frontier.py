@@ -1,0 +1,67 @@
+"""The report of recipes/frontier, and its student of last blocks; its runs take minutes and are not run."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.images.reader import ImageReader
+
+FOLDER = Path(__file__).parents[2] / "recipes" / "frontier"
+
+
+@pytest.fixture
+def load(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+    def open_module(name):
+        spec = importlib.util.spec_from_file_location(f"frontier_{name}", FOLDER / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, module)
+        spec.loader.exec_module(module)
+        return module
+
+    return open_module
+
+
+def test_frontier_has_what_nothing_else_beats_and_means_are_over_seeds(load, tmp_path):
+    report = load("report")
+
+    def write(name, seed, agreement, shot):
+        values = dict.fromkeys(report.MEASURES, shot) | {"agreement": agreement}
+        content = {"setting": {"name": name, "seed": seed}, "points": {"1.0": values}}
+        (tmp_path / f"{name}-{seed}.json").write_text(json.dumps(content))
+
+    for name, seed, agreement, shot in [
+        ("a", 0, 0.5, 0.3),
+        ("a", 1, 0.7, 0.4),
+        ("b", 0, 0.5, 0.3),
+        ("c", 0, 0.4, 0.6),
+    ]:
+        write(name, seed, agreement, shot)
+    found = report.points(tmp_path)
+    assert found["a"]["seeds"] == 2 and found["a"]["agreement"] == pytest.approx(0.6)
+    assert report.on_frontier(found) == {"a", "c"}
+
+
+def test_the_last_blocks_give_the_embeddings_of_the_whole(load, tiny_directory, tmp_path, images):
+    tail = load("tail")
+    encoder = VisionEncoder.from_pretrained(str(tiny_directory("vit")), pooling="cls").eval()
+    reader, rows = ImageReader(images, encoder.preprocessor), np.arange(6)
+    tokens = tail.first_blocks(encoder, reader, rows, 1, tmp_path / "tokens.npy")
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        expected = encoder(**reader.read(rows.tolist())).numpy()
+    np.testing.assert_array_equal(tail.Tail(encoder, 1).embed(tokens, rows), expected)
+
+
+def test_settings_are_known(load):
+    sweep = load("sweep")
+    settings = [sweep.Setting(**given) for given in yaml.safe_load((FOLDER / "settings.yaml").read_text())]
+    assert len({(s.name, s.seed) for s in settings}) == len(settings)
+    assert all(s.blocks <= sweep.NUM_CACHED for s in settings)
