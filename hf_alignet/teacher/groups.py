@@ -1,7 +1,8 @@
 """People differ: one transform for each participant, or group of them, near the one of all (partial pooling).
 
 A group weighs the leading dimensions of the common transform anew: s_ij = z_i·z_j + sum_d (w_d - 1) x_id x_jd. The
-logarithms of its weights have the penalty λ ‖log w‖², which counts less beside many choices of a group than few. λ is chosen by choices of the same people that were held out; of infinite λ all are alike. Weights do not depend on the
+logarithms of its weights have the penalty λ ‖log w‖², which counts less beside many choices of a group than few. λ
+is chosen by choices of the same people that were held out; at infinite λ all are alike. Weights do not depend on the
 context, so each group has an `AffineTransform` of its own.
 """
 

@@ -42,7 +42,7 @@ class Weighed:
         """Choices with the probabilities (m, 3) and weights (m,) about rows of features (n, p)."""
         transformed = transform(features)
         moments, axes = np.linalg.eigh(transformed.T.astype(np.float64) @ transformed / len(transformed))
-        axes = axes[:, moments > LEAST_SHARE * moments[-1]][:, ::-1][:, :num_dimensions]
+        axes = np.ascontiguousarray(axes[:, moments > LEAST_SHARE * moments[-1]][:, ::-1][:, :num_dimensions])
         return cls(
             axes,
             (transformed @ axes).astype(np.float32),

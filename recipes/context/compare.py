@@ -1,16 +1,15 @@
 """Does the third image change how alike two are? Weights of dimensions by context against controls without context.
 
 Each form weighs the 50 leading dimensions of one teacher (uncertainty distillation), fitted to nine tenths of the
-training choices of THINGS; the last tenth is to choose the penalty. `triplet` is that of `ContextTransform`. Its controls
-have as many parameters: `pair` weighs by the two images that are compared, which is no context, and `third` by the
-third image alone, which is nothing but context. `constant` weighs dimensions once for all.
+training choices of THINGS; the last tenth is to choose the penalty. `triplet` is that of `ContextTransform`. Its
+controls have as many parameters: `pair` weighs by the two images that are compared, which is no context, and `third`
+by the third image alone, which is nothing but context. `constant` weighs dimensions once for all.
 
     python recipes/context/compare.py --data path/to/things
 """
 
 import argparse
 import json
-from functools import partial
 from pathlib import Path
 
 import numpy as np
