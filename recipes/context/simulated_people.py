@@ -1,9 +1,9 @@
 """Do transforms of single people predict their next choices better? Simulated people with known differences.
 
-Simulated people judge pictures of the demo in one drawing style. They look at ten leading principal axes of the features
-that the demo's encoder gives, each with weights of their own: the logarithms have a standard deviation, which is the
-difference between people (0: all are alike). Of each person's choices a fifth is held out. The common transform is
-fitted to all people's other choices.
+Simulated people judge pictures of the demo in one drawing style. They look at ten leading principal axes of the
+features that the demo's encoder gives, each with weights of their own: the logarithms have a standard deviation, which
+is the difference between people (0: all are alike). Of each person's choices a fifth is held out. The common transform
+is fitted to all people's other choices.
 
     python recipes/context/simulated_people.py
 """
