@@ -7,12 +7,14 @@ gate at all, is chosen by choices that neither the gate nor the transform below 
 
 import numpy as np
 import pandas as pd
+import torch
 
 from hf_alignet.encoder.context_transform import ContextTransform
 from hf_alignet.encoder.transform import AffineTransform
+from hf_alignet.similarity import of_chosen_pair
 from hf_alignet.teacher.affine.affine_data import AffineData
 from hf_alignet.teacher.affine.selection import cross_entropies
-from hf_alignet.teacher.weighed import NUM_DIMENSIONS, Weighed, minimised
+from hf_alignet.teacher.weighed import NUM_DIMENSIONS, Weighed, minimised, strongest_within_error
 
 REGULARIZATIONS = (3e-4, 1e-3, 3e-3, 1e-2)  # best for THINGS and CLIP: 0.001
 HELD_OUT_SHARE = 0.1  # of the triplets
@@ -46,25 +48,24 @@ def fit_context(
     return ContextTransform(transform, weighed.axes, gate_weight, found[-1] - center @ gate_weight, info)
 
 
-def select_context(transform: AffineTransform, fitted: AffineData, held_out: AffineData) -> pd.DataFrame:
+def select_context(transform: AffineTransform, fitted: AffineData, held_out: AffineData) -> tuple[pd.DataFrame, float]:
     """How well gates on a transform, both fitted to the same choices, predict others.
 
     Returns:
-        One row for each λ, and one without a gate (λ infinite): `regularization`, `cross_entropy` (nats), `accuracy`.
+        One row for each λ, and one without a gate (λ infinite): `regularization`, `cross_entropy` (nats), `accuracy`;
+        and the largest λ within a standard error of the best.
     """
-    rows = []
+    rows, losses = [], {}
     for regularization in (*REGULARIZATIONS, np.inf):
-        if np.isinf(regularization):
-            similarities = without_gate(transform).similarities(held_out.features, held_out.triplets)
-        else:
-            gated = fit_context(transform, fitted, regularization)
-            similarities = gated.similarities(held_out.features, held_out.triplets)
-        losses = cross_entropies(similarities, held_out)
-        is_best = similarities == similarities.max(1, keepdims=True)
-        right = np.where(is_best.sum(1) == 1, (held_out.probabilities * is_best).sum(1), 0.0)
-        measures = [float(np.average(each, weights=held_out.weights)) for each in (losses, right)]
+        is_plain = np.isinf(regularization)
+        gated = without_gate(transform) if is_plain else fit_context(transform, fitted, regularization)
+        similarities = gated.similarities(held_out.features, held_out.triplets)
+        losses[regularization] = cross_entropies(similarities, held_out)
+        right = of_chosen_pair(torch.from_numpy(similarities), torch.from_numpy(held_out.probabilities)).numpy()
+        measures = [float(np.average(each, weights=held_out.weights)) for each in (losses[regularization], right)]
         rows.append((regularization, *measures))
-    return pd.DataFrame(rows, columns=["regularization", "cross_entropy", "accuracy"])
+    table = pd.DataFrame(rows, columns=["regularization", "cross_entropy", "accuracy"])
+    return table, strongest_within_error(losses, held_out.weights)
 
 
 def without_gate(transform: AffineTransform) -> ContextTransform:
@@ -72,18 +73,19 @@ def without_gate(transform: AffineTransform) -> ContextTransform:
     return ContextTransform(transform, np.eye(transform.dim, 1), np.zeros((1, 1)), np.zeros(1))
 
 
-def chosen_context(transform: AffineTransform, data: AffineData, table: pd.DataFrame) -> ContextTransform:
-    """The gate on the final transform with the λ of the table that is best, or none where none is better."""
-    tried, losses = table["regularization"].to_numpy(), table["cross_entropy"].to_numpy()
-    chosen, without = float(tried[losses.argmin()]), float(losses[np.isinf(tried)][0])
-    if np.isinf(chosen):
+def chosen_context(
+    transform: AffineTransform, data: AffineData, table: pd.DataFrame, regularization: float
+) -> ContextTransform:
+    """The gate on the final transform with the λ that was chosen, or none where it is infinite."""
+    losses = table.set_index("regularization")["cross_entropy"]
+    if np.isinf(regularization):
         context = without_gate(transform)
-        choice = "The weights do not change with the context: no fit of them predicted held-out choices better"
+        choice = "The weights do not change with the context: no fit of them predicted held-out choices clearly better"
     else:
-        context = fit_context(transform, data, chosen)
+        context = fit_context(transform, data, regularization)
         choice = (
-            f"Weights that change with the context (λ {chosen:g}) predict held-out choices better than the transform "
-            f"alone by {without - losses.min():.4f} nats, from {without:.4f}"
+            f"Weights that change with the context (λ {regularization:g}) predict held-out choices better than the "
+            f"transform alone, by {losses[np.inf] - losses[regularization]:.4f} nats from {losses[np.inf]:.4f}"
         )
     context.info = context.info | {"method": "context", "context_choice": choice}
     return context

@@ -215,8 +215,8 @@ def _fit_in_context(
             again |= {"vice": None, "vice_settings": None}
         again["concentration"] = info.get("concentration", settings["concentration"])
         plain = fit_teacher(features, splits["train"], info["method"], **again).transform
-    table = select_context(plain, fitted, held_out)
-    context = chosen_context(teacher.transform, every, table)
+    table, chosen = select_context(plain, fitted, held_out)
+    context = chosen_context(teacher.transform, every, table, chosen)
     logger.info("%s", context.info["context_choice"])
     tables = [table.assign(method="context")]
     if teacher.selection is not None:

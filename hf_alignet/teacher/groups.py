@@ -1,7 +1,9 @@
 """People differ: one transform for each participant, or group of them, near the one of all (partial pooling).
 
 A group weighs the leading dimensions of the common transform anew: s_ij = z_i·z_j + sum_d (w_d - 1) x_id x_jd. The
-logarithms of its weights have the penalty λ ‖log w‖², which counts less beside many choices of a group than few. λ is chosen by choices of the same people that were held out; of infinite λ all are alike. Weights do not depend on the
+logarithms of its weights have the penalty λ ‖log w‖², which counts less beside many choices of a group than few. λ
+is the largest within a standard error of the best for choices of the same people that were held out; at infinite λ all
+are alike. Weights do not depend on the
 context, so each group has an `AffineTransform` of its own.
 """
 
@@ -21,7 +23,7 @@ from hf_alignet.similarity.products import measured_similarities
 from hf_alignet.teacher.affine.affine_data import AffineData
 from hf_alignet.teacher.affine.selection import cross_entropies
 from hf_alignet.teacher.choice_likelihood import observed_choices
-from hf_alignet.teacher.weighed import Weighed, minimised
+from hf_alignet.teacher.weighed import Weighed, minimised, strongest_within_error
 
 REGULARIZATIONS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # in choices: the penalty beside the sum over choices in nats
 HELD_OUT_SHARE = 0.2  # of the choices of each group
@@ -79,11 +81,13 @@ def fit_groups(
     parts = {name: part for name, part in parts.items() if len(part) >= FEWEST_CHOICES}
     if not parts:
         raise InputError(f"no group of the column {group_column!r} has {FEWEST_CHOICES} choices")
-    table = pd.DataFrame({"regularization": [], "cross_entropy": []})
+    losses: dict[float, np.ndarray] = {}
+    weights = np.ones(0)
     if regularization is None:
-        table = _tried(features, parts, common, num_dimensions, seed)
-        tried, losses = table["regularization"].to_numpy(), table["cross_entropy"].to_numpy()
-        regularization = float(tried[losses.argmin()])
+        losses, weights = _tried(features, parts, common, num_dimensions, seed)
+        regularization = strongest_within_error(losses, weights)
+    rows = [(tried, float(np.average(each, weights=weights))) for tried, each in losses.items()]
+    table = pd.DataFrame(rows, columns=["regularization", "cross_entropy"])
     fitted = {
         name: fit_group(common, _weighed(common, _data(features, part), num_dimensions), regularization)
         for name, part in parts.items()
@@ -120,18 +124,17 @@ def _data(features: np.ndarray, judgments: Dataset) -> AffineData:
 
 def _tried(
     features: np.ndarray, parts: dict[str, Dataset], common: AffineTransform, num_dimensions: int, seed: int
-) -> pd.DataFrame:
-    """Held-out cross-entropy of each λ, over the choices of all groups."""
-    sums = dict.fromkeys((*REGULARIZATIONS, np.inf), 0.0)
-    total = 0.0
+) -> tuple[dict[float, np.ndarray], np.ndarray]:
+    """By λ, cross-entropies (m,) of the held-out triplets of all groups; and their numbers of choices (m,)."""
+    losses: dict[float, list[np.ndarray]] = {penalty: [] for penalty in (*REGULARIZATIONS, np.inf)}
+    weights = []
     for number, part in enumerate(parts.values()):
         is_held_out = random_share(len(part), HELD_OUT_SHARE, (seed + number) % 2**32)
         fitted, held_out = (_data(features, select_rows(part, mask)) for mask in (~is_held_out, is_held_out))
-        total += held_out.weights.sum()
+        weights.append(held_out.weights)
         weighed = _weighed(common, fitted, num_dimensions)
-        for regularization in sums:
+        for regularization, found in losses.items():
             transform = fit_group(common, weighed, regularization)
             similarities = measured_similarities(transform(features), held_out.triplets)
-            sums[regularization] += float(cross_entropies(similarities, held_out) @ held_out.weights)
-    rows = [(regularization, value / total) for regularization, value in sums.items()]
-    return pd.DataFrame(rows, columns=["regularization", "cross_entropy"])
+            found.append(cross_entropies(similarities, held_out))
+    return {penalty: np.concatenate(each) for penalty, each in losses.items()}, np.concatenate(weights)

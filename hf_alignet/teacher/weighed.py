@@ -1,5 +1,6 @@
 """Choices seen through the leading dimensions of a transform, which a fit weighs: by context or by group of people."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -10,6 +11,7 @@ from hf_alignet.encoder.context_transform import LIMIT
 from hf_alignet.encoder.transform import AffineTransform
 from hf_alignet.errors import RunError
 from hf_alignet.similarity.products import products_of_triplets
+from hf_alignet.teacher.choosing import standard_error
 from hf_alignet.teacher.context_kernel import weighed_cross_entropy
 
 NUM_DIMENSIONS = 50
@@ -42,7 +44,7 @@ class Weighed:
         """Choices with the probabilities (m, 3) and weights (m,) about rows of features (n, p)."""
         transformed = transform(features)
         moments, axes = np.linalg.eigh(transformed.T.astype(np.float64) @ transformed / len(transformed))
-        axes = axes[:, moments > LEAST_SHARE * moments[-1]][:, ::-1][:, :num_dimensions]
+        axes = np.ascontiguousarray(axes[:, moments > LEAST_SHARE * moments[-1]][:, ::-1][:, :num_dimensions])
         return cls(
             axes,
             (transformed @ axes).astype(np.float32),
@@ -59,6 +61,18 @@ class Weighed:
         arrays = (self.triplets, self.similarities, self.probabilities, self.weights)
         value = weighed_cross_entropy(self.leading, gates.astype(np.float32), rows, *arrays, np.float32(LIMIT), slopes)
         return float(value), slopes
+
+
+def strongest_within_error(losses: Mapping[float, np.ndarray], weights: np.ndarray) -> float:
+    """The largest λ whose losses (m,) of held-out triplets are within a standard error of the best."""
+    means = {penalty: float(np.average(each, weights=weights)) for penalty, each in losses.items()}
+    best = min(means, key=lambda penalty: means[penalty])
+    cases = np.arange(len(weights))
+    return max(
+        penalty
+        for penalty, each in losses.items()
+        if means[penalty] - means[best] <= standard_error(each - losses[best], cases, weights)
+    )
 
 
 def minimised(objective, start: np.ndarray) -> np.ndarray:  # type: ignore[no-untyped-def]

@@ -1,9 +1,9 @@
 """Does the third image change how alike two are? Weights of dimensions by context against controls without context.
 
 Each form weighs the 50 leading dimensions of one teacher (uncertainty distillation), fitted to nine tenths of the
-training choices of THINGS; the last tenth is to choose the penalty. `triplet` is that of `ContextTransform`. Its controls
-have as many parameters: `pair` weighs by the two images that are compared, which is no context, and `third` by the
-third image alone, which is nothing but context. `constant` weighs dimensions once for all.
+training choices of THINGS; the last tenth is to choose the penalty. `triplet` is that of `ContextTransform`. Its
+controls have as many parameters: `pair` weighs by the two images that are compared, which is no context, and `third`
+by the third image alone, which is nothing but context. `constant` weighs dimensions once for all.
 
     python recipes/context/compare.py --data path/to/things
 """
@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from datasets import Dataset, DatasetDict
+from datasets import Dataset, DatasetDict, concatenate_datasets
 from numba import njit
 
 from hf_alignet.encoder import AffineTransform, ContextTransform
 from hf_alignet.evaluation import change, choice_accuracy, choice_cross_entropy, spearman
-from hf_alignet.judgments import load_judgments, object_folds, objects_within, split_by_triplet
+from hf_alignet.judgments import load_judgments, objects_within, split_by_triplet
+from hf_alignet.judgments.splits import random_share
 from hf_alignet.metric import Metric
 from hf_alignet.similarity import PAIRS, choice_log_probabilities, entropy, odd_of_pair
 from hf_alignet.similarity.products import products_of_triplets
@@ -41,7 +42,7 @@ def mixtures() -> dict[str, np.ndarray]:
     return {"constant": np.zeros((3, 3)), "third": of_odd, "pair": (1 - of_odd) / 2, "triplet": np.full((3, 3), 1 / 3)}
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})
+@njit(fastmath={"reassoc", "contract"})
 def cross_entropy(leading, gates, constant, mixture, triplets, plain, probabilities, weights, slopes, slope_constant):
     """As the package's kernel, but each pair has weights of its own; also writes the similarities to `plain`."""
     loss, r = 0.0, leading.shape[1]
@@ -163,55 +164,41 @@ def teacher_of(features: np.ndarray, judgments: Dataset, place: Path) -> AffineT
     return AffineTransform.from_pretrained(place)
 
 
-def on_new_objects(features: np.ndarray, splits: DatasetDict, penalty: float, folds: int, teachers: Path) -> dict:
-    """Everything is fitted without the objects of a fold, and measured on choices among them."""
-    fold_of = object_folds(NUM_OBJECTS, folds, 42)
-    parts: dict[str, list[np.ndarray]] = {}
-    named, counts = [], []
-    for fold in range(folds):
-        is_old = fold_of != fold
-        train = objects_within(splits["train"], is_old)
-        transform = teacher_of(features[is_old], train, teachers / f"ud_fold{fold}")
-        data = AffineData.checked(features[is_old], *observed_choices(train))
-        forms = fitted_forms(transform, data, penalty)
-        for split in splits.values():
-            triplets, of_pairs = pair_counts(objects_within(split, ~is_old))
-            for name, each in every_similarity(transform, forms, features[~is_old], triplets).items():
-                parts.setdefault(name, []).append(each)
-            named.append(np.flatnonzero(~is_old)[triplets])
-            counts.append(of_pairs)
-    similarities = {name: np.concatenate(each) for name, each in parts.items()}
-    return compared(similarities, np.concatenate(named), np.concatenate(counts))
+def on_new_objects(features: np.ndarray, splits: DatasetDict, penalty: float, output: Path) -> dict[str, dict]:
+    """Everything is fitted to choices among two thirds of the objects, and measured on those among the others."""
+    is_new = random_share(NUM_OBJECTS, 1 / 3, 0)
+    train = objects_within(splits["train"], ~is_new)
+    transform = teacher_of(features[~is_new], train, output / "ud_new_objects")
+    forms = fitted_forms(transform, AffineData.checked(features[~is_new], *observed_choices(train)), penalty)
+    among_new = concatenate_datasets([objects_within(judgments, is_new) for judgments in splits.values()])
+    triplets, counts = pair_counts(among_new)
+    return compared(every_similarity(transform, forms, features[is_new], triplets), triplets, counts)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the THINGS files")
     parser.add_argument("--output", type=Path, default=Path("outputs/context"), help="teachers, and comparison.json")
-    parser.add_argument("--penalty", type=float, nargs="+", default=[1e-3], help="the first is tested, all are tried")
-    parser.add_argument("--object_folds", type=int, default=0, help="also measure new objects, in this many folds")
+    parser.add_argument("--penalty", type=float, default=1e-3, help="of the weights of all forms")
+    parser.add_argument("--new_objects", action="store_true", help="measure on objects that no choice was used of")
     arguments = parser.parse_args()
     features = np.load(arguments.data / "clip_vitb32_things_images_uid_order.npy").astype(np.float32)
     splits = load_judgments(str(arguments.data / "things_human_triplets.npz"), num_images=NUM_OBJECTS)
-    fitted, held_out = split_by_triplet(splits["train"], 0.1, 0).values()
-    transform = teacher_of(features, fitted, arguments.output / "ud_fit90")
-    data = AffineData.checked(features, *observed_choices(fitted))
     report: dict[str, dict] = {}
-    for number, penalty in enumerate(arguments.penalty):
-        forms = fitted_forms(transform, data, penalty)
-        judged = {f"validation, penalty {penalty:g}": held_out} | ({"test": splits["test"]} if number == 0 else {})
-        for name, judgments in judged.items():
+    if arguments.new_objects:
+        report["new objects"] = on_new_objects(features, splits, arguments.penalty, arguments.output)
+    else:
+        fitted, held_out = split_by_triplet(splits["train"], 0.1, 0).values()
+        transform = teacher_of(features, fitted, arguments.output / "ud")
+        forms = fitted_forms(transform, AffineData.checked(features, *observed_choices(fitted)), arguments.penalty)
+        for name, judgments in {"validation": held_out, "test": splits["test"]}.items():
             triplets, counts = pair_counts(judgments)
             report[name] = compared(every_similarity(transform, forms, features, triplets), triplets, counts)
-        if number == 0:
-            repeated = pd.read_csv(arguments.data / "repeated_triplets_prop_max.csv")
-            rows = repeated[["id_lo", "id_mid", "id_hi"]].to_numpy()
-            report["hesitation"] = hesitation(every_similarity(transform, forms, features, rows), repeated, rows)
-    if arguments.object_folds:
-        report["new objects"] = on_new_objects(
-            features, splits, arguments.penalty[0], arguments.object_folds, arguments.output
-        )
-    write_json(arguments.output / "comparison.json", report)
+        repeated = pd.read_csv(arguments.data / "repeated_triplets_prop_max.csv")
+        rows = repeated[["id_lo", "id_mid", "id_hi"]].to_numpy()
+        report["hesitation"] = hesitation(every_similarity(transform, forms, features, rows), repeated, rows)
+    name = "new_objects.json" if arguments.new_objects else "comparison.json"
+    write_json(arguments.output / name, report)
     print(json.dumps(report, indent=1))
 
 

@@ -19,7 +19,7 @@ from scipy.io import savemat
 
 from hf_alignet.analysis import linear_cka
 from hf_alignet.cli.evaluate import COMMAND, evaluate_command
-from hf_alignet.encoder import AffineTransform
+from hf_alignet.encoder import AffineTransform, ContextTransform
 from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation import odd_one_out_accuracy, rsa_score
@@ -179,6 +179,24 @@ def test_the_transform_is_applied(things, study, features, monkeypatch):
     rows = column(test, TRIPLET), column(test, ODD)
     assert after["value"] == odd_one_out_accuracy(features @ weight.astype(np.float32), *rows)["value"]
     assert after != before
+
+
+def test_similarity_in_context_is_for_choices_of_triplets_alone(things, study, features):
+    plain, gate = AffineTransform.identity(5), np.random.default_rng(0).normal(size=(5, 5))
+    context = ContextTransform(plain, np.eye(5), gate, np.zeros(5))
+    context.save_pretrained(study / "context")
+    flags = ("--transform", study / "context")
+    evaluate(*things, *flags)
+    after = results(study / "out")["my_features"]
+    test = DatasetDict.load_from_disk(study / "judgments")["test"]
+    rows = column(test, TRIPLET), column(test, ODD)
+    expected = odd_one_out_accuracy(features, *rows, context.similarities)
+    assert after[ACCURACY]["value"] == expected["value"] != odd_one_out_accuracy(features, *rows)["value"]
+    assert after["study/test/choice_cross_entropy"]["n"] == len(test)
+    with pytest.raises(InputError, match="rsa:.*needs an embedding of each image"):
+        evaluate(*things, *flags, "--benchmarks", f"rsa:{study / 'RDM48.csv'}")
+    with pytest.raises(InputError, match="--similarity cosine cannot be"):
+        evaluate(*things, *flags, "--similarity", "cosine")
 
 
 def test_similarity_matters(things, study, features, monkeypatch):

@@ -16,7 +16,7 @@ from fakehub.checks import card_errors
 from huggingface_hub import ModelCard, RepoUrl
 
 from hf_alignet.cli.fit_teacher import COMMAND, fit_command
-from hf_alignet.encoder import AffineTransform
+from hf_alignet.encoder import AffineTransform, ContextTransform
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.hub.transport import repository as sharing
 from hf_alignet.judgments import make_judgments
@@ -68,6 +68,19 @@ def flags(choices, tmp_path) -> list:
 
 def results(directory) -> dict:
     return json.loads((directory / "results.json").read_text())
+
+
+def test_weights_by_context(flags, choices, tmp_path, monkeypatch):
+    fit(monkeypatch, *flags, *QUICK, "--method", "context", "--regularization", 0.1, "--dataset_name", "people")
+    found, out = results(tmp_path / "out"), tmp_path / "out"
+    assert found["settings"]["method"] == "context" and set(found) >= {"base", "aligned", "without_context", "vice"}
+    loaded = ContextTransform.from_pretrained(out)
+    assert loaded.similarities(choices[0], choices[1][:5]).shape == (5, 3)
+    text = (out / "README.md").read_text()
+    assert card_errors(text) == [] and str(tmp_path) not in text and "\n\n\n" not in text
+    assert {"context", "uncertainty_distillation"} & set(pd.read_csv(out / "selection.csv")["method"])
+    with pytest.raises(InputError, match="no image has an embedding"):
+        AffineTransform.from_pretrained(out)
 
 
 def test_distils_vice_into_a_transform(flags, choices, tmp_path, monkeypatch):
