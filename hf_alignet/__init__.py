@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hf_alignet.encoder import AffineTransform, VisionEncoder
+    from hf_alignet.encoder import AffineTransform, TextEncoder, VisionEncoder
     from hf_alignet.hub.publish import publish
     from hf_alignet.images import load_images
     from hf_alignet.judgments import load_judgments, load_similarity_matrix
@@ -26,6 +26,7 @@ _ROOMS = {
     "AffineTransform": "encoder",
     "AlignTrainer": "student",
     "AlignTrainingArguments": "student",
+    "TextEncoder": "encoder",
     "Vice": "teacher",
     "VisionEncoder": "encoder",
     "align": "workflows.alignment_run",
@@ -46,6 +47,7 @@ __all__ = [
     "AffineTransform",
     "AlignTrainer",
     "AlignTrainingArguments",
+    "TextEncoder",
     "Vice",
     "VisionEncoder",
     "align",

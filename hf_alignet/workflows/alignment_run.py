@@ -13,7 +13,8 @@ from transformers import set_seed
 
 from hf_alignet.analysis import before_after_figure, save_figure
 from hf_alignet.demo import ENCODER_DIRECTORY, demo_images, demo_triplets
-from hf_alignet.encoder import VisionEncoder, check_sharing
+from hf_alignet.encoder import Encoder, check_sharing
+from hf_alignet.encoder.opening import Model
 from hf_alignet.encoder.pooling import PoolingChoice
 from hf_alignet.errors import InputError, naming
 from hf_alignet.evaluation import evaluate_splits, with_changes
@@ -30,7 +31,7 @@ from hf_alignet.sources import packaged, public_name, split_revision
 from hf_alignet.storage import output_folder, require_space
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
 from hf_alignet.student.checkpoints import MAKER, find_checkpoint
-from hf_alignet.student.preparation import Model, load_student
+from hf_alignet.student.preparation import load_student
 from hf_alignet.student.resumption import check_checkpoint
 from hf_alignet.student.training_data import (
     describe_teacher,
@@ -79,14 +80,14 @@ def align(
     i_have_the_right_to_share_images: bool = False,
     command: str | None = None,
 ) -> dict[str, dict[str, Metric]]:
-    """Fine-tunes a vision encoder on labelled triplets, and measures it before and after on triplets held out.
+    """Fine-tunes an encoder on labelled triplets of images or texts; measures it before and after on triplets held out.
 
     The aligned model is in `args.output_dir`, with results.json, a figure and a card. Without images and triplets it
     is the demo: emoji, simulated raters and, without a model, a small encoder that comes with the package.
 
     Args:
-        model: path or Hub id (optionally with `@revision`), model of transformers or peft, or `VisionEncoder`.
-        images: image dataset, or its path or Hub id.
+        model: path or Hub id (optionally with `@revision`), model of transformers or peft, or an encoder.
+        images: image dataset, or for a text model one with a column `text`; or its path or Hub id.
         triplets: splits of triplets of the images, or their path or Hub id; or people's choices, as `fit-teacher`
             reads them, for `loss_type="hard"`. All splits but `train` are held out; if `train` is the only one, 5 %
             of it.
@@ -244,7 +245,7 @@ def _short_name(triplets: object) -> str:
 
 
 def _describe(
-    encoder: VisionEncoder,
+    encoder: Encoder,
     model: Model | None,
     images: object,
     triplets: object,

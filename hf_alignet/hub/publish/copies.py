@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub import ModelCard, ModelCardData
 
-from hf_alignet.encoder import AffineTransform, VisionEncoder
+from hf_alignet.encoder import AffineTransform, open_encoder
 from hf_alignet.encoder.export import check_sharing
 from hf_alignet.errors import InputError
 from hf_alignet.hub.cards.dataset_card import write_dataset_card
@@ -187,7 +187,7 @@ def _write_model(publication: Publication, folder: Path) -> None:
         )
     if not any(name.endswith(".safetensors") for name in files):
         raise InputError(f"{publication.path} has no weights in safetensors, and other formats are not uploaded")
-    encoder = VisionEncoder.from_pretrained(str(place))
+    encoder = open_encoder(str(place))
     if not merge_lora:
         check_sharing(encoder)
         _copy_model(publication, place, folder)
