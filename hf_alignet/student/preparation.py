@@ -6,7 +6,7 @@ from transformers import PreTrainedModel
 
 from hf_alignet.encoder.export import check_export
 from hf_alignet.encoder.model import Encoder
-from hf_alignet.encoder.opening import Model, Processor, open_encoder
+from hf_alignet.encoder.encoder_opening import Model, Processor, open_encoder
 from hf_alignet.errors import InputError
 from hf_alignet.student.training_arguments import AlignTrainingArguments
 

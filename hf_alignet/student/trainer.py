@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
 from hf_alignet.encoder.model import Encoder
-from hf_alignet.encoder.opening import Processor
+from hf_alignet.encoder.encoder_opening import Processor
 from hf_alignet.hub.cards.model_card import share_undone
 from hf_alignet.images.reader import Reader, as_reader
 from hf_alignet.student.anchoring import Anchor, DecoupledAnchorCallback

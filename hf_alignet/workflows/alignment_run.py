@@ -14,7 +14,7 @@ from transformers import set_seed
 from hf_alignet.analysis import before_after_figure, save_figure
 from hf_alignet.demo import ENCODER_DIRECTORY, demo_images, demo_triplets
 from hf_alignet.encoder import Encoder, check_sharing
-from hf_alignet.encoder.opening import Model
+from hf_alignet.encoder.encoder_opening import Model
 from hf_alignet.encoder.pooling import PoolingChoice
 from hf_alignet.errors import InputError, naming
 from hf_alignet.evaluation import evaluate_splits, with_changes
@@ -80,7 +80,7 @@ def align(
     i_have_the_right_to_share_images: bool = False,
     command: str | None = None,
 ) -> dict[str, dict[str, Metric]]:
-    """Fine-tunes an encoder on labelled triplets of images or texts; measures it before and after on triplets held out.
+    """Fine-tunes an encoder on labelled triplets of images or texts, and measures it on triplets held out.
 
     The aligned model is in `args.output_dir`, with results.json, a figure and a card. Without images and triplets it
     is the demo: emoji, simulated raters and, without a model, a small encoder that comes with the package.
