@@ -1,4 +1,4 @@
-"""Tiny random checkpoints of every family of vision models, and of text models, saved as their publishers save them."""
+"""Tiny random checkpoints of all families of vision models, and of text models, saved as publishers save them."""
 
 from pathlib import Path
 from typing import Any

@@ -4,9 +4,9 @@ from peft import LoraConfig, PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 
+from hf_alignet.encoder.encoder_opening import Model, Processor, open_encoder
 from hf_alignet.encoder.export import check_export
 from hf_alignet.encoder.model import Encoder
-from hf_alignet.encoder.encoder_opening import Model, Processor, open_encoder
 from hf_alignet.errors import InputError
 from hf_alignet.student.training_arguments import AlignTrainingArguments
 

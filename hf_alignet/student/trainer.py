@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from peft import PeftModel
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import PreTrainedModel, TrainerCallback
+from transformers import TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
-from hf_alignet.encoder.model import Encoder
-from hf_alignet.encoder.encoder_opening import Processor
+from hf_alignet.encoder.encoder_opening import Model, Processor
 from hf_alignet.hub.cards.model_card import share_undone
 from hf_alignet.images.reader import Reader, as_reader
 from hf_alignet.student.anchoring import Anchor, DecoupledAnchorCallback
@@ -63,7 +61,7 @@ class AlignTrainer(EncoderTrainer):
 
     def __init__(
         self,
-        model: str | PreTrainedModel | PeftModel | Encoder,
+        model: Model,
         args: AlignTrainingArguments | None = None,
         data_collator: Any = None,
         train_dataset: Dataset | TeacherVectors | None = None,

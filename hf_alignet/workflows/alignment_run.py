@@ -22,7 +22,7 @@ from hf_alignet.hub.cards.model_card import share_undone
 from hf_alignet.hub.transport.license import stated_license
 from hf_alignet.hub.transport.provenance import dataset_commit, model_commit
 from hf_alignet.hub.transport.repository import make_repository
-from hf_alignet.images.opening import load_images
+from hf_alignet.images.opening import holds_texts, load_images
 from hf_alignet.images.picture_files import refuse_files
 from hf_alignet.judgments.own_table import TimeUnit
 from hf_alignet.metric import Metric, comparison_table
@@ -150,6 +150,10 @@ def align(
         table = {"columns": columns, "rt_unit": rt_unit, "max_missing": max_missing}
         with naming("images"):
             opened = load_images(images, image_split, image_column) if isinstance(images, str) else images
+            if i_have_the_right_to_share_images and isinstance(opened, Dataset) and holds_texts(opened):
+                raise InputError(
+                    "`i_have_the_right_to_share_images` is for pictures, and these are texts: leave it out"
+                )
             if i_have_the_right_to_share_images and isinstance(images, Dataset):
                 refuse_files(images, "i_have_the_right_to_share_images")
         dataset, splits = _open_data(opened, triplets, table, args)

@@ -212,6 +212,7 @@ def write_teacher(
             "base_model": public_name(model_name_or_path) if model_name_or_path else None,
             "base_model_commit": model_commit(str(model_name_or_path)) if images else None,
             "pooling": encoder.pooling if encoder is not None and images is not None else None,
+            **({"input": "text"} if encoder is not None and encoder.noun == "text" else {}),
             "judgments": source,
             "stimuli": public_name(str(images or features)),
             "num_train_judgments": int(pair_counts(splits["train"])[1].sum()),

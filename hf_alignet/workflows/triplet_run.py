@@ -23,6 +23,7 @@ from hf_alignet.hub.cards.triplets_card import write_triplets_card
 from hf_alignet.hub.transport.provenance import dataset_commit, model_commit, versions
 from hf_alignet.hub.transport.repository import make_repository, share_folder
 from hf_alignet.images import as_reader, load_images
+from hf_alignet.images.opening import holds_texts
 from hf_alignet.images.picture_files import content_fingerprint, refuse_files
 from hf_alignet.images.picture_record import NAMES_FILE, RECORD_FILE, PictureRecord
 from hf_alignet.ranges import Count, Whole, checked
@@ -172,6 +173,7 @@ def make_triplets(
         if save_images:
             write_dataset(dataset, unfinished / "images", "train", progress)
         info = {
+            **({"input": "text"} if holds_texts(dataset) else {}),
             "images": _name(images),
             "images_commit": dataset_commit(dataset),
             "num_images": len(dataset),

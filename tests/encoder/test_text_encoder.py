@@ -1,4 +1,4 @@
-"""Text models: embeddings as transformers gives them by hand, one text at a time, whatever the padding and the batch."""
+"""Text models: embeddings as transformers gives them by hand, one text at a time, whatever the padding and batch."""
 
 import json
 import logging
@@ -165,6 +165,7 @@ def test_what_cannot_be_is_one_error(text_directory, tiny_directory, images, tmp
         VisionEncoder.from_pretrained(directory)
     with pytest.raises(InputError, match="must be one of auto, mean, cls, last, got 'pooler'"):
         TextEncoder.from_pretrained(directory, pooling="pooler")
-    t5 = transformers.T5Model(transformers.T5Config(d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2, vocab_size=30))
+    config = transformers.T5Config(d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2, vocab_size=30)
+    t5 = transformers.T5Model(config)
     with pytest.raises(InputError, match="T5Model has an encoder and a decoder"):
         open_encoder(t5, processor=make_tokenizer())

@@ -10,11 +10,12 @@ import pyarrow.parquet as pq
 from huggingface_hub import ModelCard, ModelCardData
 
 from hf_alignet.encoder import AffineTransform, open_encoder
+from hf_alignet.encoder.encoder_opening import is_text_model
 from hf_alignet.encoder.export import check_sharing
 from hf_alignet.errors import InputError
 from hf_alignet.hub.cards.dataset_card import write_dataset_card
 from hf_alignet.hub.cards.measured_card import check_model_directory, load_card, show_evaluation
-from hf_alignet.hub.cards.model_card import CARD, write_model_card
+from hf_alignet.hub.cards.model_card import CARD, COMPARED, OF_TEXTS, write_model_card
 from hf_alignet.hub.cards.triplets_card import write_triplets_card
 from hf_alignet.hub.publish.contents import open_contents
 from hf_alignet.hub.publish.publication import OF_JUDGMENTS, Publication
@@ -218,7 +219,8 @@ def _write_plain_card(folder: Path, repo_id: str, is_adapter: bool) -> None:
     if is_adapter:
         settings = load_json(folder / "adapter_config.json", "the configuration")
         library, base = "peft", hub_id(settings.get("base_model_name_or_path"))
-    data = ModelCardData(library_name=library, base_model=base, pipeline_tag="image-feature-extraction")
+    task = OF_TEXTS if is_text_model(str(folder)) else COMPARED
+    data = ModelCardData(library_name=library, base_model=base, pipeline_tag=task)
     code = f'from transformers import AutoModel\n\nmodel = AutoModel.from_pretrained("{repo_id}")'
     card = ModelCard(f"---\n{data.to_yaml()}\n---\n\n# {repo_id}\n\n```python\n{code}\n```\n")
     card.save(folder / CARD)
