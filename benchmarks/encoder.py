@@ -18,7 +18,7 @@ from datasets import Image as ImageFeature
 from PIL import Image
 from transformers import ViTConfig, ViTImageProcessorPil, ViTModel
 
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 
 SIZES = {"ti": (192, 3), "s": (384, 6)}
 

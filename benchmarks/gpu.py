@@ -27,7 +27,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, TrainerCallback, ViTConfig, ViTImageProcessorPil, ViTModel
 
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.images.cache import ImageCache
 from hf_alignet.images.reader import ImageReader
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments

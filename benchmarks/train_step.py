@@ -25,7 +25,7 @@ from peft import LoraConfig
 from PIL import Image
 from transformers import PrinterCallback, TrainerCallback, ViTConfig, ViTImageProcessorPil, ViTModel
 
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
 from hf_alignet.student.preservation import ROWS, Preservation
 

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hf_alignet.encoder import AffineTransform, ContextTransform, VisionEncoder
+    from hf_alignet.encoder import AffineTransform, ContextTransform, TextEncoder, VisionEncoder
     from hf_alignet.hub.publish import publish
     from hf_alignet.images import load_images
     from hf_alignet.judgments import load_judgments, load_similarity_matrix
@@ -30,6 +30,7 @@ _ROOMS = {
     "AlignTrainer": "student",
     "AlignTrainingArguments": "student",
     "ContextTransform": "encoder",
+    "TextEncoder": "encoder",
     "Vice": "teacher",
     "VisionEncoder": "encoder",
     "align": "workflows.alignment_run",
@@ -54,6 +55,7 @@ __all__ = [
     "AlignTrainer",
     "AlignTrainingArguments",
     "ContextTransform",
+    "TextEncoder",
     "Vice",
     "VisionEncoder",
     "align",

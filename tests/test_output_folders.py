@@ -18,7 +18,7 @@ from hf_alignet.analysis import save_figure
 from hf_alignet.analysis.figures import elbow_figure
 from hf_alignet.encoder import AffineTransform
 from hf_alignet.encoder.embedding import embed_dataset
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.hub.cards.measured_card import fetch_card
 from hf_alignet.hub.publish import publish

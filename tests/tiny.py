@@ -1,10 +1,11 @@
-"""Tiny random checkpoints of every family of vision models, saved as their publishers save them."""
+"""Tiny random checkpoints of all families of vision models, and of text models, saved as publishers save them."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers as t
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 SIZE = 32
 VIT: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -115,3 +116,43 @@ def save_tiny(family: str, directory: Path) -> None:
         model.train()(pixel_values=torch.randn(16, 3, SIZE, SIZE))
     model.save_pretrained(directory)
     make_processor().save_pretrained(directory)
+
+
+WORDS = "a cat dog wolf car truck bus train on the mat sits two dogs small large red old".split()
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+LONGEST = 16  # tokens
+POSITIONS = {"max_position_embeddings": LONGEST, "vocab_size": len(SPECIAL) + len(WORDS)}
+# family: (model, whether [CLS] and [SEP] are around a text, pooling that `auto` picks)
+TEXT_FAMILIES = {
+    "bert": (lambda: t.BertModel(t.BertConfig(**VIT, **POSITIONS)), True, "mean"),
+    "roberta": (
+        lambda: t.RobertaModel(t.RobertaConfig(**VIT, **POSITIONS, pad_token_id=0), add_pooling_layer=False),
+        True,
+        "mean",
+    ),
+    "gpt2": (
+        lambda: t.GPT2Model(t.GPT2Config(n_embd=32, n_layer=2, n_head=2, n_positions=LONGEST, vocab_size=22)),
+        False,
+        "last",
+    ),
+}
+
+
+def make_tokenizer(has_ends: bool = True, **settings: Any) -> t.PreTrainedTokenizerFast:
+    """A tokenizer that knows `WORDS`."""
+    words = {word: number for number, word in enumerate(SPECIAL + WORDS)}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.Whitespace()
+    if has_ends:
+        ends = [("[CLS]", words["[CLS]"]), ("[SEP]", words["[SEP]"])]
+        tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", special_tokens=ends)
+    names = {"unk_token": "[UNK]", "eos_token": "[SEP]"} | ({"pad_token": "[PAD]"} if has_ends else {})
+    return t.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names, **settings)
+
+
+def save_tiny_text(family: str, directory: Path, **settings: Any) -> None:
+    """Writes the model and the tokenizer of a family; `settings` are of the tokenizer."""
+    torch.manual_seed(0)
+    make_model, has_ends, _ = TEXT_FAMILIES[family]
+    make_model().save_pretrained(directory)
+    make_tokenizer(has_ends, **settings).save_pretrained(directory)

@@ -19,7 +19,7 @@ from sklearn.decomposition import PCA
 from hf_alignet.analysis.neighbours import NUM_MOVED, Moved, most_moved, picture_labels
 from hf_alignet.analysis.style import AFTER, BEFORE, CHANCE_LINE, finish, interval_ends, without_formulas
 from hf_alignet.images.decoding import read_pictures
-from hf_alignet.images.opening import as_encoded_images
+from hf_alignet.images.opening import as_encoded_images, holds_texts
 from hf_alignet.metric import Metric, is_lower_better
 from hf_alignet.ranges import Seed, checked
 from hf_alignet.storage import whole_file
@@ -60,6 +60,7 @@ def before_after_figure(
     """
     shown = np.sort(np.random.default_rng(seed).permutation(len(rows))[:NUM_PICTURES])
     thumbnails = None
+    noun = "text" if holds_texts(images) else "picture"
     if show_pictures:
         pictures = read_pictures(as_encoded_images(images), rows[shown].tolist())
         thumbnails = [np.asarray(picture.resize((THUMBNAIL, THUMBNAIL))) for picture in pictures]
@@ -82,7 +83,7 @@ def before_after_figure(
         figure.colorbar(dots, ax=panels, label="colour: place on the 1st component before alignment", ticks=[])
     _bars(figure.add_subplot(grid[1, 0]), base, aligned)
     moved = most_moved(base_embeddings[shown], aligned_embeddings[shown])
-    _moved(figure.add_subplot(grid[1, 1]), moved, labels, thumbnails)
+    _moved(figure.add_subplot(grid[1, 1]), moved, labels, thumbnails, noun)
     plt.close(figure)
     return figure
 
@@ -237,14 +238,14 @@ def _classes(figure: Figure, panels: list[Axes], places: list[np.ndarray], colum
     figure.legend(handles, names, title=column, frameon=False, ncols=5, loc="outside upper center")
 
 
-def _moved(axes: Axes, moved: Moved, labels: Sequence[str], thumbnails: list[np.ndarray] | None) -> None:
+def _moved(axes: Axes, moved: Moved, labels: Sequence[str], thumbnails: list[np.ndarray] | None, noun: str) -> None:
     """A row for each picture that moved most, beside the nearest pictures before and after."""
     axes.set(xlim=(0, 1), ylim=(NUM_MOVED, -1))
     axes.set_axis_off()
     axes.set_title(
-        f"the pictures that moved most, of {len(labels)} here, and their nearest by cosine", fontsize="medium"
+        f"the {noun}s that moved most, of {len(labels)} here, and their nearest by cosine", fontsize="medium"
     )
-    for x, header in zip(MOVED_COLUMNS, ("picture", "nearest before", "nearest after"), strict=True):
+    for x, header in zip(MOVED_COLUMNS, (noun, "nearest before", "nearest after"), strict=True):
         axes.text(x, -0.6, header, fontweight="bold", va="center")
     for y, cells in enumerate(zip(moved.pictures[:, None], moved.before, moved.after, strict=True)):
         for x, cell in zip(MOVED_COLUMNS, cells, strict=True):

@@ -138,7 +138,7 @@ class ContextTransform(nn.Module, SharedModel):
         if len(gate) < len(GATE) or tensors.keys() != {"weight", "bias", "mean", "std"}:
             raise InputError(f"it has no {', '.join(GATE)} beside an affine transform")
         plain = AffineTransform(tensors["weight"], tensors["bias"], tensors["mean"], tensors["std"])
-        return cls(plain, *(gate[name] for name in GATE), info)
+        return cls(plain, gate["axes"], gate["gate_weight"], gate["gate_bias"], info)
 
 
 def open_transform(name: str) -> AffineTransform | ContextTransform:

@@ -1,4 +1,4 @@
-"""Embeds image datasets: in batches, over several processes, and, with a directory, across interruptions."""
+"""Embeds images or texts: in batches, over several processes, and, with a directory, across interruptions."""
 
 import contextlib
 import hashlib
@@ -22,7 +22,8 @@ from hf_alignet.images.picture_files import content_fingerprint
 from hf_alignet.images.picture_list import Picture
 from hf_alignet.images.picture_record import ABSENT, PictureRecord
 from hf_alignet.images.preprocessing import Preprocessor
-from hf_alignet.images.reader import ImageReader, as_reader
+from hf_alignet.images.reader import Reader, as_reader
+from hf_alignet.images.tokens import TextPreprocessor
 from hf_alignet.images.workers import BATCHES, default_workers
 from hf_alignet.ranges import Count, Whole, checked, row_numbers
 from hf_alignet.sources import load_matrix
@@ -35,7 +36,7 @@ CHUNK = 512  # rows of a directory of embeddings that are finished together
 class Embedder(Protocol):
     """What embedding needs of an encoder."""
 
-    preprocessor: Preprocessor
+    preprocessor: Preprocessor | TextPreprocessor
     embedding_dim: int
     training: bool
 
@@ -54,7 +55,7 @@ class Embedder(Protocol):
 @checked
 def embed_dataset(
     encoder: Embedder,
-    images: Dataset | ImageReader | Sequence[Picture],
+    images: Dataset | Reader | Sequence[Picture],
     rows: np.ndarray | None = None,
     batch_size: Count = 64,
     num_workers: Whole | None = None,
@@ -69,7 +70,8 @@ def embed_dataset(
 
     Args:
         encoder: used on the device that it is on, in evaluation mode.
-        images: a Dataset with an `image` column, a reader or cache of one, or a list of PIL images or paths.
+        images: a Dataset with an `image` column, a reader or cache of one, or a list of PIL images or paths; for a
+            text model one with a column `text`, or a list of strings.
         rows: (m,) row numbers to embed, in this order; all by default.
         batch_size: number of images in a forward pass.
         num_workers: number of worker processes that decode and resize; with 0, this process does it. By default
@@ -101,7 +103,7 @@ def embed_dataset(
 
 def _embed(
     encoder: Embedder,
-    reader: ImageReader,
+    reader: Reader,
     rows: np.ndarray,
     disk: ResumableArray | None,
     batch_size: int,
@@ -123,7 +125,7 @@ def _embed(
     ]
     state.wait_for_everyone()  # no process finishes a chunk before all have looked
     total, is_hidden = sum(end - start for start, end in spans), not progress or not state.is_main_process
-    bar = tqdm(total=total, desc="embedding", unit="image", disable=is_hidden)
+    bar = tqdm(total=total, desc="embedding", unit=reader.noun, disable=is_hidden)
     workers = default_workers(len(spans)) if num_workers is None else num_workers
     loading: dict[str, Any] = {
         "num_workers": min(workers, -(-len(spans) // BATCHES)),
@@ -213,7 +215,7 @@ def load_embeddings(path: str, what: str, images: Dataset | None, progress: bool
 def _open_directory(
     directory: str | Path,
     encoder: Embedder,
-    reader: ImageReader,
+    reader: Reader,
     rows: np.ndarray,
     bf16: bool,
     state: PartialState,
@@ -254,6 +256,6 @@ def _hash_rows(rows: np.ndarray) -> str:
     return hashlib.blake2b(rows.astype(np.int64).tobytes(), digest_size=16).hexdigest()
 
 
-def _read_span(reader: ImageReader, rows: np.ndarray, span: tuple[int, int]) -> tuple[int, int, dict[str, Tensor]]:
+def _read_span(reader: Reader, rows: np.ndarray, span: tuple[int, int]) -> tuple[int, int, dict[str, Tensor]]:
     start, end = span
     return start, end, reader.read(rows[start:end].tolist())

@@ -2,15 +2,15 @@
 
 from transformers import PreTrainedConfig
 
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.model import Encoder
 from hf_alignet.errors import InputError
 from hf_alignet.sources import local_path
 
 
-def check_export(encoder: VisionEncoder) -> None:
+def check_export(encoder: Encoder) -> None:
     """InputError for an adapter that AutoModel would open as another model.
 
-    AutoModel loads the base model by the name in the adapter. For the vision tower of a dual model this is the whole
+    AutoModel loads the base model by the name in the adapter. For the tower of a dual model this is the whole
     dual model, and the adapter is left out.
     """
     base = encoder.backbone.name_or_path
@@ -22,16 +22,18 @@ def check_export(encoder: VisionEncoder) -> None:
         return
     config, problem = encoder.backbone.config, None
     if whole.get("model_type") != config.model_type:
-        problem = "holds more than the vision tower, and AutoModel would leave an adapter of the tower out"
+        kind = encoder.tower.removesuffix("_config")
+        problem = f"holds more than the {kind} tower, and AutoModel would leave an adapter of the tower out"
     elif hasattr(config, "mask_ratio") and whole.get("mask_ratio") != 0:  # the file lacks it if it is the default
         problem = "hides most of every image when AutoModel loads it with an adapter"
     if problem is not None:
         raise InputError(
-            f"{base!r} {problem}; to export plain weights, add `merge_lora=True`, or call VisionEncoder.merge_adapter"
+            f"{base!r} {problem}; to export plain weights, add `merge_lora=True`, or call "
+            f"{type(encoder).__name__}.merge_adapter"
         )
 
 
-def check_sharing(encoder: VisionEncoder) -> None:
+def check_sharing(encoder: Encoder) -> None:
     """InputError for an adapter that others could not open, because its base is local, or only as another model."""
     check_export(encoder)
     base = str(encoder.backbone.name_or_path)

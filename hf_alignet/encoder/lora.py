@@ -1,4 +1,4 @@
-"""Chooses the layers of a vision model that LoRA adapts.
+"""Adapts a model by LoRA, and chooses its layers.
 
 By default these are all linear layers, and, if a model is made of convolutions, also all plain convolutions. Layers
 where an adapter would have no effect are left out: those that the embedding does not use, and those in
@@ -6,20 +6,66 @@ where an adapter would have no effect are left out: those that the embedding doe
 them, so an adapter would get no gradient; but it would be merged.
 """
 
+import copy
 from typing import Any
 
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from peft.tuners import lora
 from peft.tuners.tuners_utils import BaseTunerLayer, check_target_module_exists
+from peft.utils import get_peft_model_state_dict, load_peft_weights
 from torch import Tensor, nn
 from torch.nn.functional import linear
+from transformers import PreTrainedModel
+from transformers.utils import find_adapter_config_file
 
+from hf_alignet.encoder.pretrained import loading
 from hf_alignet.errors import InputError
+from hf_alignet.sources import split_revision
 
 ALL_LINEAR = "all-linear"
 # Linear layers with a smaller share of the weights are a side branch: ResNets have none, MobileViT about half
 LINEAR_SHARE = 0.25
+
+
+def add_adapter(model: PreTrainedModel | PeftModel, config: LoraConfig, used: set[str], revision: str | None) -> Any:
+    """The model with a new adapter; for the arguments and errors see `find_targets`. `revision` is of the base."""
+    config = copy.copy(config)
+    config.target_modules = find_targets(model, config, used)
+    try:
+        adapted = get_peft_model(model, config, revision=revision)
+        merge_in_training(adapted)
+    except ValueError as error:
+        raise InputError(f"LoRA does not fit {type(model).__name__}: {error}") from error
+    return adapted
+
+
+def base_of_adapter(name: str, revision: str | None) -> str:
+    """The path or Hub id of the model that an adapter is for, with its revision; InputError if that is unknown."""
+    with loading(name):
+        adapter = PeftConfig.from_pretrained(name, revision=revision)
+        if not adapter.base_model_name_or_path:
+            raise InputError("its adapter_config.json names no base model")
+        base = str(adapter.base_model_name_or_path) + (f"@{adapter.revision}" if adapter.revision else "")
+        if find_adapter_config_file(split_revision(base)[0], revision=adapter.revision) is not None:
+            raise InputError(f"the adapter {name!r} is for another adapter, {base!r}: merge that one first")
+    return base
+
+
+def open_adapter(model: Any, name: str, revision: str | None) -> PeftModel:
+    """The model with the adapter that was saved; InputError if that does not fit, or has no effect in its place."""
+    with loading(name):
+        adapted = PeftModel.from_pretrained(model, name, revision=revision, is_trainable=True)
+        saved = load_peft_weights(name, device="cpu", revision=revision)
+        unknown = sorted(saved.keys() ^ get_peft_model_state_dict(adapted).keys())
+    if unknown:
+        raise InputError(
+            f"cannot open the model {name!r}: weights that do not fit its adapter_config.json would be left out, "
+            f"or random, such as {unknown[0]!r}"
+        )
+    check_adapter(adapted)
+    merge_in_training(adapted)
+    return adapted
 
 
 def find_targets(model: nn.Module, config: LoraConfig, used: set[str]) -> list[str]:

@@ -1,36 +1,39 @@
-"""VisionEncoder: any vision model that `AutoModel` loads, as a module that gives one float32 embedding per image."""
+"""Encoders: any model that `AutoModel` loads, as a module that gives one float32 embedding per image, or per text.
+
+`Encoder` is what they share; `vision_model` and `text_model` say what a picture and a text are to a model.
+"""
 
 import copy
 import hashlib
 import json
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
 from datasets import Dataset
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
-from peft.utils import get_peft_model_state_dict, load_peft_weights, set_peft_model_state_dict
-from PIL import Image
+from peft import LoraConfig, PeftModel
+from peft.utils import load_peft_weights, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import BaseImageProcessor, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.utils import find_adapter_config_file
 
 from hf_alignet.encoder.embedding import embed_dataset
 from hf_alignet.encoder.half_precision import copy_in_bf16
-from hf_alignet.encoder.lora import check_adapter, find_targets, merge_in_training
-from hf_alignet.encoder.pooling import choose_pooling, count_prefix_tokens, has_learned_pooler, pool
-from hf_alignet.encoder.pretrained import load_vision_model, loading, quiet_loading, read_alignment
-from hf_alignet.encoder.sentence_files import remove_sentence_files, write_sentence_files
+from hf_alignet.encoder.lora import add_adapter, base_of_adapter, check_adapter, merge_in_training, open_adapter
+from hf_alignet.encoder.pretrained import load_model, loading, quiet_loading, read_alignment
+from hf_alignet.encoder.sentence_files import remove_sentence_files
 from hf_alignet.encoder.transform import AffineTransform
 from hf_alignet.errors import InputError
 from hf_alignet.images.picture_list import Picture
-from hf_alignet.images.preprocessing import Preprocessor, load_processor
-from hf_alignet.images.reader import ImageReader
+from hf_alignet.images.preprocessing import Preprocessor
+from hf_alignet.images.reader import Reader
+from hf_alignet.images.tokens import TextPreprocessor
 from hf_alignet.sources import public_name, split_revision
 from hf_alignet.storage import new_files
 
@@ -40,44 +43,33 @@ SAME = 1e-6  # relative difference of embeddings that is rounding
 logger = logging.getLogger(__name__)
 
 
-class VisionEncoder(nn.Module):
-    """One embedding per image from a vision model, the same in training and in evaluation.
-
-    Args:
-        model: a vision `PreTrainedModel` (takes `pixel_values`, gives `last_hidden_state`), or a `PeftModel` of one.
-        processor: the image processor of the model.
-        pooling: `pooler`, `cls` or `mean`; `auto` takes that of the family, see `hf_alignet.encoder.pooling`.
-
-    Raises:
-        InputError: the model has no such pooling; `pooling` is `auto` and a model in memory has a pooler, which may
-            not be trained (`from_pretrained` finds out); or an adapter has no effect in its place.
+class Encoder(nn.Module, ABC):
+    """One embedding per image or text from a model, the same in training and in evaluation.
 
     Attributes:
-        pooling: `pooler`, `cls` or `mean`.
+        pooling: how the output of the model becomes one embedding.
         embedding_dim: length d of an embedding.
-        num_prefix_tokens: number of class and register tokens before the patch tokens; `mean` leaves them out. None
-            for a model that gives a feature map.
-        output_shape: of what is pooled, for one picture.
         projection: an optional linear head for training only; `add_projection` makes it.
         transform: an optional transform of the embeddings; with one, the encoder is a human-aligned teacher.
         revision: revision of the checkpoint, if one was given; a new adapter records it.
-
-    Example:
-        >>> encoder = VisionEncoder.from_pretrained("facebook/dinov2-small")  # doctest: +SKIP
-        >>> embeddings = encoder.embed(dataset)  # doctest: +SKIP
-        >>> teacher = VisionEncoder.from_pretrained("user/model", transform="user/transform")  # doctest: +SKIP
     """
 
     # For Trainer: our loss is a plain mean over the batch, and the model takes no `num_items_in_batch`
     accepts_loss_kwargs = False
 
-    model: PreTrainedModel | PeftModel
+    noun: str  # what it embeds
+    main_input: str  # what its model takes
+    tower: str  # the part of the configuration of a dual model that describes it
 
-    def __init__(self, model: PreTrainedModel | PeftModel, processor: BaseImageProcessor, pooling: str = "auto"):
+    model: PreTrainedModel | PeftModel
+    preprocessor: Preprocessor | TextPreprocessor
+    pooling: str
+
+    def __init__(self, model: PreTrainedModel | PeftModel, processor: Any, pooling: str = "auto"):
         super().__init__()
         self.model = model
         self.processor = processor
-        self.preprocessor = Preprocessor(processor)
+        self.preprocessor = self._make_preprocessor()
         self.projection: nn.Linear | None = None
         self.transform: AffineTransform | None = None
         self.revision: str | None = None
@@ -87,12 +79,42 @@ class VisionEncoder(nn.Module):
         merge_in_training(model)
         with torch.no_grad():
             inputs, outputs = self._try_forward()
-            self.pooling = choose_pooling(pooling, self.backbone, outputs, inputs)
-            self.embedding_dim = pool(self.pooling, self.backbone, outputs, inputs).shape[1]
-            pooled = outputs["pooler_output" if self.pooling == "pooler" else "last_hidden_state"]
-            self.output_shape = tuple(pooled.shape)
-            has_tokens = outputs["last_hidden_state"].ndim == 3
-            self.num_prefix_tokens = count_prefix_tokens(self.backbone, outputs, inputs) if has_tokens else None
+            self._choose_pooling(pooling, inputs, outputs)
+            self.embedding_dim = self._pool(outputs, inputs).shape[1]
+
+    @abstractmethod
+    def _make_preprocessor(self) -> Preprocessor | TextPreprocessor:
+        """What turns rows into inputs, by the processor."""
+
+    @abstractmethod
+    def _choose_pooling(self, pooling: str, inputs: dict[str, Tensor], outputs: Any) -> None:
+        """Sets `pooling`, by inputs of one row and the output of the model for them."""
+
+    @abstractmethod
+    def _pool(self, outputs: Any, inputs: dict[str, Tensor]) -> Tensor:
+        """Embeddings (B, d) in float32."""
+
+    @abstractmethod
+    def _examples(self) -> list[Any]:
+        """Two rows that differ."""
+
+    @abstractmethod
+    def usage(self) -> dict[str, Any]:
+        """How the embedding is made of the output of the model, for `alignment.json`."""
+
+    @abstractmethod
+    def write_sentence_files(self, directory: Path, similarity: str | None = None) -> bool:
+        """See `hf_alignet.encoder.sentence_files`."""
+
+    @staticmethod
+    @abstractmethod
+    def load_processor(name: str, **options: Any) -> Any:
+        """The processor of a checkpoint."""
+
+    @staticmethod
+    @abstractmethod
+    def _known_pooling(name: str, revision: str | None, model: PreTrainedModel) -> str:
+        """The pooling that a checkpoint was trained with, for `auto`; or `auto` if that is not known."""
 
     @classmethod
     def from_pretrained(
@@ -101,21 +123,21 @@ class VisionEncoder(nn.Module):
         pooling: str = "auto",
         trust_remote_code: bool = False,
         transform: str | AffineTransform | None = None,
-    ) -> "VisionEncoder":
+    ) -> Self:
         """Loads a model or a PEFT adapter, in float32.
 
-        Only the vision tower of a dual model (CLIP, SigLIP) is loaded. If a checkpoint has no weights for the pooler,
+        Only the tower of a dual model (CLIP, SigLIP) is loaded. If a checkpoint has no weights for the pooler,
         the pooler is left out, because its weights would be random. An aligned model is pooled as in its training.
 
         Args:
             name_or_path: a directory or a Hub id, optionally with `@revision`.
-            pooling: `auto`, `pooler`, `cls` or `mean`.
+            pooling: one of the class, or `auto`.
             trust_remote_code: allow code from the repository to run.
             transform: an `AffineTransform` that all embeddings go through, or its directory or Hub id. With `auto`,
-                images are pooled as for the fit of the transform.
+                pooling is as for the fit of the transform.
 
         Raises:
-            InputError: the model does not exist, is no vision model, needs remote code, or lacks weights that the
+            InputError: the model does not exist, is of another kind, needs remote code, or lacks weights that the
                 embedding uses; or the transform does not exist, or has another width.
         """
         if transform is not None:
@@ -135,11 +157,10 @@ class VisionEncoder(nn.Module):
             is_adapter = find_adapter_config_file(name, revision=revision) is not None
         if is_adapter:
             return cls._load_adapter(name, revision, pooling, trust_remote_code)
-        model, missing = load_vision_model(name, revision, trust_remote_code)
-        if pooling == "auto" and has_learned_pooler(model):
-            pooling = "pooler"  # it is trained: otherwise it is left out
+        model, missing = load_model(name, revision, trust_remote_code, cls.tower, cls.main_input)
         with loading(name):
-            processor = load_processor(name, revision=revision, trust_remote_code=trust_remote_code)
+            pooling = cls._known_pooling(name, revision, model) if pooling == "auto" else pooling
+            processor = cls.load_processor(name, revision=revision, trust_remote_code=trust_remote_code)
             encoder = cls(model, processor, pooling)
         encoder.revision = revision
         random = sorted(missing & encoder.used_parameters())
@@ -152,44 +173,27 @@ class VisionEncoder(nn.Module):
         return encoder
 
     @classmethod
-    def _load_adapter(cls, name: str, revision: str | None, pooling: str, trust_remote_code: bool) -> "VisionEncoder":
-        with loading(name):
-            adapter = PeftConfig.from_pretrained(name, revision=revision)
-            if not adapter.base_model_name_or_path:
-                raise InputError("its adapter_config.json names no base model")
-            base = str(adapter.base_model_name_or_path) + (f"@{adapter.revision}" if adapter.revision else "")
-            if find_adapter_config_file(split_revision(base)[0], revision=adapter.revision) is not None:
-                raise InputError(f"the adapter {name!r} is for another adapter, {base!r}: merge that one first")
-        encoder = cls.from_pretrained(base, pooling, trust_remote_code)
-        with loading(name):
-            # Not AutoModel: for the tower of a dual model, it loads the whole and drops the weights of the adapter
-            encoder.model = PeftModel.from_pretrained(encoder.model, name, revision=revision, is_trainable=True)
-            saved = load_peft_weights(name, device="cpu", revision=revision)
-            unknown = sorted(saved.keys() ^ get_peft_model_state_dict(encoder.model).keys())
-        if unknown:
-            raise InputError(
-                f"cannot open the model {name!r}: weights that do not fit its adapter_config.json would be left out, "
-                f"or random, such as {unknown[0]!r}"
-            )
-        check_adapter(encoder.model)
-        merge_in_training(encoder.model)
+    def _load_adapter(cls, name: str, revision: str | None, pooling: str, trust_remote_code: bool) -> Self:
+        encoder = cls.from_pretrained(base_of_adapter(name, revision), pooling, trust_remote_code)
+        # Not AutoModel: for the tower of a dual model, it loads the whole and drops the weights of the adapter
+        encoder.model = open_adapter(encoder.model, name, revision)
         encoder.train(encoder.training)  # the dropout of a new adapter is in training mode
         encoder._check_embeddings(name)
         return encoder
 
     def _check_embeddings(self, name: str) -> None:
-        """InputError if embeddings are not finite, or the same for any picture."""
+        """InputError if embeddings are not finite, or all the same."""
         with torch.no_grad(), loading(name):
             inputs, outputs = self._try_forward(2)
-            one, other = pool(self.pooling, self.backbone, outputs, inputs)
+            one, other = self._pool(outputs, inputs)
         if not torch.isfinite(one).all():
             raise InputError(f"the model {name!r} gives embeddings that are not finite: its files are damaged")
         if (one - other).norm() <= SAME * one.norm():
-            raise InputError(f"the model {name!r} gives every picture the same embedding: its files are damaged")
+            raise InputError(f"the model {name!r} gives every {self.noun} the same embedding: its files are damaged")
 
     @property
     def backbone(self) -> PreTrainedModel:
-        """The vision model itself, without an adapter around it."""
+        """The model itself, without an adapter around it."""
         return cast(PreTrainedModel, self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model)
 
     @property
@@ -201,21 +205,27 @@ class VisionEncoder(nn.Module):
         return next(self.parameters()).device
 
     def forward(
-        self, pixel_values: Tensor, project: bool = False, images_per_forward: int | None = None, **inputs: Tensor
+        self,
+        main: Tensor | None = None,
+        project: bool = False,
+        images_per_forward: int | None = None,
+        **inputs: Tensor,
     ) -> Tensor:
         """Embeddings (B, d) in float32, or (B, projection_dim) with `project`.
 
         Args:
-            pixel_values: (B, 3, H, W), uint8 pixels from `preprocessor.stack` or normalised floats.
+            main: the main input, if it does not come by its name.
             project: send the embedding through the projection head.
             images_per_forward: number of images in a slice of the batch. The forward pass goes slice by slice and
                 keeps only the embeddings; the backward pass computes each slice again. The gradients are exact.
-            **inputs: other outputs of the image processor (masks and shapes of NaFlex).
+            **inputs: outputs of `preprocessor.stack`: `pixel_values` (B, 3, H, W), as uint8 or normalised floats, or
+                `input_ids` (B, T); and masks and the like.
         """
-        inputs = {"pixel_values": pixel_values, **inputs}
-        size = images_per_forward or len(pixel_values)
-        if size < len(pixel_values):
-            slices = [{k: v[i : i + size] for k, v in inputs.items()} for i in range(0, len(pixel_values), size)]
+        inputs = inputs if main is None else {self.main_input: main, **inputs}
+        number = len(inputs[self.main_input])
+        size = images_per_forward or number
+        if size < number:
+            slices = [{k: v[i : i + size] for k, v in inputs.items()} for i in range(0, number, size)]
             embeddings = torch.cat([checkpoint(self._embed_batch, part, use_reentrant=False) for part in slices])
         else:
             embeddings = self._embed_batch(inputs)
@@ -229,14 +239,14 @@ class VisionEncoder(nn.Module):
         inputs = self.preprocessor.normalize(inputs)
         if self.is_bf16:
             inputs = {name: v.bfloat16() if v.is_floating_point() else v for name, v in inputs.items()}
-        embeddings = pool(self.pooling, self.backbone, self.model(**inputs), inputs)
+        embeddings = self._pool(self.model(**inputs), inputs)
         return embeddings if self.transform is None else self.transform(embeddings)
 
-    def embed(self, images: Dataset | ImageReader | Sequence[Picture], **options: Any) -> np.ndarray:
-        """Embeddings (n, d) float32 of images; see `hf_alignet.encoder.embedding.embed_dataset` for the options."""
+    def embed(self, images: Dataset | Reader | Sequence[Picture], **options: Any) -> np.ndarray:
+        """Embeddings (n, d) float32 of images or texts; for the options see `hf_alignet.encoder.embedding`."""
         return embed_dataset(self, images, **options)
 
-    def in_bf16(self) -> "VisionEncoder":
+    def in_bf16(self) -> Self:
         """A copy for inference whose model has weights in bfloat16; see `hf_alignet.encoder.half_precision`."""
         encoder = copy.copy(self)
         encoder._modules = {**self._modules, "model": copy_in_bf16(self.model)}
@@ -250,7 +260,7 @@ class VisionEncoder(nn.Module):
         for name, tensor in [*sorted(self.model.state_dict().items()), *sorted(transform.items())]:
             weights.update(name.encode())
             weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-        settings = {"model": self.backbone.config.to_dict(), "processor": self.processor.to_dict()}
+        settings = {"model": self.backbone.config.to_dict(), "processor": self.preprocessor.describe()}
         text = json.dumps(settings, sort_keys=True, default=str)
         return {
             "weights": weights.hexdigest(),
@@ -271,7 +281,7 @@ class VisionEncoder(nn.Module):
             )
         self.transform = transform.to(self.device)
 
-    def train(self, mode: bool = True) -> "VisionEncoder":
+    def train(self, mode: bool = True) -> Self:
         """As for any module, but the batch statistics of the base of an adapter, which stores none, stay."""
         super().train(mode)
         for module in self.model.modules() if self.is_adapter else ():
@@ -284,7 +294,7 @@ class VisionEncoder(nn.Module):
         trainable = {name: parameter.requires_grad for name, parameter in self.model.named_parameters()}
         self.model.requires_grad_(True)
         inputs, outputs = self._try_forward()
-        pool(self.pooling, self.backbone, outputs, inputs).sum().backward()
+        self._pool(outputs, inputs).sum().backward()
         used = {name for name, parameter in self.model.named_parameters() if parameter.grad is not None}
         self.model.zero_grad(set_to_none=True)
         for name, parameter in self.model.named_parameters():
@@ -312,14 +322,8 @@ class VisionEncoder(nn.Module):
         Raises:
             InputError: the model has no such layer, or LoRA cannot adapt it.
         """
-        config = copy.copy(config)
-        config.target_modules = find_targets(self.model, config, self.used_parameters())
-        name = type(self.model).__name__
-        try:
-            self.model = adapted = get_peft_model(self.model, config, revision=self.revision)
-            merge_in_training(adapted)
-        except ValueError as error:
-            raise InputError(f"LoRA does not fit {name}: {error}") from error
+        plain = self.model
+        self.model = adapted = add_adapter(plain, config, self.used_parameters(), self.revision)
         self.train(self.training)
         try:
             with torch.no_grad():
@@ -327,8 +331,8 @@ class VisionEncoder(nn.Module):
         except AttributeError as error:  # MobileNetV2 pads by the stride of a convolution that PEFT has wrapped
             self.model = cast(PreTrainedModel, adapted.unload())
             raise InputError(
-                f"{name} does not run with LoRA on these layers, because it reads their attributes ({error}); train "
-                "all weights, without `use_lora`"
+                f"{type(plain).__name__} does not run with LoRA on these layers, because it reads their attributes "
+                f"({error}); train all weights, without `use_lora`"
             ) from error
 
     def merge_adapter(self) -> None:
@@ -359,13 +363,13 @@ class VisionEncoder(nn.Module):
             raise InputError(
                 "a plain model directory cannot hold the transform, and without it the embeddings would change: "
                 "save encoder.transform in a directory of its own, and load both with "
-                "VisionEncoder.from_pretrained(model, transform=transform)"
+                f"{type(self).__name__}.from_pretrained(model, transform=transform)"
             )
         with new_files(directory) as made:
             self.model.save_pretrained(str(made))
             self.processor.save_pretrained(made)
             remove_sentence_files(directory)
-            write_sentence_files(self, made, similarity)
+            self.write_sentence_files(made, similarity)
             if self.projection is not None:
                 save_file(self.projection.state_dict(), made / PROJECTION_FILE)
 
@@ -386,11 +390,8 @@ class VisionEncoder(nn.Module):
             self.projection.load_state_dict(load_file(directory / PROJECTION_FILE))
 
     def _try_forward(self, number: int = 1) -> tuple[dict[str, Tensor], Any]:
-        """Inputs and outputs for a picture of noise, or for it and a black one, without dropout or changes of batch
-        statistics."""
-        noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-        pictures = [Image.fromarray(noise), Image.new("RGB", (64, 64))][:number]
-        inputs = {k: v.to(self.device) for k, v in self.preprocessor(pictures).items()}
+        """Inputs and outputs for one or two examples, without dropout or changes of batch statistics."""
+        inputs = {k: v.to(self.device) for k, v in self.preprocessor(self._examples()[:number]).items()}
         was_training = self.training
         self.eval()
         outputs = self.model(**inputs)

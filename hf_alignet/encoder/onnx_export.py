@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.encoder.pooling import pool
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.errors import InputError
 
 try:

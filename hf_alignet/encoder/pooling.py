@@ -13,7 +13,7 @@ from transformers.utils import ModelOutput
 from hf_alignet.errors import InputError
 
 Pooling = Literal["pooler", "cls", "mean"]
-PoolingChoice = Literal["auto", "pooler", "cls", "mean"]
+PoolingChoice = Literal["auto", "pooler", "cls", "mean", "last"]  # `last` is of text models, `pooler` of vision models
 POOLINGS: tuple[str, ...] = get_args(Pooling)
 
 

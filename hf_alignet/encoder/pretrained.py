@@ -1,4 +1,4 @@
-"""Loads the vision model of a checkpoint, and what the checkpoint records about its alignment."""
+"""Loads the model of a checkpoint, or the tower of it that is needed, and what it records about its alignment."""
 
 import contextlib
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from hf_alignet.text_files import load_json
 ALIGNMENT_FILE = "alignment.json"
 
 
-def check_vision_model(name_or_path: str, trust_remote_code: bool = False) -> None:
+def check_model(name_or_path: str, trust_remote_code: bool = False) -> None:
     """InputError, by the configuration alone, if it is no model that can be opened and whose code may run."""
     read_alignment(name_or_path)
     name, revision = split_revision(name_or_path)
@@ -33,12 +33,22 @@ def loading(name: str) -> contextlib.AbstractContextManager[None]:
     return refusing(f"the model {name!r}")
 
 
-def load_vision_model(name: str, revision: str | None, trust_remote_code: bool) -> tuple[PreTrainedModel, set[str]]:
-    """The vision model of a checkpoint in float32, and the names of its parameters that the checkpoint lacks."""
+def load_model(
+    name: str, revision: str | None, trust_remote_code: bool, tower: str, main_input: str
+) -> tuple[PreTrainedModel, set[str]]:
+    """The model of a checkpoint in float32, and the names of its parameters that the checkpoint lacks.
+
+    Args:
+        name: of the checkpoint.
+        revision: of it.
+        trust_remote_code: allow code from the repository to run.
+        tower: of a dual model this part of the configuration, `vision_config` or `text_config`, says what is loaded.
+        main_input: what the model must take, `pixel_values` or `input_ids`.
+    """
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     with loading(name):
         config = AutoConfig.from_pretrained(name, **options)
-        config = getattr(config, "vision_config", None) or config
+        config = getattr(config, tower, None) or config
         if hasattr(config, "mask_ratio"):
             config.mask_ratio = 0.0  # MAE would hide three quarters of every image
         # The report of weights that do not fit is hidden, so they are named below
@@ -51,8 +61,9 @@ def load_vision_model(name: str, revision: str | None, trust_remote_code: bool) 
             f"cannot open the model {name!r}: {key} is of shape {tuple(saved)}, and its config.json describes "
             f"{tuple(expected)}"
         )
-    if model.main_input_name != "pixel_values":
-        raise InputError(f"{name!r} is not a vision model: {type(model).__name__} takes {model.main_input_name}")
+    if model.main_input_name != main_input:
+        kind = tower.removesuffix("_config")
+        raise InputError(f"{name!r} is not a {kind} model: {type(model).__name__} takes {model.main_input_name}")
     missing = set(info["missing_keys"])
     if any(key.startswith("pooler.") for key in missing):
         model.pooler = None

@@ -15,8 +15,6 @@ from PIL import Image
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
-from hf_alignet.images.preprocessing import Preprocessor
-
 # Uploads know these names as `SENTENCE_FILES`
 MODULES_FILE, TRANSFORMER_FILE = "modules.json", "sentence_bert_config.json"
 SIMILARITY_FILE = "config_sentence_transformers.json"
@@ -32,7 +30,7 @@ SIMILARITIES = ("dot", "cosine")  # that sentence-transformers knows under our n
 class Pooled(Protocol):
     """What is told of an encoder."""
 
-    preprocessor: Preprocessor
+    preprocessor: Any
     pooling: Any
     embedding_dim: int
     num_prefix_tokens: int | None
@@ -77,10 +75,23 @@ def write_sentence_files(encoder: Pooled, directory: Path, similarity: str | Non
         modules.append(DENSE)
         _write_dense(directory / DENSE, encoder.embedding_dim, encoder.output_shape[1])
     _write(directory / TRANSFORMER_FILE, settings)
-    if similarity in SIMILARITIES:
-        _write(directory / SIMILARITY_FILE, {"model_type": "SentenceTransformer", "similarity_fn_name": similarity})
-    listed = [{"idx": i, "name": str(i), "path": path, "type": CLASSES[path]} for i, path in enumerate(modules)]
-    _write(directory / MODULES_FILE, listed)
+    _write_modules(directory, modules, similarity)
+    return True
+
+
+def write_text_files(pooling: str, dim: int, directory: Path, similarity: str | None = None) -> bool:
+    """The files of a text model, whose poolings sentence-transformers knows; True.
+
+    Args:
+        pooling: `mean`, `cls` or `last`.
+        dim: length of an embedding.
+        directory: where to write.
+        similarity: see `write_sentence_files`.
+    """
+    mode = "lasttoken" if pooling == "last" else pooling
+    _write(directory / POOLING / "config.json", {"embedding_dimension": dim, "pooling_mode": mode})
+    _write(directory / TRANSFORMER_FILE, {"transformer_task": "feature-extraction"})
+    _write_modules(directory, ["", POOLING], similarity)
     return True
 
 
@@ -111,6 +122,13 @@ def remove_sentence_files(directory: Path) -> None:
 
 def _leaves_one_out(encoder: Pooled) -> bool:
     return encoder.pooling == "mean" and bool(encoder.num_prefix_tokens)
+
+
+def _write_modules(directory: Path, modules: list[str], similarity: str | None) -> None:
+    if similarity in SIMILARITIES:
+        _write(directory / SIMILARITY_FILE, {"model_type": "SentenceTransformer", "similarity_fn_name": similarity})
+    listed = [{"idx": i, "name": str(i), "path": path, "type": CLASSES[path]} for i, path in enumerate(modules)]
+    _write(directory / MODULES_FILE, listed)
 
 
 def _write_dense(folder: Path, dim: int, tokens: int) -> None:

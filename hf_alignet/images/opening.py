@@ -1,4 +1,4 @@
-"""Opens image datasets, folders and archives of pictures by their path or Hub id."""
+"""Opens image datasets, folders and archives of pictures, and datasets of texts, by their path or Hub id."""
 
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from hf_alignet.errors import InputError
 from hf_alignet.images.archive import unpacked
 from hf_alignet.images.picture_files import IMAGE_COLUMN, check_files
 from hf_alignet.images.picture_folder import read_picture_folder
+from hf_alignet.images.texts import STRINGS, TEXT_COLUMN, as_texts
 from hf_alignet.sources import load_splits, local_path, split_revision
 
 ALL = "all"  # instead of a split: all of them, one after another
@@ -21,10 +22,13 @@ ALL = "all"  # instead of a split: all of them, one after another
 def load_images(path_or_id: str, split: str = "train", image_column: str | None = None) -> Dataset:
     """The image dataset at a local path or Hub id (configuration `images` if it has one), pictures left encoded.
 
+    Texts for a text model are opened in the same way; see `as_stimuli`.
+
     Args:
         path_or_id: a dataset, a folder of pictures or a `.zip` of them, or a Hub id.
         split: name of a split, or `all` to join all of them.
-        image_column: name of the column of pictures. By default `image`, or else the only one of them.
+        image_column: name of the column of pictures, or of texts. By default `image`, or else the only one of
+            pictures, or else `text`.
 
     Raises:
         InputError: the dataset, the split or the column does not exist (lists those that do), or a picture is neither
@@ -37,7 +41,7 @@ def load_images(path_or_id: str, split: str = "train", image_column: str | None 
             f"them by `image_split={ALL}`"
         )
     chosen = {split: splits[split]} if split in splits else splits
-    encoded = [as_encoded_images(part, image_column) for part in chosen.values()]
+    encoded = [as_stimuli(part, image_column) for part in chosen.values()]
     if len({str(part.features) for part in encoded}) > 1:
         raise InputError(f"the splits {', '.join(splits)} of {path_or_id!r} have different columns: name one of them")
     images = concatenate_datasets(encoded) if len(encoded) > 1 else encoded[0]
@@ -72,6 +76,21 @@ def _own_folders(path_or_id: str) -> list[Path]:
         return [path] if path.is_dir() else []
     repository = repo_folder_name(repo_id=split_revision(path_or_id)[0], repo_type="dataset")
     return [Path(HF_HUB_CACHE) / repository, Path(HF_DATASETS_CACHE) / "downloads"]
+
+
+def as_stimuli(dataset: Dataset, column: str | None = None) -> Dataset:
+    """What a model embeds: the same dataset with a column `text` if it holds texts, and otherwise `image`.
+
+    Raises an InputError as `as_texts` and `as_encoded_images` do.
+    """
+    return as_texts(dataset, column) if holds_texts(dataset, column) else as_encoded_images(dataset, column)
+
+
+def holds_texts(dataset: Dataset, column: str | None = None) -> bool:
+    """Whether a dataset is one of texts: `column` is of strings; by default `text` is, and there are no pictures."""
+    if column is None and _image_column(dataset) in dataset.features:
+        return False
+    return dataset.features.get(column or TEXT_COLUMN) in STRINGS
 
 
 def as_encoded_images(dataset: Dataset, column: str | None = None) -> Dataset:

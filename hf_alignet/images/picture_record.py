@@ -1,7 +1,7 @@
 """Which pictures something was made of: what triplets and embeddings record, to find the same pictures again.
 
-A picture is known by a hash of its encoded bytes, wherever it lies and whatever row it has. Names are for messages;
-they may be private, so they are in a file of their own, which is never shared.
+A picture is known by a hash of its encoded bytes (a text by that of its letters), wherever it lies and whatever row it
+has. Names are for messages; they may be private, so they are in a file of their own, which is never shared.
 """
 
 import hashlib
@@ -24,8 +24,9 @@ from tqdm.auto import tqdm
 
 from hf_alignet.errors import InputError
 from hf_alignet.images.formats import regular_file
-from hf_alignet.images.opening import IMAGE_COLUMN, as_encoded_images
+from hf_alignet.images.opening import IMAGE_COLUMN, as_encoded_images, as_stimuli, holds_texts
 from hf_alignet.images.picture_list import PictureList
+from hf_alignet.images.texts import TEXT_COLUMN
 from hf_alignet.storage import write_table
 
 RECORD_FILE, NAMES_FILE = "pictures.parquet", "picture_names.parquet"
@@ -51,7 +52,9 @@ class PictureRecord:
     def of(cls, images: Dataset | PictureList, progress: bool = True) -> Self:
         """Reads every picture once, without decoding it. The processes of a launch share the work."""
         state = PartialState(cpu=not torch.accelerator.is_available())  # else it would not see other CPU processes
-        encoded = images if isinstance(images, PictureList) else as_encoded_images(images).select_columns(IMAGE_COLUMN)
+        is_text = isinstance(images, Dataset) and holds_texts(images)
+        column = TEXT_COLUMN if is_text else IMAGE_COLUMN
+        encoded = images if isinstance(images, PictureList) else as_stimuli(images).select_columns(column)
         bounds = np.linspace(0, len(images), state.num_processes + 1).astype(int).tolist()
         start, end = bounds[state.process_index : state.process_index + 2]
         contents = np.empty(end - start, np.uint64)
@@ -61,10 +64,10 @@ class PictureRecord:
             for first in range(start, end, AT_ONCE):
                 part = range(first, min(first + AT_ONCE, end))
                 values = encoded.rows[part.start : part.stop] if isinstance(encoded, PictureList) else encoded[part]
-                values = values if isinstance(values, list) else values[IMAGE_COLUMN]
+                values = values if isinstance(values, list) else values[column]
                 contents[first - start : part.stop - start] = [_hash(value) for value in values]
                 bar.update(len(part))
-        return cls(np.concatenate(gather_object([contents])), _names(images))
+        return cls(np.concatenate(gather_object([contents])), None if is_text else _names(images))
 
     @classmethod
     def load(cls, directory: Path) -> Self | None:
@@ -147,10 +150,12 @@ class PictureRecord:
         return f"image row {row}" + (f" ({self.names[row]})" if self.names is not None else "")
 
 
-def _hash(value: dict[str, Any] | Image.Image) -> int:
+def _hash(value: dict[str, Any] | Image.Image | str) -> int:
     """64 bits: two of a million different pictures are the same by chance once in 30 million data sets."""
     digest = hashlib.blake2b(digest_size=8)
-    if isinstance(value, Image.Image):
+    if isinstance(value, str):
+        digest.update(value.encode())
+    elif isinstance(value, Image.Image):
         digest.update(f"{value.mode} {value.size}".encode() + value.tobytes())
     elif value["bytes"] is not None:
         digest.update(value["bytes"])

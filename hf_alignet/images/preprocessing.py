@@ -65,6 +65,10 @@ class Preprocessor:
         settings = {k: v for k, v in self.processor.to_dict().items() if k not in ignored}
         return json.loads(json.dumps({"class": type(self.processor).__name__, **settings}, default=str))
 
+    def describe(self) -> dict[str, Any]:
+        """All settings."""
+        return self.processor.to_dict()
+
     def check_size(self, picture: Image.Image, row: int) -> None:
         """InputError for a picture that is so long that it would fill the memory when its shorter edge is resized."""
         pixels = round(self.shortest_edge**2 * max(picture.size) / min(picture.size))

@@ -1,5 +1,9 @@
-"""Reads rows of an image dataset as inputs of an encoder. Training, calibration and evaluation all read through it."""
+"""Reads rows of an image dataset, or of texts, as inputs of an encoder.
 
+Training, calibration and evaluation all read through it. `as_reader` is where it is decided what is read.
+"""
+
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -16,17 +20,94 @@ from tqdm.auto import tqdm
 
 from hf_alignet.errors import InputError
 from hf_alignet.images.decoding import read_pictures
-from hf_alignet.images.opening import IMAGE_COLUMN, as_encoded_images
+from hf_alignet.images.opening import IMAGE_COLUMN, as_encoded_images, holds_texts
 from hf_alignet.images.picture_files import content_fingerprint
 from hf_alignet.images.picture_list import Picture, PictureList
 from hf_alignet.images.preprocessing import Preprocessor
+from hf_alignet.images.texts import TEXT_COLUMN, as_texts
+from hf_alignet.images.tokens import TextPreprocessor
 from hf_alignet.images.workers import default_workers
 
 GROUP = 8  # pictures that are in memory at their full size
 SPAN = 64  # rows that one worker visits at a time
 
 
-class ImageReader:
+class Reader(ABC):
+    """Gives rows as inputs, each time anew. It can be pickled.
+
+    Attributes:
+        images: the rows.
+        preprocessor: of the encoder that gets the inputs.
+        fingerprint: hash of the rows.
+        noun: what a row is.
+    """
+
+    noun = "image"
+    activity = "checking images"
+    images: Any
+    preprocessor: Any
+    fingerprint: Any
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @abstractmethod
+    def read(self, rows: list[int]) -> dict[str, Tensor]:
+        """Inputs as `stack` of the preprocessor gives them, in order of `rows`; InputError names a bad row."""
+
+    def prepare(
+        self, rows: np.ndarray, num_workers: int | None = None, progress: bool = True, skip_bad: bool = False
+    ) -> dict[int, str]:
+        """Reads rows once before a run, to find those that cannot be read.
+
+        Under `accelerate launch` the processes share the work, and each gets the whole result.
+
+        Args:
+            rows: (m,) distinct row numbers.
+            num_workers: number of worker processes that decode; with 0, this process decodes. By default see
+                `hf_alignet.images.workers`.
+            progress: show a bar (on the first process).
+            skip_bad: continue after a row that cannot be read; otherwise InputError names its row.
+
+        Returns:
+            For each row that cannot be read, the reason.
+        """
+        state = PartialState(cpu=not torch.accelerator.is_available())  # else it would not see other CPU processes
+        spans: Any = [rows[start : start + SPAN] for start in range(0, len(rows), SPAN)]
+        spans = spans[state.process_index :: state.num_processes]
+        bad: dict[int, str] = {}
+        total, is_hidden = sum(map(len, spans)), not progress or not state.is_main_process
+        with tqdm(total=total, desc=self.activity, unit=self.noun, disable=is_hidden) as bar:
+            visit = partial(self._visit_span, skip_bad)
+            num_workers = default_workers(len(spans)) if num_workers is None else num_workers
+            for good, refused in DataLoader(spans, batch_size=None, collate_fn=visit, num_workers=num_workers):
+                self._finish(good)
+                bad |= refused
+                bar.update(len(good) + len(refused))
+        return dict(sorted(item for part in gather_object([bad]) for item in part.items()))
+
+    def _visit_span(self, skip_bad: bool, rows: np.ndarray) -> tuple[list[int], dict[int, str]]:
+        """The rows that can be read, and for each other row the reason."""
+        good, bad = [], {}
+        for row in rows.tolist():
+            try:
+                self._visit(row)
+                good.append(row)
+            except InputError as error:
+                if not skip_bad:
+                    raise
+                bad[row] = str(error)
+        return good, bad
+
+    def _visit(self, row: int) -> None:
+        """What a worker process does with a row in `prepare`."""
+        self.read([row])
+
+    def _finish(self, rows: list[int]) -> None:  # noqa: B027
+        """What the main process does with rows after `_visit`."""
+
+
+class ImageReader(Reader):
     """Decodes and resizes pictures each time that their rows are read. It can be pickled.
 
     Args:
@@ -37,8 +118,6 @@ class ImageReader:
         InputError: the dataset has no such column, or an item of the list is no picture.
     """
 
-    activity = "checking images"
-
     def __init__(self, images: Dataset | Sequence[Picture], preprocessor: Preprocessor):
         self.images: Dataset | PictureList
         if isinstance(images, Dataset):
@@ -47,9 +126,6 @@ class ImageReader:
         else:
             self.images = PictureList(images)
         self.preprocessor = preprocessor
-
-    def __len__(self) -> int:
-        return len(self.images)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -68,37 +144,6 @@ class ImageReader:
         stacked = [self.preprocessor.stack(self._decode(group)) for group in groups]
         return {name: torch.cat([inputs[name] for inputs in stacked]) for name in stacked[0]}
 
-    def prepare(
-        self, rows: np.ndarray, num_workers: int | None = None, progress: bool = True, skip_bad: bool = False
-    ) -> dict[int, str]:
-        """Decodes rows once before a run, to find pictures that cannot be read.
-
-        Under `accelerate launch` the processes share the work, and each gets the whole result.
-
-        Args:
-            rows: (m,) distinct row numbers.
-            num_workers: number of worker processes that decode; with 0, this process decodes. By default see
-                `hf_alignet.images.workers`.
-            progress: show a bar (on the first process).
-            skip_bad: continue after a picture that cannot be read; otherwise InputError names its row.
-
-        Returns:
-            For each row that cannot be read, the reason.
-        """
-        state = PartialState(cpu=not torch.accelerator.is_available())  # else it would not see other CPU processes
-        spans: Any = [rows[start : start + SPAN] for start in range(0, len(rows), SPAN)]
-        spans = spans[state.process_index :: state.num_processes]
-        bad: dict[int, str] = {}
-        total, is_hidden = sum(map(len, spans)), not progress or not state.is_main_process
-        with tqdm(total=total, desc=self.activity, unit="image", disable=is_hidden) as bar:
-            visit = partial(self._visit_span, skip_bad)
-            num_workers = default_workers(len(spans)) if num_workers is None else num_workers
-            for good, refused in DataLoader(spans, batch_size=None, collate_fn=visit, num_workers=num_workers):
-                self._finish(good)
-                bad |= refused
-                bar.update(len(good) + len(refused))
-        return dict(sorted(item for part in gather_object([bad]) for item in part.items()))
-
     def _decode(self, rows: list[int]) -> list[Image.Image]:
         images, edge = self.images, self.preprocessor.shrunk_edge
         pictures = images.read(rows, edge) if isinstance(images, PictureList) else read_pictures(images, rows, edge)
@@ -106,40 +151,53 @@ class ImageReader:
             self.preprocessor.check_size(picture, row)
         return pictures
 
-    def _visit_span(self, skip_bad: bool, rows: np.ndarray) -> tuple[list[int], dict[int, str]]:
-        """The rows that can be read, and for each other row the reason."""
-        good, bad = [], {}
-        for row in rows.tolist():
-            try:
-                self._visit(row)
-                good.append(row)
-            except InputError as error:
-                if not skip_bad:
-                    raise
-                bad[row] = str(error)
-        return good, bad
-
     def _visit(self, row: int) -> None:
-        """What a worker process does with a row in `prepare`."""
         self._decode([row])
 
-    def _finish(self, rows: list[int]) -> None:
-        """What the main process does with rows after `_visit`."""
+
+class TextReader(Reader):
+    """Tokenizes texts each time that their rows are read. It can be pickled.
+
+    Args:
+        texts: a Dataset with a `text` column, or a list of strings.
+        preprocessor: of the encoder that gets the inputs.
+
+    Raises:
+        InputError: the dataset has no such column, or a text is empty (names the row).
+    """
+
+    noun = "text"
+    activity = "checking texts"
+
+    def __init__(self, texts: Dataset | Sequence[str], preprocessor: TextPreprocessor):
+        self.images = as_texts(texts).select_columns(TEXT_COLUMN)
+        self.fingerprint = content_fingerprint(self.images)
+        self.preprocessor = preprocessor
+
+    def read(self, rows: list[int]) -> dict[str, Tensor]:
+        """`input_ids` and `attention_mask` (U, T) int64, T tokens in the longest text; see `TextPreprocessor`."""
+        return self.preprocessor.stack(self.images[rows][TEXT_COLUMN])
 
 
-def as_reader(images: Dataset | ImageReader | Sequence[Picture], preprocessor: Preprocessor) -> ImageReader:
+def as_reader(images: Dataset | Reader | Sequence[Any], preprocessor: Preprocessor | TextPreprocessor) -> Reader:
     """A reader of the images for an encoder with this preprocessor. A reader is checked and comes back.
 
     Raises:
-        InputError: the images cannot be used, or the reader was made for an encoder that takes other pixels.
+        InputError: the images cannot be used, or are texts and the encoder is of pictures, or the reverse; or the
+            reader was made for an encoder that takes other inputs.
     """
-    if not isinstance(images, ImageReader):
+    if not isinstance(images, Reader):
+        if isinstance(preprocessor, TextPreprocessor):
+            return TextReader(images, preprocessor)
+        if isinstance(images, Dataset) and holds_texts(images):
+            raise InputError("the `images` are texts, and the model is of pictures: give a text model, or pictures")
         return ImageReader(images, preprocessor)
     needed, given = preprocessor.settings(), images.preprocessor.settings()
     if needed != given:
         different = sorted(key for key in needed | given if needed.get(key) != given.get(key))
         raise InputError(
-            f"the images are read for an encoder with another image processor ({', '.join(different)} differ); make "
-            "the reader or the cache with the preprocessor of this encoder"
+            f"the {images.noun}s are read for an encoder with another {images.noun} processor "
+            f"({', '.join(different)} differ); "
+            "make the reader or the cache with the preprocessor of this encoder"
         )
     return images

@@ -1,4 +1,4 @@
-"""The stimuli that people judged: pictures that a model embeds, or ready features, and names."""
+"""The stimuli that people judged: pictures or texts that a model embeds, or ready features, and names."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from hf_alignet.encoder import VisionEncoder
+from hf_alignet.encoder import Encoder
 from hf_alignet.encoder.embedding import load_embeddings
 from hf_alignet.errors import InputError
 from hf_alignet.images.opening import load_images
 from hf_alignet.images.preprocessing import Preprocessor
-from hf_alignet.images.reader import ImageReader
+from hf_alignet.images.reader import Reader
+from hf_alignet.images.tokens import TextPreprocessor
 from hf_alignet.judgments.stimulus_names import image_names
 from hf_alignet.similarity import check_finite, check_vectors
 from hf_alignet.sources import public_name
@@ -89,13 +90,13 @@ class Stimuli:
     def __len__(self) -> int:
         return len(self.features if self.features is not None else self.images)  # type: ignore[arg-type]
 
-    def embed(self, encoder: VisionEncoder | None, directory: Path | None, **options: Any) -> np.ndarray:
+    def embed(self, encoder: Encoder | None, directory: Path | None, **options: Any) -> np.ndarray:
         """Features (n, p) float32: the given features, or the encoder's embeddings of the pictures.
 
         Args:
             encoder: encoder of the pictures; not used if the stimuli have features.
             directory: directory for the embeddings; a run continues the embeddings of an earlier run in it.
-            **options: options of `VisionEncoder.embed`.
+            **options: options of `Encoder.embed`.
 
         Raises:
             InputError: a picture cannot be decoded, or a row of features is not finite.
@@ -109,7 +110,7 @@ class Stimuli:
         check_finite(embeddings, f"embeddings of {self.name}")
         return embeddings
 
-    def _readable(self, preprocessor: Preprocessor) -> Dataset | ImageReader:
+    def _readable(self, preprocessor: Preprocessor | TextPreprocessor) -> Dataset | Reader:
         """The pictures as an encoder with this preprocessor reads them."""
         assert self.images is not None
         return self.images

@@ -17,6 +17,8 @@ import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict
 
 from hf_alignet.errors import InputError
+from hf_alignet.images.opening import holds_texts
+from hf_alignet.images.texts import TEXT_COLUMN
 from hf_alignet.judgments.rows import TRIPLET, arrow_column, check_rows, column, named_table, with_triplets
 from hf_alignet.sources import has_config, load_splits
 
@@ -33,13 +35,14 @@ Parts = tuple[str, ...]
 
 
 def image_names(images: Dataset) -> list[str] | None:
-    """The name of each image: its `filename`, or else its `concept`, or else the file name of the picture.
+    """The name of each image: its `filename`, or else its `concept`, or else the file name of the picture, or a text.
 
     If pictures in several folders have the same file name, all names are paths from their common folder. A class
     becomes the name of the class, and a number becomes text. None if the images have no names. Raises an InputError
     if a cell of the column is empty, or cannot become text.
     """
-    name = next((name for name in ("filename", "concept") if name in images.column_names), None)
+    named_by = ("filename", "concept", *([TEXT_COLUMN] if holds_texts(images) else []))
+    name = next((name for name in named_by if name in images.column_names), None)
     if name is None:
         cells = arrow_column(images, "image")
         paths = pc.struct_field(cells, "path").to_pylist() if pa.types.is_struct(cells.type) else []

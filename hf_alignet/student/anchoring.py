@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from transformers import TrainerCallback
 
 from hf_alignet.encoder.lora import obstacle
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.model import Encoder
 from hf_alignet.errors import InputError
 
 
@@ -27,7 +27,7 @@ class Anchor:
     InputError if the encoder has an adapter of an unknown kind.
     """
 
-    def __init__(self, encoder: VisionEncoder):
+    def __init__(self, encoder: Encoder):
         self.parameters = {n: p for n, p in encoder.model.named_parameters() if p.requires_grad}
         self.snapshot = {name: p.detach().clone() for name, p in self.parameters.items()}
         self.adapters = _anchor_adapters(encoder.model)

@@ -11,7 +11,8 @@ from torch.nn.functional import interpolate
 
 from hf_alignet.errors import InputError
 from hf_alignet.images.preprocessing import Preprocessor
-from hf_alignet.images.reader import ImageReader, as_reader
+from hf_alignet.images.reader import Reader, as_reader
+from hf_alignet.images.tokens import TextPreprocessor
 from hf_alignet.similarity import NO_CHOICE, odd_one_out
 from hf_alignet.student.criterion import as_target
 from hf_alignet.student.preservation import ROWS
@@ -39,8 +40,8 @@ class TripletCollator:
 
     def __init__(
         self,
-        images: Dataset | ImageReader,
-        preprocessor: Preprocessor,
+        images: Dataset | Reader,
+        preprocessor: Preprocessor | TextPreprocessor,
         target: str,
         augment: bool = False,
         seed: int = 0,
@@ -56,8 +57,9 @@ class TripletCollator:
         """A batch of B triplets over U distinct images.
 
         Returns:
-            `images`: inputs of the encoder, most often `pixel_values` (U, 3, H, W) uint8; `rows`: (U,) those of the
-            images; `triplets`: (B, 3) positions among the U; `target`: (B, 3) float32 similarities or (B,) int64 odd
+            `images`: inputs of the encoder, most often `pixel_values` (U, 3, H, W) uint8, of a text model `input_ids`
+            (U, T); `rows`: (U,) those of the images; `triplets`: (B, 3) positions among the U; `target`: (B, 3)
+            float32 similarities or (B,) int64 odd
             ones out.
         """
         triplets = np.array([row[TRIPLET] for row in rows])

@@ -1,4 +1,4 @@
-"""EncoderTrainer: how `transformers.Trainer` saves, loads and shares a `VisionEncoder`.
+"""EncoderTrainer: how `transformers.Trainer` saves, loads and shares an `Encoder`.
 
 It saves plain models of transformers or peft, without pickles. Whatever has the name of a checkpoint is a whole one.
 """
@@ -21,13 +21,13 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 
 from hf_alignet.encoder.device_copies import DeviceCopies
 from hf_alignet.encoder.export_checks import check_export, check_sharing
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.model import Encoder
 from hf_alignet.encoder.pretrained import ALIGNMENT_FILE, read_alignment
 from hf_alignet.errors import DISK_FULL, InputError, RunError
 from hf_alignet.hub.cards.model_card import write_model_card
 from hf_alignet.hub.transport.provenance import versions
 from hf_alignet.hub.transport.repository import MODEL_FILES, WEIGHT_FILES, make_repository, share_folder
-from hf_alignet.images.reader import ImageReader
+from hf_alignet.images.reader import Reader
 from hf_alignet.sources import public_name
 from hf_alignet.storage import UNFINISHED, make_folder, output_folder, publish, unfinished, write_json
 from hf_alignet.student.checkpoint_sharing import CheckpointSharing
@@ -49,7 +49,7 @@ RECORDED = (
 
 
 class EncoderTrainer(Trainer):
-    """Trainer whose model is a `VisionEncoder`; the subclass defines the loss.
+    """Trainer whose model is an `Encoder`; the subclass defines the loss.
 
     Attributes:
         student_temperature: τ† of what trains, which may be a projection head; None until it is chosen.
@@ -59,13 +59,13 @@ class EncoderTrainer(Trainer):
         provenance: more facts for `alignment.json` and the card, such as `triplets`.
     """
 
-    model: VisionEncoder
+    model: Encoder
     args: AlignTrainingArguments
     hub_model_id: Any
     student_temperature: float | None
     exported_temperature: float | None
     is_in_batch: bool
-    reader: ImageReader
+    reader: Reader
 
     def __init__(self, **options: Any):
         if options["args"].should_save:
@@ -91,8 +91,7 @@ class EncoderTrainer(Trainer):
         args, model = self.args, self.model
         return {
             "base_model": public_name(model.backbone.name_or_path or "") or None,
-            "pooling": model.pooling,
-            "num_prefix_tokens": model.num_prefix_tokens,
+            **model.usage(),
             "triplet_source": "batch" if self.is_in_batch else "separate",
             "images_per_cluster": args.images_per_cluster if self.is_in_batch else None,
             "loss_type": args.loss_type,

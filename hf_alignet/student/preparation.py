@@ -2,15 +2,13 @@
 
 from peft import LoraConfig, PeftModel
 from torch import nn
-from transformers import BaseImageProcessor, PreTrainedModel
+from transformers import PreTrainedModel
 
+from hf_alignet.encoder.encoder_opening import Model, Processor, open_encoder
 from hf_alignet.encoder.export_checks import check_export
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.model import Encoder
 from hf_alignet.errors import InputError
-from hf_alignet.images.preprocessing import load_processor
 from hf_alignet.student.training_arguments import AlignTrainingArguments
-
-Model = str | PreTrainedModel | PeftModel | VisionEncoder
 
 
 def load_student(
@@ -19,20 +17,20 @@ def load_student(
     trust_remote_code: bool = False,
     lora: LoraConfig | None = None,
     merge_lora: bool = False,
-) -> VisionEncoder:
+) -> Encoder:
     """The encoder to train.
 
     Args:
-        model: path or Hub id, optionally with `@revision`, of a vision model or of an adapter; or the model itself.
-        pooling: `cls`, `mean`, `pooler`, or `auto` for the one of the model's family. Not for a `VisionEncoder`.
+        model: path or Hub id, optionally with `@revision`, of a model or of an adapter; or the model itself.
+        pooling: `cls`, `mean`, `pooler`, `last`, or `auto` for the one of the model's family. Not for an encoder.
         trust_remote_code: let code from the model's repository run.
-        lora: a new adapter to train on the frozen model; see `VisionEncoder.add_lora` for its layers.
+        lora: a new adapter to train on the frozen model; see `Encoder.add_lora` for its layers.
         merge_lora: whether the adapter will be merged before the export, so that any model can have one.
 
     Raises:
         InputError: the model cannot be used, or LoRA finds no layer in it.
     """
-    encoder = _as_encoder(model, pooling, trust_remote_code)
+    encoder = open_encoder(model, pooling, trust_remote_code)
     if lora is not None:
         if encoder.is_adapter:
             name = model if isinstance(model, str) else "the model"
@@ -43,7 +41,7 @@ def load_student(
     return encoder
 
 
-def prepare_student(model: Model, processor: BaseImageProcessor | None, args: AlignTrainingArguments) -> VisionEncoder:
+def prepare_student(model: Model, processor: Processor | None, args: AlignTrainingArguments) -> Encoder:
     """The encoder of a name, path or model, with a projection head if `args` ask for one.
 
     The processor of a bare model is by default that of its checkpoint.
@@ -52,8 +50,8 @@ def prepare_student(model: Model, processor: BaseImageProcessor | None, args: Al
         InputError: the model cannot be used, nothing of it is trainable, or a setting does not go with it.
     """
     if processor is not None and not isinstance(model, PreTrainedModel | PeftModel):
-        raise InputError("`processing_class` is for a bare model; a name, path or VisionEncoder brings its own")
-    encoder = _as_encoder(model, processor=processor)
+        raise InputError("`processing_class` is for a bare model; a name, path or encoder brings its own")
+    encoder = open_encoder(model, processor=processor)
     encoder.freeze_unused()
     if args.last_blocks is not None:
         _freeze_before(encoder, args.last_blocks)
@@ -79,7 +77,7 @@ def prepare_student(model: Model, processor: BaseImageProcessor | None, args: Al
     return encoder
 
 
-def _freeze_before(encoder: VisionEncoder, last_blocks: int) -> None:
+def _freeze_before(encoder: Encoder, last_blocks: int) -> None:
     """Freezes all weights that come before the last blocks of a transformer."""
     number = getattr(encoder.backbone.config, "num_hidden_layers", None)
     lists = [m for m in encoder.backbone.modules() if isinstance(m, nn.ModuleList) and len(m) == number]
@@ -91,13 +89,3 @@ def _freeze_before(encoder: VisionEncoder, last_blocks: int) -> None:
         if id(parameter) == first:
             return
         parameter.requires_grad_(False)
-
-
-def _as_encoder(
-    model: Model, pooling: str = "auto", trust_remote_code: bool = False, processor: BaseImageProcessor | None = None
-) -> VisionEncoder:
-    if isinstance(model, VisionEncoder):
-        return model
-    if isinstance(model, str):
-        return VisionEncoder.from_pretrained(model, pooling, trust_remote_code)
-    return VisionEncoder(model, processor or load_processor(str(model.config.name_or_path)), pooling)

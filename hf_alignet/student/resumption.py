@@ -14,10 +14,10 @@ from safetensors import SafetensorError
 from transformers import TrainerState
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME
 
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.model import Encoder
 from hf_alignet.errors import InputError
 from hf_alignet.images.picture_record import PictureRecord
-from hf_alignet.images.reader import ImageReader
+from hf_alignet.images.reader import Reader
 from hf_alignet.student.training_arguments import AlignTrainingArguments
 from hf_alignet.student.training_data import training_rows
 from hf_alignet.text_files import parse_json
@@ -49,7 +49,7 @@ SAMPLED_PICTURES = 64  # which stand for all: to read all could take hours
 
 
 def describe_run(
-    args: AlignTrainingArguments, encoder: VisionEncoder, train: Dataset | TeacherVectors, images: ImageReader
+    args: AlignTrainingArguments, encoder: Encoder, train: Dataset | TeacherVectors, images: Reader
 ) -> dict[str, Any]:
     """What the weights after training depend on, as JSON can hold it. All processes call it, before training."""
     given, facts = args.to_dict(), encoder.describe()

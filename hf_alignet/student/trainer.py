@@ -8,15 +8,14 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from peft import PeftModel
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import BaseImageProcessor, PreTrainedModel, TrainerCallback
+from transformers import TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.encoder_opening import Model, Processor
 from hf_alignet.hub.cards.model_card import share_undone
-from hf_alignet.images.reader import ImageReader, as_reader
+from hf_alignet.images.reader import Reader, as_reader
 from hf_alignet.student.anchoring import Anchor, DecoupledAnchorCallback
 from hf_alignet.student.collator import InBatchCollator, TripletCollator
 from hf_alignet.student.criterion import Criterion
@@ -35,17 +34,18 @@ logger = logging.getLogger(__name__)
 
 
 class AlignTrainer(EncoderTrainer):
-    """Fine-tunes a vision encoder on labelled image triplets.
+    """Fine-tunes an encoder on labelled triplets of images, or of texts.
 
     Args:
-        model: a path or Hub id, a vision `PreTrainedModel`, a `PeftModel`, or a `VisionEncoder`.
+        model: a path or Hub id, a vision or text `PreTrainedModel`, a `PeftModel`, or an encoder.
         args: settings; by default those of `AlignTrainingArguments()`.
         data_collator: by default `TripletCollator`, or `InBatchCollator` for `TeacherVectors`.
         train_dataset: triplets with `similarities` (or `odd`, for `loss_type="hard"`); or `TeacherVectors`, for
             in-batch triplets.
         eval_dataset: held-out triplets of the same images, or a dict of several.
-        processing_class: the image processor of a bare model; by default its own.
-        images: the image dataset that triplets point into, or a reader or `ImageCache` of it.
+        processing_class: the image processor or tokenizer of a bare model; by default its own.
+        images: the image dataset that triplets point into, or a reader or `ImageCache` of it; for a text model, a
+            dataset with a column `text`.
         callbacks: as for `transformers.Trainer`, like `optimizers`.
 
     Raises:
@@ -62,14 +62,14 @@ class AlignTrainer(EncoderTrainer):
 
     def __init__(
         self,
-        model: str | PreTrainedModel | PeftModel | VisionEncoder,
+        model: Model,
         args: AlignTrainingArguments | None = None,
         data_collator: Any = None,
         train_dataset: Dataset | TeacherVectors | None = None,
         eval_dataset: Dataset | dict[str, Dataset] | None = None,
-        processing_class: BaseImageProcessor | None = None,
+        processing_class: Processor | None = None,
         *,
-        images: Dataset | ImageReader,
+        images: Dataset | Reader,
         callbacks: list[TrainerCallback] | None = None,
         optimizers: tuple[Any, Any] = (None, None),
     ):

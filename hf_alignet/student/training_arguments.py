@@ -251,7 +251,7 @@ class AlignTrainingArguments(TrainingArguments):
         return self.hub_model_id or Path(str(self.output_dir)).resolve().name
 
     def embed_options(self) -> dict[str, Any]:
-        """How `VisionEncoder.embed` is called in evaluation."""
+        """How `Encoder.embed` is called in evaluation."""
         options = {"batch_size": self.per_device_eval_batch_size, "num_workers": self.dataloader_num_workers}
         return options | {"bf16": self.bf16, "progress": not self.disable_tqdm}
 

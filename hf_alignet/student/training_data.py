@@ -9,7 +9,8 @@ from datasets import Dataset, DatasetDict
 from hf_alignet.errors import InputError
 from hf_alignet.images.cache import ImageCache
 from hf_alignet.images.preprocessing import Preprocessor
-from hf_alignet.images.reader import ImageReader
+from hf_alignet.images.reader import Reader, as_reader
+from hf_alignet.images.tokens import TextPreprocessor
 from hf_alignet.sources import public_name
 from hf_alignet.triplets.batches import TeacherVectors, load_teacher
 from hf_alignet.triplets.triplet_dataset import TRIPLET, check_triplets, column, read_info
@@ -20,12 +21,12 @@ logger = logging.getLogger(__name__)
 def open_images(
     images: Dataset,
     triplets: DatasetDict,
-    preprocessor: Preprocessor,
+    preprocessor: Preprocessor | TextPreprocessor,
     cache_images: str | None = None,
     on_bad_image: str = "error",
     num_workers: int | None = None,
     progress: bool = True,
-) -> tuple[ImageReader, dict[int, str]]:
+) -> tuple[Reader, dict[int, str]]:
     """A reader of the images, and for each image that the triplets name and that cannot be read, the reason.
 
     Args:
@@ -40,7 +41,11 @@ def open_images(
     Raises:
         InputError: a picture cannot be read, unless such are skipped; the cache fails; or triplets name no images.
     """
-    reader = ImageCache(cache_images, images, preprocessor) if cache_images else ImageReader(images, preprocessor)
+    if cache_images and isinstance(preprocessor, TextPreprocessor):
+        raise InputError(f"`cache_images={cache_images}` is for pictures, and texts need none: leave it out")
+    reader = as_reader(images, preprocessor)
+    if cache_images and isinstance(preprocessor, Preprocessor):
+        reader = ImageCache(cache_images, images, preprocessor)
     if cache_images is None and on_bad_image == "error":
         return reader, {}
     for split, dataset in triplets.items():

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.model import Encoder
 from hf_alignet.encoder.transform import AffineTransform
 from hf_alignet.errors import InputError
-from hf_alignet.images.reader import ImageReader
+from hf_alignet.images.reader import Reader
 from hf_alignet.storage import write_array
 
 
@@ -25,7 +25,7 @@ class Teacher:
 
     def __init__(
         self,
-        encoder: VisionEncoder | None = None,
+        encoder: Encoder | None = None,
         features: np.ndarray | None = None,
         transform: AffineTransform | None = None,
     ):
@@ -37,7 +37,7 @@ class Teacher:
             raise InputError(f"the transform needs {transform.dim} features, but the teacher gives {dim}")
         self.transform = transform or AffineTransform.identity(dim)
 
-    def embed(self, images: Dataset | ImageReader, directory: Path, **options: Any) -> np.ndarray:
+    def embed(self, images: Dataset | Reader, directory: Path, **options: Any) -> np.ndarray:
         """Features (m, p) of images, before the transform. The processes of a launch share the work.
 
         Args:

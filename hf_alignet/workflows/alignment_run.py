@@ -13,7 +13,8 @@ from transformers import set_seed
 
 from hf_alignet.analysis import before_after_figure, save_figure
 from hf_alignet.demo import ENCODER_DIRECTORY, demo_images, demo_triplets
-from hf_alignet.encoder import VisionEncoder, check_sharing
+from hf_alignet.encoder import Encoder, check_sharing
+from hf_alignet.encoder.encoder_opening import Model
 from hf_alignet.encoder.pooling import PoolingChoice
 from hf_alignet.errors import InputError, naming
 from hf_alignet.evaluation import evaluate_splits, with_changes
@@ -21,7 +22,7 @@ from hf_alignet.hub.cards.model_card import share_undone
 from hf_alignet.hub.transport.license import stated_license
 from hf_alignet.hub.transport.provenance import dataset_commit, model_commit
 from hf_alignet.hub.transport.repository import make_repository
-from hf_alignet.images.opening import load_images
+from hf_alignet.images.opening import holds_texts, load_images
 from hf_alignet.images.picture_files import refuse_files
 from hf_alignet.judgments.own_table import TimeUnit
 from hf_alignet.metric import Metric, comparison_table
@@ -30,7 +31,7 @@ from hf_alignet.sources import packaged, public_name, split_revision
 from hf_alignet.storage import output_folder, require_space
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
 from hf_alignet.student.checkpoints import MAKER, find_checkpoint
-from hf_alignet.student.preparation import Model, load_student
+from hf_alignet.student.preparation import load_student
 from hf_alignet.student.resumption import check_checkpoint
 from hf_alignet.student.training_data import (
     describe_teacher,
@@ -79,14 +80,14 @@ def align(
     i_have_the_right_to_share_images: bool = False,
     command: str | None = None,
 ) -> dict[str, dict[str, Metric]]:
-    """Fine-tunes a vision encoder on labelled triplets, and measures it before and after on triplets held out.
+    """Fine-tunes an encoder on labelled triplets of images or texts, and measures it on triplets held out.
 
     The aligned model is in `args.output_dir`, with results.json, a figure and a card. Without images and triplets it
     is the demo: emoji, simulated raters and, without a model, a small encoder that comes with the package.
 
     Args:
-        model: path or Hub id (optionally with `@revision`), model of transformers or peft, or `VisionEncoder`.
-        images: image dataset, or its path or Hub id.
+        model: path or Hub id (optionally with `@revision`), model of transformers or peft, or an encoder.
+        images: image dataset, or for a text model one with a column `text`; or its path or Hub id.
         triplets: splits of triplets of the images, or their path or Hub id; or people's choices, as `fit-teacher`
             reads them, for `loss_type="hard"`. All splits but `train` are held out; if `train` is the only one, 5 %
             of it.
@@ -149,6 +150,10 @@ def align(
         table = {"columns": columns, "rt_unit": rt_unit, "max_missing": max_missing}
         with naming("images"):
             opened = load_images(images, image_split, image_column) if isinstance(images, str) else images
+            if i_have_the_right_to_share_images and isinstance(opened, Dataset) and holds_texts(opened):
+                raise InputError(
+                    "`i_have_the_right_to_share_images` is for pictures, and these are texts: leave it out"
+                )
             if i_have_the_right_to_share_images and isinstance(images, Dataset):
                 refuse_files(images, "i_have_the_right_to_share_images")
         dataset, splits = _open_data(opened, triplets, table, args)
@@ -244,7 +249,7 @@ def _short_name(triplets: object) -> str:
 
 
 def _describe(
-    encoder: VisionEncoder,
+    encoder: Encoder,
     model: Model | None,
     images: object,
     triplets: object,

@@ -23,7 +23,7 @@ from hf_alignet.analysis.report import Section, write_report
 from hf_alignet.encoder import VisionEncoder
 from hf_alignet.encoder.embedding import load_embeddings
 from hf_alignet.encoder.pooling import PoolingChoice
-from hf_alignet.encoder.pretrained import check_vision_model
+from hf_alignet.encoder.pretrained import check_model
 from hf_alignet.errors import InputError, naming
 from hf_alignet.evaluation.downstream.hierarchy import Hierarchy
 from hf_alignet.evaluation.downstream.labelled_images import find_label_column
@@ -130,7 +130,7 @@ def analyze(
     judged, judge = _judged(judgments, images, categories, seed) if judgments is not None else (None, "")
     for path in models.values():
         if not _is_file(path):
-            check_vision_model(path, trust_remote_code)  # before another model works for hours
+            check_model(path, trust_remote_code)  # before another model works for hours
     is_main = PartialState(cpu=not torch.accelerator.is_available()).is_main_process
     options = {"batch_size": batch_size, "num_workers": num_workers, "bf16": bf16, "progress": progress}
     with output_folder(output_dir, "analyze", is_main=is_main) as directory:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_alignet.encoder import AffineTransform, VisionEncoder
+from hf_alignet.encoder import AffineTransform, Encoder
 from hf_alignet.errors import InputError
 from hf_alignet.judgments.stimuli import Stimuli
 from hf_alignet.workflows.model_names import folder_of_name
@@ -59,7 +59,7 @@ def _key(source: tuple[Any, ...]) -> tuple[object, ...]:
 
 
 def embed_sets(
-    encoder: VisionEncoder | None,
+    encoder: Encoder | None,
     sets: Sequence[Stimuli],
     transform: AffineTransform | None,
     directory: Path | None,

@@ -14,9 +14,9 @@ import torch
 from accelerate import PartialState
 from datasets import Dataset
 
-from hf_alignet.encoder import AffineTransform, ContextTransform, VisionEncoder, open_transform
+from hf_alignet.encoder import AffineTransform, ContextTransform, Encoder, open_encoder, open_transform
 from hf_alignet.encoder.pooling import PoolingChoice
-from hf_alignet.encoder.pretrained import check_vision_model
+from hf_alignet.encoder.pretrained import check_model
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.benchmark import Measured, Settings, Task
 from hf_alignet.evaluation.benchmarks import JUDGED, open_benchmarks, parse_task
@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 @checked
 def evaluate(
-    models: str | VisionEncoder | Sequence[str] | Mapping[str, str | VisionEncoder] = (),
+    models: str | Encoder | Sequence[str] | Mapping[str, str | Encoder] = (),
     benchmarks: str | Sequence[str] = (),
     images: str | Dataset | Sequence[str | Dataset] = (),
     *,
@@ -79,13 +79,14 @@ def evaluate(
     """Measures one or several models on benchmarks of human similarity and of usefulness.
 
     Args:
-        models: path or Hub id (optionally with `@revision`) of one or several models; or a `VisionEncoder`; or a
+        models: path or Hub id (optionally with `@revision`) of one or several models; or an encoder; or a
             mapping from names in the results to models. With `features`, the name of the model that made them.
         benchmarks: one or several `[name=]kind:source`: `choices:choices.csv`, `levels:folder`, `rsa:rdm48.npy`,
-            `alignment:` likewise; of labelled images `few_shot:user/cifar100`, `n_shot:`, `probe:`, `breeds:`, `corruption:`, `anomaly:`, `retrieval:`
+            `alignment:` likewise; of labelled images `few_shot:user/cifar100`, `n_shot:`, `probe:`, `breeds:`,
+            `corruption:`, `anomaly:`, `retrieval:`
             likewise, and `shift:user/photos->user/sketches`. `#name` after a dataset takes one of its splits.
-        images: dataset of the stimuli that people judged, or its path or Hub id; one for all judgments, or one for
-            each.
+        images: dataset of the stimuli that people judged (pictures, or texts in a column `text`), or its path or Hub
+            id; one for all judgments, or one for each.
         features: in place of images, a matrix (n, p) or the path of its `.npy` file; one for all benchmarks, or one
             for each.
         object_names: text file with the name of one stimulus in each line; one for all benchmarks, or one for each.
@@ -152,7 +153,7 @@ def evaluate(
     sets = distinct_sets(stimuli for benchmark in opened for stimuli in benchmark.sets)
     for model in named.values():
         if isinstance(model, str):
-            check_vision_model(model, trust_remote_code)  # before another model works for hours
+            check_model(model, trust_remote_code)  # before another model works for hours
     is_main = PartialState(cpu=not torch.accelerator.is_available()).is_main_process
     place: contextlib.AbstractContextManager[Path | None] = contextlib.nullcontext()
     if output_dir is not None:
@@ -197,14 +198,14 @@ def evaluate(
         return results
 
 
-def _named(models: Any, features: list[Any]) -> dict[str, str | VisionEncoder | None]:
+def _named(models: Any, features: list[Any]) -> dict[str, str | Encoder | None]:
     """By the name that results give it: the path, Hub id or encoder of each model; None for features.
 
     A local model has the name of its folder, or, where two folders have the same name, the path that was given.
     """
     if isinstance(models, Mapping):
         named = dict(models)
-    elif isinstance(models, VisionEncoder):
+    elif isinstance(models, Encoder):
         named = {public_name(str(models.backbone.name_or_path)) or "model": models}
     else:
         given = [name for name in listed(models) if name]
@@ -257,5 +258,5 @@ def _place(model: str) -> str:
     return str(path.resolve()) if path.exists() else model
 
 
-def _open_model(model: str | VisionEncoder | None, pooling: str, trust_remote_code: bool) -> VisionEncoder | None:
-    return VisionEncoder.from_pretrained(model, pooling, trust_remote_code) if isinstance(model, str) else model
+def _open_model(model: str | Encoder | None, pooling: str, trust_remote_code: bool) -> Encoder | None:
+    return open_encoder(model, pooling, trust_remote_code) if isinstance(model, str) else model

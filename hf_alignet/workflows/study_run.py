@@ -20,7 +20,7 @@ from hf_alignet import __version__
 from hf_alignet.encoder import VisionEncoder
 from hf_alignet.encoder.embedding import load_embeddings
 from hf_alignet.encoder.pooling import PoolingChoice
-from hf_alignet.encoder.pretrained import check_vision_model
+from hf_alignet.encoder.pretrained import check_model
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.benchmark import Benchmark, Settings
 from hf_alignet.evaluation.benchmarks import JUDGED, open_benchmarks, parse_task
@@ -133,7 +133,7 @@ def study(
     opened = open_benchmarks(tasks, stimuli, settings)
     for path in listed(models):
         if not _is_features(path):
-            check_vision_model(path, trust_remote_code)  # before another model works for hours
+            check_model(path, trust_remote_code)  # before another model works for hours
     measuring = _Measuring(opened, [settings, bf16], pooling, trust_remote_code)
     options = {"batch_size": batch_size, "num_workers": num_workers, "bf16": bf16, "progress": progress}
     with output_folder(output_dir, "study", is_main=is_main) as directory:

@@ -13,7 +13,7 @@ from accelerate import PartialState
 from datasets import Dataset, DatasetDict
 
 from hf_alignet.analysis import calibration_figure, save_figure
-from hf_alignet.encoder import VisionEncoder
+from hf_alignet.encoder import open_encoder
 from hf_alignet.encoder.pooling import PoolingChoice
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation import with_changes
@@ -94,7 +94,7 @@ def write_teacher(
     Args:
         judgments: path or Hub id of the choices, in any form that `load_judgments` reads. Only a `plan` does without.
         output_dir: directory for the results.
-        images: path or Hub id of the stimuli. They need `model_name_or_path`.
+        images: path or Hub id of the stimuli, pictures or, in a column `text`, texts. They need `model_name_or_path`.
         features: in place of images, the path of a `.npy` file with a matrix (n, p).
         model_name_or_path: path or Hub id of the model that embeds the images, or made the features.
         pooling: which output of the model is the embedding.
@@ -178,7 +178,7 @@ def write_teacher(
         encoder = None
         options = {"progress": progress, "batch_size": batch_size, "num_workers": num_workers, "bf16": bf16}
         if images is not None or local_images is not None:
-            encoder = VisionEncoder.from_pretrained(str(model_name_or_path), pooling, trust_remote_code).eval()
+            encoder = open_encoder(str(model_name_or_path), pooling, trust_remote_code).eval()
         embedded = stimuli.embed(encoder, unfinished / "features", **options)
         if plan:
             if state.is_main_process:
@@ -213,6 +213,7 @@ def write_teacher(
             "base_model": public_name(model_name_or_path) if model_name_or_path else None,
             "base_model_commit": model_commit(str(model_name_or_path)) if images else None,
             "pooling": encoder.pooling if encoder is not None and images is not None else None,
+            **({"input": "text"} if encoder is not None and encoder.noun == "text" else {}),
             "judgments": source,
             "stimuli": public_name(str(images or features)),
             "num_train_judgments": int(pair_counts(splits["train"])[1].sum()),

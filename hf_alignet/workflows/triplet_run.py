@@ -15,14 +15,15 @@ from accelerate import PartialState
 from datasets import Dataset, DatasetDict
 
 from hf_alignet.analysis import elbow_figure, save_figure
-from hf_alignet.encoder import AffineTransform, VisionEncoder
+from hf_alignet.encoder import AffineTransform, Encoder, open_encoder
 from hf_alignet.encoder.embedding import load_embeddings
 from hf_alignet.encoder.pooling import PoolingChoice
 from hf_alignet.errors import InputError, naming
 from hf_alignet.hub.cards.triplets_card import write_triplets_card
 from hf_alignet.hub.transport.provenance import dataset_commit, model_commit, versions
 from hf_alignet.hub.transport.repository import make_repository, share_folder
-from hf_alignet.images import ImageReader, load_images
+from hf_alignet.images import as_reader, load_images
+from hf_alignet.images.opening import holds_texts
 from hf_alignet.images.picture_files import content_fingerprint, refuse_files
 from hf_alignet.images.picture_record import NAMES_FILE, RECORD_FILE, PictureRecord
 from hf_alignet.ranges import Count, Whole, checked
@@ -53,7 +54,7 @@ logger = logging.getLogger(__name__)
 @checked
 def make_triplets(
     images: str | Dataset,
-    teacher: str | VisionEncoder | None = None,
+    teacher: str | Encoder | None = None,
     *,
     image_column: str | None = None,
     image_split: str = "train",
@@ -84,7 +85,8 @@ def make_triplets(
     triplets are taken, the labelling.
 
     Args:
-        images: image dataset, or its path or Hub id. Its column `label` has the classes, if it has one.
+        images: image dataset, or one of texts (column `text`), or its path or Hub id. Its column `label` has the
+            classes, if it has one.
         teacher: model that embeds the images, or its path or Hub id.
         image_column: column of the pictures. By default `image`, or else the only column of pictures.
         image_split: split of the images, or `all` to join all splits.
@@ -171,6 +173,7 @@ def make_triplets(
         if save_images:
             write_dataset(dataset, unfinished / "images", "train", progress)
         info = {
+            **({"input": "text"} if holds_texts(dataset) else {}),
             "images": _name(images),
             "images_commit": dataset_commit(dataset),
             "num_images": len(dataset),
@@ -190,7 +193,7 @@ def _name(given: object) -> str | None:
     """What may be said in public of what was given."""
     if isinstance(given, str):
         return public_name(given)
-    if isinstance(given, VisionEncoder):
+    if isinstance(given, Encoder):
         return public_name(str(given.backbone.name_or_path)) or "a model in memory"
     return None if given is None else "data in memory"
 
@@ -250,7 +253,7 @@ def _make_room(directory: Path, settings: dict[str, Any]) -> None:
 
 
 def _open_teacher(
-    teacher: str | VisionEncoder | None,
+    teacher: str | Encoder | None,
     features: str | None,
     images: Dataset,
     transform: AffineTransform | None,
@@ -263,7 +266,7 @@ def _open_teacher(
         return Teacher(features=matrix, transform=transform)
     if isinstance(teacher, str):
         with naming("teacher"):
-            teacher = VisionEncoder.from_pretrained(teacher, pooling, trust_remote_code)
+            teacher = open_encoder(teacher, pooling, trust_remote_code)
     return Teacher(teacher, transform=transform)
 
 
@@ -279,7 +282,7 @@ def _label(
     """Triplets by split, and facts about them, by the main process; others only share the work."""
     rows = np.arange(len(images))
     if teacher.encoder is not None and on_bad_image == "skip":
-        reader = ImageReader(images, teacher.encoder.preprocessor)
+        reader = as_reader(images, teacher.encoder.preprocessor)
         bad = reader.prepare(rows, options["num_workers"], options["progress"], skip_bad=True)
         rows = np.setdiff1d(rows, list(bad))
         if bad:

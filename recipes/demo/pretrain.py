@@ -21,7 +21,7 @@ from tqdm import tqdm
 from transformers import ViTConfig, ViTModel
 
 from hf_alignet.demo import demo_images, demo_triplets
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.evaluation import evaluate_splits
 
 CONFIG = ViTConfig(

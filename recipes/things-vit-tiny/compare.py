@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 from transformers import PrinterCallback, TrainerCallback, set_seed
 
 from hf_alignet.analysis import curves_figure, trade_off_figure
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.evaluation import few_shot_accuracy, odd_one_out_accuracy
 from hf_alignet.evaluation.human.odd_one_out import odd_labels
 from hf_alignet.images.cache import ImageCache

@@ -15,7 +15,7 @@ import pandas as pd
 from datasets import DatasetDict
 
 from hf_alignet.encoder import AffineTransform
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.evaluation import few_shot_accuracy, odd_one_out_accuracy
 from hf_alignet.evaluation.human.odd_one_out import odd_labels
 from hf_alignet.images.opening import load_images

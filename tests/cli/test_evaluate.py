@@ -20,7 +20,7 @@ from scipy.io import savemat
 from hf_alignet.analysis import linear_cka
 from hf_alignet.cli.evaluate import COMMAND, evaluate_command
 from hf_alignet.encoder import AffineTransform, ContextTransform
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation import odd_one_out_accuracy, rsa_score
 from hf_alignet.evaluation.human.noise_ceiling import noise_ceiling

@@ -1,4 +1,4 @@
-"""`hf-alignet explore` opens models, pictures and judgments, and keeps embeddings; tests/explore has the page itself."""
+"""`hf-alignet explore` opens models, pictures and judgments, and keeps embeddings; tests/explore has the page."""
 
 import sys
 

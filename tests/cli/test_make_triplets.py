@@ -23,7 +23,7 @@ from hf_alignet.cli.align import COMMAND as ALIGN
 from hf_alignet.cli.align import align_command
 from hf_alignet.cli.make_triplets import COMMAND, make_command
 from hf_alignet.encoder import AffineTransform
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.hub.transport import repository as sharing
 from hf_alignet.images.decoding import read_pictures

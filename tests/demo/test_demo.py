@@ -5,7 +5,7 @@ import pytest
 
 from hf_alignet.demo import ENCODER_DIRECTORY, HELD_OUT_STYLE, SimulatedRaters, demo_images, demo_triplets
 from hf_alignet.demo.demo_triplets import NUM_BLOCKS, TRIPLETS_PER_BLOCK
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.triplets import check_triplets
 from hf_alignet.triplets.triplet_dataset import column
 

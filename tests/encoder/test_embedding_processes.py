@@ -9,7 +9,7 @@ import pytest
 from datasets import Dataset
 from datasets import Image as ImageFeature
 
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "recipes" / "accelerate" / "cpu_2_processes.yaml"

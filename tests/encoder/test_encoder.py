@@ -15,8 +15,8 @@ from tiny import FAMILIES
 from transformers import AutoModel
 
 from hf_alignet.encoder.embedding import load_embeddings
-from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.encoder.transform import AffineTransform
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.images.opening import load_images
 from hf_alignet.images.preprocessing import load_processor

@@ -10,7 +10,7 @@ from tiny import FAMILIES
 from torch import nn
 
 from hf_alignet.encoder.lora import merge_in_training
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.errors import InputError
 
 

@@ -10,8 +10,8 @@ from sentence_transformers import SentenceTransformer
 from tiny import FAMILIES
 from transformers import AutoModel
 
-from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.encoder.pooling import pool
+from hf_alignet.encoder.vision_model import VisionEncoder
 
 OURS = ("modules.json", "sentence_bert_config.json", "1_Pooling", "2_Dense", "config_sentence_transformers.json")
 # A mean that leaves out several tokens or padding: their mean of all tokens would be another embedding

@@ -6,7 +6,7 @@ import pytest
 import torch
 from datasets import Dataset
 
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.evaluation import evaluate_splits
 from hf_alignet.similarity import triplet_similarities
 from hf_alignet.triplets import triplets_from_arrays

@@ -62,7 +62,7 @@ def push(folder: Path) -> dict[str, np.ndarray]:
     from tiny import save_tiny
 
     from hf_alignet.encoder import AffineTransform
-    from hf_alignet.encoder.model import VisionEncoder
+    from hf_alignet.encoder.vision_model import VisionEncoder
     from hf_alignet.errors import InputError
     from hf_alignet.judgments import make_judgments
     from hf_alignet.student import AlignTrainer, AlignTrainingArguments
@@ -172,7 +172,7 @@ def friend(folder: Path) -> dict[str, np.ndarray]:
     from datasets import Dataset, load_dataset
 
     from hf_alignet.encoder import AffineTransform
-    from hf_alignet.encoder.model import VisionEncoder
+    from hf_alignet.encoder.vision_model import VisionEncoder
     from hf_alignet.hub.transport.license import stated_license
     from hf_alignet.hub.transport.provenance import dataset_commit, model_commit
     from hf_alignet.teacher import Vice

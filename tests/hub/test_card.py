@@ -11,7 +11,7 @@ from fakehub.checks import card_errors, eval_results_errors
 from huggingface_hub import ModelCard
 
 from hf_alignet.encoder import AffineTransform
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.hub.cards.measured_card import fetch_card, update_card
 from hf_alignet.hub.cards.model_card import write_model_card

@@ -13,7 +13,7 @@ from datasets import Image as ImageFeature
 from transformers import CLIPImageProcessorPil, Siglip2ImageProcessorPil, ViTImageProcessorPil
 
 from hf_alignet.encoder.embedding import load_embeddings
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.images.cache import ImageCache
 from hf_alignet.images.opening import load_images

@@ -13,7 +13,7 @@ from datasets import Image as ImageFeature
 from PIL import Image
 from transformers import CLIPImageProcessorPil
 
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.images.cache import ImageCache
 from hf_alignet.images.decoding import decode_picture

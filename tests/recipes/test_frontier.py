@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.images.reader import ImageReader
 
 FOLDER = Path(__file__).parents[2] / "recipes" / "frontier"

@@ -31,7 +31,7 @@ from transformers import TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput
 
 import hf_alignet.student.checkpoint_sharing as checkpoint_sharing
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.storage import OURS, output_folder
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments

@@ -6,7 +6,7 @@ import torch
 from peft import IA3Config, LoHaConfig, LoraConfig, VeraConfig, get_peft_model
 from torch import nn
 
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments, Anchor
 

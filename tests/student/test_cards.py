@@ -7,7 +7,7 @@ from huggingface_hub import ModelCard
 from peft import LoraConfig
 from transformers import Trainer
 
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.hub.rendering import TAGS
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments

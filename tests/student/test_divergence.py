@@ -7,7 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import TrainerCallback
 
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.errors import RunError
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
 from hf_alignet.student.log_window import NEVER, LogWindow

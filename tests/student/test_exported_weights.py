@@ -7,7 +7,7 @@ import pytest
 import torch
 from peft import LoraConfig
 
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.similarity import odd_one_out, triplet_similarities
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments, triplet_kl
 

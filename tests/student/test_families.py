@@ -7,8 +7,8 @@ from peft import LoraConfig
 from tiny import FAMILIES
 from transformers import AutoModel
 
-from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.encoder.pooling import pool
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments, load_student
 

@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
 
 EXPECTED = {"loss", "loss_triplet", "loss_anchor", "agreement", "student_entropy", "teacher_entropy"}

@@ -8,7 +8,7 @@ import torch
 from datasets import DatasetDict
 from datasets import Image as ImageFeature
 
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.images.cache import ImageCache
 from hf_alignet.images.reader import ImageReader

@@ -8,7 +8,7 @@ import pytest
 import torch
 from peft import LoraConfig
 
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
 from hf_alignet.student.preservation import PERPLEXITY, cosines_to_others, local_temperature, neighbour_kl

@@ -13,7 +13,7 @@ from datasets import Dataset
 from peft import LoraConfig
 from safetensors.torch import save_file
 
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.storage import output_folder
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments

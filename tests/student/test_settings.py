@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from transformers import TrainingArguments
 
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
 from hf_alignet.student.training_arguments import WITHOUT_EFFECT

@@ -14,7 +14,7 @@ import torch
 from peft import LoraConfig
 from transformers import TrainerCallback
 
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.storage import UNFINISHED, output_folder
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments, encoder_trainer

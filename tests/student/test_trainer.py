@@ -13,8 +13,8 @@ from peft import LoraConfig
 from PIL import Image
 from transformers import AutoModel, Trainer, TrainingArguments, pipeline
 
-from hf_alignet.encoder.model import VisionEncoder
 from hf_alignet.encoder.transform import AffineTransform
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.errors import InputError, RunError
 from hf_alignet.similarity import choice_log_probabilities, odd_one_out, triplet_similarities
 from hf_alignet.storage import OURS

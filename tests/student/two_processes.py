@@ -15,7 +15,7 @@ from datasets import load_from_disk
 from peft import LoraConfig
 from transformers import TrainingArguments
 
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.errors import RunError
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
 

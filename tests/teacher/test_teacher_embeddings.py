@@ -6,7 +6,7 @@ import torch
 
 from hf_alignet.encoder import AffineTransform
 from hf_alignet.encoder import transform as transform_module
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.storage import OURS
 from hf_alignet.teacher import Teacher

@@ -6,6 +6,7 @@ import numpy as np
 from datasets import Dataset
 from PIL import Image
 
+from hf_alignet.errors import InputError
 from hf_alignet.evaluation.downstream.corruptions import ALL, CORRUPTIONS, central_square, corrupt
 from hf_alignet.evaluation.downstream.labelled import ranks_in_classes
 from hf_alignet.evaluation.downstream.labelled_images import LabelledImages
@@ -13,6 +14,7 @@ from hf_alignet.images.decoding import decode_picture
 from hf_alignet.images.opening import IMAGE_COLUMN, as_encoded_images
 from hf_alignet.images.preprocessing import Preprocessor
 from hf_alignet.images.reader import ImageReader
+from hf_alignet.images.tokens import TextPreprocessor
 from hf_alignet.judgments.stimuli import Stimuli
 
 VERSIONS = 1 + len(ALL)  # of a picture: as it is, and under every corruption
@@ -76,6 +78,8 @@ class CorruptedStimuli(Stimuli):
         # The seed is in the name, since embeddings are kept under it
         super().__init__(f"{images.stimuli.name}-corrupted-{seed}", versions)
 
-    def _readable(self, preprocessor: Preprocessor) -> ImageReader:
+    def _readable(self, preprocessor: Preprocessor | TextPreprocessor) -> ImageReader:
         assert self.images is not None
+        if isinstance(preprocessor, TextPreprocessor):
+            raise InputError("corruptions are of pictures, and the model is of texts: leave them out")
         return CorruptedReader(self.images, preprocessor, self.taken.rows, self.seed)

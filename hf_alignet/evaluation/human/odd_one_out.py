@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.model import Encoder
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.statistics.intervals import share_correct
-from hf_alignet.images.reader import ImageReader
+from hf_alignet.images.reader import Reader
 from hf_alignet.judgments.rows import check_rows
 from hf_alignet.metric import Metric
 from hf_alignet.ranges import check, checked, row_numbers
@@ -131,8 +131,8 @@ def _scorable(triplets: Dataset, num_images: int, variant: str) -> Dataset:
 
 @checked
 def evaluate_splits(
-    encoder: VisionEncoder,
-    images: Dataset | ImageReader,
+    encoder: Encoder,
+    images: Dataset | Reader,
     splits: dict[str, Dataset],
     name: str,
     similarity: SimilarityKind | TripletSimilarity = "dot",

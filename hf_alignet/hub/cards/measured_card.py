@@ -10,7 +10,16 @@ import yaml
 from huggingface_hub import ModelCard, ModelCardData, snapshot_download
 
 from hf_alignet.errors import InputError
-from hf_alignet.hub.cards.model_card import ACCURACY, CARD, EVAL_RESULTS_FILE, eval_entry, eval_result, write_entries
+from hf_alignet.hub.cards.model_card import (
+    ACCURACY,
+    CARD,
+    COMPARED,
+    EVAL_RESULTS_FILE,
+    OF_TEXTS,
+    eval_entry,
+    eval_result,
+    write_entries,
+)
 from hf_alignet.hub.connection import HUB_ERRORS, reason
 from hf_alignet.hub.transport.repository import share_folder
 from hf_alignet.markdown import plain
@@ -83,8 +92,9 @@ def update_card(directory: str | Path, metrics: Mapping[str, Metric], sources: M
     found = {dataset: _origin(source) for dataset, source in sources.items()}
     origins = {name: found.get("/".join(name.split("/")[:2])) or found[name.split("/")[0]] for name in metrics}
     known = {result.metric_name: result for result in data.eval_results or []}
+    task = OF_TEXTS if data.pipeline_tag == OF_TEXTS else COMPARED
     new = {
-        name: eval_result(name, metric, *origins[name][:2], tested=origins[name][2:])
+        name: eval_result(name, metric, *origins[name][:2], tested=origins[name][2:], compared=task)
         for name, metric in metrics.items()
     }
     for name, result in new.items():

@@ -30,6 +30,7 @@ TYPES = {
     **dict.fromkeys(("rsa_spearman", "response_time_spearman"), "spearmanr"),
     "anomaly_auroc": "roc_auc",
 }
+COMPARED, OF_TEXTS = "image-feature-extraction", "feature-extraction"  # tasks of models whose embeddings are compared
 # By measure on labelled images: the type of the task. Others compare embeddings
 TASKS = {
     **dict.fromkeys((*CLASSIFIED, "kept_accuracy"), "image-classification"),
@@ -77,15 +78,17 @@ def write_model_card(
     given = {field: value for field, value in fields.items() if value is not None}
     stated = alignment.get("base_model_license") or {}
     is_adapter = (directory / "adapter_config.json").exists()
+    task = OF_TEXTS if alignment.get("input") == "text" else COMPARED
+    measured = [eval_result(m, value, triplets, revision, before[m], compared=task) for m, value in aligned.items()]
     data = ModelCardData(
         model_name=model_name or model_id,
         library_name="peft" if is_adapter else "transformers",
-        pipeline_tag="image-feature-extraction",
+        pipeline_tag=task,
         base_model=base_model or hub_id(alignment.get("base_model")),
         datasets=_distinct(triplets, hub_id(alignment.get("images")), *_listed(datasets)) or None,
         tags=_distinct(*TAGS, *_listed(tags)),
         language=language,
-        eval_results=[eval_result(m, value, triplets, revision, before[m]) for m, value in aligned.items()] or None,
+        eval_results=measured or None,
         **(stated | given if license in (None, stated.get("license")) else given),
     )
     card = render_card(
@@ -131,14 +134,15 @@ def eval_result(
     revision: str | None,
     before: float | None = None,
     tested: tuple[str, str | None] | None = None,
+    compared: str = COMPARED,
 ) -> EvalResult:
     """An entry of the model index.
 
     `dataset_id` and `revision` are those of judgments or labelled images on the Hub, or None; `tested` are the name
-    and the split of labelled images, which benchmarks of several kinds share.
+    and the split of labelled images, which benchmarks of several kinds share. `compared` is the task of all others.
     """
     dataset, *variant, measure = name.split("/")
-    task = TASKS.get(measure, "image-feature-extraction")
+    task = TASKS.get(measure, compared)
     task_name = "odd-one-out" if variant else "representational similarity"
     split: str | None = "/".join(variant) or None
     if measure in TASKS and tested is not None:

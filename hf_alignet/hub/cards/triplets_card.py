@@ -22,7 +22,7 @@ def write_triplets_card(
         directory,
         {name: list(num_rows) if name == "triplets" else ["train"] for name in folders},
         ["triplets"],
-        task_categories=["image-feature-extraction"],
+        task_categories=["feature-extraction" if info.get("input") == "text" else "image-feature-extraction"],
         license="cc-by-4.0" if info.get("official") else None,
         source_datasets=[images_id] if images_id else None,
     )

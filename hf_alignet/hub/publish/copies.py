@@ -12,16 +12,17 @@ from huggingface_hub import ModelCard, ModelCardData
 from hf_alignet.encoder import (
     AffineTransform,
     ContextTransform,
-    VisionEncoder,
+    Encoder,
     check_sharing,
+    open_encoder,
     open_transform,
     read_alignment,
 )
-from hf_alignet.encoder.sentence_files import write_sentence_files
+from hf_alignet.encoder.encoder_opening import is_text_model
 from hf_alignet.errors import InputError
 from hf_alignet.hub.cards.dataset_card import write_dataset_card
 from hf_alignet.hub.cards.measured_card import check_model_directory, load_card, show_evaluation
-from hf_alignet.hub.cards.model_card import CARD, write_model_card
+from hf_alignet.hub.cards.model_card import CARD, COMPARED, OF_TEXTS, write_model_card
 from hf_alignet.hub.cards.triplets_card import write_triplets_card
 from hf_alignet.hub.publish.contents import open_contents
 from hf_alignet.hub.publish.publication import OF_JUDGMENTS, Publication
@@ -209,7 +210,7 @@ def _write_model(publication: Publication, folder: Path) -> None:
         )
     if not any(name.endswith(".safetensors") for name in files):
         raise InputError(f"{publication.path} has no weights in safetensors, and other formats are not uploaded")
-    encoder = VisionEncoder.from_pretrained(str(place))
+    encoder = open_encoder(str(place))
     if not merge_lora:
         check_sharing(encoder)
         _copy_model(publication, encoder, place, folder)
@@ -222,13 +223,13 @@ def _write_model(publication: Publication, folder: Path) -> None:
         _copy_model(publication, encoder, merged, folder)
 
 
-def _copy_model(publication: Publication, encoder: VisionEncoder, place: Path, folder: Path) -> None:
+def _copy_model(publication: Publication, encoder: Encoder, place: Path, folder: Path) -> None:
     repo_id = publication.repo_id
     is_adapter = (place / "adapter_config.json").is_file()
     # Others may use modules of sentence-transformers that are not copied
     take_files(place, set(regular_files(place, MODEL_FILES)) - set(regular_files(place, SENTENCE_FILES)), folder)
     if (folder / "alignment.json").is_file():
-        write_sentence_files(encoder, folder, read_alignment(str(folder)).get("similarity"))
+        encoder.write_sentence_files(folder, read_alignment(str(folder)).get("similarity"))
         _write_aligned_card(place, folder, repo_id)
     elif (folder / CARD).is_file():
         _rename_card(folder / CARD, repo_id, "transformers" if publication.merge_lora else None)
@@ -242,7 +243,8 @@ def _write_plain_card(folder: Path, repo_id: str, is_adapter: bool) -> None:
     if is_adapter:
         settings = load_json(folder / "adapter_config.json", "the configuration")
         library, base = "peft", hub_id(settings.get("base_model_name_or_path"))
-    data = ModelCardData(library_name=library, base_model=base, pipeline_tag="image-feature-extraction")
+    task = OF_TEXTS if is_text_model(str(folder)) else COMPARED
+    data = ModelCardData(library_name=library, base_model=base, pipeline_tag=task)
     code = f'from transformers import AutoModel\n\nmodel = AutoModel.from_pretrained("{repo_id}")'
     card = ModelCard(f"---\n{data.to_yaml()}\n---\n\n# {repo_id}\n\n```python\n{code}\n```\n")
     card.save(folder / CARD)

@@ -148,7 +148,7 @@ def check_nothing_lost(folder: Path, publication: Publication) -> None:
             f"cannot see what {name} holds: {reason(error)}. {folder} is complete: do the same again to share it"
         ) from error
     if kind == "transform":
-        if {"preprocessor_config.json", "adapter_config.json"} & set(there):
+        if {"preprocessor_config.json", "tokenizer_config.json", "adapter_config.json"} & set(there):
             raise InputError(f"{name} holds a model, which a transform would replace: give another name")
         return
     data = filter_repo_objects(there, allow_patterns=DATA, ignore_patterns=NO_DATA)

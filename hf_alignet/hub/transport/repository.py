@@ -30,6 +30,8 @@ WEIGHT_FILES = [
 # What is uploaded from the directory of a model; checkpoints, logs and other files stay on the disk
 MODEL_FILES = [
     *WEIGHT_FILES,
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.txt", "vocab.json", "merges.txt"),
     *("preprocessor_config.json", "alignment.json", "results.json", "before_after.png"),
     *("README.md", ".eval_results/*.yaml"),
 ]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from hf_alignet.encoder.model import VisionEncoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation import evaluate_splits, odd_one_out_accuracy
 from hf_alignet.metric import Metric, comparison_table
