@@ -8,7 +8,8 @@ x = z V their leading dimensions, and h = x G + b:
     s_ij | ijk  =  z_i·z_j + sum_d (w_d - 1) x_id x_jd,      w = exp((h_i + h_j + h_k) / 3)
 
 The weights are the same for the three pairs, and do not depend on the order of the images. With G = 0 and b = 0 it is
-the plain transform, which is the better one for images unlike those judged (recipes/context). The form is this package's own; the equation of Born et al. was not at hand.
+the plain transform. On THINGS nothing is gained for objects that nobody judged (recipes/context). The form is this
+package's own; the equation of Born et al. was not at hand.
 """
 
 from pathlib import Path

@@ -201,7 +201,8 @@ def _fit_in_context(
 ) -> FittedTeacher:
     """The teacher of `auto`, with weights that depend on the context.
 
-    Their penalty is chosen on a tenth of the triplets, which a second transform, made as the first one, has not seen.
+    Their penalty is chosen on a tenth of the triplets, which a second transform, made as the first one, has not seen
+    (but a `vice` that was given may have).
     """
     teacher = fit_teacher(features, judgments, checkpoint=checkpoint, **settings)
     splits = split_by_triplet(judgments, HELD_OUT_SHARE, settings["seed"])
