@@ -14,7 +14,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features
 from datasets import Image as ImageFeature
 from fakehub import FakeHub
 from PIL import Image
-from tiny import save_tiny
+from tiny import save_tiny, save_tiny_text
 
 from hf_alignet.triplets import triplets_from_arrays
 
@@ -28,7 +28,7 @@ from datasets import Dataset, load_from_disk
 from huggingface_hub import HfApi
 
 api, root = HfApi(), Path(sys.argv[1])
-for name in ("facebook/dinov2-small", "facebook/dinov2-base"):
+for name in ("facebook/dinov2-small", "facebook/dinov2-base", "sentence-transformers/all-MiniLM-L6-v2"):
     api.create_repo(name)
     api.upload_folder(repo_id=name, folder_path=root / name)
 for name in ("images", "triplets", "cifar100", "pacs"):
@@ -75,9 +75,10 @@ def home(tmp_path) -> Path:
 
 @pytest.fixture
 def on_the_hub(tmp_path) -> Path:
-    """What others have shared: two models, a triplet dataset with its images, and labelled images."""
+    """What others have shared: three models, a triplet dataset with its images, and labelled images."""
     for name in ("dinov2-small", "dinov2-base"):
         save_tiny("dinov2", tmp_path / "hub" / "facebook" / name)
+    save_tiny_text("bert", tmp_path / "hub" / "sentence-transformers" / "all-MiniLM-L6-v2")
     found, colours = pictures(60, seed=1)
     images = Dataset.from_dict({"image": found}, features=Features({"image": ImageFeature()}))
     images.save_to_disk(tmp_path / "hub" / "images")

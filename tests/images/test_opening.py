@@ -66,15 +66,16 @@ def test_column_of_pictures_under_another_name(kind, tmp_path):
     structs = {"bytes": Value("binary"), "path": Value("string")}
     cells = content if kind == "bytes" else {"bytes": content, "path": "one.png"}
     feature = {"image": Image(), "struct": structs, "bytes": Value("binary")}[kind]
-    features = Features({"photo": feature, "word": Value("string")})
-    Dataset.from_dict({"photo": [cells], "word": ["cat"]}, features).to_parquet(tmp_path / "mine.parquet")
+    features = Features({"photo": feature, "word": Value("string"), "size": Value("int64")})
+    Dataset.from_dict({"photo": [cells], "word": ["cat"], "size": [7]}, features).to_parquet(tmp_path / "mine.parquet")
     images = load_images(str(tmp_path / "mine.parquet"), image_column="photo")
     assert np.array(read_pictures(images, [0])[0])[0, 0].tolist() == [7, 0, 0]
     if kind != "bytes":
         assert load_images(str(tmp_path / "mine.parquet")).to_dict() == images.to_dict()
+    assert load_images(str(tmp_path / "mine.parquet"), image_column="word")["text"][:] == ["cat"]  # for a text model
     with pytest.raises(InputError, match="must hold datasets.Image, not Value"):
-        load_images(str(tmp_path / "mine.parquet"), image_column="word")
-    with pytest.raises(InputError, match="need a column 'nose'; there are photo, word"):
+        load_images(str(tmp_path / "mine.parquet"), image_column="size")
+    with pytest.raises(InputError, match="need a column 'nose'; there are photo, word, size"):
         load_images(str(tmp_path / "mine.parquet"), image_column="nose")
 
 
