@@ -121,7 +121,7 @@ def save_tiny(family: str, directory: Path) -> None:
 WORDS = "a cat dog wolf car truck bus train on the mat sits two dogs small large red old".split()
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 LONGEST = 16  # tokens
-POSITIONS = {"max_position_embeddings": LONGEST, "vocab_size": len(SPECIAL) + len(WORDS)}
+POSITIONS: dict[str, Any] = {"max_position_embeddings": LONGEST, "vocab_size": len(SPECIAL) + len(WORDS)}
 # family: (model, whether [CLS] and [SEP] are around a text, pooling that `auto` picks)
 TEXT_FAMILIES = {
     "bert": (lambda: t.BertModel(t.BertConfig(**VIT, **POSITIONS)), True, "mean"),

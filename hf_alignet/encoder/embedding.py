@@ -36,9 +36,11 @@ CHUNK = 512  # rows of a directory of embeddings that are finished together
 class Embedder(Protocol):
     """What embedding needs of an encoder."""
 
-    preprocessor: Preprocessor | TextPreprocessor
     embedding_dim: int
     training: bool
+
+    @property
+    def preprocessor(self) -> Preprocessor | TextPreprocessor: ...
 
     @property
     def device(self) -> torch.device: ...

@@ -41,6 +41,7 @@ class VisionEncoder(Encoder):
 
     pooling: Pooling
     processor: BaseImageProcessor
+    preprocessor: Preprocessor
     num_prefix_tokens: int | None
     output_shape: tuple[int, ...]
 

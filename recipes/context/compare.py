@@ -43,7 +43,9 @@ def mixtures() -> dict[str, np.ndarray]:
 
 
 @njit(fastmath={"reassoc", "contract"})
-def cross_entropy(leading, gates, constant, mixture, triplets, plain, probabilities, weights, slopes, slope_constant):
+def cross_entropy(  # type: ignore[no-untyped-def]  # compiled: any float type
+    leading, gates, constant, mixture, triplets, plain, probabilities, weights, slopes, slope_constant
+):
     """As the package's kernel, but each pair has weights of its own; also writes the similarities to `plain`."""
     loss, r = 0.0, leading.shape[1]
     factor = np.empty((3, r), leading.dtype)
@@ -96,7 +98,7 @@ class Form:
         standard = (leading - self.center) / self.spread
         gates, constant = (standard @ variables[:-1]).astype(np.float32), variables[-1].astype(np.float32)
         slopes, of_constant = np.zeros(gates.shape), np.zeros(len(constant))
-        value = cross_entropy(leading, gates, constant, self.mixture, *choices, slopes, of_constant)
+        value = cross_entropy(leading, gates, constant, self.mixture, *choices, slopes, of_constant)  # type: ignore[call-arg]
         return value, np.vstack([standard.T @ slopes, of_constant])
 
     def similarities(self, features: np.ndarray, triplets: np.ndarray) -> np.ndarray:
@@ -150,7 +152,9 @@ def hesitation(similarities: dict[str, np.ndarray], repeated: pd.DataFrame, trip
     """Spearman's ρ of the entropy of predicted choices with 1 - people's share of the most frequent choice."""
     return {
         name: spearman(
-            entropy(torch.from_numpy(log_probabilities(each))).numpy(), 1 - repeated.prop_max, triplets=triplets
+            entropy(torch.from_numpy(log_probabilities(each))).numpy(),
+            1 - repeated.prop_max.to_numpy(),
+            triplets=triplets,
         ).metric
         for name, each in similarities.items()
     }

@@ -183,13 +183,13 @@ def train(setting: Setting, model: str, photographs: Photographs) -> dict[str, A
         teacher = load_teacher(photographs.labels, rows, photographs.transformed, seed=0)
         vectors, clusters = teacher.vectors, teacher.clusters
     batches = batches_of(clusters, setting)
-    vectors, base = torch.from_numpy(vectors), torch.from_numpy(photographs.base[rows])
-    temperature = calibrated(base, vectors, batches, setting.teacher_temperature)
+    of_teacher, base = torch.from_numpy(vectors), torch.from_numpy(photographs.base[rows])
+    temperature = calibrated(base, of_teacher, batches, setting.teacher_temperature)
 
     def loss(batch: np.ndarray) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
             embeddings = tail(torch.from_numpy(photographs.tokens[rows[batch]]))
-        target = vectors[batch]
+        target = of_teacher[batch]
         triplet = mean_over_triplets(
             embeddings @ embeddings.T, target @ target.T, "kl", temperature, setting.teacher_temperature
         )["loss"]
@@ -198,7 +198,7 @@ def train(setting: Setting, model: str, photographs: Photographs) -> dict[str, A
             total = total + setting.preserve_weight * neighbour_kl(embeddings, base[batch]).mean()
         if setting.copy_weight:
             error = (embeddings / temperature**0.5 - target).square().sum(-1).mean()
-            total = total + setting.copy_weight * error / vectors.var(0).sum()
+            total = total + setting.copy_weight * error / of_teacher.var(0).sum()
         return total
 
     start = time.perf_counter()

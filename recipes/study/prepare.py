@@ -108,8 +108,8 @@ def main() -> None:
     arguments = parser.parse_args()
     folder, rng = arguments.output_dir, np.random.default_rng(arguments.seed)
 
-    objects = pd.read_csv(arguments.data / "mappings" / "emoji_to_things.csv").drop_duplicates("codepoints")
-    objects = objects.set_index("codepoints")["uniqueID"]
+    mapping = pd.read_csv(arguments.data / "mappings" / "emoji_to_things.csv").drop_duplicates("codepoints")
+    objects = mapping.set_index("codepoints")["uniqueID"]
     order = pd.read_csv(arguments.data / "things" / "uid_order.csv").set_index("uniqueID")["uid_index"]
     table = np.load(arguments.data / "things" / "vice_42d_uid_order.npy", allow_pickle=False).astype(np.float32)
     emoji = demo_images()

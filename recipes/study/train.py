@@ -92,7 +92,12 @@ def train(name: str, run: Run, folder: Path) -> None:
     """Trains once, and writes all checkpoints of the run that are missing."""
     set_seed(SEED)
     images = load_images(run.images)
-    defaults = {"output_dir": str(folder / ".trainer"), "interpolation": 1.0, "save_strategy": "no", "seed": SEED}
+    defaults: dict[str, Any] = {
+        "output_dir": str(folder / ".trainer"),
+        "interpolation": 1.0,
+        "save_strategy": "no",
+        "seed": SEED,
+    }
     args = AlignTrainingArguments(**defaults | run.settings)
     lora = LoraConfig(r=run.lora_r, lora_alpha=2 * run.lora_r) if run.lora_r is not None else None
     triplets = open_triplets(run, images, folder.parent / "triplets" / name)

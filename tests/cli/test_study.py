@@ -31,7 +31,7 @@ def made(tmp_path_factory) -> Path:
     people = rng.normal(size=(NUMBER, 6))
     for name in ("animals", "fruits"):
         seen = people + 0.1 * rng.normal(size=people.shape)
-        matrix = np.corrcoef(seen).astype(np.float32)
+        matrix = np.asarray(np.corrcoef(seen), np.float32)
         np.fill_diagonal(matrix, 1)
         np.save(folder / f"{name}.npy", matrix)
     for model in range(7):

@@ -24,7 +24,7 @@ def embed(encoder: VisionEncoder, pictures: list[Image.Image]) -> np.ndarray:
     """With the whole processor, as they use it: ours rounds otherwise, which a random MobileNet enlarges."""
     inputs = encoder.processor(pictures, return_tensors="pt")
     with torch.no_grad():
-        return pool(encoder.pooling, encoder.backbone, encoder.eval().model(**inputs), inputs).numpy()
+        return pool(encoder.pooling, encoder.backbone, encoder.eval().model(**inputs), dict(inputs)).numpy()
 
 
 def check(directory: Path, encoder: VisionEncoder, pictures: list[Image.Image]) -> SentenceTransformer:

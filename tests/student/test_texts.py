@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,7 +58,8 @@ def choices() -> DatasetDict:
 
 
 def arguments(output_dir, **settings) -> AlignTrainingArguments:
-    defaults = {"max_steps": 60, "per_device_train_batch_size": 32, "learning_rate": 3e-3, "warmup_steps": 0}
+    defaults: dict[str, Any] = {"max_steps": 60, "per_device_train_batch_size": 32, "learning_rate": 3e-3}
+    defaults |= {"warmup_steps": 0}
     defaults |= {"interpolation": 1.0, "anchor_weight": 0.0, "save_strategy": "no", "disable_tqdm": True}
     return AlignTrainingArguments(str(output_dir), **(defaults | settings))
 
