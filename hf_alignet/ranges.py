@@ -101,7 +101,7 @@ def parts_of(kind: Any) -> tuple[Any, ...]:
 
 
 def _is_known(part: Any) -> bool:
-    return get_origin(part) is Literal or _base(part) in (NoneType, bool, int, float)
+    return get_origin(part) in (Literal, Callable) or _base(part) in (NoneType, bool, int, float)
 
 
 def _base(part: Any) -> Any:
@@ -116,6 +116,8 @@ def _allows(part: Any, value: Any) -> bool:
     base = _base(part)
     if get_origin(part) is Literal:
         return any(isinstance(value, type(option)) and value == option for option in get_args(part))
+    if get_origin(part) is Callable:
+        return callable(value)
     if base in (NoneType, bool):
         return isinstance(value, base)
     if isinstance(value, bool) or not isinstance(value, int if base is int else int | float):
@@ -129,6 +131,8 @@ def _words(part: Any) -> str:
     if get_origin(part) is Literal:
         options = [str(option) for option in get_args(part)]
         return options[0] if len(options) == 1 else f"one of {', '.join(options)}"
+    if get_origin(part) is Callable:
+        return "a function"
     base = {NoneType: "", bool: "True or False", int: "an integer", float: "a finite number"}[_base(part)]
     return " ".join([base, *(f"({range})" for range in _ranges(part))])
 

@@ -11,7 +11,7 @@ import pytest
 
 import hf_alignet
 from hf_alignet.errors import InputError
-from hf_alignet.ranges import Count, Positive, ProperShare, Range, Seed, Whole, checked, row_numbers
+from hf_alignet.ranges import Count, Positive, ProperShare, Range, Seed, Share, Whole, checked, row_numbers
 
 HalfOpen = Annotated[float, Range(0, below=1)]
 
@@ -127,7 +127,7 @@ def test_every_number_and_choice_that_the_package_offers_is_checked():
                     checks.add((name, parameter.name))
                     value = "nosuch" if parameter.name in ("similarity", "measure") else -1
                     required = [p for p in inspect.signature(offered).parameters.values() if p.default is p.empty]
-                    given = {p.name: 3 if p.annotation in (int, Count) else None for p in required}
+                    given = {p.name: {int: 3, Count: 3, Share: 0.2}.get(p.annotation) for p in required}
                     given = {name: value for name, value in given.items() if "options" not in name}
                     with pytest.raises(InputError, match=f"`{parameter.name}` must be"):
                         offered(**given | {parameter.name: value})

@@ -27,6 +27,7 @@ def render() -> dict[str, str]:
         with tempfile.TemporaryDirectory() as folder:
             directory = Path(shutil.copytree(HERE / "facts" / name, folder, dirs_exist_ok=True))
             if name == "model":
+                (directory / "modules.json").touch()  # beside the weights, sentence-transformers finds it
                 write_model_card(directory, "user/demo-aligned")
             else:
                 info = json.loads((directory / "triplets.json").read_text())

@@ -93,6 +93,7 @@ def test_two_processes_equal_one(flags, tmp_path):
     files = {path.name for path in (tmp_path / "out1").iterdir()} - OURS
     assert files == {
         *("config.json", "model.safetensors", "preprocessor_config.json", "alignment.json"),
+        *("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"),
         *("README.md", "results.json", "before_after.png"),
     }
 
@@ -157,6 +158,7 @@ def test_push_shares_a_plain_model_and_nothing_private(lora, flags, tmp_path):
         assert TOKEN not in run.stdout + run.stderr
         assert set(hub.ls("model", "tester/aligned")) == {
             *("config.json", "model.safetensors", "preprocessor_config.json", "alignment.json"),
+            *("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"),
             *("README.md", "results.json", "before_after.png"),
         }
         results = json.loads(hub.read("model", "tester/aligned", "results.json"))
@@ -421,6 +423,7 @@ def test_output_of_a_model_of_ones_own_is_called_by_the_model(flags, tiny_direct
 
 
 OTHERS = {ROOT / "recipes" / file for file in ("things-clip/config.yaml", "configs/make_triplets.yaml")}
+OTHERS |= {ROOT / "recipes" / file for file in ("study/emoji.yaml", "study/study.yaml", "frontier/settings.yaml")}
 CONFIGURATIONS = sorted(set((ROOT / "recipes").rglob("*.yaml")) - OTHERS)  # the others are of recipes tested elsewhere
 
 

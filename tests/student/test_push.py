@@ -17,7 +17,8 @@ from hf_alignet.student.checkpoints import find_checkpoint
 
 NAME = "a_person_s_name"
 TESTS = Path(__file__).parents[1]
-MODEL = {"README.md", "alignment.json", "config.json", "model.safetensors", "preprocessor_config.json"}
+SENTENCE = {"modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"}
+MODEL = {"README.md", "alignment.json", "config.json", "model.safetensors", "preprocessor_config.json", *SENTENCE}
 STATE = {"optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "run.json"}
 
 
@@ -73,7 +74,7 @@ def test_nothing_private_is_uploaded(hub, seen, directory):
 
 
 def test_checkpoint_lies_beside_the_model_and_one_commit_replaces_it(hub, seen):
-    weights = {"config.json", "model.safetensors", "preprocessor_config.json", "alignment.json"}
+    weights = {"config.json", "model.safetensors", "preprocessor_config.json", "alignment.json", *SENTENCE}
     there = MODEL | last_checkpoint(*weights, *STATE, "best/config.json", "best/model.safetensors")
     assert set(hub.ls("model", "tester/best")) == there
     titles = ["Aligned with hf_alignet", *(f"checkpoint-{step}" for step in (4, 3, 2, 1)), "initial commit"]
@@ -96,7 +97,7 @@ def test_run_goes_on_from_the_hub_to_the_same_weights_by_way_of_the_best(seen):
 def test_adapter_is_resumed_and_its_base_named_not_shown(hub, seen, output):
     assert seen["adapter"]["is_equal"]
     checkpoint = last_checkpoint("adapter_config.json", "adapter_model.safetensors", *STATE)
-    checkpoint |= last_checkpoint("preprocessor_config.json", "alignment.json")
+    checkpoint |= last_checkpoint("preprocessor_config.json", "alignment.json", *SENTENCE)
     assert set(hub.ls("model", "tester/adapter")) == MODEL | checkpoint
     config = json.loads(hub.read("model", "tester/adapter", "last-checkpoint/adapter_config.json"))
     assert config["base_model_name_or_path"] == "base" and Path(seen["adapter"]["base_here"]).is_absolute()

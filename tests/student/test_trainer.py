@@ -257,7 +257,8 @@ def test_output_is_a_plain_model_without_pickles(encoder, images, triplets, tmp_
     trainer.save_model()
     out = trainer.output_dir
     files = {path.name for path in out.iterdir() if path.is_file()} - OURS
-    assert files == {"config.json", "model.safetensors", "preprocessor_config.json", "alignment.json"}
+    weights = {"config.json", "model.safetensors", "preprocessor_config.json", "alignment.json"}
+    assert files == weights | {"modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"}
     assert not (out / "checkpoint-4" / "training_args.bin").exists()
     embeddings = encoder.embed(images, progress=False)
     extract = pipeline("image-feature-extraction", model=str(out))
