@@ -44,7 +44,9 @@ test-lowest: pyproject.toml constraints-lowest.txt  ## Test what calls Hugging F
 	$(LOWEST)/bin/python -m pip install --quiet --constraint constraints-lowest.txt torch
 	$(LOWEST)/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable ".[dev]"
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 --dist loadgroup -m "not slow and not multi_process and not real_data" \
-		tests/images tests/encoder tests/judgments tests/student tests/hub tests/test_storage.py tests/test_sources.py \
+		tests/encoder tests/hub tests/images/test_opening.py tests/images/test_images.py tests/judgments/test_judgments.py \
+		$(addprefix tests/student/test_,$(addsuffix .py,anchoring cards exported_weights families push resumption sentence_loss texts trainer)) \
+		tests/test_storage.py tests/test_sources.py \
 		--ignore tests/hub/test_fakehub.py  # its client of that version asks the public Hub, whatever the endpoint, to check a card
 
 check: setup  ## Lint, formatting and types
