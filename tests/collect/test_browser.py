@@ -71,8 +71,7 @@ class Robot:
     """Answers trials in a page by keys or by a finger, and notes what it did."""
 
     def __init__(self, page, touch: bool = False):
-        self.page = page
-        self.finger = page.context.new_cdp_session(page) if touch else None
+        self.page, self.touch = page, touch
         self.did: list[Given] = []
         page.set_default_timeout(20_000)
         page.add_init_script(WATCH)
@@ -103,27 +102,13 @@ class Robot:
         self.press(odd)
         pressed = (pressed + time.perf_counter()) / 2
         self.next_trial(place)
-        self.release(odd)
         self.did.append(Given(odd, float(self.page.evaluate("sessionStorage.waited")) / 1000, pressed - shown))
 
     def press(self, odd: int) -> None:
-        """Puts the finger down, and leaves it there.
-
-        Chromium never tells the end of a key or finger that goes up while another page is being loaded, as it is
-        after the last answer: `keyboard.press` and `tap` would wait for ever.
-        """
-        if self.finger is None:
-            self.page.keyboard.down(KEYS[odd])
-            return
-        box = self.page.locator(f"#picture-{odd}").bounding_box()
-        point = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
-        self.finger.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [point]})
-
-    def release(self, odd: int) -> None:
-        if self.finger is None:
-            self.page.keyboard.up(KEYS[odd])
+        if self.touch:
+            self.page.locator(f"#picture-{odd}").tap()
         else:
-            self.finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+            self.page.keyboard.press(KEYS[odd])
 
     def place(self) -> int:
         return self.page.evaluate("document.getElementById('progress').value")
@@ -163,7 +148,7 @@ def check(study: Path, robots: dict[int, Robot]) -> None:
         stored_rt = np.array([rt for _, rt in own])
         in_page = 1000 * np.abs(stored_rt - [given.in_page for given in robot.did])
         by_robot = 1000 * np.abs(stored_rt - [given.by_robot for given in robot.did])
-        print(f"\n{'touch' if robot.finger else 'keys'}: stored response times differ from what was waited")
+        print(f"\n{'touch' if robot.touch else 'keys'}: stored response times differ from what was waited")
         for name, difference in (("by the page's clock", in_page), ("by the robot's clock", by_robot)):
             print(f"  {name}: median {np.median(difference):.1f} ms, most {difference.max():.1f} ms")
         assert in_page.max() < 50

@@ -267,7 +267,10 @@
       byId("pictures").classList.add("away");
     }
     progress.value = trials.length;
-    while (!isStopped && waiting().length) await Promise.race([sendAll(), pause(100)]);
+    while (!isStopped && waiting().length) {
+      sendAll(); // comes back at once while an answer is on its way: without a pause the page would stand still for ever
+      await pause(50);
+    }
     if (!isStopped) await study.done();
   }
 
