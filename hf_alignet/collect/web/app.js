@@ -61,6 +61,7 @@
       const session = read(`session:${study.study}`) || (await this.consented(study));
       const trials = await (await fetch(`sets/${session.trial_set}.json`)).json();
       this.session = session;
+      main.hidden = false;
       return { ...study, trials, session: session.file, next: session.answers.length };
     },
     consented(study) {
@@ -83,7 +84,6 @@
           };
           write(`session:${study.study}`, session);
           form.hidden = true;
-          main.hidden = false;
           resolve(session);
         }),
       );
