@@ -122,7 +122,7 @@ def test_what_is_imported_is_declared():
     """Every package that ours imports is a dependency of its own, not one that another package happens to bring."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     declared = {line.split(">")[0].replace("-", "_").lower() for line in project["dependencies"]}
-    names = {"PIL": "pillow", "sklearn": "scikit_learn", "yaml": "pyyaml"}
+    names = {"PIL": "pillow", "sklearn": "scikit_learn", "yaml": "pyyaml", "markdown_it": "markdown_it_py"}
     imported = set()
     for file in (ROOT / "hf_alignet").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
