@@ -61,6 +61,7 @@
       const session = read(`session:${study.study}`) || (await this.consented(study));
       const trials = await (await fetch(`sets/${session.trial_set}.json`)).json();
       this.session = session;
+      main.hidden = false;
       return { ...study, trials, session: session.file, next: session.answers.length };
     },
     consented(study) {
@@ -83,7 +84,6 @@
           };
           write(`session:${study.study}`, session);
           form.hidden = true;
-          main.hidden = false;
           resolve(session);
         }),
       );
@@ -267,7 +267,10 @@
       byId("pictures").classList.add("away");
     }
     progress.value = trials.length;
-    while (!isStopped && waiting().length) await Promise.race([sendAll(), pause(100)]);
+    while (!isStopped && waiting().length) {
+      sendAll(); // comes back at once while an answer is on its way: without a pause the page would stand still for ever
+      await pause(50);
+    }
     if (!isStopped) await study.done();
   }
 
