@@ -35,6 +35,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "real_data" in item.keywords and not DATA.is_dir():
             item.add_marker(pytest.mark.skip(reason=f"no development data at {DATA}; set HF_ALIGNET_DATA"))
+    # Those that may take longest begin, so that two processes end together
+    items.sort(key=lambda item: -max((mark.args[0] for mark in item.iter_markers("timeout")), default=0) // 300)
 
 
 @pytest.fixture(scope="session")
