@@ -78,6 +78,7 @@ bench: setup  ## Run the benchmarks, one JSON line a result
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/hub_faults.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/collect.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/collect.py --kills 10
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/adaptive.py
 
 bench-gpu:  ## Run the benchmarks of a CUDA GPU, with a Python (PYTHON) that has PyTorch for CUDA and the package
 	$(PYTHON) benchmarks/gpu.py

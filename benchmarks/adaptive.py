@@ -4,7 +4,8 @@ Simulated raters choose by the softmax of an embedding that is known. A study be
 both arms. Then wave by wave VICE is fitted to all answers, and the next triplets are those of 20 times as many about
 which it would learn most (as `hf-alignet collect init --vice` takes them), or, in the other arm, random ones.
 Measured is the cross-entropy of people's choices about held-out random triplets, beside its floor, the entropy of the
-raters; `answers_of_random` is how many random answers reach the same as the adaptive ones, by interpolation.
+raters; `answers_of_random` is how many random answers reach the same as the adaptive ones, by interpolation
+(at most as many as were asked).
 
     OMP_NUM_THREADS=1 python benchmarks/adaptive.py
 """
