@@ -169,3 +169,16 @@ def test_what_cannot_be_is_one_error(text_directory, tiny_directory, images, tmp
     t5 = transformers.T5Model(config)
     with pytest.raises(InputError, match="T5Model has an encoder and a decoder"):
         open_encoder(t5, processor=make_tokenizer())
+
+
+@pytest.mark.parametrize(
+    ("family", "pooling"), [("bert", "mean"), ("roberta", "cls"), ("bert", "last"), ("gpt2", "last")]
+)
+def test_sentence_transformers_gives_our_embeddings(family, pooling, text_directory, tmp_path):
+    SentenceTransformer = pytest.importorskip("sentence_transformers").SentenceTransformer
+    encoder = TextEncoder.from_pretrained(text_directory(family), pooling)
+    expected = encoder.embed(TEXTS, progress=False)
+    encoder.save_pretrained(tmp_path / "out")
+    found = SentenceTransformer(str(tmp_path / "out"), device="cpu").encode(TEXTS)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert TextEncoder.from_pretrained(str(tmp_path / "out")).pooling == pooling  # that of the record
