@@ -44,6 +44,7 @@ from hf_alignet.workflows.analysis_parts import (
     relations_part,
     triplets_part,
 )
+from hf_alignet.workflows.judged_splits import open_judged
 from hf_alignet.workflows.model_names import folder_of_name, listed, model_names
 
 DEMO_LEVELS = ("concept", "subgroup", "group")
@@ -253,10 +254,7 @@ def _judged(
 ) -> tuple[tuple[np.ndarray, np.ndarray], str]:
     """Triplets (m, 3) as positions of images with categories, the odd one out of each, and who says so."""
     with naming("judgments"):
-        splits = load_triplets(given, images) if isinstance(given, str) else given
-        is_labelled = all(SIMILARITIES in data.column_names for data in splits.values())
-        for split, data in splits.items():
-            check_triplets(data, len(images), SIMILARITIES if is_labelled else None, split)
+        splits, is_labelled = open_judged(given, images)
         if is_labelled:
             parts = [[column(data, name) for name in (TRIPLET, SIMILARITIES)] for data in splits.values()]
             parts = [[rows, odd_one_out(torch.from_numpy(labels)).numpy()] for rows, labels in parts]

@@ -23,7 +23,7 @@ from hf_alignet.ranges import Count, Range, Seed, Whole, checked
 from hf_alignet.similarity import check_finite
 from hf_alignet.sources import public_name
 from hf_alignet.storage import output_folder
-from hf_alignet.triplets.triplet_dataset import SIMILARITIES, check_triplets, load_triplets
+from hf_alignet.workflows.judged_splits import open_judged
 from hf_alignet.workflows.model_names import folder_of_name, model_names
 
 Port = Annotated[int, Range(1, 65535)]
@@ -151,10 +151,7 @@ def _opened(
 
 def _judged(path: str, images: Dataset, seed: int) -> JudgedTriplets:
     with naming("judgments"):
-        splits = load_triplets(path, images)
-        are_labelled = all(SIMILARITIES in data.column_names for data in splits.values())
-        for split, data in splits.items():
-            check_triplets(data, len(images), SIMILARITIES if are_labelled else None, split)
+        splits, are_labelled = open_judged(path, images)
         rng = np.random.default_rng(seed)
         kept = {
             split: data.select(np.sort(rng.permutation(len(data))[:MOST_TRIPLETS])) if are_labelled else data
