@@ -34,6 +34,7 @@ from hf_alignet.student.checkpoint_sharing import CheckpointSharing
 from hf_alignet.student.checkpoints import MAKER, ResumeCallback, last_checkpoint, rotate
 from hf_alignet.student.resumption import RUN_FILE, check_checkpoint, describe_run, reading
 from hf_alignet.student.training_arguments import AlignTrainingArguments
+from hf_alignet.student.training_data import training_rows
 from hf_alignet.triplets.batches import ClusterSampler, TeacherVectors
 
 logger = logging.getLogger(__name__)
@@ -43,8 +44,8 @@ CARD_METADATA = {name: name for name in ("language", "license", "tags", "model_n
 CARD_METADATA |= {"finetuned_from": "base_model", "dataset_tags": "datasets"}
 # Settings that `alignment.json` records under the same name
 RECORDED = (
-    *("teacher_temperature", "anchor_type", "anchor_weight", "preserve_weight", "interpolation", "projection_dim"),
-    *("augment", "last_blocks"),
+    *("teacher_temperature", "anchor_type", "anchor_weight", "preserve_weight", "projection_dim", "augment"),
+    *("last_blocks",),
 )
 
 
@@ -54,6 +55,7 @@ class EncoderTrainer(Trainer):
     Attributes:
         student_temperature: τ† of what trains, which may be a projection head; None until it is chosen.
         exported_temperature: τ† of the embedding.
+        interpolation: share of the way to the trained weights; None until it is chosen.
         reader: of the images.
         is_in_batch: whether a batch is of images, with all triplets among them.
         provenance: more facts for `alignment.json` and the card, such as `triplets`.
@@ -64,6 +66,7 @@ class EncoderTrainer(Trainer):
     hub_model_id: Any
     student_temperature: float | None
     exported_temperature: float | None
+    interpolation: float | None
     is_in_batch: bool
     reader: Reader
 
@@ -98,6 +101,7 @@ class EncoderTrainer(Trainer):
             "similarity": args.similarity,
             "student_temperature": self.student_temperature,
             "exported_temperature": self.exported_temperature,
+            "interpolation": self.interpolation,
             **{name: getattr(args, name) for name in RECORDED},
             "learning_rate": args.learning_rate,
             "global_batch_size": self.get_total_train_batch_size(args),
@@ -174,6 +178,31 @@ class EncoderTrainer(Trainer):
             super()._run_epoch(**options)
         else:  # Trainer would train one step more than a finished run has
             self.control.should_training_stop = True
+
+    # ---- evaluation
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """As Trainer's; of several held-out sets also the mean agreement and loss, to choose the best model by."""
+        metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        splits, prefix = self.eval_dataset if eval_dataset is None else eval_dataset, metric_key_prefix
+        if not isinstance(splits, dict):
+            return metrics
+        means = {
+            f"{prefix}_{name}": sum(metrics[f"{prefix}_{split}_{name}"] for split in splits) / len(splits)
+            for name in ("agreement", "loss")
+        }
+        self.log(dict(means))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, dict(means))
+        return metrics | means
+
+    def rows_by_use(self) -> tuple[np.ndarray, np.ndarray]:
+        """Sorted rows of the images to train on, and of those that are held out from training."""
+        trained, given = training_rows(self.train_dataset), self.eval_dataset
+        splits = given.values() if isinstance(given, dict) else [given] if given is not None else []
+        named = [training_rows(split) for split in splits]
+        return trained, np.setdiff1d(np.concatenate([trained[:0], *named]), trained)
 
     # ---- the disk
 

@@ -21,6 +21,7 @@ from hf_alignet.student.collator import InBatchCollator, TripletCollator
 from hf_alignet.student.criterion import Criterion
 from hf_alignet.student.early_stopping import EarlyStopping
 from hf_alignet.student.encoder_trainer import EncoderTrainer
+from hf_alignet.student.interpolation import Knowledge
 from hf_alignet.student.log_window import NEVER, LogTemperature, LogWindow
 from hf_alignet.student.preparation import prepare_student
 from hf_alignet.student.preservation import Preservation
@@ -96,7 +97,8 @@ class AlignTrainer(EncoderTrainer):
             callbacks=callbacks,
             optimizers=optimizers,
         )
-        self.anchor = Anchor(encoder) if args.anchor_weight > 0 or args.interpolation < 1 else None
+        self.interpolation = None if args.interpolation == AUTO else float(args.interpolation)
+        self.anchor = Anchor(encoder) if args.anchor_weight > 0 or self.interpolation != 1 else None
         if self.anchor is not None and args.anchor_type == "decoupled" and args.anchor_weight > 0:
             self.add_callback(DecoupledAnchorCallback(self.anchor, args.anchor_weight))
         if args.early_stopping_patience is not None:
@@ -105,6 +107,7 @@ class AlignTrainer(EncoderTrainer):
         self.student_temperature = None if args.student_temperature == AUTO else float(args.student_temperature)
         self.exported_temperature = self.student_temperature
         self.preservation: Preservation | None = None  # made before the first training, like the anchor
+        self.knowledge: Knowledge | None = None  # the same, for `interpolation=auto`
         self._window = LogWindow(args.device)
         self._is_training = False
 
@@ -121,6 +124,8 @@ class AlignTrainer(EncoderTrainer):
             self.calibrate()
         if self.args.preserve_weight > 0 and self.preservation is None:
             self.preservation = Preservation(rows := training_rows(self.train_dataset), self._embed(rows))
+        if self.args.interpolation == AUTO and self.knowledge is None:
+            self.knowledge = Knowledge(self._embed, *self.rows_by_use(), self.args.seed)
         self._window, self._is_training = LogWindow(self.args.device), True
         try:
             output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
@@ -128,8 +133,10 @@ class AlignTrainer(EncoderTrainer):
             self._is_training = False
             self.sharing.finish(self.output_dir)  # after an interruption, too: no upload outlives the program
         if self.anchor is not None:
-            self.anchor.interpolate(self.args.interpolation)
-        if self.args.should_log and (undone := share_undone(self.args.interpolation)):
+            if self.knowledge is not None:
+                self.interpolation = self.knowledge.furthest(self.anchor.interpolated)
+            self.anchor.interpolate(self.interpolation or 1.0)
+        if self.args.should_log and (undone := share_undone(self.interpolation)):
             logger.info("%s", undone)
         return output
 
@@ -201,22 +208,6 @@ class AlignTrainer(EncoderTrainer):
 
     # ---- evaluation
 
-    def evaluate(
-        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
-    ) -> dict[str, float]:
-        """As Trainer's; of several held-out sets also the mean agreement and loss, to choose the best model by."""
-        metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
-        splits, prefix = self.eval_dataset if eval_dataset is None else eval_dataset, metric_key_prefix
-        if not isinstance(splits, dict):
-            return metrics
-        means = {
-            f"{prefix}_{name}": sum(metrics[f"{prefix}_{split}_{name}"] for split in splits) / len(splits)
-            for name in ("agreement", "loss")
-        }
-        self.log(dict(means))
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, dict(means))
-        return metrics | means
-
     def evaluation_loop(
         self,
         dataloader: DataLoader,
@@ -232,7 +223,7 @@ class AlignTrainer(EncoderTrainer):
         """
         self.calibrate()
         rows, triplets, target = self.criterion.arrays(dataloader.dataset)
-        share = self.args.interpolation if self._is_training else 1.0
+        share = (self.interpolation or 1.0) if self._is_training else 1.0
         weights = self.anchor.interpolated(share) if self.anchor and share < 1 else contextlib.nullcontext()
         # Training goes on as if nothing had been measured; the data loader of an evaluation draws a random number
         with weights, torch.random.fork_rng(devices=[], enabled=self._is_training):

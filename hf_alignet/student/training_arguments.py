@@ -43,6 +43,12 @@ RANGES = {
     "data_seed": Seed | None,
 }
 
+# Settings that are a number in a range, or `auto`
+OR_AUTO: dict[str, Any] = {
+    "student_temperature": Positive | Literal["auto"],
+    "interpolation": Annotated[float, Range(above=0, most=1)] | Literal["auto"],
+}
+
 
 def _setting(default: Any, help: str) -> Any:
     return field(default=default, metadata={"help": help})
@@ -82,11 +88,12 @@ class AlignTrainingArguments(TrainingArguments):
         "distribution of the model before training, over cosines, as in gLocal (Muttenthaler et al. 2023). All "
         "training images are embedded once before. 0 for none.",
     )
-    interpolation: Annotated[float, Range(above=0, most=1)] = _setting(
-        0.4,
+    interpolation: str = _setting(
+        AUTO,
         "Where the exported weights lie between those at the start (0) and the trained ones (1), as in WiSE-FT "
-        "(Wortsman et al. 2022). 1 aligns most; less keeps more of what the model knew: see recipes/things-vit-tiny. "
-        "Evaluations during training measure these weights, too.",
+        "(Wortsman et al. 2022). 1 aligns most; less keeps more of what the model knew. auto: as far as it loses "
+        "nothing, by the 1-shot accuracy in clusters of up to 1,000 images, without labels: see recipes/frontier. "
+        "Evaluations during training measure these weights, too, and with auto the trained ones.",
     )
     last_blocks: Count | None = _setting(
         None,
@@ -160,8 +167,8 @@ class AlignTrainingArguments(TrainingArguments):
 
     def __post_init__(self) -> None:
         check_fields(self, RANGES)
-        temperature: Any = Positive | Literal["auto"]
-        self.student_temperature = check("student_temperature", _number(self.student_temperature), temperature)
+        for name, kind in OR_AUTO.items():
+            setattr(self, name, check(name, _number(getattr(self, name)), kind))
         if self.dataloader_num_workers is None:
             self.dataloader_num_workers = 0 if self.use_cpu else default_workers()
         # Without an accelerator, Trainer allows bf16 only together with use_cpu

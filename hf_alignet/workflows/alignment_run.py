@@ -163,8 +163,7 @@ def align(
         num_triplets = sum(splits.num_rows.values())
         splits = without_images(splits, bad)
         held_out = {split: rows for split, rows in splits.items() if split != "train"}
-        evaluated = held_out if args.eval_strategy != "no" else None  # during training; before and after, always
-        trainer = AlignTrainer(encoder, args, train_dataset=train, eval_dataset=evaluated, images=reader)
+        trainer = AlignTrainer(encoder, args, train_dataset=train, eval_dataset=held_out, images=reader)
         if checkpoint is not None:
             check_checkpoint(checkpoint, trainer.run)  # before anything long
         trainer.provenance = _describe(encoder, model, images, triplets, lora, args.push_to_hub) | {
@@ -198,7 +197,7 @@ def align(
             figure = before_after_figure(base, aligned, dataset, rows, *embeddings, show_pictures=shown)
             save_figure(figure, trainer.output_dir / "before_after.png")
             trainer.create_model_card()
-            text = "\n\n".join(filter(None, [comparison_table(base, aligned), share_undone(args.interpolation)]))
+            text = "\n\n".join(filter(None, [comparison_table(base, aligned), share_undone(trainer.interpolation)]))
             logger.info("\n%s\n\nThe aligned model is in %s", text, args.output_dir)
         try:
             if args.push_to_hub:

@@ -99,7 +99,7 @@ def test_what_may_change_is_said(stopped, run, caplog):
     said = [record.getMessage() for record in caplog.records if "difference" in record.getMessage()]
     assert said == [
         "going on with a difference: `max_steps` is 4, and was 3",
-        "going on with a difference: `interpolation` is 0.7, and was 0.4",
+        "going on with a difference: `interpolation` is 0.7, and was 'auto'",
     ]
 
 

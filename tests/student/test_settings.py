@@ -22,7 +22,7 @@ from hf_alignet.student.training_arguments import WITHOUT_EFFECT
         ({"student_temperature": "-1"}, "`student_temperature` must be a finite number (above 0), or auto, got -1.0"),
         ({"teacher_temperature": 0.0}, "`teacher_temperature` must be a finite number (above 0), got 0.0"),
         ({"anchor_weight": -1.0}, "`anchor_weight` must be a finite number (at least 0), got -1.0"),
-        ({"interpolation": 0.0}, "`interpolation` must be a finite number (above 0 and at most 1), got 0.0"),
+        ({"interpolation": 0.0}, "`interpolation` must be a finite number (above 0 and at most 1), or auto, got 0.0"),
         ({"projection_dim": 0}, "`projection_dim` must be an integer (at least 1), got 0"),
         (
             {"early_stopping_patience": 0, "eval_strategy": "epoch"},

@@ -478,7 +478,7 @@ def test_arguments_come_in_the_order_of_trainer(encoder, images, triplets, tmp_p
     assert ours["images"].kind is inspect.Parameter.KEYWORD_ONLY
     monkeypatch.chdir(tmp_path)
     trainer = AlignTrainer(encoder, train_dataset=triplets, images=images)
-    assert str(trainer.output_dir) == "outputs/aligned" and trainer.args.interpolation == 0.4
+    assert str(trainer.output_dir) == "outputs/aligned" and trainer.args.interpolation == "auto"
     with pytest.raises(TypeError, match="compute_metrics"):  # which nothing would call
         AlignTrainer(encoder, train_dataset=triplets, images=images, compute_metrics=print)
 

@@ -1,0 +1,113 @@
+"""How far to go from the initial weights to the trained ones, so that nothing that the model knew is lost.
+
+On the way, agreement with people grows, and at some point the model begins to forget (Wortsman et al. 2022, WiSE-FT).
+Where that is, images without labels can tell. The base's clusters of them stand for classes; the student knows them
+as well as the base if one image of each cluster finds the others as often. recipes/frontier measures how this 1-shot
+accuracy follows that of real classes.
+"""
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hf_alignet.errors import InputError
+from hf_alignet.triplets.clusters import fit_clusters
+
+MIN_IMAGES, ENOUGH_HELD_OUT, MAX_IMAGES = 8, 250, 1000
+IMAGES_PER_CLUSTER = 16  # on average
+NUM_CLUSTERINGS = 4  # with other first centers
+NUM_DRAWS = 50  # of the images that stand for their clusters, for each of these
+SHARES = tuple(tenth / 10 for tenth in range(1, 11))
+
+logger = logging.getLogger(__name__)
+
+
+class Knowledge:
+    """What the base knows about some images, to compare it with what a student knows.
+
+    Args:
+        embed: gives embeddings (n, d) of rows, by the model as it is: now the base, later the student.
+        trained: (m,) rows to train on.
+        held_out: (h,) others. Up to 1,000 of them are taken; if they are fewer than 250, of all.
+        seed: of the sample of rows, the clusters, and the draws of shots.
+
+    Raises:
+        InputError: there are fewer than 8 images, or an embedding is not finite.
+    """
+
+    def __init__(self, embed: Callable[[np.ndarray], Tensor], trained: np.ndarray, held_out: np.ndarray, seed: int):
+        rng, rows = np.random.default_rng(seed), np.union1d(trained, held_out)
+        if len(rows) < MIN_IMAGES:
+            raise InputError(
+                f"`interpolation=auto` needs {MIN_IMAGES} images or more, got {len(rows)}: set a number, such as 0.5"
+            )
+        rows = held_out if len(held_out) >= ENOUGH_HELD_OUT else rows
+        self.embed, self.rows = embed, np.sort(rng.permutation(rows)[:MAX_IMAGES])
+        base = embed(self.rows)
+        number = max(2, len(base) // IMAGES_PER_CLUSTER)
+        self.tasks = [
+            _task(fit_clusters(_unit(base).numpy(), number, seed + i, progress=False).assignments, rng)
+            for i in range(NUM_CLUSTERINGS)
+        ]
+        self.of_base = self.accuracy(base)
+
+    def accuracy(self, embeddings: Tensor) -> float:
+        """1-shot accuracy in the clusters, from embeddings (n, d) of the same images.
+
+        An image is in the cluster whose shot has the largest cosine to it, of standardised embeddings. A tie is wrong.
+        It is the mean over clusterings and draws of the shots; shots do not count.
+        """
+        unit = _unit(embeddings)
+        cosines = unit @ unit.T
+        hits, number = 0, 0
+        for clusters, draws in self.tasks:
+            for shots in draws:
+                near = cosines[:, shots]  # (n, k)
+                is_hit = (near >= near.gather(1, clusters[:, None])).sum(1) == 1
+                is_hit[shots] = False
+                hits, number = hits + int(is_hit.sum()), number + len(near) - len(shots)
+        return hits / number
+
+    def furthest(self, interpolated: Callable[[float], AbstractContextManager[None]]) -> float:
+        """The largest of SHARES at which the student knows as much as the base; the smallest if there is none.
+
+        It is found by bisection: on the way accuracy grows at first, and then falls.
+
+        Args:
+            interpolated: sets the weights to a share of the way meanwhile.
+        """
+
+        def is_kept(share: float) -> bool:
+            with interpolated(share):
+                accuracy = self.accuracy(self.embed(self.rows))
+            logger.info(
+                "%.0f %% of the way: 1-shot accuracy %.4f, at the start %.4f", 100 * share, accuracy, self.of_base
+            )
+            return accuracy >= self.of_base
+
+        if is_kept(SHARES[-1]):
+            return SHARES[-1]
+        kept, lost = 0, len(SHARES) - 1  # positions; the first is taken without a look
+        while lost - kept > 1:
+            middle = (kept + lost) // 2
+            kept, lost = (middle, lost) if is_kept(SHARES[middle]) else (kept, middle)
+        return SHARES[kept]
+
+
+def _unit(embeddings: Tensor) -> Tensor:
+    """(n, d) float64: standardised, so that no direction counts more than others, and of length 1."""
+    centred = embeddings.double() - embeddings.double().mean(0)
+    return F.normalize(centred / centred.std(0).clamp_min(torch.finfo(centred.dtype).tiny), dim=-1)
+
+
+def _task(clusters: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, list[Tensor]]:
+    """(n,) the clusters from 0 to k - 1, and NUM_DRAWS times the positions (k,) of one image of each."""
+    numbers = np.unique(clusters, return_inverse=True)[1]
+    members = [np.flatnonzero(numbers == number) for number in range(numbers.max() + 1)]
+    draws = [torch.tensor([rng.choice(images) for images in members]) for _ in range(NUM_DRAWS)]
+    return torch.from_numpy(numbers), draws

@@ -1,0 +1,143 @@
+"""`interpolation=auto`: the furthest share of the way at which the student knows what the base knew."""
+
+import contextlib
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from hf_alignet import AlignTrainer, AlignTrainingArguments
+from hf_alignet.encoder import VisionEncoder
+from hf_alignet.errors import InputError
+from hf_alignet.student import interpolation
+from hf_alignet.student.interpolation import SHARES, Knowledge
+
+
+def classes(num_classes=12, size=20, spread=0.6, seed=0):
+    """(n, 16) embeddings of classes that can be told apart, but not always."""
+    rng = np.random.default_rng(seed)
+    centers = rng.normal(size=(num_classes, 16)).repeat(size, axis=0)
+    return torch.from_numpy(centers + spread * rng.normal(size=centers.shape)).float()
+
+
+class Student:
+    """Loses what the base knew from a share of the way on, and learns a little before."""
+
+    def __init__(self, base, turning_point):
+        self.base, self.turning_point, self.share, self.looks = base, turning_point, 0.0, []
+        self.noise = torch.from_numpy(np.random.default_rng(1).normal(size=base.shape)).float()
+        self.centers = base.view(12, 20, 16).mean(1).repeat_interleave(20, 0)
+
+    def embed(self, rows):
+        learned = torch.lerp(self.base, self.centers, 0.2 * min(self.share, self.turning_point))
+        return (learned + 8 * max(0.0, self.share - self.turning_point) * self.noise)[rows]
+
+    @contextlib.contextmanager
+    def interpolated(self, share):
+        self.looks.append(share)
+        before, self.share = self.share, share
+        yield
+        self.share = before
+
+
+def knowledge_of(student, seed=0):
+    return Knowledge(student.embed, np.arange(0), np.arange(len(student.base)), seed)
+
+
+@pytest.mark.parametrize("last", SHARES)
+def test_goes_as_far_as_nothing_is_lost_in_a_few_looks(last):
+    student = Student(classes(), last + 0.02)
+    knowledge = knowledge_of(student)
+    assert 0.5 < knowledge.of_base < 0.99
+    assert knowledge.furthest(student.interpolated) == last
+    assert len(student.looks) <= 5 and student.share == 0
+
+
+def test_a_student_that_only_forgets_goes_the_least_way():
+    student = Student(classes(), -0.1)
+    student.share = -1.0  # the base
+    knowledge = knowledge_of(student)
+    assert knowledge.furthest(student.interpolated) == SHARES[0]
+
+
+def test_accuracy_is_that_of_a_loop_over_images():
+    embeddings = classes(5, 12, 1.5)
+    knowledge = Knowledge(lambda rows: embeddings[rows], np.arange(0), np.arange(60), 3)
+    x = ((embeddings - embeddings.mean(0)) / embeddings.std(0)).double().numpy()
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    hits = []
+    for clusters, draws in knowledge.tasks:
+        for shots in draws:
+            assert clusters[shots].tolist() == list(range(len(shots)))
+            for i in set(range(60)) - set(shots.tolist()):
+                hits.append(clusters[shots[np.argmax(x[shots] @ x[i])]] == clusters[i])
+    assert knowledge.accuracy(embeddings) == pytest.approx(np.mean(hits), abs=1e-12)
+    assert 0.2 < np.mean(hits) < 1
+
+
+def test_scales_and_shifts_of_dimensions_change_nothing_and_a_tie_is_wrong():
+    base = classes()
+    knowledge = Knowledge(lambda rows: base[rows], np.arange(0), np.arange(len(base)), 0)
+    stretched = base * torch.linspace(0.1, 30, 16) + torch.arange(16)
+    assert knowledge.accuracy(stretched) == pytest.approx(knowledge.of_base, abs=2e-4)
+    assert knowledge.accuracy(torch.ones_like(base)) == 0
+    assert knowledge.accuracy(torch.full_like(base, torch.nan)) == 0
+
+
+def test_looks_at_held_out_images_if_there_are_enough_and_draws_from_the_seed(monkeypatch):
+    monkeypatch.setattr(interpolation, "MAX_IMAGES", 300)
+    base = classes(40, 20)
+    trained, held_out = np.arange(400), np.arange(400, 800)
+    made = [Knowledge(lambda rows: base[rows], trained, held_out, seed) for seed in (0, 0, 1)]
+    assert all(len(k.rows) == 300 and k.rows.min() >= 400 and (np.diff(k.rows) > 0).all() for k in made)
+    assert made[0].of_base == made[1].of_base and made[0].rows.tolist() == made[1].rows.tolist()
+    assert made[0].rows.tolist() != made[2].rows.tolist()
+    few = Knowledge(lambda rows: base[rows], trained, held_out[:200], 0)
+    assert few.rows.min() < 400 <= few.rows.max() < 600
+
+
+def test_too_few_images():
+    with pytest.raises(
+        InputError, match="`interpolation=auto` needs 8 images or more, got 7: set a number, such as 0.5"
+    ):
+        Knowledge(lambda rows: torch.ones(len(rows), 2), np.arange(5), np.arange(5, 7), 0)
+
+
+@pytest.fixture
+def train(tiny_directory, tmp_path, images, triplets):
+    def run(name, **settings):
+        encoder = VisionEncoder.from_pretrained(str(tiny_directory("dinov2")))
+        start = {n: p.detach().clone() for n, p in encoder.model.named_parameters()}
+        defaults = {"max_steps": 2, "warmup_steps": 0, "save_strategy": "no", "disable_tqdm": True, "seed": 0}
+        args = AlignTrainingArguments(str(tmp_path / name), **defaults | settings)
+        trainer = AlignTrainer(encoder, args, train_dataset=triplets, images=images)
+        trainer.train()
+        trainer.save_model()
+        return trainer, start
+
+    return run
+
+
+def test_the_trainer_exports_what_was_chosen_and_says_so(train, tmp_path, monkeypatch):
+    looks = []
+
+    def accuracy(self, embeddings):  # 0.4 of the way is the furthest
+        looks.append(embeddings)
+        return [0.5, 0.4, 0.4, 0.6, 0.5, 0.6][len(looks) - 1]
+
+    monkeypatch.setattr(Knowledge, "accuracy", accuracy)
+    trainer, start = train("chosen")
+    assert trainer.interpolation == 0.4 and trainer.args.interpolation == "auto"
+    assert json.loads((tmp_path / "chosen" / "alignment.json").read_text())["interpolation"] == 0.4
+    fixed, _ = train("fixed", interpolation=0.4)
+    ours, theirs = (t.model.model.state_dict() for t in (trainer, fixed))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert any(not torch.equal(ours[name], start[name]) for name in start)
+    assert not torch.equal(looks[0], looks[1])  # the base, and then all of the way
+
+
+def test_weights_that_do_not_move_go_all_the_way(train):
+    trainer, start = train("still", learning_rate=0.0)
+    assert trainer.interpolation == 1.0
+    assert all(torch.equal(p.cpu(), start[n]) for n, p in trainer.model.model.named_parameters())
