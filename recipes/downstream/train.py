@@ -99,7 +99,7 @@ def train(run: Run, model: str, trained: Path, interpolated: Path, seed: int) ->
     share = 1.0
     for folder, wanted in ((trained, 1.0), (interpolated, INTERPOLATION)):
         trainer.anchor.interpolate(wanted / share)
-        trainer.args.interpolation = share = wanted  # the file alignment.json tells it
+        trainer.interpolation = share = wanted  # the file alignment.json tells it
         trainer.save_model(str(folder))
 
 

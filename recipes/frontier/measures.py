@@ -9,9 +9,10 @@ from hf_alignet.similarity import odd_one_out, triplet_similarities
 
 
 def measure(embeddings: np.ndarray, photographs: Photographs) -> dict[str, float]:
-    """From embeddings (num_measured, d): agreement, few-shot accuracies, and the base's order inside classes kept.
+    """From embeddings (num_measured, d): agreement, few-shot accuracies, and how much of the base's order is kept.
 
-    The few-shot accuracies `_unseen` are of the classes that no training had; `inside_classes_sure` is of the half of its triplets where the base's first and second pair differ most.
+    `unseen` is of the classes that no training had; `inside_classes_sure` of the half of the triplets inside a class
+    where the base's first and second pair differ most.
     """
     labels, base = photographs.labels[: photographs.num_measured], torch.from_numpy(photographs.base)
     similarities = triplet_similarities(base, torch.from_numpy(photographs.fine), "cosine")

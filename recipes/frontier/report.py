@@ -1,7 +1,8 @@
 """The table and the figure of what `sweep.py` measured: what each setting gains, and what it loses.
 
-A setting is on the frontier if no other one agrees more with people and is better at both few-shot tasks. The others
-are grey. Prints the table, and draws `frontier.png` beside the runs.
+Of each setting, the trained weights and those that `--interpolation auto` takes, means over seeds; few-shot accuracies
+are differences to the base. A point is on the frontier if no other one agrees more with people and is better at both
+few-shot tasks. Prints the table, and draws `frontier.png` beside the runs.
 
     python recipes/frontier/report.py
 """
@@ -17,38 +18,59 @@ import numpy as np
 
 from hf_alignet.analysis import save_figure
 
-MEASURES = {
-    "agreement": "agreement",
-    "1_shot": "1-shot",
-    "10_shot": "10-shot",
-    "inside_classes": "order inside classes",
-    "neighbours": "neighbours kept",
-}
 JUDGED = ("agreement", "1_shot", "10_shot")  # what the frontier is of
-BASE = "base"
+FEW_SHOT = {"1_shot": "1-shot", "10_shot": "10-shot", "1_shot_unseen": "1-shot, 30 classes never seen"}
+KEPT = {"inside_classes": "order inside classes", "inside_classes_sure": "where sure"}
+BASE, TRAINED, AUTO = "base", "1.0", "auto"
+
+Points = dict[str, dict[str, dict[str, float]]]
 
 
-def points(directory: Path) -> dict[str, dict[str, float]]:
-    """By setting and share of the way, the means over seeds, and `seeds`."""
-    found: dict[str, list[dict[str, float]]] = defaultdict(list)
+def points(directory: Path) -> Points:
+    """By setting and share of the way, the means over seeds of what was measured, `share`, and `seeds`."""
+    found: dict[str, dict[str, list[dict[str, float]]]] = defaultdict(lambda: defaultdict(list))
     for file in sorted(directory.glob("*.json")):
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        name = content["setting"]["name"] if "setting" in content else file.stem
-        for share, values in content["points"].items():
-            found[name if float(share) == 1 else f"{name}, interpolation {share}"].append(values)
+        measured = {share: values | {"share": float(share)} for share, values in content["points"].items()}
+        if "auto" in content:
+            measured[AUTO] = measured[str(content["auto"])]
+        for share, values in measured.items():
+            found[content["setting"]["name"] if "setting" in content else file.stem][share].append(values)
     return {
-        name: {key: float(np.mean([v[key] for v in values])) for key in MEASURES} | {"seeds": len(values)}
-        for name, values in found.items()
+        name: {
+            share: {key: float(np.mean([v[key] for v in values])) for key in values[0]} | {"seeds": len(values)}
+            for share, values in by_share.items()
+        }
+        for name, by_share in found.items()
     }
 
 
-def on_frontier(found: dict[str, dict[str, float]]) -> set[str]:
-    """Those that no other one is better than at everything that is judged."""
+def on_frontier(found: Points) -> set[tuple[str, str]]:
+    """Setting and share of those that no other one is better than at everything that is judged."""
+    every = {(name, share): values for name, by_share in found.items() for share, values in by_share.items()}
 
     def is_better(a: dict[str, float], b: dict[str, float]) -> bool:
         return all(a[m] >= b[m] for m in JUDGED) and any(a[m] > b[m] for m in JUDGED)
 
-    return {name for name, values in found.items() if not any(is_better(other, values) for other in found.values())}
+    return {key for key, values in every.items() if not any(is_better(other, values) for other in every.values())}
+
+
+def table(found: Points) -> str:
+    """Two rows of a setting: the trained weights, and what `auto` takes."""
+    base, best = found[BASE][TRAINED], on_frontier(found)
+    head = ["setting", "seeds", "share of the way", "agreement", *FEW_SHOT.values(), *KEPT.values()]
+    lines = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
+    for name, by_share in sorted(found.items(), key=lambda pair: pair[1][TRAINED]["agreement"]):
+        for share in (TRAINED, AUTO):
+            if share not in by_share or (share == AUTO and by_share[share]["share"] == 1):
+                continue
+            values = by_share[share]
+            told = [f"{values['share']:.2g}{' (auto)' if share == AUTO else ''}", f"{values['agreement']:.3f}"]
+            told += [f"{values[m]:.3f}" if name == BASE else f"{values[m] - base[m]:+.3f}" for m in FEW_SHOT]
+            told += [f"{values[m]:.3f}" for m in KEPT]
+            shown = f"**{name}**" if (name, share) in best else name
+            lines.append(f"| {shown} | {values['seeds']:.0f} | " + " | ".join(told) + " |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -56,26 +78,32 @@ def main() -> None:
     parser.add_argument("--output_dir", type=Path, default="outputs/frontier", help="of sweep.py (%(default)s)")
     directory = parser.parse_args().output_dir
     found = points(directory)
-    best = on_frontier(found)
-    print("| setting | seeds | " + " | ".join(MEASURES.values()) + " |\n" + "| --- " * (2 + len(MEASURES)) + "|")
-    for name, values in sorted(found.items(), key=lambda pair: pair[1]["agreement"]):
-        cells = " | ".join(f"{values[m]:.3f}" for m in MEASURES)
-        print(f"| {f'**{name}**' if name in best else name} | {values['seeds']:.0f} | {cells} |")
+    print(table(found))
 
-    figure, panels = plt.subplots(1, 2, figsize=(12, 5.5), layout="constrained", sharey=True)
+    best = {name for name, _ in on_frontier(found)} - {BASE}
+    figure, panels = plt.subplots(1, 2, figsize=(12, 6), layout="constrained", sharey=True)
     for axes, measure in zip(panels, JUDGED[1:], strict=True):
-        for number, (name, values) in enumerate(sorted(found.items(), key=lambda pair: pair[1]["agreement"])):
-            style: dict[str, Any] = {"color": f"C{number % 10}", "marker": "os^Dv<>PX"[number % 9], "label": name}
-            if name == BASE:
-                style = {"color": "black", "marker": "*", "label": "base"}
-            elif name not in best:
-                style = {"color": "0.75", "marker": "o", "zorder": 1}
-            axes.scatter(values[measure], values["agreement"], s=60, **style)
-        axes.axvline(found[BASE][measure], color="0.4", linestyle=":")
-        axes.set_xlabel(f"{MEASURES[measure]} accuracy, 160 classes")
+        base = found[BASE][TRAINED]
+        number = 0
+        for name, by_share in sorted(found.items(), key=lambda pair: pair[1][TRAINED]["agreement"]):
+            way = sorted({v["share"]: (v[measure] - base[measure], v["agreement"]) for v in by_share.values()}.items())
+            x, y = zip((0.0, base["agreement"]), *(point for _, point in way), strict=True)
+            style: dict[str, Any] = {"color": "0.85", "zorder": 1}
+            if name in best:
+                style = {"color": f"C{number % 10}", "marker": "os^Dv<>PX"[number % 9], "label": name, "markersize": 6}
+                number += 1
+            axes.plot(x, y, **style)
+            if name in best and AUTO in by_share:
+                at = by_share[AUTO]
+                axes.scatter(
+                    at[measure] - base[measure], at["agreement"], s=130, facecolors="none", edgecolors="black"
+                )
+        axes.plot(0, base["agreement"], "k*", markersize=14, label="base")
+        axes.axvline(0, color="0.4", linestyle=":")
+        axes.set_xlabel(f"change of {FEW_SHOT[measure]} accuracy, 160 classes")
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("odd-one-out agreement with VICE,\n30 classes never seen (10,000 triplets)")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
     save_figure(figure, directory / "frontier.png")
 
 

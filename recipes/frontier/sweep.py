@@ -30,6 +30,7 @@ from hf_alignet.similarity import triplet_similarities
 from hf_alignet.storage import write_json
 from hf_alignet.student.anchoring import Anchor
 from hf_alignet.student.in_batch import mean_over_triplets
+from hf_alignet.student.interpolation import Knowledge
 from hf_alignet.student.preservation import neighbour_kl
 from hf_alignet.student.temperature import match_entropy
 from hf_alignet.triplets import TeacherVectors
@@ -121,10 +122,22 @@ def train(setting: Setting, photographs: Photographs) -> tuple[dict[str, Any], d
     weights = {name: p.detach().clone() for name, p in encoder.model.named_parameters() if p.requires_grad}
     points: dict[float, dict[str, float]] = {}
     tail.eval()
-    for share in SHARES:
+    measured = np.arange(photographs.num_measured)
+    for share in sorted({*SHARES, auto := chosen(tail, tokens, anchor, measured)}):
         with anchor.interpolated(share):
-            points[share] = measure(tail.embed(tokens, np.arange(photographs.num_measured)), photographs)
-    return found | {"student_temperature": temperature, "points": points}, weights
+            points[share] = measure(tail.embed(tokens, measured), photographs)
+    return found | {"student_temperature": temperature, "auto": auto, "points": points}, weights
+
+
+def chosen(tail: Tail, tokens: np.ndarray, anchor: Anchor, held_out: np.ndarray) -> float:
+    """The share that `--interpolation auto` takes."""
+
+    def embed(rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(tail.embed(tokens, rows))
+
+    with anchor.interpolated(0.0):
+        knowledge = Knowledge(embed, held_out[:0], held_out, seed=0)
+    return knowledge.furthest(anchor.interpolated)
 
 
 def without_training(photographs: Photographs) -> dict[str, np.ndarray]:

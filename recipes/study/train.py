@@ -112,7 +112,7 @@ def train(name: str, run: Run, folder: Path) -> None:
     for label, share in sorted(checkpoints(name, run).items(), key=lambda item: -item[1]):
         if share < now:
             trainer.anchor.interpolate(share / now)
-        trainer.args.interpolation = now = share  # the file alignment.json tells it
+        trainer.interpolation = now = share  # the file alignment.json tells it
         write(trainer, folder / label)
 
 
