@@ -32,6 +32,7 @@ from hf_alignet.sources import public_name
 from hf_alignet.storage import UNFINISHED, make_folder, output_folder, publish, unfinished, write_json
 from hf_alignet.student.checkpoint_sharing import CheckpointSharing
 from hf_alignet.student.checkpoints import MAKER, ResumeCallback, last_checkpoint, rotate
+from hf_alignet.student.preparation import trained_blocks
 from hf_alignet.student.resumption import RUN_FILE, check_checkpoint, describe_run, reading
 from hf_alignet.student.training_arguments import AlignTrainingArguments
 from hf_alignet.student.training_data import training_rows
@@ -43,10 +44,7 @@ logger = logging.getLogger(__name__)
 CARD_METADATA = {name: name for name in ("language", "license", "tags", "model_name")}
 CARD_METADATA |= {"finetuned_from": "base_model", "dataset_tags": "datasets"}
 # Settings that `alignment.json` records under the same name
-RECORDED = (
-    *("teacher_temperature", "anchor_type", "anchor_weight", "preserve_weight", "projection_dim", "augment"),
-    *("last_blocks",),
-)
+RECORDED = ("teacher_temperature", "anchor_type", "anchor_weight", "preserve_weight", "projection_dim", "augment")
 
 
 class EncoderTrainer(Trainer):
@@ -103,6 +101,7 @@ class EncoderTrainer(Trainer):
             "exported_temperature": self.exported_temperature,
             "interpolation": self.interpolation,
             **{name: getattr(args, name) for name in RECORDED},
+            "last_blocks": trained_blocks(model, args.last_blocks),
             "learning_rate": args.learning_rate,
             "global_batch_size": self.get_total_train_batch_size(args),
             "steps": self.state.global_step,

@@ -7,8 +7,9 @@ from transformers import PreTrainedModel
 from hf_alignet.encoder.encoder_opening import Model, Processor, open_encoder
 from hf_alignet.encoder.export_checks import check_export
 from hf_alignet.encoder.model import Encoder
+from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.errors import InputError
-from hf_alignet.student.training_arguments import AlignTrainingArguments
+from hf_alignet.student.training_arguments import ALL, AUTO, AlignTrainingArguments
 
 
 def load_student(
@@ -53,8 +54,8 @@ def prepare_student(model: Model, processor: Processor | None, args: AlignTraini
         raise InputError("`processing_class` is for a bare model; a name, path or encoder brings its own")
     encoder = open_encoder(model, processor=processor)
     encoder.freeze_unused()
-    if args.last_blocks is not None:
-        _freeze_before(encoder, args.last_blocks)
+    if (number := trained_blocks(encoder, args.last_blocks)) is not None:
+        _freeze_before(encoder, number)
     if args.projection_dim is not None:
         encoder.add_projection(args.projection_dim)
     if not any(parameter.requires_grad for parameter in encoder.model.parameters()):
@@ -77,14 +78,37 @@ def prepare_student(model: Model, processor: Processor | None, args: AlignTraini
     return encoder
 
 
+def trained_blocks(encoder: Encoder, last_blocks: str | int) -> int | None:
+    """How many blocks the setting `last_blocks` trains; None for all weights that can be trained.
+
+    Raises:
+        InputError: the model has fewer blocks than the setting names, or is no transformer whose blocks are one list.
+    """
+    blocks = _blocks(encoder)
+    is_measured = blocks is not None and isinstance(encoder, VisionEncoder) and not encoder.is_adapter
+    if last_blocks == ALL or (last_blocks == AUTO and not is_measured):
+        return None
+    number = max(1, round(len(blocks or ()) / 3)) if last_blocks == AUTO else int(last_blocks)
+    if blocks is None or number > len(blocks):
+        found = "is no plain transformer, whose blocks are one list" if blocks is None else f"has {len(blocks)} blocks"
+        raise InputError(f"`last_blocks={last_blocks}` does not fit the model, which {found}")
+    return number
+
+
+def _blocks(encoder: Encoder) -> nn.ModuleList | None:
+    config = encoder.backbone.config
+    if hasattr(config, "depths"):  # a hierarchy, whose list is of stages
+        return None
+    number = getattr(config, "num_hidden_layers", None)
+    lists = (m for m in encoder.backbone.modules() if isinstance(m, nn.ModuleList) and len(m) == number)
+    return next(lists, None)
+
+
 def _freeze_before(encoder: Encoder, last_blocks: int) -> None:
     """Freezes all weights that come before the last blocks of a transformer."""
-    number = getattr(encoder.backbone.config, "num_hidden_layers", None)
-    lists = [m for m in encoder.backbone.modules() if isinstance(m, nn.ModuleList) and len(m) == number]
-    if not lists or last_blocks > len(lists[0]):
-        found = f"has {number} blocks" if lists else "is no plain transformer, whose blocks are one list"
-        raise InputError(f"`last_blocks={last_blocks}` does not fit the model, which {found}")
-    first = id(next(lists[0][-last_blocks].parameters()))
+    blocks = _blocks(encoder)
+    assert blocks is not None  # trained_blocks has looked
+    first = id(next(blocks[-last_blocks].parameters()))
     for parameter in encoder.backbone.parameters():  # in the order of the forward pass: embeddings, blocks, norm, head
         if id(parameter) == first:
             return

@@ -14,7 +14,7 @@ from hf_alignet.ranges import Count, NotNegative, Positive, Range, Seed, Whole, 
 from hf_alignet.similarity import SimilarityKind
 from hf_alignet.student.losses import LossType
 
-AUTO = "auto"
+AUTO, ALL = "auto", "all"
 OF_TEXT, OF_EVALUATION = "it is for models of text", "AlignTrainer measures held-out triplets in its own way"
 OF_SCRIPTS = "only some scripts of transformers look at it"
 # Settings of Trainer that change nothing here, and why. `local_rank` does not either, but old launchers give it.
@@ -43,10 +43,11 @@ RANGES = {
     "data_seed": Seed | None,
 }
 
-# Settings that are a number in a range, or `auto`
-OR_AUTO: dict[str, Any] = {
-    "student_temperature": Positive | Literal["auto"],
-    "interpolation": Annotated[float, Range(above=0, most=1)] | Literal["auto"],
+# Settings that are a number in a range, or a word
+OR_WORD: dict[str, tuple[type, Any]] = {
+    "student_temperature": (float, Positive | Literal["auto"]),
+    "interpolation": (float, Annotated[float, Range(above=0, most=1)] | Literal["auto"]),
+    "last_blocks": (int, Count | Literal["auto", "all"]),
 }
 
 
@@ -95,10 +96,11 @@ class AlignTrainingArguments(TrainingArguments):
         "nothing, by the 1-shot accuracy in clusters of up to 1,000 images, without labels: see recipes/frontier. "
         "Evaluations during training measure these weights, too, and with auto the trained ones.",
     )
-    last_blocks: Count | None = _setting(
-        None,
-        "Train only so many of the last blocks of a transformer, and what comes after them, in less time: see "
-        "recipes/frontier (default: all weights, or the whole adapter).",
+    last_blocks: str = _setting(
+        AUTO,
+        "Train only so many of the last blocks of a transformer, and what comes after. auto: a third of them (4 of "
+        "12), which at the same alignment keeps more of what the model knew, in less time: see recipes/frontier. all: "
+        "everything, as auto does for adapters, texts, and models whose blocks are not one list.",
     )
     projection_dim: Count | None = _setting(
         None,
@@ -167,8 +169,8 @@ class AlignTrainingArguments(TrainingArguments):
 
     def __post_init__(self) -> None:
         check_fields(self, RANGES)
-        for name, kind in OR_AUTO.items():
-            setattr(self, name, check(name, _number(getattr(self, name)), kind))
+        for name, (number, kind) in OR_WORD.items():
+            setattr(self, name, check(name, _number(getattr(self, name), number), kind))
         if self.dataloader_num_workers is None:
             self.dataloader_num_workers = 0 if self.use_cpu else default_workers()
         # Without an accelerator, Trainer allows bf16 only together with use_cpu
@@ -267,9 +269,9 @@ def _default(setting: Field[Any]) -> Any:
     return setting.default if setting.default_factory is MISSING else setting.default_factory()
 
 
-def _number(text: Any) -> Any:
+def _number(text: Any, kind: type) -> Any:
     """The number that a text is, or else what was given."""
     try:
-        return float(text) if isinstance(text, str) else text
+        return kind(text) if isinstance(text, str) else text
     except ValueError:
         return text

@@ -85,6 +85,7 @@ def train(run: Run, model: str, trained: Path, interpolated: Path, seed: int) ->
             "max_steps": STEPS,
             "learning_rate": 1e-4,
             "interpolation": 1.0,
+            "last_blocks": "all",
             "save_strategy": "no",
             "bf16": True,
             "seed": seed,

@@ -95,6 +95,7 @@ def train(name: str, run: Run, folder: Path) -> None:
     defaults: dict[str, Any] = {
         "output_dir": str(folder / ".trainer"),
         "interpolation": 1.0,
+        "last_blocks": "all",
         "save_strategy": "no",
         "seed": SEED,
     }

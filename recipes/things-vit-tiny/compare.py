@@ -215,6 +215,7 @@ def train(
             learning_rate=run.learning_rate,
             anchor_weight=run.anchor_weight,
             interpolation=1.0,
+            last_blocks="all",
             save_strategy="no",
             seed=run.seed,
             bf16=options["bf16"],

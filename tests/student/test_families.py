@@ -28,6 +28,7 @@ def align(images, triplets, tmp_path):
             max_steps=2,
             per_device_train_batch_size=4,
             learning_rate=1e-3,
+            last_blocks="all",
             warmup_steps=0,
             lr_scheduler_type="constant",
             student_temperature="1.0",

@@ -32,6 +32,7 @@ def arguments(directory, **settings) -> AlignTrainingArguments:
         "disable_tqdm": True,
         "student_temperature": "1.0",
         "interpolation": 1.0,
+        "last_blocks": "all",
     }
     return AlignTrainingArguments(output_dir=str(directory), **(defaults | settings))
 

@@ -35,6 +35,7 @@ def arguments(tmp_path, **settings) -> AlignTrainingArguments:
         "per_device_train_batch_size": 8,
         "learning_rate": 1e-3,
         "interpolation": 1.0,
+        "last_blocks": "all",
         "warmup_steps": 0,
         "lr_scheduler_type": "constant",
         "logging_steps": 1,
