@@ -100,6 +100,8 @@ SETTINGS = [
     replace(OURS, name="ours, a new head", has_head=True),
     replace(OURS, name="ours, KL at τ = 100", temperature=100.0),
     replace(OURS, name="ours, labels untransformed at τ' = 800", labels=UNTRANSFORMED, teacher_temperature=800.0),
+    replace(OURS, name="ours, labels flat (τ' = 100)", teacher_temperature=100.0),
+    replace(OURS, name="ours, labels flat (τ' = 100), τ = 100", teacher_temperature=100.0, temperature=100.0),
     *(replace(setting, seed=seed) for seed in (1, 2) for setting in (OURS, RELEASED)),
 ]  # fmt: skip
 
