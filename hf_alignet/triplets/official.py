@@ -2,11 +2,10 @@
 
 `alignet_train.npz` and `alignet_valid.npz` have `filenames` (n, 3) such as `n01440764_10026.JPEG`, `similarities`
 (n, 3) in pair order, and `indices` (n, 3), rows of `imagenet2012` (train) in TensorFlow Datasets. The older files
-`{transform}/{split}_{sampling}.npz` have no `filenames`. According to the publishers, the last image of each row is
-the odd one out. `read_official` checks each row, and reorders it if necessary. It also warns of what makes a port of
-the released configuration learn nothing about people: labels of a model that was not fitted to them. Two more causes
-are not in a file: pixels in [0, 1] for an encoder that expects others, and a loss at τ† = 100 on a head of 1,024
-numbers, which is right for no other scale.
+`{transform}/{split}_{sampling}.npz` have no `filenames`. The released metric takes the last image of each row as the
+odd one out; the publishers say of the rows that s12 is the smallest similarity, which does not make it so.
+`read_official` checks each row, and reorders it if necessary. It also warns of labels of a model that was not fitted
+to people, with which a port learns nothing about them; the recipe official-triplets measures that.
 """
 
 import logging
