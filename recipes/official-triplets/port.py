@@ -56,7 +56,6 @@ class Setting:
         has_head: trains through a new linear layer.
         decay: λ of θ ← θ - lr·λ·(θ - θ*), of the head, too.
         learning_rate: its peak.
-        epochs: over the file.
         seed: of the head and the order of steps.
     """
 
@@ -70,7 +69,6 @@ class Setting:
     has_head: bool = False
     decay: float = 0.0
     learning_rate: float = 1e-4
-    epochs: int = 1
     seed: int = 0
 
 
@@ -208,8 +206,7 @@ def descend(
     """Trains by Adam on blocks of rows of the file in a random order, and gives the losses."""
     start = [p.detach().clone() for p in parameters]
     optimizer = torch.optim.Adam(parameters, lr=setting.learning_rate)
-    rng = np.random.default_rng(setting.seed)
-    order = np.concatenate([rng.permutation(steps) for _ in range(setting.epochs)])
+    order = np.random.default_rng(setting.seed).permutation(steps)
     schedule = get_cosine_schedule_with_warmup(optimizer, round(0.05 * len(order)), len(order))
     losses = []
     for step in order:
@@ -245,7 +242,7 @@ def print_table() -> None:
         content = json.loads(file.read_text(encoding="utf-8"))
         found[content["setting"]["name"]].append(content)
     print("| setting | seeds | people | people, head | teacher | as published |\n" + "| --- " * 6 + "|")
-    names = [*(setting.name for setting in SETTINGS if setting.seed == 0)]
+    names = [setting.name for setting in SETTINGS if setting.seed == 0]
     for name in [*(n for n in found if n not in names), *(n for n in names if n in found)]:
         runs = found[name]
         trains = HEAD if HEAD in runs[0] else EMBEDDING
