@@ -1,4 +1,4 @@
-"""How far to go from the initial weights to the trained ones, so that nothing that the model knew is lost.
+"""How far to go from the initial weights to the trained ones, so that what the model knew is kept.
 
 On the way, agreement with people grows, and at some point the model begins to forget (Wortsman et al. 2022, WiSE-FT).
 Where that is, images without labels can tell. The base's clusters of them stand for classes; the student knows them
@@ -54,29 +54,31 @@ class Knowledge:
             _task(fit_clusters(_unit(base).numpy(), number, seed + i, progress=False).assignments, rng)
             for i in range(NUM_CLUSTERINGS)
         ]
-        self.of_base = self.accuracy(base)
+        self.of_base = self.accuracies(base)
 
-    def accuracy(self, embeddings: Tensor) -> float:
-        """1-shot accuracy in the clusters, from embeddings (n, d) of the same images.
+    def accuracies(self, embeddings: Tensor) -> Tensor:
+        """(n,) float64, the 1-shot accuracy of each image in the clusters, from embeddings (n, d) of the same images.
 
         An image is in the cluster whose shot has the largest cosine to it, of standardised embeddings. A tie is wrong.
-        It is the mean over clusterings and draws of the shots; shots do not count.
+        It is the mean over clusterings and draws of the shots; an image does not count where it is a shot.
         """
         unit = _unit(embeddings)
         cosines = unit @ unit.T
-        hits, number = 0, 0
+        hits, number = torch.zeros(len(unit)).double(), torch.zeros(len(unit)).double()
         for clusters, draws in self.tasks:
             for shots in draws:
                 near = cosines[:, shots]  # (n, k)
                 is_hit = (near >= near.gather(1, clusters[:, None])).sum(1) == 1
-                is_hit[shots] = False
-                hits, number = hits + int(is_hit.sum()), number + len(near) - len(shots)
-        return hits / number
+                is_measured = torch.ones(len(unit), dtype=torch.bool).index_fill(0, shots, False)
+                hits += is_hit & is_measured
+                number += is_measured
+        return hits / number.clamp_min(1)
 
     def furthest(self, interpolated: Callable[[float], AbstractContextManager[None]]) -> float:
-        """The largest of SHARES at which the student knows as much as the base; the smallest if there is none.
+        """The largest of SHARES at which no loss shows; the smallest if there is none.
 
-        It is found by bisection: on the way accuracy grows at first, and then falls.
+        A loss shows where the student's accuracy is lower than that of the base by more than one standard error of
+        the difference, over images. The share is found by bisection: accuracy grows at first, and then falls.
 
         Args:
             interpolated: sets the weights to a share of the way meanwhile.
@@ -84,11 +86,10 @@ class Knowledge:
 
         def is_kept(share: float) -> bool:
             with interpolated(share):
-                accuracy = self.accuracy(self.embed(self.rows))
-            logger.info(
-                "%.0f %% of the way: 1-shot accuracy %.4f, at the start %.4f", 100 * share, accuracy, self.of_base
-            )
-            return accuracy >= self.of_base
+                change = self.accuracies(self.embed(self.rows)) - self.of_base
+            mean, error = change.mean().item(), change.std().item() / len(change) ** 0.5
+            logger.info("%.0f %% of the way, 1-shot accuracy changes by %+.4f (± %.4f)", 100 * share, mean, error)
+            return mean >= -error
 
         if is_kept(SHARES[-1]):
             return SHARES[-1]

@@ -92,8 +92,8 @@ class AlignTrainingArguments(TrainingArguments):
     interpolation: str = _setting(
         AUTO,
         "Where the exported weights lie between those at the start (0) and the trained ones (1), as in WiSE-FT "
-        "(Wortsman et al. 2022). 1 aligns most; less keeps more of what the model knew. auto: as far as it loses "
-        "nothing, by the 1-shot accuracy in clusters of up to 500 images, without labels: see recipes/frontier. "
+        "(Wortsman et al. 2022). 1 aligns most; less keeps more of what the model knew. auto: as far as no loss "
+        "shows in the 1-shot accuracy in clusters of up to 500 images, without labels: see recipes/frontier. "
         "Evaluations during training measure these weights, too, and with auto the trained ones.",
     )
     last_blocks: str = _setting(

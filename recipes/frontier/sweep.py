@@ -86,8 +86,9 @@ def train(setting: Setting, photographs: Photographs) -> tuple[dict[str, Any], d
     set_seed(setting.seed)
     encoder, num_cached = VisionEncoder.from_pretrained(photographs.model), max(setting.blocks, NUM_CACHED)
     if setting.lora_r:
-        layers = list(range(12 - setting.blocks, 12))
-        encoder.add_lora(LoraConfig(r=setting.lora_r, lora_alpha=2 * setting.lora_r, layers_to_transform=layers))
+        layers = "|".join(str(number) for number in range(12 - setting.blocks, 12))
+        targets = rf".*layers\.({layers})\..*(q_proj|k_proj|v_proj|o_proj|fc1|fc2)"
+        encoder.add_lora(LoraConfig(r=setting.lora_r, lora_alpha=2 * setting.lora_r, target_modules=targets))
     tail, tokens = Tail(encoder, num_cached), photographs.tokens(num_cached)
     trained = {id(p) for module in (*tail.blocks[-setting.blocks :], tail.norm) for p in module.parameters()}
     for parameter in encoder.parameters():
