@@ -1,4 +1,4 @@
-"""Trains a ViT on the official files of `prepare.py`, from our configuration to the released one, a change at a time.
+"""Trains a ViT on the official files of `prepare.py`, in our configuration, the released one, and between the two.
 
 Only the last blocks train. A run that is there is not repeated, so that the command goes on where it stopped, and then
 prints the table of all runs.
