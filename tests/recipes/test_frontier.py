@@ -50,9 +50,10 @@ def test_frontier_has_what_nothing_else_beats_and_means_are_over_seeds(load, tmp
     assert report.on_frontier(found) == {"a", "c"}
 
 
-def test_the_last_blocks_give_the_embeddings_of_the_whole(load, tiny_directory, tmp_path, images):
+@pytest.mark.parametrize("family", ["vit", "dinov2"])
+def test_the_last_blocks_give_the_embeddings_of_the_whole(load, tiny_directory, tmp_path, images, family):
     tail = load("tail")
-    encoder = VisionEncoder.from_pretrained(str(tiny_directory("vit")), pooling="cls").eval()
+    encoder = VisionEncoder.from_pretrained(str(tiny_directory(family)), pooling="cls").eval()
     reader, rows = ImageReader(images, encoder.preprocessor), np.arange(6)
     tokens = tail.first_blocks(encoder, reader, rows, 1, tmp_path / "tokens.npy")
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
