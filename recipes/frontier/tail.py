@@ -4,6 +4,7 @@ A training step of the last 4 of 12 blocks costs a third of one of all, and so d
 The numbers are those of a student whose first blocks are frozen, exactly.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -23,6 +24,10 @@ def blocks_of(encoder: VisionEncoder) -> nn.ModuleList:
     backbone = encoder.backbone
     number = backbone.config.num_hidden_layers
     return next(module for module in backbone.modules() if isinstance(module, nn.ModuleList) and len(module) == number)
+
+
+class TokensKept(Exception):
+    """Ends a forward pass whose tokens are kept: what comes after them need not run."""
 
 
 class Tail(nn.Module):
@@ -57,15 +62,18 @@ def first_blocks(
     if file.exists():
         return np.load(file, mmap_mode="r")
     kept: list[Tensor] = []
-    handle = blocks_of(encoder)[-num_blocks].register_forward_pre_hook(
-        lambda module, inputs: kept.append(inputs[0].float())
-    )
+
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        kept.append(inputs[0].float())
+        raise TokensKept
+
+    handle = blocks_of(encoder)[-num_blocks].register_forward_pre_hook(keep)
     tokens = None
     starts = range(0, len(rows), BATCH)
     try:
         for start in tqdm(starts, desc="first blocks", unit="batch"):
             kept.clear()
-            with torch.autocast("cpu", torch.bfloat16):
+            with suppress(TokensKept), torch.autocast("cpu", torch.bfloat16):
                 encoder(**reader.read(rows[start : start + BATCH].tolist()))
             if tokens is None:
                 tokens = np.lib.format.open_memmap(
