@@ -4,6 +4,7 @@ A training step of the last 4 of 12 blocks costs a third of one of all, and so d
 The numbers are those of a student whose first blocks are frozen, exactly.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -18,14 +19,27 @@ from hf_alignet.images.reader import ImageReader
 BATCH = 64
 
 
+def blocks_of(encoder: VisionEncoder) -> nn.ModuleList:
+    """All blocks of a plain transformer such as ViT and DINOv2, whatever it calls them."""
+    backbone = encoder.backbone
+    number = backbone.config.num_hidden_layers
+    return next(module for module in backbone.modules() if isinstance(module, nn.ModuleList) and len(module) == number)
+
+
+class TokensKept(Exception):
+    """Ends a forward pass whose tokens are kept: what comes after them need not run."""
+
+
 class Tail(nn.Module):
-    """The last `num_blocks` blocks and the layer norm of a ViT, from tokens (n, t, d) to embeddings (n, d)."""
+    """The last `num_blocks` blocks and the layer norm of a ViT or DINOv2, from tokens (n, t, d) to embeddings (n, d).
+
+    The embedding is that of the class token.
+    """
 
     def __init__(self, encoder: VisionEncoder, num_blocks: int):
         super().__init__()
-        backbone = encoder.backbone
-        self.blocks = cast(nn.ModuleList, backbone.layers)[-num_blocks:]
-        self.norm = cast(nn.Module, backbone.layernorm)
+        self.blocks = blocks_of(encoder)[-num_blocks:]
+        self.norm = cast(nn.Module, encoder.backbone.layernorm)
 
     def forward(self, tokens: Tensor) -> Tensor:
         for block in self.blocks:
@@ -47,15 +61,19 @@ def first_blocks(
     """(m, t, d) float32 tokens of the photographs in `rows` before the last `num_blocks` blocks, kept in `file`."""
     if file.exists():
         return np.load(file, mmap_mode="r")
-    layers = cast(nn.ModuleList, encoder.backbone.layers)
     kept: list[Tensor] = []
-    handle = layers[-num_blocks].register_forward_pre_hook(lambda module, inputs: kept.append(inputs[0].float()))
+
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        kept.append(inputs[0].float())
+        raise TokensKept
+
+    handle = blocks_of(encoder)[-num_blocks].register_forward_pre_hook(keep)
     tokens = None
     starts = range(0, len(rows), BATCH)
     try:
         for start in tqdm(starts, desc="first blocks", unit="batch"):
             kept.clear()
-            with torch.autocast("cpu", torch.bfloat16):
+            with suppress(TokensKept), torch.autocast("cpu", torch.bfloat16):
                 encoder(**reader.read(rows[start : start + BATCH].tolist()))
             if tokens is None:
                 tokens = np.lib.format.open_memmap(
