@@ -29,11 +29,11 @@ from hf_alignet.evaluation.human.odd_one_out import odd_labels
 from hf_alignet.images.opening import load_images
 from hf_alignet.images.reader import ImageReader
 from hf_alignet.similarity import odd_one_out, triplet_similarities
+from hf_alignet.similarity.matched_entropy import match_entropy
 from hf_alignet.storage import write_json
 from hf_alignet.student.anchoring import Anchor
 from hf_alignet.student.in_batch import mean_over_triplets
 from hf_alignet.student.preservation import neighbour_kl
-from hf_alignet.student.temperature import match_entropy
 from hf_alignet.triplets import TeacherVectors, load_triplets
 from hf_alignet.triplets.batches import ClusterSampler, class_vectors, load_teacher, sample_in_batch
 from hf_alignet.triplets.triplet_dataset import SIMILARITIES, TRIPLET, column

@@ -6,7 +6,8 @@ import torch
 
 from hf_alignet.errors import InputError
 from hf_alignet.similarity import choice_log_probabilities, entropy, odd_one_out
-from hf_alignet.student.temperature import calibration_sample, calibration_size, match_entropy, maximize_likelihood
+from hf_alignet.similarity.matched_entropy import match_entropy
+from hf_alignet.student.temperature import calibration_sample, calibration_size, maximize_likelihood
 from hf_alignet.triplets import triplets_from_arrays
 
 
