@@ -12,7 +12,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import NoneType, UnionType
+from types import NoneType, SimpleNamespace, UnionType
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -90,9 +90,12 @@ def check(name: str, value: Any, kind: Any) -> Any:
 
 @functools.cache
 def _kinds(function: Any) -> dict[str, Any]:
-    """The types, by name, that can be checked."""
+    """The types, by name, that can be checked. What a function returns may be of a library that it loads later."""
+    if not isinstance(function, type):
+        named = {name: kind for name, kind in function.__annotations__.items() if name != "return"}
+        function = SimpleNamespace(__annotations__=named, __globals__=function.__globals__)
     hints = get_type_hints(function, include_extras=True)
-    return {name: kind for name, kind in hints.items() if name != "return" and all(map(_is_known, parts_of(kind)))}
+    return {name: kind for name, kind in hints.items() if all(map(_is_known, parts_of(kind)))}
 
 
 def parts_of(kind: Any) -> tuple[Any, ...]:

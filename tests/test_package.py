@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import hf_alignet
+from hf_alignet.cli.main import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "transformers", "datasets", "numpy", "peft", "sklearn", "matplotlib", "accelerate", "pandas")
@@ -90,6 +91,18 @@ print([name for name in {HEAVY!r} if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.splitlines()[-1] == "[]" and "hf-alignet align" in done.stdout
+
+
+# What only some runs need, and takes a second or more to import: each loads where it is used
+LATE = ("peft", "transformers.modeling_utils", "sklearn", "scipy.stats", "matplotlib.pyplot")
+
+
+def test_no_help_waits_for_what_only_some_runs_need():
+    """But for `align` and `demo`, whose flags are those of transformers' trainer."""
+    modules = [f"hf_alignet.cli.{name.replace('-', '_')}" for name in COMMANDS if name not in ("align", "demo")]
+    code = f"import sys, {', '.join(modules)}; print([name for name in {LATE!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_every_public_name_loads():

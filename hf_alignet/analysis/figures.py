@@ -4,25 +4,36 @@ A notebook shows a figure that is the last value of a cell; `figure.savefig(file
 for pyplot, so that it neither shows them twice nor keeps them in memory.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from datasets import Dataset
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.offsetbox import AnnotationBbox, OffsetImage
-from sklearn.decomposition import PCA
 
 from hf_alignet.analysis.neighbours import NUM_MOVED, Moved, most_moved, picture_labels
-from hf_alignet.analysis.style import AFTER, BEFORE, CHANCE_LINE, finish, interval_ends, without_formulas
+from hf_alignet.analysis.style import (
+    AFTER,
+    BEFORE,
+    CHANCE_LINE,
+    finish,
+    interval_ends,
+    new_figure,
+    new_panels,
+    without_formulas,
+)
 from hf_alignet.images.decoding import read_pictures
 from hf_alignet.images.opening import as_encoded_images, holds_texts
 from hf_alignet.metric import Metric, is_lower_better
 from hf_alignet.ranges import Seed, checked
 from hf_alignet.storage import whole_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 NUM_PICTURES = 150
 THUMBNAIL = 48
@@ -65,7 +76,7 @@ def before_after_figure(
         pictures = read_pictures(as_encoded_images(images), rows[shown].tolist())
         thumbnails = [np.asarray(picture.resize((THUMBNAIL, THUMBNAIL))) for picture in pictures]
     column, labels = picture_labels(images, rows[shown])
-    figure = plt.figure(figsize=(12, 9.5), layout="constrained")
+    figure = new_figure(figsize=(12, 9.5), layout="constrained")
     grid = figure.add_gridspec(2, 2, height_ratios=[1.5, 1])
     places = [_principal_places(embeddings, shown) for embeddings in (base_embeddings, aligned_embeddings)]
     panels = [figure.add_subplot(grid[0, number]) for number in range(2)]
@@ -84,7 +95,6 @@ def before_after_figure(
     _bars(figure.add_subplot(grid[1, 0]), base, aligned)
     moved = most_moved(base_embeddings[shown], aligned_embeddings[shown])
     _moved(figure.add_subplot(grid[1, 1]), moved, labels, thumbnails, noun)
-    plt.close(figure)
     return figure
 
 
@@ -98,7 +108,7 @@ def curves_figure(
         curves: by name, arrays (k, 2) of x and y, one a run, with the same x.
         base: y before training, drawn across.
     """
-    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    figure, axes = new_panels(figsize=(7, 4.5), layout="constrained")
     for index, (name, runs) in enumerate(curves.items()):
         points = np.stack(runs)  # (runs, k, 2)
         axes.plot(*points.mean(0).T, color=f"C{index}", label=name)
@@ -116,7 +126,7 @@ def trade_off_figure(ends: dict[str, np.ndarray], base: tuple[float, float], x_l
         ends: by name, (2,) x and y after a run.
         base: x and y before training.
     """
-    figure, axes = plt.subplots(figsize=(10, 5), layout="constrained")
+    figure, axes = new_panels(figsize=(10, 5), layout="constrained")
     for index, (name, end) in enumerate(ends.items()):
         marker = "os^Dv<>P"[index // 10 % 8]
         axes.scatter(*end, color=f"C{index % 10}", marker=marker, label=name)
@@ -132,7 +142,7 @@ def calibration_figure(tables: dict[str, pd.DataFrame]) -> Figure:
     The area of a dot says how many judged pairs are behind it. `tables` are those of
     `hf_alignet.evaluation.reliability`, by name of the predictor.
     """
-    figure, axes = plt.subplots(figsize=(8.5, 4.5), layout="constrained")
+    figure, axes = new_panels(figsize=(8.5, 4.5), layout="constrained")
     axes.plot([0, 1], [0, 1], color=CHANCE_LINE, linestyle=":")
     for name, table in tables.items():
         label = f"{name} ({len(table)} bins of {table.n.median():,.0f} judged pairs)"
@@ -148,7 +158,7 @@ def elbow_figure(curve: pd.DataFrame, chosen: int) -> Figure:
 
     `curve` has the columns `num_clusters` and `inertia`.
     """
-    figure, axes = plt.subplots(figsize=(6.5, 4), layout="constrained")
+    figure, axes = new_panels(figsize=(6.5, 4), layout="constrained")
     axes.plot(curve.num_clusters, curve.inertia, marker="o", markersize=4, color=AFTER, label="k-means")
     axes.axvline(chosen, color=CHANCE_LINE, linestyle=":", label=f"elbow: {chosen}")
     return finish(figure, axes, "number of clusters", "mean squared distance to the centre")
@@ -167,7 +177,7 @@ def benchmark_figure(results: dict[str, dict[str, Metric]], people: dict[str, Me
     for name in dict.fromkeys(name for metrics in results.values() for name in metrics):
         by_measure.setdefault(name.split("/")[-1], []).append(name)
     sizes = [len(names) for names in by_measure.values()]
-    figure, panels = plt.subplots(
+    figure, panels = new_panels(
         1,
         len(sizes),
         squeeze=False,
@@ -202,7 +212,6 @@ def benchmark_figure(results: dict[str, dict[str, Metric]], people: dict[str, Me
         axes.title.set_fontsize("small")
         axes.spines[["top", "right"]].set_visible(False)
     figure.legend(*panels[0][0].get_legend_handles_labels(), frameon=False, fontsize="small", loc="outside lower left")
-    plt.close(figure)
     return figure
 
 
@@ -213,6 +222,8 @@ def save_figure(figure: Figure, file: Path) -> None:
 
 
 def _principal_places(embeddings: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    from sklearn.decomposition import PCA
+
     return PCA(2, random_state=0).fit(embeddings).transform(embeddings[shown])
 
 
@@ -225,6 +236,8 @@ def _frame(axes: Axes, title: str, places: np.ndarray) -> None:
 
 
 def _show(axes: Axes, x: float, y: float, thumbnail: np.ndarray) -> None:
+    from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+
     axes.add_artist(AnnotationBbox(OffsetImage(thumbnail, zoom=0.42), (x, y), frameon=False, pad=0))
 
 

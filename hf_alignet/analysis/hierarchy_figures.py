@@ -1,16 +1,19 @@
 """Figures of what alignment did to the hierarchy of categories: relations, categories, models, and triplets."""
 
-from collections.abc import Mapping
-from typing import Any
+from __future__ import annotations
 
-import matplotlib.pyplot as plt
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from hf_alignet.analysis.categories import DIFFERENT, RELATIONS
-from hf_alignet.analysis.style import CHANCE_LINE, without_formulas
+from hf_alignet.analysis.style import CHANCE_LINE, new_figure, new_panels, without_formulas
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe & Ito (2008): eight colours that people with any colour vision tell apart; yellow and black last
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
@@ -36,7 +39,7 @@ def relation_figure(z: Mapping[str, list[np.ndarray]], effects: Mapping[str, pd.
     """
     columns = min(3, len(z))
     lines = -(-len(z) // columns)
-    figure = plt.figure(figsize=(WIDTH, 3.6 * lines + 3.2), layout="constrained")
+    figure = new_figure(figsize=(WIDTH, 3.6 * lines + 3.2), layout="constrained")
     grid = figure.add_gridspec(lines + 1, columns, height_ratios=[*[3.6] * lines, 3.2])
     shared = None
     for number, (model, of_model) in enumerate(z.items()):
@@ -48,7 +51,6 @@ def relation_figure(z: Mapping[str, list[np.ndarray]], effects: Mapping[str, pd.
     assert shared is not None
     shared.set_xlim(np.min(ends) - 0.3, np.max(ends) + 0.3)
     _effect_sizes(figure.add_subplot(grid[lines, :]), effects)
-    plt.close(figure)
     return figure
 
 
@@ -61,7 +63,7 @@ def category_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """
     columns = min(2, len(tables))
     lines = -(-len(tables) // columns)
-    figure, panels = plt.subplots(
+    figure, panels = new_panels(
         lines, columns, figsize=(WIDTH, (5.0 if columns == 2 else 9) * lines), layout="constrained", squeeze=False
     )
     largest = max(float(np.nanquantile(np.abs(table.mean_z), 0.98)) for table in tables.values())
@@ -77,7 +79,6 @@ def category_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
         _mark_blocks(axes, names, above, MOST_NAMED // columns)
     label = "mean change of distance (SDs of all changes)\nbelow 0: nearer than pairs on average"
     figure.colorbar(image, ax=panels.ravel().tolist(), label=label, shrink=0.7)
-    plt.close(figure)
     return figure
 
 
@@ -91,7 +92,7 @@ def similarity_figure(tables: Mapping[str, pd.DataFrame], titles: Mapping[str, s
     """
     most = max(len(table) for table in tables.values())
     height = max(4.2, 0.55 * most + 2.2)
-    figure, panels = plt.subplots(
+    figure, panels = new_panels(
         1, len(tables), figsize=(WIDTH / 2 * max(len(tables), 1.3), height), layout="constrained", squeeze=False
     )
     for axes, (name, table) in zip(panels[0], tables.items(), strict=True):
@@ -103,7 +104,6 @@ def similarity_figure(tables: Mapping[str, pd.DataFrame], titles: Mapping[str, s
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize="small")
         axes.set_title(titles[name], fontsize="medium")
     figure.colorbar(image, ax=panels[0].tolist(), label="linear CKA (0 to 1)", shrink=0.8)
-    plt.close(figure)
     return figure
 
 
@@ -116,7 +116,7 @@ def triplet_figure(shares: pd.DataFrame) -> Figure:
     """
     table = shares.pivot_table(index="triplets", columns="relation", values=["share", "pairs"], sort=False)
     names = list(dict.fromkeys(shares.triplets))
-    figure, axes = plt.subplots(figsize=(WIDTH, 1.8 + 0.5 * len(names)), layout="constrained")
+    figure, axes = new_panels(figsize=(WIDTH, 1.8 + 0.5 * len(names)), layout="constrained")
     left = np.zeros(len(names))
     for relation, colour in zip(RELATIONS, RELATION_COLOURS, strict=True):
         share = table["share"][relation].loc[names].to_numpy()
@@ -134,7 +134,6 @@ def triplet_figure(shares: pd.DataFrame) -> Figure:
     axes.set(xlim=(0, 1), xlabel="share of the pairs of a triplet", ylabel="triplets")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1))
-    plt.close(figure)
     return figure
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from hf_alignet.analysis.model_similarity import centred
 from hf_alignet.errors import InputError
@@ -55,7 +55,7 @@ class Convergence(NamedTuple):
     def _metric(self, value: float, left_out: np.ndarray) -> Metric:
         groups = len(left_out)
         error = float(np.sqrt((groups - 1) / groups * ((left_out - left_out.mean()) ** 2).sum()))
-        half = float(stats.t.ppf(0.975, groups - 1)) * error if groups >= FEWEST_UNITS else np.nan
+        half = float(scipy.stats.t.ppf(0.975, groups - 1)) * error if groups >= FEWEST_UNITS else np.nan
         return with_interval(
             value, [value - half, value + half], self.num_classes, "classes", n=self.num_images, chance=None
         )

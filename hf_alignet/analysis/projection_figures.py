@@ -1,17 +1,18 @@
 """Figures of places on a page: before and after alignment side by side, in the same colours."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from __future__ import annotations
 
-import matplotlib.pyplot as plt
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from hf_alignet.analysis.hierarchy_figures import MARKERS, PALETTE, WIDTH
-from hf_alignet.analysis.style import finish, without_formulas
+from hf_alignet.analysis.style import finish, new_panels, without_formulas
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 PANEL = 3.0  # inches, at least
 UNIT = "RMS distances to the mean"
@@ -29,6 +30,8 @@ def projection_figure(
         names: of the categories.
         num_images: what the projections were computed from, for the title; m of these are shown.
     """
+    from matplotlib.lines import Line2D
+
     models = list(next(iter(places.values())))
     figure, panels = _panels(len(places), len(models), bottom=0.35 * -(-len(names) // 5) + 0.3)
     for line, (axis_names, of_models) in enumerate(places.items()):
@@ -41,7 +44,6 @@ def projection_figure(
     marks = [Line2D([], [], linestyle="", markersize=7, **_look(group)) for group in range(len(names))]
     title = f"superordinate category (n = {len(groups):,} of {num_images:,} images shown)"
     figure.legend(marks, names, title=title, frameon=False, ncols=5, loc="outside lower center", fontsize="small")
-    plt.close(figure)
     return figure
 
 
@@ -54,19 +56,20 @@ def thumbnail_figure(places: Mapping[str, np.ndarray], thumbnails: Sequence[np.n
         thumbnails: m pictures (h, w, 3) uint8.
         axis_names: the words for the two axes.
     """
+    from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+
     figure, panels = _panels(1, len(places), bottom=0.0)
     for axes, (model, placed) in zip(panels[0], places.items(), strict=True):
         for place, thumbnail in zip(placed, thumbnails, strict=True):
             axes.add_artist(AnnotationBbox(OffsetImage(thumbnail, zoom=0.35), tuple(place), frameon=False, pad=0))
         _frame(axes, placed, f"{model} (n = {len(thumbnails)})", axis_names)
-    plt.close(figure)
     return figure
 
 
 @without_formulas()
 def variance_figure(shares: Mapping[str, np.ndarray], num_images: int) -> Figure:
     """Share of the variance that each principal component explains, one line a model."""
-    figure, axes = plt.subplots(figsize=(WIDTH, 4.5), layout="constrained")
+    figure, axes = new_panels(figsize=(WIDTH, 4.5), layout="constrained")
     for number, (model, share) in enumerate(shares.items()):
         total = f"{model}: {share.sum():.2f} in {len(share)}"
         axes.plot(np.arange(1, len(share) + 1), share, label=total, markersize=4, **_look(number))
@@ -78,7 +81,7 @@ def _panels(lines: int, columns: int, bottom: float) -> tuple[Figure, np.ndarray
     """Square panels, together at least 1200 pixels wide."""
     side = max(WIDTH / columns, PANEL)
     size = (side * columns, min(side, 5.0) * lines + 0.4 + bottom)
-    return plt.subplots(lines, columns, figsize=size, layout="constrained", squeeze=False)
+    return new_panels(lines, columns, figsize=size, layout="constrained", squeeze=False)
 
 
 def _frame(axes: Axes, placed: np.ndarray, title: str, axis_names: str) -> None:

@@ -1,13 +1,18 @@
 """The figure of the theory: queries against disagreement, simulated and by the bound."""
 
-import matplotlib.pyplot as plt
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from hf_alignet.analysis.hierarchy_figures import MARKERS, PALETTE, WIDTH
 from hf_alignet.analysis.query_simulation import query_bound
-from hf_alignet.analysis.style import CHANCE_LINE, finish, without_formulas
+from hf_alignet.analysis.style import CHANCE_LINE, finish, new_panels, without_formulas
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NEAREST = 0.04  # to one half, where the lines of the bound end: there it goes to infinity
 
@@ -19,7 +24,7 @@ def query_figure(table: pd.DataFrame) -> Figure:
     Args:
         table: from `hf_alignet.analysis.query_table`, of one number of objects.
     """
-    figure, axes = plt.subplots(figsize=(WIDTH, 5), layout="constrained")
+    figure, axes = new_panels(figsize=(WIDTH, 5), layout="constrained")
     sides = np.linspace(0, 0.5 - NEAREST, 100), np.linspace(0.5 + NEAREST, 1, 100)
     students, objects = int(table.students.min()), int(table.num_objects.iloc[0])
     for number, dim in enumerate(sorted(set(table.dim.tolist()))):

@@ -1,19 +1,24 @@
 """A report as one HTML file: text, figures, tables and pictures, all inside, without scripts and without a network."""
 
+from __future__ import annotations
+
 import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from matplotlib.figure import Figure
 from PIL import Image
 
 from hf_alignet.analysis.figures import save_figure
 from hf_alignet.storage import write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FIGURES = "figures"  # folder beside the report
 MOST_ROWS, FIRST_ROWS = 40, 5  # of a table in the report: all of up to 40, or the first; its file has all

@@ -1,18 +1,21 @@
 """Figures of a study of many models: usefulness against alignment, what more shots give, and correlations by shots."""
 
+from __future__ import annotations
+
 import re
 import textwrap
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from hf_alignet.analysis.alignment_study import GROUPS, TRANSFORMS
-from hf_alignet.analysis.style import CHANCE_LINE, without_formulas
+from hf_alignet.analysis.style import CHANCE_LINE, new_panels, without_formulas
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Colours that the colour-blind tell apart (Okabe & Ito 2008), and marks beside them
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -32,9 +35,11 @@ def u_shape_figure(
         shapes: `u_shapes` of these metrics; the titles say what they found.
         families: of each model, for colours and marks.
     """
+    from matplotlib.lines import Line2D
+
     rows, columns = useful.shape[1], alignments.shape[1]
     size = (3.5 * columns + 0.4, 2.9 * rows + 0.8)
-    figure, panels = plt.subplots(rows, columns, squeeze=False, figsize=size, layout="constrained", sharey="row")
+    figure, panels = new_panels(rows, columns, squeeze=False, figsize=size, layout="constrained", sharey="row")
     kinds = list(dict.fromkeys(families.dropna())) if families is not None else []
     for row, metric in zip(panels, useful, strict=True):
         for axes, measure in zip(row, alignments, strict=True):
@@ -64,7 +69,6 @@ def u_shape_figure(
     figure.legend(
         handles=entries, frameon=False, fontsize="small", loc="outside lower center", ncols=min(6, len(entries))
     )
-    plt.close(figure)
     return figure
 
 
@@ -159,7 +163,7 @@ def _with_parts(table: pd.DataFrame) -> pd.DataFrame:
 def _panels(found: pd.DataFrame) -> dict[tuple[str, str], Axes]:
     datasets, heads = list(found.dataset.unique()), list(found["head"].unique())
     size = (3.3 * len(heads) + 0.6, 2.7 * len(datasets) + 0.9)
-    _, panels = plt.subplots(
+    _, panels = new_panels(
         len(datasets), len(heads), squeeze=False, figsize=size, layout="constrained", sharey="row", sharex=True
     )
     every = sorted(found.shots.unique().astype(int))
@@ -184,7 +188,6 @@ def _finished(grid: dict[tuple[str, str], Axes], y_label: str, title: str) -> Fi
     figure.suptitle(title, fontsize="medium")
     handles, labels = first.get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, fontsize="small", loc="outside lower center", ncols=len(labels))
-    plt.close(figure)
     return figure
 
 

@@ -1,14 +1,18 @@
 """How all figures look: colours, names as they are, intervals, and what is left of axes."""
 
+from __future__ import annotations
+
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from hf_alignet.metric import Metric
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 BEFORE, AFTER, CHANCE_LINE = "#9aa5b1", "#2f6f9f", "#555555"
 
@@ -16,8 +20,28 @@ BEFORE, AFTER, CHANCE_LINE = "#9aa5b1", "#2f6f9f", "#555555"
 @contextlib.contextmanager
 def without_formulas() -> Iterator[None]:
     """Draws names as they are: matplotlib would take what stands between dollar signs for TeX."""
-    with plt.rc_context({"text.parse_math": False}):
+    import matplotlib
+
+    with matplotlib.rc_context({"text.parse_math": False}):
         yield
+
+
+def new_panels(*shape: int, **options: Any) -> tuple[Figure, Any]:
+    """`pyplot.subplots`, but pyplot does not keep the figure: it would show it in a notebook twice."""
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(*shape, **options)
+    plt.close(figure)
+    return figure, panels
+
+
+def new_figure(**options: Any) -> Figure:
+    """As `new_panels`, but empty."""
+    import matplotlib.pyplot as plt
+
+    figure = plt.figure(**options)
+    plt.close(figure)
+    return figure
 
 
 def interval_ends(metrics: Sequence[Metric]) -> np.ndarray:
@@ -26,9 +50,8 @@ def interval_ends(metrics: Sequence[Metric]) -> np.ndarray:
 
 
 def finish(figure: Figure, axes: Axes, x_label: str, y_label: str) -> Figure:
-    """Labels the axes, puts the legend beside them, and closes the figure for pyplot."""
+    """Labels the axes, and puts the legend beside them."""
     axes.set(xlabel=x_label, ylabel=y_label)
     axes.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     axes.spines[["top", "right"]].set_visible(False)
-    plt.close(figure)
     return figure

@@ -4,17 +4,20 @@ The first two are the form of figure 4 of Muttenthaler et al. (2025). A part of 
 one severity, is not drawn where its mean is.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from hf_alignet.analysis.style import CHANCE_LINE, interval_ends, without_formulas
+from hf_alignet.analysis.style import CHANCE_LINE, interval_ends, new_panels, without_formulas
 from hf_alignet.errors import InputError
 from hf_alignet.metric import Metric, is_whole
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Results = Mapping[str, Mapping[str, Metric]]
 MARKERS = "os^Dv<>P"
@@ -35,6 +38,8 @@ def downstream_before_after_figure(results: Results) -> Figure:
     Raises:
         InputError: there is only one model, or no accuracy that the first and another model have.
     """
+    from matplotlib.lines import Line2D
+
     base, *others = results
     if not (names := _accuracies_of_two(results)):
         raise InputError("accuracies before and after need two models with the same benchmarks")
@@ -42,7 +47,7 @@ def downstream_before_after_figure(results: Results) -> Figure:
     datasets = list(dict.fromkeys(name.split("/")[0] for name in names))
     variants = list(dict.fromkeys(_variant(name) for name in names))
     size = (3.2 * len(measures) + 2.6, 3.2 * len(others) + 0.4)
-    figure, panels = plt.subplots(len(others), len(measures), squeeze=False, figsize=size, layout="constrained")
+    figure, panels = new_panels(len(others), len(measures), squeeze=False, figsize=size, layout="constrained")
     for row, other in zip(panels, others, strict=True):
         for axes, measure in zip(row, measures, strict=True):
             shown = [name for name in names if _measure(name) == measure and name in results[other]]
@@ -62,7 +67,6 @@ def downstream_before_after_figure(results: Results) -> Figure:
             for index, name in enumerate(variants)
         ]
     figure.legend(handles=entries, frameon=False, fontsize="small", loc="outside right upper")
-    plt.close(figure)
     return figure
 
 
@@ -88,7 +92,7 @@ def gains_figure(differences: Results, base: str) -> Figure:
         by_measure.setdefault(_measure(name), []).append(name)
     sizes = [len(shown) for shown in by_measure.values()]
     height = (0.16 + 0.13 * len(differences)) * len(names) + 0.5 * len(sizes) + 0.8
-    figure, panels = plt.subplots(
+    figure, panels = new_panels(
         len(sizes), 1, squeeze=False, sharex=True, figsize=(8, height), height_ratios=sizes, layout="constrained"
     )
     step = 0.7 / len(differences)
@@ -126,7 +130,7 @@ def shots_figure(results: Results) -> Figure:
     if not by_dataset:
         raise InputError("there is no metric of a number of shots, as in cifar100/5_shot/few_shot_accuracy")
     size = (3.4 * len(by_dataset) + 0.6, 3.4 + 0.22 * len(results))
-    figure, panels = plt.subplots(1, len(by_dataset), squeeze=False, figsize=size, layout="constrained")
+    figure, panels = new_panels(1, len(by_dataset), squeeze=False, figsize=size, layout="constrained")
     for axes, (dataset, names) in zip(panels[0], by_dataset.items(), strict=True):
         for index, (model, metrics) in enumerate(results.items()):
             shown = {number: metrics[name] for number, name in sorted(names.items()) if name in metrics}
@@ -165,7 +169,7 @@ def severity_figure(results: Results) -> Figure:
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     size = (3 * columns + 0.4, 2.6 * rows + 0.3 + 0.22 * len(results))
-    figure, grid = plt.subplots(
+    figure, grid = new_panels(
         rows, columns, squeeze=False, sharex=True, sharey=True, figsize=size, layout="constrained"
     )
     for axes, (kind, names) in zip(grid.flat, panels.items(), strict=False):
@@ -233,9 +237,8 @@ def _diagonal(axes: Axes) -> None:
 
 
 def _with_legend(figure: Figure, axes: Axes) -> Figure:
-    """The names of one panel below all panels; closes the figure for pyplot."""
+    """The names of one panel below all panels."""
     figure.legend(*axes.get_legend_handles_labels(), frameon=False, fontsize="small", loc="outside lower left")
-    plt.close(figure)
     return figure
 
 

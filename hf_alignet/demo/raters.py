@@ -28,7 +28,8 @@ class SimulatedRaters:
         self.codes = {level: np.unique(images[level], return_inverse=True)[1] for level in LEVELS}
         directions = np.random.default_rng(seed).normal(size=(self.codes["concept"].max() + 1, NOISE_DIM))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-        self.noise = np.sqrt(NOISE) * directions[self.codes["concept"]]
+        directions *= np.sqrt(NOISE)
+        self.noise = np.stack([(directions * direction).sum(1) for direction in directions])  # of two concepts
 
     def similarities(self, triplets: np.ndarray, noisy: bool = True) -> np.ndarray:
         """Similarities (n, 3) float32 in pair order of triplets (n, 3) of rows."""
@@ -37,6 +38,7 @@ class SimulatedRaters:
             is_same = {level: codes[a] == codes[b] for level, codes in self.codes.items()}
             column = sum(weight * is_same[level] for level, weight in LEVELS.items())
             if noisy:
-                column = column + np.where(is_same["concept"], 0.0, (self.noise[a] * self.noise[b]).sum(1))
+                concepts = self.codes["concept"]
+                column = column + np.where(is_same["concept"], 0.0, self.noise[concepts[a], concepts[b]])
             columns.append(column)
         return np.stack(columns, axis=1).astype(np.float32)

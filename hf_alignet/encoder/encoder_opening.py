@@ -1,23 +1,31 @@
 """Opens an encoder: the one place that tells a model of texts from one of pictures."""
 
-from peft import PeftModel
-from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from transformers.utils import cached_file
 
+from hf_alignet.encoder.lora import is_adapted
 from hf_alignet.encoder.model import Encoder
 from hf_alignet.encoder.pretrained import loading
 from hf_alignet.encoder.text_model import TextEncoder
 from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.sources import split_revision
 
-Model = str | PreTrainedModel | PeftModel | Encoder
-Processor = BaseImageProcessor | PreTrainedTokenizerBase
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
+
 OF_PICTURES = ("preprocessor_config.json", "processor_config.json")
 OF_TEXTS = ("tokenizer_config.json", "tokenizer.json", "vocab.txt")
 
 
 def open_encoder(
-    model: Model, pooling: str = "auto", trust_remote_code: bool = False, processor: Processor | None = None
+    model: str | PreTrainedModel | PeftModel | Encoder,
+    pooling: str = "auto",
+    trust_remote_code: bool = False,
+    processor: BaseImageProcessor | PreTrainedTokenizerBase | None = None,
 ) -> Encoder:
     """The encoder of a path or Hub id, or of a model in memory; an encoder comes back.
 
@@ -34,9 +42,9 @@ def open_encoder(
         return model
     if isinstance(model, str):
         return _kind(is_text_model(model)).from_pretrained(model, pooling, trust_remote_code)
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    base: Any = model.get_base_model() if is_adapted(model) else model
     kind = _kind(base.main_input_name == TextEncoder.main_input)
-    return kind(model, processor or kind.load_processor(str(model.config.name_or_path)), pooling)
+    return kind(model, processor or kind.load_processor(str(base.config.name_or_path)), pooling)
 
 
 def is_text_model(name_or_path: str) -> bool:

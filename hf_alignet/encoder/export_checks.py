@@ -1,6 +1,6 @@
 """Checks that `AutoModel` opens an exported encoder elsewhere as the same model."""
 
-from transformers import PreTrainedConfig
+import transformers
 
 from hf_alignet.encoder.model import Encoder
 from hf_alignet.errors import InputError
@@ -17,7 +17,7 @@ def check_export(encoder: Encoder) -> None:
     if not encoder.is_adapter or not base:
         return
     try:
-        whole, _ = PreTrainedConfig.get_config_dict(base, revision=encoder.revision)
+        whole, _ = transformers.PreTrainedConfig.get_config_dict(base, revision=encoder.revision)
     except OSError:  # AutoModel would raise the same error
         return
     config, problem = encoder.backbone.config, None

@@ -6,22 +6,25 @@ where an adapter would have no effect are left out: those that the embedding doe
 them, so an adapter would get no gradient; but it would be merged.
 """
 
+from __future__ import annotations
+
 import copy
-from typing import Any
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
-from peft.tuners import lora
-from peft.tuners.tuners_utils import BaseTunerLayer, check_target_module_exists
-from peft.utils import get_peft_model_state_dict, load_peft_weights
 from torch import Tensor, nn
 from torch.nn.functional import linear
-from transformers import PreTrainedModel
 from transformers.utils import find_adapter_config_file
 
 from hf_alignet.encoder.pretrained import loading
 from hf_alignet.errors import InputError
 from hf_alignet.sources import split_revision
+
+if TYPE_CHECKING:
+    from peft import LoraConfig, PeftModel
+    from transformers import PreTrainedModel
 
 ALL_LINEAR = "all-linear"
 # Linear layers with a smaller share of the weights are a side branch: ResNets have none, MobileViT about half
@@ -30,6 +33,8 @@ LINEAR_SHARE = 0.25
 
 def add_adapter(model: PreTrainedModel | PeftModel, config: LoraConfig, used: set[str], revision: str | None) -> Any:
     """The model with a new adapter; for the arguments and errors see `find_targets`. `revision` is of the base."""
+    from peft import get_peft_model
+
     config = copy.copy(config)
     config.target_modules = find_targets(model, config, used)
     try:
@@ -42,6 +47,8 @@ def add_adapter(model: PreTrainedModel | PeftModel, config: LoraConfig, used: se
 
 def base_of_adapter(name: str, revision: str | None) -> str:
     """The path or Hub id of the model that an adapter is for, with its revision; InputError if that is unknown."""
+    from peft import PeftConfig
+
     with loading(name):
         adapter = PeftConfig.from_pretrained(name, revision=revision)
         if not adapter.base_model_name_or_path:
@@ -54,6 +61,9 @@ def base_of_adapter(name: str, revision: str | None) -> str:
 
 def open_adapter(model: Any, name: str, revision: str | None) -> PeftModel:
     """The model with the adapter that was saved; InputError if that does not fit, or has no effect in its place."""
+    from peft import PeftModel
+    from peft.utils import get_peft_model_state_dict, load_peft_weights
+
     with loading(name):
         adapted = PeftModel.from_pretrained(model, name, revision=revision, is_trainable=True)
         saved = load_peft_weights(name, device="cpu", revision=revision)
@@ -66,6 +76,20 @@ def open_adapter(model: Any, name: str, revision: str | None) -> PeftModel:
     check_adapter(adapted)
     merge_in_training(adapted)
     return adapted
+
+
+def load_adapter_weights(model: Any, directory: Path, device: torch.device) -> None:
+    """Loads the weights that were saved of an adapter of the same kind."""
+    from peft.utils import load_peft_weights, set_peft_model_state_dict
+
+    set_peft_model_state_dict(model, load_peft_weights(str(directory), device=str(device)))
+
+
+def is_adapted(model: nn.Module) -> TypeGuard[PeftModel]:
+    """Whether PEFT has wrapped a model in an adapter."""
+    from peft import PeftModel
+
+    return isinstance(model, PeftModel)
 
 
 def find_targets(model: nn.Module, config: LoraConfig, used: set[str]) -> list[str]:
@@ -114,8 +138,8 @@ def obstacle(module: nn.Module) -> str | None:
     return None
 
 
-class MergingLinear(lora.Linear):
-    """A linear layer with LoRA that in training on a GPU multiplies a large batch by W + s·BA, at once.
+class Merging(nn.Module):
+    """For a linear layer with LoRA of PEFT, which in training on a GPU multiplies a large batch by W + s·BA, at once.
 
     PEFT multiplies it by W, by A and by B, and adds two arrays of the size of the output. On an H200 a step of a
     ViT-B/16 with LoRA on all linear layers takes 0.63 of the time. Under autocast W + s·BA is rounded, as weights are
@@ -149,14 +173,25 @@ class MergingLinear(lora.Linear):
 
 
 def merge_in_training(model: nn.Module) -> None:
-    """Makes each linear layer with LoRA a `MergingLinear`."""
+    """Makes each linear layer with LoRA a `Merging` one."""
+    from peft.tuners import lora
+
     for module in model.modules():
         if type(module) is lora.Linear and type(module.get_base_layer()) is nn.Linear:
-            module.__class__ = MergingLinear
+            module.__class__ = _merging_linear()
+
+
+@functools.cache
+def _merging_linear() -> Any:
+    from peft.tuners import lora
+
+    return type("MergingLinear", (Merging, lora.Linear), {})
 
 
 def check_adapter(model: nn.Module) -> None:
     """InputError for an adapter in `nn.MultiheadAttention`, which `find_targets` never makes."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
     for name, module in model.named_modules():
         if isinstance(module, nn.MultiheadAttention) and any(isinstance(m, BaseTunerLayer) for m in module.modules()):
             raise InputError(
@@ -167,6 +202,8 @@ def check_adapter(model: nn.Module) -> None:
 
 def _named(model: nn.Module, config: LoraConfig) -> list[str]:
     """The layers that the targets match; LoRA must be able to adapt each of them."""
+    from peft.tuners.tuners_utils import check_target_module_exists
+
     modules = {name: module for name, module in model.named_modules() if name}
     names = [] if isinstance(config.target_modules, str) else sorted(config.target_modules or [])
     unknown = [name for name in names if not any(f".{module}".endswith(f".{name}") for module in modules)]

@@ -3,6 +3,8 @@
 `Encoder` is what they share; `vision_model` and `text_model` say what a picture and a text are to a model.
 """
 
+from __future__ import annotations
+
 import copy
 import hashlib
 import json
@@ -10,32 +12,30 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 import torch
+import transformers
 from datasets import Dataset
-from peft import LoraConfig, PeftModel
-from peft.utils import load_peft_weights, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import PreTrainedModel
 from transformers.utils import find_adapter_config_file
 
+from hf_alignet.encoder import lora
 from hf_alignet.encoder.embedding import embed_dataset
 from hf_alignet.encoder.half_precision import copy_in_bf16
-from hf_alignet.encoder.lora import add_adapter, base_of_adapter, check_adapter, merge_in_training, open_adapter
 from hf_alignet.encoder.pretrained import load_model, loading, quiet_loading, read_alignment
 from hf_alignet.encoder.sentence_files import remove_sentence_files
 from hf_alignet.encoder.transform import AffineTransform
 from hf_alignet.errors import InputError
-from hf_alignet.images.picture_list import Picture
-from hf_alignet.images.preprocessing import Preprocessor
-from hf_alignet.images.reader import Reader
-from hf_alignet.images.tokens import TextPreprocessor
+from hf_alignet.images import Picture, Preprocessor, Reader, TextPreprocessor
 from hf_alignet.sources import public_name, split_revision
 from hf_alignet.storage import new_files
+
+if TYPE_CHECKING:
+    from peft import LoraConfig, PeftModel
 
 PROJECTION_FILE = "projection.safetensors"
 SAME = 1e-6  # relative difference of embeddings that is rounding
@@ -61,11 +61,11 @@ class Encoder(nn.Module, ABC):
     main_input: str  # what its model takes
     tower: str  # the part of the configuration of a dual model that describes it
 
-    model: PreTrainedModel | PeftModel
+    model: transformers.PreTrainedModel | PeftModel
     preprocessor: Preprocessor | TextPreprocessor
     pooling: str
 
-    def __init__(self, model: PreTrainedModel | PeftModel, processor: Any, pooling: str = "auto"):
+    def __init__(self, model: transformers.PreTrainedModel | PeftModel, processor: Any, pooling: str = "auto"):
         super().__init__()
         self.model = model
         self.processor = processor
@@ -75,8 +75,8 @@ class Encoder(nn.Module, ABC):
         self.revision: str | None = None
         self.is_bf16 = False
         self.train(model.training)
-        check_adapter(model)
-        merge_in_training(model)
+        lora.check_adapter(model)
+        lora.merge_in_training(model)
         with torch.no_grad():
             inputs, outputs = self._try_forward()
             self._choose_pooling(pooling, inputs, outputs)
@@ -113,7 +113,7 @@ class Encoder(nn.Module, ABC):
 
     @staticmethod
     @abstractmethod
-    def _known_pooling(name: str, revision: str | None, model: PreTrainedModel) -> str:
+    def _known_pooling(name: str, revision: str | None, model: transformers.PreTrainedModel) -> str:
         """The pooling that a checkpoint was trained with, for `auto`; or `auto` if that is not known."""
 
     @classmethod
@@ -174,9 +174,9 @@ class Encoder(nn.Module, ABC):
 
     @classmethod
     def _load_adapter(cls, name: str, revision: str | None, pooling: str, trust_remote_code: bool) -> Self:
-        encoder = cls.from_pretrained(base_of_adapter(name, revision), pooling, trust_remote_code)
+        encoder = cls.from_pretrained(lora.base_of_adapter(name, revision), pooling, trust_remote_code)
         # Not AutoModel: for the tower of a dual model, it loads the whole and drops the weights of the adapter
-        encoder.model = open_adapter(encoder.model, name, revision)
+        encoder.model = lora.open_adapter(encoder.model, name, revision)
         encoder.train(encoder.training)  # the dropout of a new adapter is in training mode
         encoder._check_embeddings(name)
         return encoder
@@ -192,13 +192,13 @@ class Encoder(nn.Module, ABC):
             raise InputError(f"the model {name!r} gives every {self.noun} the same embedding: its files are damaged")
 
     @property
-    def backbone(self) -> PreTrainedModel:
+    def backbone(self) -> transformers.PreTrainedModel:
         """The model itself, without an adapter around it."""
-        return cast(PreTrainedModel, self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model)
+        return cast(Any, self.model.get_base_model() if lora.is_adapted(self.model) else self.model)
 
     @property
     def is_adapter(self) -> bool:
-        return isinstance(self.model, PeftModel)
+        return lora.is_adapted(self.model)
 
     @property
     def device(self) -> torch.device:
@@ -323,13 +323,13 @@ class Encoder(nn.Module, ABC):
             InputError: the model has no such layer, or LoRA cannot adapt it.
         """
         plain = self.model
-        self.model = adapted = add_adapter(plain, config, self.used_parameters(), self.revision)
+        self.model = adapted = lora.add_adapter(plain, config, self.used_parameters(), self.revision)
         self.train(self.training)
         try:
             with torch.no_grad():
                 self._try_forward()
         except AttributeError as error:  # MobileNetV2 pads by the stride of a convolution that PEFT has wrapped
-            self.model = cast(PreTrainedModel, adapted.unload())
+            self.model = adapted.unload()
             raise InputError(
                 f"{type(plain).__name__} does not run with LoRA on these layers, because it reads their attributes "
                 f"({error}); train all weights, without `use_lora`"
@@ -337,8 +337,8 @@ class Encoder(nn.Module, ABC):
 
     def merge_adapter(self) -> None:
         """Adds the adapter to the weights; the result is a plain model."""
-        if isinstance(self.model, PeftModel):
-            self.model = cast(PreTrainedModel, self.model.merge_and_unload())
+        if lora.is_adapted(self.model):
+            self.model = cast(Any, self.model.merge_and_unload())
 
     def activation_checkpointing_enable(self, **options: Any) -> None:
         """Trainer calls this for `activation_checkpointing`, or `gradient_checkpointing` in older versions."""
@@ -376,12 +376,12 @@ class Encoder(nn.Module, ABC):
     def load_weights(self, directory: str | Path) -> None:
         """Loads the weights that `save_pretrained` wrote for the same architecture; InputError if some are missing."""
         directory = Path(directory).expanduser()
-        if isinstance(self.model, PeftModel):
-            set_peft_model_state_dict(self.model, load_peft_weights(str(directory), device=str(self.device)))
+        if self.is_adapter:
+            lora.load_adapter_weights(self.model, directory, self.device)
         else:
             with quiet_loading():  # it would report a pooler that was left out
                 options: dict[str, Any] = {"dtype": torch.float32, "output_loading_info": True}
-                loaded: Any = type(self.model).from_pretrained(directory, **options)
+                loaded: Any = type(self.backbone).from_pretrained(directory, **options)
             saved, info = loaded
             if missing := sorted(self.model.state_dict().keys() & set(info["missing_keys"])):
                 raise InputError(f"{directory} lacks {len(missing)} weights of the model, the first is {missing[0]!r}")

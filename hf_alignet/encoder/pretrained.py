@@ -1,13 +1,15 @@
 """Loads the model of a checkpoint, or the tower of it that is needed, and what it records about its alignment."""
 
+from __future__ import annotations
+
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from huggingface_hub.errors import HTTPError
-from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils import cached_file, find_adapter_config_file
 from transformers.utils import logging as transformers_logging
 
@@ -25,7 +27,7 @@ def check_model(name_or_path: str, trust_remote_code: bool = False) -> None:
     name, revision = split_revision(name_or_path)
     with loading(name):
         if find_adapter_config_file(name, revision=revision) is None:
-            AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
+            transformers.AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
 
 
 def loading(name: str) -> contextlib.AbstractContextManager[None]:
@@ -35,7 +37,7 @@ def loading(name: str) -> contextlib.AbstractContextManager[None]:
 
 def load_model(
     name: str, revision: str | None, trust_remote_code: bool, tower: str, main_input: str
-) -> tuple[PreTrainedModel, set[str]]:
+) -> tuple[transformers.PreTrainedModel, set[str]]:
     """The model of a checkpoint in float32, and the names of its parameters that the checkpoint lacks.
 
     Args:
@@ -47,7 +49,7 @@ def load_model(
     """
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     with loading(name):
-        config = AutoConfig.from_pretrained(name, **options)
+        config = transformers.AutoConfig.from_pretrained(name, **options)
         config = getattr(config, tower, None) or config
         if hasattr(config, "mask_ratio"):
             config.mask_ratio = 0.0  # MAE would hide three quarters of every image
@@ -55,7 +57,7 @@ def load_model(
         options |= {"config": config, "dtype": torch.float32, "output_loading_info": True}
         options["ignore_mismatched_sizes"] = True
         with quiet_loading():
-            model, info = AutoModel.from_pretrained(name, **options)
+            model, info = transformers.AutoModel.from_pretrained(name, **options)
     for key, saved, expected in sorted(info["mismatched_keys"]):
         raise InputError(
             f"cannot open the model {name!r}: {key} is of shape {tuple(saved)}, and its config.json describes "

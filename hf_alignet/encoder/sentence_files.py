@@ -4,6 +4,8 @@ Without them it takes the mean of all tokens, and gives other embeddings without
 out several tokens, or the padding of NaFlex: for a `mean` like that there are no files.
 """
 
+from __future__ import annotations
+
 import contextlib
 import json
 import shutil
@@ -11,9 +13,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+import transformers
 from PIL import Image
 from safetensors.torch import save_file
-from transformers import PreTrainedModel
 
 # Uploads know these names as `SENTENCE_FILES`
 MODULES_FILE, TRANSFORMER_FILE = "modules.json", "sentence_bert_config.json"
@@ -37,7 +39,7 @@ class Pooled(Protocol):
     output_shape: tuple[int, ...]
 
     @property
-    def backbone(self) -> PreTrainedModel: ...
+    def backbone(self) -> transformers.PreTrainedModel: ...
 
     @property
     def is_adapter(self) -> bool: ...

@@ -1,10 +1,12 @@
 """TextEncoder: any text model that `AutoModel` loads, as a module that gives one float32 embedding per text."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 
+import transformers
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_alignet.encoder.model import Encoder
 from hf_alignet.encoder.sentence_files import write_text_files
@@ -36,7 +38,7 @@ class TextEncoder(Encoder):
     noun, main_input, tower = "text", "input_ids", "text_config"
 
     pooling: TextPooling
-    processor: PreTrainedTokenizerBase
+    processor: transformers.PreTrainedTokenizerBase
     preprocessor: TextPreprocessor
 
     def _make_preprocessor(self) -> TextPreprocessor:
@@ -65,15 +67,15 @@ class TextEncoder(Encoder):
         return write_text_files(self.pooling, self.embedding_dim, directory, similarity)
 
     @staticmethod
-    def load_processor(name: str, **options: Any) -> PreTrainedTokenizerBase:
+    def load_processor(name: str, **options: Any) -> transformers.PreTrainedTokenizerBase:
         return load_tokenizer(name, **options)
 
     @staticmethod
-    def _known_pooling(name: str, revision: str | None, model: PreTrainedModel) -> str:
+    def _known_pooling(name: str, revision: str | None, model: transformers.PreTrainedModel) -> str:
         return recorded_pooling(name, revision)
 
 
-def count_positions(model: PreTrainedModel) -> int:
+def count_positions(model: transformers.PreTrainedModel) -> int:
     """The number of tokens that a model can read. RoBERTa and MPNet count places from the one after padding's."""
     number = int(getattr(model.config, "max_position_embeddings", 1_000_000))
     for name, module in model.named_modules():

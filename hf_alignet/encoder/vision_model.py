@@ -1,12 +1,14 @@
 """VisionEncoder: any vision model that `AutoModel` loads, as a module that gives one float32 embedding per image."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import transformers
 from PIL import Image
 from torch import Tensor
-from transformers import BaseImageProcessor, PreTrainedModel
 
 from hf_alignet.encoder.model import Encoder
 from hf_alignet.encoder.pooling import Pooling, choose_pooling, count_prefix_tokens, has_learned_pooler, pool
@@ -40,7 +42,7 @@ class VisionEncoder(Encoder):
     noun, main_input, tower = "picture", "pixel_values", "vision_config"
 
     pooling: Pooling
-    processor: BaseImageProcessor
+    processor: transformers.BaseImageProcessor
     preprocessor: Preprocessor
     num_prefix_tokens: int | None
     output_shape: tuple[int, ...]
@@ -69,10 +71,10 @@ class VisionEncoder(Encoder):
         return write_sentence_files(self, directory, similarity)
 
     @staticmethod
-    def load_processor(name: str, **options: Any) -> BaseImageProcessor:
+    def load_processor(name: str, **options: Any) -> transformers.BaseImageProcessor:
         return load_processor(name, **options)
 
     @staticmethod
-    def _known_pooling(name: str, revision: str | None, model: PreTrainedModel) -> str:
+    def _known_pooling(name: str, revision: str | None, model: transformers.PreTrainedModel) -> str:
         # A pooler is there if it is trained: otherwise it is left out
         return "pooler" if has_learned_pooler(model) else "auto"

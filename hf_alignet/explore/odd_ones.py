@@ -18,7 +18,7 @@ from hf_alignet.similarity import (
     odd_one_out,
     pairwise_similarities,
 )
-from hf_alignet.student.temperature import match_entropy
+from hf_alignet.similarity.matched_entropy import match_entropy
 
 FITTED = 20_000  # triplets that a temperature is fitted to; more do not move one number
 DRAWN = 2000  # random triplets where nobody judged any

@@ -12,11 +12,11 @@ import torch
 import transformers
 from accelerate import PartialState
 from datasets import Dataset
-from PIL import Image
 from torch import Tensor
 
 from hf_alignet import __version__
 from hf_alignet.errors import InputError
+from hf_alignet.images.kept_pixels import pixel_shape
 from hf_alignet.images.picture_list import Picture
 from hf_alignet.images.preprocessing import Preprocessor
 from hf_alignet.images.reader import ImageReader
@@ -106,11 +106,10 @@ class ImageCache(ImageReader):
 
 def _pixel_shape(preprocessor: Preprocessor) -> tuple[int, ...]:
     """(3, H, W) of every picture."""
-    pictures = [Image.new("RGB", size) for size in ((96, 80), (80, 96))]
-    shapes = {preprocessor.stack([picture])["pixel_values"].shape[1:] for picture in pictures}
-    if not preprocessor.stacks_uint8 or len(shapes) != 1:
+    shape = pixel_shape(preprocessor)
+    if shape is None:
         raise InputError(
             f"images cannot be cached for {type(preprocessor.processor).__name__}: it does not make uint8 pixels of "
             "one shape; leave out `cache_images`"
         )
-    return tuple(shapes.pop())
+    return shape

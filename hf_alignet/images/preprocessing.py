@@ -4,14 +4,16 @@ The image processor of a checkpoint resizes and crops, so the pixels are like th
 Rescaling and normalising are done in torch on the stacked uint8 batch, where they cost almost nothing.
 """
 
+from __future__ import annotations
+
 import json
 from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from PIL import Image
 from torch import Tensor
-from transformers import AutoImageProcessor, BaseImageProcessor, ViTImageProcessorPil
 
 from hf_alignet.errors import InputError
 
@@ -26,7 +28,7 @@ class Preprocessor:
     resize, crop, rescale and normalise (NaFlex patches, extra statistics); `stack` then calls the whole processor.
     """
 
-    def __init__(self, processor: BaseImageProcessor):
+    def __init__(self, processor: transformers.BaseImageProcessor):
         self.processor = processor
         self.stacks_uint8 = True
         settings = processor.to_dict()
@@ -103,17 +105,17 @@ class Preprocessor:
         return is_uint8 and torch.allclose(self.normalize(stacked)["pixel_values"], whole["pixel_values"], atol=1e-5)
 
 
-def load_processor(name_or_path: str, **kwargs: Any) -> BaseImageProcessor:
+def load_processor(name_or_path: str, **kwargs: Any) -> transformers.BaseImageProcessor:
     """The image processor of a checkpoint, also if its own class needs torchvision, which may not be installed.
 
     Raises:
         InputError: the checkpoint has no image processor.
     """
     try:
-        return AutoImageProcessor.from_pretrained(name_or_path, **kwargs)
+        return transformers.AutoImageProcessor.from_pretrained(name_or_path, **kwargs)
     except ImportError:
         # DINOv3 has no class for Pillow, but that of ViT reads the same configuration (size, mean, std, resample)
-        return ViTImageProcessorPil.from_pretrained(name_or_path, **kwargs)
+        return transformers.ViTImageProcessorPil.from_pretrained(name_or_path, **kwargs)
     except (OSError, ValueError) as error:
         raise InputError(
             f"{name_or_path!r} has no usable preprocessor_config.json, so its image size and normalisation are "

@@ -1,12 +1,14 @@
 """Turns texts into the tokens that a text model takes, padded to the longest text of a batch."""
 
+from __future__ import annotations
+
 import json
 import logging
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from hf_alignet.errors import InputError
 
@@ -28,7 +30,7 @@ class TextPreprocessor:
 
     stacks_uint8 = False
 
-    def __init__(self, processor: PreTrainedTokenizerBase, max_tokens: int):
+    def __init__(self, processor: transformers.PreTrainedTokenizerBase, max_tokens: int):
         if processor.pad_token is None:
             if processor.eos_token is None:
                 raise InputError(f"{type(processor).__name__} has no token for padding: set its `pad_token`")
@@ -76,14 +78,14 @@ class TextPreprocessor:
                 return
 
 
-def load_tokenizer(name_or_path: str, **kwargs: Any) -> PreTrainedTokenizerBase:
+def load_tokenizer(name_or_path: str, **kwargs: Any) -> transformers.PreTrainedTokenizerBase:
     """The tokenizer of a checkpoint.
 
     Raises:
         InputError: the checkpoint has none.
     """
     try:
-        return AutoTokenizer.from_pretrained(name_or_path, **kwargs)
+        return transformers.AutoTokenizer.from_pretrained(name_or_path, **kwargs)
     except (OSError, ValueError, ImportError) as error:
         raise InputError(
             f"{name_or_path!r} has no usable tokenizer; save the right one beside the model ({error})"

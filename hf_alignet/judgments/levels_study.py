@@ -31,9 +31,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import scipy
 from datasets import Dataset
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments.column_names import CHOICE as ODD_ONE_OUT
@@ -291,8 +290,8 @@ def trial_sets(judgments: Dataset) -> np.ndarray:
     distinct, which, _ = distinct_triplets(column(judgments, TRIPLET))
     number = people.max() + 1
     edges = people[is_judgment], number + which[is_judgment]
-    graph = coo_array((np.ones(len(edges[0]), np.int8), edges), shape=(number + len(distinct),) * 2)
-    components = connected_components(graph, directed=False)[1][people]
+    graph = scipy.sparse.coo_array((np.ones(len(edges[0]), np.int8), edges), shape=(number + len(distinct),) * 2)
+    components = scipy.sparse.csgraph.connected_components(graph, directed=False)[1][people]
     return np.unique(components, return_inverse=True)[1].astype(np.int64)
 
 

@@ -23,9 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
-from scipy.spatial.distance import is_valid_y, squareform
+import scipy
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments.file_reading import read_arrays, read_text
@@ -131,10 +129,10 @@ def load_king(path: str | Path, stimulus_set: str = "set1", names: Sequence[str]
         distances = np.atleast_2d(np.asarray(content["BEHAVIOR"][stimulus_set]["pairwisedistances"], np.float32))
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise InputError(f"{file.name} has no {variable} of numbers") from error
-    if distances.ndim != 2 or distances.size == 0 or not is_valid_y(distances[0]):
+    if distances.ndim != 2 or distances.size == 0 or not scipy.spatial.distance.is_valid_y(distances[0]):
         expected = "expected one row for each participant, with n (n - 1) / 2 pairs"
         raise InputError(f"{variable} of {file.name} has shape {distances.shape}; {expected}")
-    participants = np.stack([squareform(row) for row in distances])
+    participants = np.stack([scipy.spatial.distance.squareform(row) for row in distances])
     return from_array(participants, "dissimilarity", f"King et al. 2019, {stimulus_set}", names or pictures)
 
 
@@ -166,12 +164,12 @@ def _published(path: str | Path, pattern: str, images: str) -> tuple[Path, list[
 
 def _load_mat(path: Path) -> dict[str, Any]:
     try:
-        content = loadmat(path, simplify_cells=True)
+        content = scipy.io.loadmat(path, simplify_cells=True)
     except NotImplementedError as error:
         raise InputError(
             f"MATLAB saved {path.name} with -v7.3 (HDF5), which is not supported; save it with -v7, or as .csv"
         ) from error
-    except (OSError, ValueError, TypeError, MatReadError, EOFError) as error:
+    except (OSError, ValueError, TypeError, scipy.io.matlab.MatReadError, EOFError) as error:
         raise InputError(f"cannot read the MATLAB file {path}: {error}") from error
     return {name: value for name, value in content.items() if not name.startswith("__")}
 

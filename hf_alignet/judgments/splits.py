@@ -8,7 +8,6 @@ about h³ of the triplets for testing, and (1 - h)³ for training.
 
 import numpy as np
 from datasets import Dataset, DatasetDict
-from sklearn.model_selection import KFold
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments.judgment_dataset import without_catch_trials
@@ -72,6 +71,8 @@ def object_folds(num_objects: int, k: int, seed: Seed = 0) -> np.ndarray:
     They are the folds of scikit-learn, which gLocal uses with seed 42. Raises an InputError for fewer than two folds,
     or fewer than three objects in a fold.
     """
+    from sklearn.model_selection import KFold
+
     if k < 2 or num_objects < 3 * k:
         raise InputError(f"{num_objects} objects cannot make {k} folds: use at least 2 folds of at least 3 objects")
     folds = np.empty(num_objects, np.int64)

@@ -15,9 +15,10 @@ from hf_alignet.similarity import (
     prepare_embeddings,
     triplet_similarities,
 )
+from hf_alignet.similarity.matched_entropy import match_entropy
 from hf_alignet.student.in_batch import mean_over_triplets
 from hf_alignet.student.losses import LossType, triplet_hard, triplet_jsd, triplet_kl
-from hf_alignet.student.temperature import match_entropy, maximize_likelihood
+from hf_alignet.student.temperature import maximize_likelihood
 from hf_alignet.triplets.triplet_dataset import ODD, SIMILARITIES, TRIPLET, column
 
 

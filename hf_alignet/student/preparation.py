@@ -2,14 +2,17 @@
 
 from peft import LoraConfig, PeftModel
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
-from hf_alignet.encoder.encoder_opening import Model, Processor, open_encoder
+from hf_alignet.encoder.encoder_opening import open_encoder
 from hf_alignet.encoder.export_checks import check_export
 from hf_alignet.encoder.model import Encoder
 from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.errors import InputError
 from hf_alignet.student.training_arguments import ALL, AUTO, AlignTrainingArguments
+
+Model = str | PreTrainedModel | PeftModel | Encoder
+Processor = BaseImageProcessor | PreTrainedTokenizerBase
 
 
 def load_student(

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from hf_alignet.errors import InputError
 from hf_alignet.similarity import SimilarityKind, triplet_similarities
+from hf_alignet.similarity.matched_entropy import match_entropy
 from hf_alignet.student.losses import triplet_kl
-from hf_alignet.student.temperature import match_entropy
 from hf_alignet.triplets.triplet_dataset import SIMILARITIES, TRIPLET, check_triplets, column
 
 IMAGE_COLUMNS, LABEL = ("image_0", "image_1", "image_2"), "label"

@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader
 from transformers import TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
-from hf_alignet.encoder.encoder_opening import Model, Processor
 from hf_alignet.hub.cards.model_card import share_undone
 from hf_alignet.images.reader import Reader, as_reader
 from hf_alignet.student.anchoring import Anchor, DecoupledAnchorCallback
@@ -23,9 +22,9 @@ from hf_alignet.student.early_stopping import EarlyStopping
 from hf_alignet.student.encoder_trainer import EncoderTrainer
 from hf_alignet.student.interpolation import Knowledge
 from hf_alignet.student.log_window import NEVER, LogTemperature, LogWindow
-from hf_alignet.student.preparation import prepare_student
+from hf_alignet.student.preparation import Model, Processor, prepare_student
 from hf_alignet.student.preservation import Preservation
-from hf_alignet.student.temperature import calibration_sample
+from hf_alignet.student.temperature import calibration_sample, calibration_size
 from hf_alignet.student.training_arguments import AUTO, AlignTrainingArguments
 from hf_alignet.student.training_data import training_rows
 from hf_alignet.triplets.batches import TeacherVectors
@@ -197,7 +196,8 @@ class AlignTrainer(EncoderTrainer):
         if self.student_temperature is not None:
             return
         order, size = self._get_train_sampler() if self.is_in_batch else (), self.args.train_batch_size
-        sample = calibration_sample(self.train_dataset, self.criterion.target, order, size, self.args.seed)
+        number = calibration_size(getattr(self.reader.preprocessor, "shrunk_edge", 0))  # texts have none
+        sample = calibration_sample(self.train_dataset, self.criterion.target, order, size, self.args.seed, number)
         rows, triplets, target = self.criterion.arrays(sample)
         embeddings = self._embed(rows)
         self.exported_temperature = self.criterion.best_temperature(embeddings, triplets, target)

@@ -8,6 +8,7 @@ from datasets import Dataset, DatasetDict
 
 from hf_alignet.errors import InputError
 from hf_alignet.images.cache import ImageCache
+from hf_alignet.images.kept_pixels import keep_if_small
 from hf_alignet.images.preprocessing import Preprocessor
 from hf_alignet.images.reader import Reader, as_reader
 from hf_alignet.images.tokens import TextPreprocessor
@@ -43,7 +44,7 @@ def open_images(
     """
     if cache_images and isinstance(preprocessor, TextPreprocessor):
         raise InputError(f"`cache_images={cache_images}` is for pictures, and texts need none: leave it out")
-    reader = as_reader(images, preprocessor)
+    reader = keep_if_small(as_reader(images, preprocessor))
     if cache_images and isinstance(preprocessor, Preprocessor):
         reader = ImageCache(cache_images, images, preprocessor)
     if cache_images is None and on_bad_image == "error":

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize_scalar
+import scipy
 
 from hf_alignet.encoder.transform import AffineTransform
 from hf_alignet.similarity.products import measured_similarities
@@ -103,7 +103,7 @@ def best_scale(data: AffineData) -> float:
     def loss(log_scale: float) -> float:
         return float(np.average(cross_entropies(np.exp(2 * log_scale) * similarities, data), weights=data.weights))
 
-    return float(np.exp(minimize_scalar(loss, bounds=LOG_SCALES, method="bounded").x) / spread)
+    return float(np.exp(scipy.optimize.minimize_scalar(loss, bounds=LOG_SCALES, method="bounded").x) / spread)
 
 
 def scaled(dim: int, scale: float) -> AffineTransform:

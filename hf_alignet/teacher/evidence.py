@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
+import scipy
 import torch
-from scipy.sparse import csr_array
 from torch import Tensor
 
 from hf_alignet.similarity import PAIRS, choice_log_probabilities, odd_of_pair, pairwise_similarities
@@ -58,7 +58,7 @@ class ChoicesOfMany:
         similarities = torch.cat([(embedding[i] * embedding[j]).sum(1) for i, j in blocks])
         value, gradient = self.choices.value_and_gradient(similarities)
         both = gradient.repeat(2)[self.order].numpy()
-        matrix = csr_array((both, self.columns, self.ends), shape=(len(embedding), len(embedding)))
+        matrix = scipy.sparse.csr_array((both, self.columns, self.ends), shape=(len(embedding), len(embedding)))
         return value, torch.from_numpy(matrix @ embedding.numpy())
 
 

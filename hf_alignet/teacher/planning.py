@@ -6,10 +6,9 @@ from typing import Annotated
 
 import numpy as np
 import pandas as pd
+import scipy
 import torch
 from datasets import Dataset
-from scipy.optimize import brentq
-from scipy.special import softmax
 from tqdm.auto import tqdm
 
 from hf_alignet.errors import InputError
@@ -66,9 +65,9 @@ class SimulatedPeople:
         sample = self.logits(random_triplets(self.num_objects, 2000, rng))
 
         def excess(log_scale: float) -> float:
-            return float(softmax(np.exp(log_scale) * sample, axis=1).max(1).mean()) - agreement
+            return float(scipy.special.softmax(np.exp(log_scale) * sample, axis=1).max(1).mean()) - agreement
 
-        self.similarities *= np.exp(brentq(excess, -12, 6))
+        self.similarities *= np.exp(scipy.optimize.brentq(excess, -12, 6))
 
     def logits(self, triplets: np.ndarray) -> np.ndarray:
         """(m, 3) in pair order."""
@@ -98,7 +97,7 @@ def simulated_study(features: np.ndarray, number: int, agreement: float, seed: i
     people = SimulatedPeople(features, agreement, seed)
     judgments = people.judge(random_triplets(len(features), number, rng), rng)
     tested = random_triplets(len(features), TEST_TRIPLETS, rng)
-    return Study(judgments, tested, softmax(people.logits(tested), axis=1), np.ones(len(tested)))
+    return Study(judgments, tested, scipy.special.softmax(people.logits(tested), axis=1), np.ones(len(tested)))
 
 
 def real_study(train: Dataset, test: Dataset, seed: int) -> Study:

@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import Self
 
+import scipy
 import torch
-from scipy.stats import false_discovery_control
 from torch import Tensor
 
 FALSE_DISCOVERY_RATE = 0.05
@@ -80,7 +80,7 @@ class Posterior:
         keeps the false discovery rate over the objects of a dimension at 5 %.
         """
         p_values = torch.special.ndtr(-self.loc / self.log_scale.exp())
-        adjusted = false_discovery_control(p_values.numpy(), axis=0)
+        adjusted = scipy.stats.false_discovery_control(p_values.numpy(), axis=0)
         return torch.from_numpy((adjusted <= FALSE_DISCOVERY_RATE).sum(0))
 
     def state(self) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from scipy.optimize import minimize
+import scipy
 
 from hf_alignet.encoder.context_transform import LIMIT
 from hf_alignet.encoder.transform import AffineTransform
@@ -77,7 +77,7 @@ def strongest_within_error(losses: Mapping[float, np.ndarray], weights: np.ndarr
 
 def minimised(objective, start: np.ndarray) -> np.ndarray:  # type: ignore[no-untyped-def]
     """The minimum of a smooth objective, which gives value and gradient, by L-BFGS; RunError if it diverges."""
-    result = minimize(
+    result = scipy.optimize.minimize(
         objective, start, jac=True, method="L-BFGS-B", options={"maxiter": MAX_ITER, "ftol": TOLERANCE, "gtol": 0.0}
     )
     if not np.isfinite(result.x).all() or not np.isfinite(result.fun):

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from accelerate.utils import reduce
-from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -30,6 +29,8 @@ def fit_centers(rows: np.ndarray, num_clusters: int, seed: int) -> tuple[np.ndar
 
     Every process must call it, with the same rows. Few rows are left to scikit-learn as a whole.
     """
+    from sklearn.cluster import KMeans
+
     with one_thread():
         is_small = len(rows) * num_clusters <= SMALL or len(rows) <= START_PER_CLUSTER * num_clusters
         if is_small:

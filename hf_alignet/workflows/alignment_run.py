@@ -14,7 +14,6 @@ from transformers import set_seed
 from hf_alignet.analysis import before_after_figure, save_figure
 from hf_alignet.demo import ENCODER_DIRECTORY, demo_images, demo_triplets
 from hf_alignet.encoder import Encoder, check_sharing
-from hf_alignet.encoder.encoder_opening import Model
 from hf_alignet.encoder.pooling import PoolingChoice
 from hf_alignet.errors import InputError, naming
 from hf_alignet.evaluation import evaluate_splits, with_changes
@@ -31,7 +30,7 @@ from hf_alignet.sources import packaged, public_name, split_revision
 from hf_alignet.storage import output_folder, require_space
 from hf_alignet.student import AlignTrainer, AlignTrainingArguments
 from hf_alignet.student.checkpoints import MAKER, find_checkpoint
-from hf_alignet.student.preparation import load_student
+from hf_alignet.student.preparation import Model, load_student
 from hf_alignet.student.resumption import check_checkpoint
 from hf_alignet.student.training_data import (
     describe_teacher,

@@ -1,12 +1,13 @@
 """What the table of a study tells: tables as CSV and Markdown, and figures."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from hf_alignet.analysis.alignment_study import (
     MEAN,
@@ -27,6 +28,9 @@ from hf_alignet.analysis.study_figures import (
 from hf_alignet.errors import InputError
 from hf_alignet.markdown import table as markdown_table
 from hf_alignet.storage import write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MODEL = "model"
 NUMBERS = ("value", "n", "chance", "low", "high")

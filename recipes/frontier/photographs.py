@@ -15,7 +15,7 @@ from hf_alignet.evaluation.human.odd_one_out import odd_labels
 from hf_alignet.images.opening import load_images
 from hf_alignet.images.reader import ImageReader
 from hf_alignet.similarity import triplet_similarities
-from hf_alignet.student.temperature import match_entropy
+from hf_alignet.similarity.matched_entropy import match_entropy
 from hf_alignet.triplets import load_triplets
 from hf_alignet.triplets.batches import class_vectors
 from hf_alignet.triplets.triplet_dataset import TRIPLET, column

@@ -27,12 +27,12 @@ from transformers import get_cosine_schedule_with_warmup, set_seed
 
 from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.similarity import triplet_similarities
+from hf_alignet.similarity.matched_entropy import match_entropy
 from hf_alignet.storage import write_json
 from hf_alignet.student.anchoring import Anchor
 from hf_alignet.student.in_batch import mean_over_triplets
 from hf_alignet.student.interpolation import Knowledge
 from hf_alignet.student.preservation import neighbour_kl
-from hf_alignet.student.temperature import match_entropy
 from hf_alignet.triplets import TeacherVectors
 from hf_alignet.triplets.batches import ClusterSampler, load_teacher, sample_in_batch
 from hf_alignet.triplets.triplet_dataset import SIMILARITIES, TRIPLET, column

@@ -1,11 +1,14 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from hf_alignet.errors import InputError
 from hf_alignet.similarity import choice_log_probabilities, entropy, odd_one_out
-from hf_alignet.student.temperature import match_entropy, maximize_likelihood
+from hf_alignet.similarity.matched_entropy import match_entropy
+from hf_alignet.student.temperature import calibration_sample, calibration_size, maximize_likelihood
+from hf_alignet.triplets import triplets_from_arrays
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 250.0, 1e6])
@@ -52,3 +55,12 @@ def test_teacher_that_knows_nothing():
 def test_collapsed_student():
     with pytest.raises(InputError, match="is it collapsed"):
         match_entropy(torch.ones(10, 3), torch.randn(10, 3))
+
+
+@pytest.mark.parametrize("edge, number", [(0, 512), (64, 512), (100, 400), (224, 80), (1024, 80)])
+def test_of_larger_pictures_fewer_are_embedded(edge, number):
+    rng = np.random.default_rng(0)
+    triplets = triplets_from_arrays(rng.permuted(np.tile(np.arange(9), (600, 1)), axis=1)[:, :3], rng.random((600, 3)))
+    sample = calibration_sample(triplets, "similarities", (), 1, seed=0, number=calibration_size(edge))
+    assert len(sample) == number
+    assert set(map(tuple, sample["triplet"])) <= set(map(tuple, triplets["triplet"]))

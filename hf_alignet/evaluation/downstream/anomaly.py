@@ -7,7 +7,6 @@ the area under the ROC curve, as in gLocal (Muttenthaler et al. 2023b) and befor
 from typing import Literal
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 from hf_alignet.evaluation.downstream.classifiers import nearest_products, unit
 from hf_alignet.evaluation.downstream.labelled import Labelled
@@ -34,6 +33,8 @@ def anomaly(train: Labelled, test: Labelled, normal: AnomalyKind = "one_vs_rest"
     Raises:
         InputError: the classes of train and test differ.
     """
+    from sklearn.metrics import roc_auc_score
+
     check_same_classes(train, test)
     known, queries = unit(train.embeddings), unit(test.embeddings)
     areas = []

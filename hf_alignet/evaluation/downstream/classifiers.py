@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import scipy
 import torch
-from scipy import linalg, sparse
 
 BLOCK = 8192  # rows that are predicted together
 CELLS = 50_000_000  # of a block of similarities
@@ -74,7 +74,7 @@ def fit_ridge(embeddings: np.ndarray, labels: np.ndarray, num_classes: int, ridg
         solved = _solve_best(_with_bias(standard(embeddings)), labels, num_classes)
     elif len(embeddings) <= embeddings.shape[1]:
         x = _with_bias(standard(embeddings))
-        solved = x.T @ linalg.solve(_plus(x @ x.T, ridge), _signs(labels, num_classes), assume_a="pos")
+        solved = x.T @ scipy.linalg.solve(_plus(x @ x.T, ridge), _signs(labels, num_classes), assume_a="pos")
     else:
         square: Any = 0.0
         sums: Any = 0.0
@@ -82,7 +82,7 @@ def fit_ridge(embeddings: np.ndarray, labels: np.ndarray, num_classes: int, ridg
             x = _with_bias(standard(part))
             square += x.T @ x
             sums += _product_with_signs(x, of_part, num_classes)
-        solved = linalg.solve(_plus(square, ridge), sums, assume_a="pos")
+        solved = scipy.linalg.solve(_plus(square, ridge), sums, assume_a="pos")
     return standard.undone(solved[:-1], BIAS * solved[-1])
 
 
@@ -103,7 +103,7 @@ def _signs(labels: np.ndarray, num_classes: int) -> np.ndarray:
 def _product_with_signs(x: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
     """(d, c) x'y for signs y: twice the sum over each class less the sum over all, without a matrix (n, c)."""
     n = len(x)
-    sums = sparse.csr_array((np.ones(n), (labels, np.arange(n))), shape=(num_classes, n)) @ x
+    sums = scipy.sparse.csr_array((np.ones(n), (labels, np.arange(n))), shape=(num_classes, n)) @ x
     return (2 * sums - sums.sum(0)).T
 
 
@@ -113,7 +113,7 @@ def _plus(square: np.ndarray, ridge: float) -> np.ndarray:
 
 
 def _solve_best(x: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
-    left, values, right = linalg.svd(x, full_matrices=False, overwrite_a=True)
+    left, values, right = scipy.linalg.svd(x, full_matrices=False, overwrite_a=True)
     inside = _product_with_signs(left, labels, num_classes)
     shrunk = values**2 / (values**2 + RIDGES[:, None])
     errors = np.zeros(len(RIDGES))

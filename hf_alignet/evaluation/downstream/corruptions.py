@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from PIL import Image
-from scipy import ndimage, signal
 
 EDGE, RESIZED_EDGE = 224, 256  # the centre of 224 of a picture whose shorter edge is 256
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -77,9 +77,9 @@ def _defocus_blur(picture: Image.Image, disk: tuple[int, float], rng: np.random.
     taps = np.arange(-1, 2) if radius <= 8 else np.arange(-2, 3)
     gaussian = np.exp(-(taps**2) / (2 * smooth**2))
     for axis in (0, 1):
-        kernel = ndimage.correlate1d(kernel, gaussian / gaussian.sum(), axis, mode="mirror")
+        kernel = scipy.ndimage.correlate1d(kernel, gaussian / gaussian.sum(), axis, mode="mirror")
     colours = np.pad(_colours(picture), ((reach, reach), (reach, reach), (0, 0)), mode="reflect")
-    return signal.fftconvolve(colours, kernel[..., None], mode="valid", axes=(0, 1))
+    return scipy.signal.fftconvolve(colours, kernel[..., None], mode="valid", axes=(0, 1))
 
 
 def _brightness(picture: Image.Image, more: float, rng: np.random.Generator) -> np.ndarray:

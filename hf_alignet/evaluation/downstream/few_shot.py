@@ -7,8 +7,7 @@ inside and between classes, which people did not judge, gets lost.
 from typing import Annotated
 
 import numpy as np
-from scipy import linalg
-from sklearn.preprocessing import StandardScaler
+import scipy
 
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.downstream.labelled import ranks_in_classes
@@ -75,10 +74,12 @@ def _accuracy(x: np.ndarray, y: np.ndarray, shots: np.ndarray, choosing: np.ndar
 
     One eigendecomposition serves all strengths: (X'X + α)⁻¹ = V (Λ + α)⁻¹ V'.
     """
+    from sklearn.preprocessing import StandardScaler
+
     x = StandardScaler().fit(x[shots].astype(np.float64)).transform(x)
     signs = np.where(y[shots, None] == np.arange(y.max() + 1), 1.0, -1.0)
     mean = signs.mean(0)
-    values, vectors = linalg.eigh(x[shots].T @ x[shots])
+    values, vectors = scipy.linalg.eigh(x[shots].T @ x[shots])
     inside = vectors.T @ (x[shots].T @ (signs - mean))
     answers = [inside / (values + ridge * len(shots))[:, None] for ridge in RIDGES]
     for_choice, for_measure = x[choosing] @ vectors, x[measured] @ vectors

@@ -6,8 +6,8 @@ images fit into the memory of the device in float32.
 """
 
 import numpy as np
+import scipy
 import torch
-from scipy import optimize
 
 from hf_alignet.evaluation.downstream.classifiers import Linear, Standard
 from hf_alignet.evaluation.downstream.labelled import ranks_in_classes
@@ -57,7 +57,7 @@ def fit_logistic(
     first = np.zeros(shape) if start is None else np.vstack([start.weight, start.bias])
     limits = {"maxiter": MAX_ITERATIONS, "maxfun": 2 * MAX_ITERATIONS, "ftol": 0.0}
     limits["gtol"] = gradient * strength * len(y)
-    found = optimize.minimize(loss, first.ravel(), jac=True, method="L-BFGS-B", options=limits)
+    found = scipy.optimize.minimize(loss, first.ravel(), jac=True, method="L-BFGS-B", options=limits)
     solution = found.x.reshape(shape)
     return Linear(solution[:-1], solution[-1])
 

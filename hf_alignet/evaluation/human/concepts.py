@@ -8,8 +8,6 @@ inside the training objects. The predicted dimensions then choose the odd one ou
 from typing import Annotated, NamedTuple
 
 import numpy as np
-from sklearn.linear_model import RidgeCV
-from sklearn.metrics import r2_score
 
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.human.odd_one_out import are_correct, odd_one_out_choices, odd_positions
@@ -46,6 +44,9 @@ def predict_dimensions(
     Raises:
         InputError: the numbers of objects differ or are too small for the folds, or a number is not finite.
     """
+    from sklearn.linear_model import RidgeCV
+    from sklearn.metrics import r2_score
+
     if embeddings.ndim != 2 or human.ndim != 2 or len(embeddings) != len(human):
         raise InputError(
             f"embeddings {embeddings.shape} and human dimensions {human.shape} must be two tables of the same objects"

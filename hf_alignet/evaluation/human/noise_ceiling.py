@@ -23,8 +23,8 @@ Each judgment without a participant, and each choice that is only counted, is ta
 from collections.abc import Callable
 
 import numpy as np
+import scipy
 from datasets import Dataset
-from scipy.special import gammainc, gammaln
 
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.statistics.intervals import quantile_interval, resampled_kinds, with_interval
@@ -190,9 +190,9 @@ def _log_likelihoods(counts: np.ndarray, concentration: float) -> np.ndarray:
     """(c,) log-probability of counts (c, 3), in any order of the images, under the symmetric Dirichlet-multinomial."""
     raters = counts.sum(1)
     num_orders = np.array([1, 3, 6])[(np.diff(counts, axis=1) > 0).sum(1)]
-    ways = gammaln(raters + 1) - gammaln(counts + 1).sum(1) + np.log(num_orders)
-    whole = gammaln(3 * concentration) - gammaln(3 * concentration + raters)
-    return ways + whole + (gammaln(concentration + counts) - gammaln(concentration)).sum(1)
+    ways = scipy.special.gammaln(raters + 1) - scipy.special.gammaln(counts + 1).sum(1) + np.log(num_orders)
+    whole = scipy.special.gammaln(3 * concentration) - scipy.special.gammaln(3 * concentration + raters)
+    return ways + whole + (scipy.special.gammaln(concentration + counts) - scipy.special.gammaln(concentration)).sum(1)
 
 
 def expected_maximum(parameters: np.ndarray, num_nodes: int = 200) -> np.ndarray:
@@ -210,5 +210,5 @@ def expected_maximum(parameters: np.ndarray, num_nodes: int = 200) -> np.ndarray
     nodes, weights = np.polynomial.legendre.leggauss(num_nodes)
     nodes = (nodes + 1) / 2
     x, weights = upper * nodes**2, weights * upper * nodes  # closer together near 0, where small parameters bend
-    distribution = gammainc(distinct[:, None], x)[inverse.reshape(parameters.shape)]  # (c, d, num_nodes)
+    distribution = scipy.special.gammainc(distinct[:, None], x)[inverse.reshape(parameters.shape)]  # (c, d, num_nodes)
     return (1 - distribution.prod(axis=1)) @ weights / parameters.sum(axis=1)

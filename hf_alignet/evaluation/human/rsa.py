@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy.stats import rankdata
+import scipy
 
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.human.rsm import Rsm, num_pairs, pair_rows, triangle_blocks
@@ -324,7 +324,7 @@ def _judged_by_all(participants: np.ndarray) -> tuple[np.ndarray, int]:
 def _scaled(vector: np.ndarray, measure: Measure, row: int) -> np.ndarray:
     if vector.min() == vector.max():
         raise InputError(f"participant {row} judged all pairs alike; leave this participant out")
-    return (vector - vector.mean()) / vector.std() if measure == "pearson" else rankdata(vector)
+    return (vector - vector.mean()) / vector.std() if measure == "pearson" else scipy.stats.rankdata(vector)
 
 
 def _correlation(x: np.ndarray, y: np.ndarray, measure: Measure) -> float:

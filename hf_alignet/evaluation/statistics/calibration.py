@@ -9,8 +9,8 @@ import math
 
 import numpy as np
 import pandas as pd
+import scipy
 import torch
-from scipy.optimize import minimize_scalar
 
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.statistics.intervals import basic_interval, resampled, with_interval
@@ -57,7 +57,8 @@ def fit_temperature(similarities: np.ndarray, pair_counts: np.ndarray) -> float:
     def cross_entropy(log_temperature: float) -> float:
         return -(choice_log_probabilities(centred, math.exp(log_temperature) * spread) * counts).sum().item()
 
-    found = minimize_scalar(cross_entropy, bounds=(math.log(LOWEST), math.log(HIGHEST)), method="bounded")
+    bounds = (math.log(LOWEST), math.log(HIGHEST))
+    found = scipy.optimize.minimize_scalar(cross_entropy, bounds=bounds, method="bounded")
     return math.exp(found.x) * spread
 
 

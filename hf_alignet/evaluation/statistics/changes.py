@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.statistics.crossed import Crossed
@@ -37,7 +37,7 @@ def change(before: Metric, after: Metric) -> Metric:
         ci95 = [value - half, value + half]
         metric = with_interval(value, ci95, error.units, paired.unit, **facts, spread=paired)
         if metric["ci95"] is not None:
-            metric["p_value"] = float(2 * stats.t.sf(abs(value / error.value), error.freedom)) if value else 1.0
+            metric["p_value"] = float(2 * scipy.stats.t.sf(abs(value / error.value), error.freedom)) if value else 1.0
         return metric
     if isinstance(first, Draws) and isinstance(second, Draws) and len(first.values) == len(second.values):
         ci95 = basic_interval(value, second.values - first.values)
@@ -90,7 +90,7 @@ def repeated_measures(table: pd.DataFrame) -> dict[str, float]:
         statistic = 0.0 if between <= left else np.inf
     else:
         statistic = float(between / left)
-    p_value = float(stats.f.sf(statistic, of_models, of_error))
+    p_value = float(scipy.stats.f.sf(statistic, of_models, of_error))
     return {"F": statistic, "p_value": p_value, "of_models": of_models, "of_error": of_error}
 
 

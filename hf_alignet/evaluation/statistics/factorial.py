@@ -2,7 +2,7 @@
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from hf_alignet.errors import InputError
 
@@ -38,7 +38,7 @@ def factorial_measures(values: np.ndarray, factors: tuple[str, str]) -> pd.DataF
         between, left = (_squares(values, kept) for kept in (axes, (0, *axes)))
         floor = np.finfo(np.float64).eps * (values**2).sum()
         statistic = between / of_effect / (left / of_error) if left > floor else np.inf if between > floor else 0.0
-        p_value = float(stats.f.sf(statistic, of_effect, of_error))
+        p_value = float(scipy.stats.f.sf(statistic, of_effect, of_error))
         rows.append((effect, float(statistic), of_effect, of_error, p_value))
     return pd.DataFrame(rows, columns=["effect", "F", "of_effect", "of_error", "p_value"])
 

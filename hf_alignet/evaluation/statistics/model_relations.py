@@ -8,7 +8,7 @@ import math
 from typing import Any, Literal
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from hf_alignet.errors import InputError
 from hf_alignet.evaluation.statistics.intervals import Z95
@@ -43,7 +43,7 @@ def correlation_of_models(
     if n < k + 4 or not np.isfinite(sides).all():
         raise InputError(f"a correlation over models with {k} covariates needs {k + 4} models, all measured; got {n}")
     if method == "spearman":
-        sides = stats.rankdata(sides, axis=0)
+        sides = scipy.stats.rankdata(sides, axis=0)
     sides = sides - sides.mean(0)
     left = sides[:, :2]
     if k:
@@ -55,7 +55,7 @@ def correlation_of_models(
     freedom = n - 2 - k
     centre, half = math.atanh(np.clip(value, -1 + 1e-15, 1 - 1e-15)), Z95 / math.sqrt(n - k - 3)
     statistic = abs(value) * math.sqrt(freedom / max(1 - value**2, 1e-300))
-    p_value = float(2 * stats.t.sf(statistic, freedom))
+    p_value = float(2 * scipy.stats.t.sf(statistic, freedom))
     return Metric(
         value, n, 0.0, [math.tanh(centre - half), math.tanh(centre + half)], "models", p_value=p_value, covariates=k
     )
@@ -92,7 +92,7 @@ def u_shape(x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
     total = ((y - y.mean()) ** 2).sum()
     found: dict[str, Any] = {"n": n}
     for name, fit, place in (("slope", line, 1), ("curvature", curve, 2)):
-        half = stats.t.ppf(0.975, n - 1 - place) * math.sqrt(fit["covariance"][place, place])
+        half = scipy.stats.t.ppf(0.975, n - 1 - place) * math.sqrt(fit["covariance"][place, place])
         value = float(fit["solution"][place])
         found |= {name: value, f"{name}_low": value - half, f"{name}_high": value + half}
     _, b, c = curve["solution"]
@@ -101,13 +101,13 @@ def u_shape(x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
         direction = np.array([0, 1, 2 * end])
         slope, error = direction @ curve["solution"], math.sqrt(direction @ curve["covariance"] @ direction)
         slopes.append(float(slope))
-        tails.append(float(stats.t.sf(sign * slope / error, n - 3)) if error > 0 else float(sign * slope <= 0))
+        tails.append(float(scipy.stats.t.sf(sign * slope / error, n - 3)) if error > 0 else float(sign * slope <= 0))
     return found | {
         "vertex": float(x.mean() - x.std() * b / (2 * c)) if c else math.nan,
         "r2_linear": 1 - line["rss"] / total if total else 0.0,
         "r2_quadratic": 1 - curve["rss"] / total if total else 0.0,
         "F": statistic,
-        "p_value": float(stats.f.sf(statistic, 1, n - 3)),
+        "p_value": float(scipy.stats.f.sf(statistic, 1, n - 3)),
         "aic_gain": n * math.log(line["rss"] / curve["rss"]) - 2 if curve["rss"] > 0 else math.inf,
         "slope_at_lowest": slopes[0],
         "slope_at_highest": slopes[1],

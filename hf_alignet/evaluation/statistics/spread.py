@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 LEAST = 0.7
 DENSE_CELLS = 10_000_000  # that sums by pairs of objects may have
@@ -38,7 +38,7 @@ class Error(NamedTuple):
     @property
     def quantile(self) -> float:
         """How many standard errors from the value the ends of its 95 % interval are."""
-        return float(stats.t.ppf(0.975, self.freedom))
+        return float(scipy.stats.t.ppf(0.975, self.freedom))
 
 
 class Influence(NamedTuple):

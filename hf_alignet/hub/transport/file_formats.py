@@ -15,7 +15,6 @@ import torch
 import yaml
 from PIL import Image
 from safetensors import SafetensorError, safe_open
-from transformers.trainer_pt_utils import safe_globals
 
 CHUNK = 4_194_304
 MOST_ROWS = 65_536
@@ -155,6 +154,8 @@ def _npy(file: Path) -> Iterator[Sequence[str]]:
 
 
 def _torch(file: Path) -> Iterator[Sequence[str]]:
+    from transformers.trainer_pt_utils import safe_globals
+
     with safe_globals():  # as Trainer loads it
         torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     yield []

@@ -8,12 +8,11 @@ triplets (`choice_likelihood`). There is one optimum, and the fit finds it witho
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator
 
 from hf_alignet import __version__
 from hf_alignet.errors import InputError
@@ -41,8 +40,8 @@ PENALTIES: dict[AffineMethod, Penalty] = {
 START_SHARE = 1 / 30  # of the collapse regularization: near the best λ of THINGS and CLIP with each method
 
 
-@dataclass(eq=False, repr=False)
-class AffineTeacher(BaseEstimator):
+@dataclass(eq=False)
+class AffineTeacher:
     """Fits an affine transform z = xW + b of features, so that dot products of z predict choices.
 
     The probability of a pair of a triplet is softmax([z0·z1, z0·z2, z1·z2]) at temperature 1. All methods minimise
@@ -108,6 +107,18 @@ class AffineTeacher(BaseEstimator):
     tolerance: ProperShare = 1e-6
     max_iter: Count = 200
     random_state: Seed = 0
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The settings, as scikit-learn's `clone` asks for them; its `BaseEstimator` would take a second to import."""
+        return {field.name: getattr(self, field.name) for field in sorted(fields(self), key=lambda field: field.name)}
+
+    def set_params(self, **params: Any) -> Self:
+        """Changes settings."""
+        for name, value in params.items():
+            if name not in self.get_params():
+                raise ValueError(f"{type(self).__name__} has no setting {name!r}")
+            setattr(self, name, value)
+        return self
 
     def fit(
         self,

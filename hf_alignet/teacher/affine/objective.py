@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 import torch
-from scipy.linalg import get_blas_funcs
 
 from hf_alignet.teacher.choice_likelihood import ChoiceLikelihood
 
@@ -108,7 +108,7 @@ class Objective:
     def _cross_entropy(self, weight: np.ndarray, bias: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         # BLAS stores arrays by columns, NumPy by rows. So BLAS gets the transpose Z' with shape (p, n)
         transformed = (self.features @ weight + bias).T
-        rank_k, symmetric_product = get_blas_funcs(("syrk", "symm"), (transformed,))
+        rank_k, symmetric_product = scipy.linalg.get_blas_funcs(("syrk", "symm"), (transformed,))
         similarities = rank_k(1.0, transformed, trans=1)  # only the half of Z Z' that is used, in half of the time
         value, slope = self.choices.value_and_gradient(torch.from_numpy(similarities.T))
         d_transformed = symmetric_product(1.0, slope.numpy().T, transformed, side=1).T  # (G + G') Z

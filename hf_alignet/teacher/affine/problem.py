@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import scipy
 import torch
-from scipy.optimize import minimize_scalar
 
 from hf_alignet.encoder.transform import AffineTransform
 from hf_alignet.teacher.affine.affine_data import AffineData
@@ -49,7 +49,7 @@ class AffineProblem:
         """
         similarities = torch.from_numpy(self.features @ self.features.T)
         unit = 1 / similarities.std().item()
-        found = minimize_scalar(
+        found = scipy.optimize.minimize_scalar(
             lambda log_scale: self.data.choices.value(similarities * (unit * np.exp(2 * log_scale))),
             bounds=(-1, 3),
             options={"xatol": 0.02},

@@ -4,10 +4,12 @@ It needs no learning rate and no random numbers. The curvature in the principal 
 so the fit takes only some tens of evaluations.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import OptimizeResult, minimize
+import scipy
 
 from hf_alignet.errors import RunError
 from hf_alignet.teacher.affine.objective import BIAS_PENALTY, Objective
@@ -48,10 +50,10 @@ def solve(objective: Objective, scale: float, variances: np.ndarray, tolerance: 
             raise RunError(f"the fit diverged: value {value} at regularization {objective.regularization:g}")
         return value, gradient
 
-    def note(intermediate_result: OptimizeResult) -> None:
+    def note(intermediate_result: scipy.optimize.OptimizeResult) -> None:
         values.append(float(intermediate_result.fun))
 
-    result = minimize(
+    result = scipy.optimize.minimize(
         value_and_gradient,
         np.concatenate([(scale * np.eye(p) / weight_unit).ravel(), np.zeros(p)]),
         method="L-BFGS-B",
