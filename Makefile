@@ -72,6 +72,7 @@ bench: setup  ## Run the benchmarks, one JSON line a result
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/downstream.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/coverage.py
 	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/analysis.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/waits.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/explore.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kills.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/faults.py

@@ -1,14 +1,15 @@
 """What a user waits for before the work begins: one JSON line a result, in CPU seconds of one thread.
 
-- `help`: `hf-alignet COMMAND --help` of each command, the least of three times. Beside it what the libraries take that
-  no help can do without: `import torch`, and transformers' parser of flags.
+- `help`: `hf-alignet COMMAND --help` of each command, the least of three times; beside it the import of libraries.
 - `first_step`: `hf-alignet align` from its start to the first training step, on a folder of 100,000 small pictures
   (1,000 files under 100 names each) and a million triplets of `hf-alignet make-triplets`. The student is a random ViT
-  of the size of ViT-Ti/16 at 224 pixels. The limit is 25 CPU seconds.
+  of the size of ViT-Ti/16 at 224 pixels. The limit is 25 CPU seconds. What a stage calls that is a stage itself counts
+  there alone.
+- `temperature`: how much `student_temperature=auto` varies between samples of training triplets: the SD of its
+  logarithm over 100 samples of 80 and of 512 triplets, random ones, and two pictures of a class and one of another.
+  Embeddings are made up: 4,000 pictures of 200 classes, 192 dimensions, of which the teacher has more of the classes.
 
     OMP_NUM_THREADS=1 python benchmarks/waits.py
-
-A part of a stage that another stage has is counted there alone.
 """
 
 import json
@@ -24,22 +25,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from measuring import run_parts
 from PIL import Image
 from transformers import ViTConfig, ViTImageProcessorPil, ViTModel
 
 from hf_alignet.cli.main import COMMANDS
+from hf_alignet.similarity import triplet_similarities
+from hf_alignet.similarity.matched_entropy import match_entropy
 from hf_alignet.workflows.triplet_run import make_triplets
 
 FILES, NAMES, CLASSES, SIZE = 1_000, 100, 10, 224
 IMAGES = FILES * NAMES
 TRIPLETS, HELD_OUT = 1_000_000, 32
 LIMIT = 25
+LIBRARIES = ("torch", "datasets", "transformers.hf_argparser", "transformers.training_args")
 
 
 def helps() -> dict[str, float]:
     commands = {name: ["-m", "hf_alignet.cli.main", name, "--help"] for name in COMMANDS}
-    libraries = {name: ["-c", f"import {name}"] for name in ("torch", "transformers.hf_argparser")}
+    libraries = {name: ["-c", f"import {name}"] for name in LIBRARIES}
     return {name: min(_cpu_seconds(words) for _ in range(3)) for name, words in (commands | libraries).items()}
 
 
@@ -85,6 +90,29 @@ def make_data(folder: Path) -> None:
         num_validation_triplets=HELD_OUT,
         progress=False,
     )
+
+
+def temperature() -> dict[str, float]:
+    rng = np.random.default_rng(0)
+    pictures, classes, samples = 4_000, 200, 100
+    places, labels = rng.standard_normal((classes, 192)), np.arange(pictures) % classes
+    noise = rng.standard_normal((pictures, 192))
+    student, teacher = places[labels] + 2 * noise, places[labels] + noise
+    found = {}
+    for kind in ("random", "of_classes"):
+        triplets = np.stack([rng.permutation(pictures)[:3] for _ in range(samples * 512)])
+        if kind == "of_classes":
+            triplets[:, 1] = (
+                triplets[:, 0] + classes * rng.integers(1, pictures // classes, len(triplets))
+            ) % pictures
+        of_student, of_teacher = (triplet_similarities(torch.from_numpy(x), torch.from_numpy(triplets))
+                                  for x in (student, teacher))  # fmt: skip
+        of_teacher = of_teacher / of_teacher.std(1).mean()
+        for number in (80, 512):
+            parts = [slice(number * i, number * (i + 1)) for i in range(samples)]
+            logs = np.log([match_entropy(of_student[part], of_teacher[part]) for part in parts])
+            found[f"{kind}_{number}"] = round(float(logs.std()), 3)
+    return found
 
 
 def timed_align(place: str) -> None:
@@ -136,4 +164,4 @@ def timed_align(place: str) -> None:
 
 
 if __name__ == "__main__":
-    run_parts(__doc__, {"help": helps, "first_step": first_step})
+    run_parts(__doc__, {"help": helps, "first_step": first_step, "temperature": temperature})

@@ -21,8 +21,8 @@ from hf_alignet.triplets.batches import TeacherVectors, sample_in_batch
 from hf_alignet.triplets.triplet_dataset import ODD, column
 
 CALIBRATION_TRIPLETS = 512
-# Of large pictures fewer do: on a CPU, to embed them is nearly all of the time from the start to the first step. Of a
-# ViT-Ti/16 on Tiny ImageNet, log τ† has an SD between samples of 0.03 to 0.06 with 80 triplets, 0.01 to 0.03 with 512
+# Of large pictures fewer do: on a CPU, to embed them is nearly all of the time from the start to the first step. SD
+# of log τ† between samples: 0.03 to 0.04 with 80 triplets, 0.01 to 0.02 with 512 (`benchmarks/waits.py`)
 FEWEST_TRIPLETS = 80
 CALIBRATION_PIXELS = 12_000_000  # of the pictures of the sample, where more triplets than the fewest are drawn
 CALIBRATION_BATCHES = 8  # the batches that in-batch triplets come from

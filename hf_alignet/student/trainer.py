@@ -6,9 +6,10 @@ import math
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
@@ -16,11 +17,11 @@ from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 from hf_alignet.hub.cards.model_card import share_undone
 from hf_alignet.images.reader import Reader, as_reader
 from hf_alignet.student.anchoring import Anchor, DecoupledAnchorCallback
-from hf_alignet.student.collator import InBatchCollator, TripletCollator
+from hf_alignet.student.collator import AugmentedReader, InBatchCollator, TripletCollator
 from hf_alignet.student.criterion import Criterion
 from hf_alignet.student.early_stopping import EarlyStopping
 from hf_alignet.student.encoder_trainer import EncoderTrainer
-from hf_alignet.student.interpolation import Knowledge
+from hf_alignet.student.interpolation import Knowledge, sample_rows
 from hf_alignet.student.log_window import NEVER, LogTemperature, LogWindow
 from hf_alignet.student.preparation import Model, Processor, prepare_student
 from hf_alignet.student.preservation import Preservation
@@ -106,7 +107,6 @@ class AlignTrainer(EncoderTrainer):
         self.student_temperature = None if args.student_temperature == AUTO else float(args.student_temperature)
         self.exported_temperature = self.student_temperature
         self.preservation: Preservation | None = None  # made before the first training, like the anchor
-        self.knowledge: Knowledge | None = None  # the same, for `interpolation=auto`
         self._window = LogWindow(args.device)
         self._is_training = False
 
@@ -123,8 +123,7 @@ class AlignTrainer(EncoderTrainer):
             self.calibrate()
         if self.args.preserve_weight > 0 and self.preservation is None:
             self.preservation = Preservation(rows := training_rows(self.train_dataset), self._embed(rows))
-        if self.args.interpolation == AUTO and self.knowledge is None:
-            self.knowledge = Knowledge(self._embed, *self.rows_by_use(), self.args.seed)
+        known = sample_rows(*self.rows_by_use(), self.args.seed) if self.interpolation is None else None
         self._window, self._is_training = LogWindow(self.args.device), True
         try:
             output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
@@ -132,12 +131,21 @@ class AlignTrainer(EncoderTrainer):
             self._is_training = False
             self.sharing.finish(self.output_dir)  # after an interruption, too: no upload outlives the program
         if self.anchor is not None:
-            if self.knowledge is not None:
-                self.interpolation = self.knowledge.furthest(self.anchor.interpolated)
+            if known is not None:
+                self.interpolation = self._choose_interpolation(self.anchor, known)
             self.anchor.interpolate(self.interpolation or 1.0)
         if self.args.should_log and (undone := share_undone(self.interpolation)):
             logger.info("%s", undone)
         return output
+
+    def _choose_interpolation(self, anchor: Anchor, rows: np.ndarray) -> float:
+        def embed(share: float, reader: Reader = self.reader) -> Tensor:
+            with anchor.interpolated(share):
+                return self._embed(rows, reader)
+
+        has_views = self.reader.preprocessor.stacks_uint8  # texts have none
+        views = AugmentedReader(self.reader, self.args.seed) if has_views else self.reader
+        return Knowledge(embed(0.0), embed(0.0, views), self.args.seed).furthest(embed)
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

@@ -1,6 +1,7 @@
 """The photographs of a sweep: tokens before the last blocks, embeddings of the base, and vectors of teachers."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from hf_alignet.images.opening import load_images
 from hf_alignet.images.reader import ImageReader
 from hf_alignet.similarity import triplet_similarities
 from hf_alignet.similarity.matched_entropy import match_entropy
+from hf_alignet.student.collator import AugmentedReader
+from hf_alignet.student.interpolation import Knowledge, sample_rows
 from hf_alignet.triplets import load_triplets
 from hf_alignet.triplets.batches import class_vectors
 from hf_alignet.triplets.triplet_dataset import TRIPLET, column
@@ -65,6 +68,14 @@ class Photographs:
             file = self.cache / f"tokens_before_last_{num_blocks}.npy"
             self._tokens[num_blocks] = first_blocks(encoder, self.images, self.rows, num_blocks, file)
         return self._tokens[num_blocks]
+
+    @cached_property
+    def known(self) -> tuple[np.ndarray, Knowledge]:
+        """Positions of photographs, and what the base knows about them, for `--interpolation auto`."""
+        positions = sample_rows(np.arange(0), np.arange(self.num_measured), seed=0)
+        encoder = VisionEncoder.from_pretrained(self.model)
+        views = encoder.embed(AugmentedReader(self.images, 0), rows=self.rows[positions], bf16=True)
+        return positions, Knowledge(torch.from_numpy(self.base[positions]), torch.from_numpy(views), seed=0)
 
 
 def load_photographs(model: str, data: Path, transform: Path, cache: Path) -> Photographs:

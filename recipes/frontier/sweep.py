@@ -31,7 +31,6 @@ from hf_alignet.similarity.matched_entropy import match_entropy
 from hf_alignet.storage import write_json
 from hf_alignet.student.anchoring import Anchor
 from hf_alignet.student.in_batch import mean_over_triplets
-from hf_alignet.student.interpolation import Knowledge
 from hf_alignet.student.preservation import neighbour_kl
 from hf_alignet.triplets import TeacherVectors
 from hf_alignet.triplets.batches import ClusterSampler, load_teacher, sample_in_batch
@@ -124,21 +123,21 @@ def train(setting: Setting, photographs: Photographs) -> tuple[dict[str, Any], d
     points: dict[float, dict[str, float]] = {}
     tail.eval()
     measured = np.arange(photographs.num_measured)
-    for share in sorted({*SHARES, auto := chosen(tail, tokens, anchor, measured)}):
+    for share in sorted({*SHARES, auto := chosen(tail, tokens, anchor, photographs)}):
         with anchor.interpolated(share):
             points[share] = measure(tail.embed(tokens, measured), photographs)
     return found | {"student_temperature": temperature, "auto": auto, "points": points}, weights
 
 
-def chosen(tail: Tail, tokens: np.ndarray, anchor: Anchor, held_out: np.ndarray) -> float:
-    """The share that `--interpolation auto` takes."""
+def chosen(tail: Tail, tokens: np.ndarray, anchor: Anchor, photographs: Photographs) -> float:
+    """The share that `--interpolation auto` takes, by photographs that are measured."""
+    rows, knowledge = photographs.known
 
-    def embed(rows: np.ndarray) -> Tensor:
-        return torch.from_numpy(tail.embed(tokens, rows))
+    def embed(share: float) -> Tensor:
+        with anchor.interpolated(share):
+            return torch.from_numpy(tail.embed(tokens, rows))
 
-    with anchor.interpolated(0.0):
-        knowledge = Knowledge(embed, held_out[:0], held_out, seed=0)
-    return knowledge.furthest(anchor.interpolated)
+    return knowledge.furthest(embed)
 
 
 def without_training(photographs: Photographs) -> dict[str, np.ndarray]:
