@@ -127,18 +127,6 @@ def _undecided(images: list[int]) -> InputError:
     return InputError(f"the teacher is undecided about every triplet of the image rows {images}")
 
 
-class AugmentedReader(Reader):
-    """Gives another view of each picture, cropped and flipped at random: the same whenever the same rows are read."""
-
-    def __init__(self, reader: Reader, seed: int):
-        self.reader, self.seed = reader, seed
-        self.images, self.preprocessor, self.fingerprint = reader.images, reader.preprocessor, reader.fingerprint
-
-    def read(self, rows: list[int]) -> dict[str, Tensor]:
-        inputs = self.reader.read(rows)
-        return inputs | {"pixel_values": augment(inputs["pixel_values"], np.random.default_rng([self.seed, *rows]))}
-
-
 def augment(pixels: Tensor, rng: np.random.Generator) -> Tensor:
     """Crops each picture (U, 3, H, W) uint8 at random, resizes the crop to the old size, and flips half of them."""
     return torch.stack([_crop_and_flip(picture, rng) for picture in pixels])

@@ -144,8 +144,8 @@ class EncoderTrainer(Trainer):
             dataset.clusters, self.args.train_batch_size, self.args.images_per_cluster, self.args.seed
         )
 
-    def _embed(self, rows: np.ndarray, reader: Reader | None = None) -> Tensor:
-        return torch.from_numpy(self.model.embed(reader or self.reader, rows=rows, **self.args.embed_options()))
+    def _embed(self, rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(self.model.embed(self.reader, rows=rows, **self.args.embed_options()))
 
     @cached_property
     def _copies(self) -> DeviceCopies:

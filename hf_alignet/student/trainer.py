@@ -17,7 +17,7 @@ from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 from hf_alignet.hub.cards.model_card import share_undone
 from hf_alignet.images.reader import Reader, as_reader
 from hf_alignet.student.anchoring import Anchor, DecoupledAnchorCallback
-from hf_alignet.student.collator import AugmentedReader, InBatchCollator, TripletCollator
+from hf_alignet.student.collator import InBatchCollator, TripletCollator
 from hf_alignet.student.criterion import Criterion
 from hf_alignet.student.early_stopping import EarlyStopping
 from hf_alignet.student.encoder_trainer import EncoderTrainer
@@ -139,13 +139,11 @@ class AlignTrainer(EncoderTrainer):
         return output
 
     def _choose_interpolation(self, anchor: Anchor, rows: np.ndarray) -> float:
-        def embed(share: float, reader: Reader = self.reader) -> Tensor:
+        def embed(share: float) -> Tensor:
             with anchor.interpolated(share):
-                return self._embed(rows, reader)
+                return self._embed(rows)
 
-        has_views = self.reader.preprocessor.stacks_uint8  # texts have none
-        views = AugmentedReader(self.reader, self.args.seed) if has_views else self.reader
-        return Knowledge(embed(0.0), embed(0.0, views), self.args.seed).furthest(embed)
+        return Knowledge(embed(0.0), self.args.seed).furthest(embed)
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

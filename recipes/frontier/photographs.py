@@ -17,7 +17,6 @@ from hf_alignet.images.opening import load_images
 from hf_alignet.images.reader import ImageReader
 from hf_alignet.similarity import triplet_similarities
 from hf_alignet.similarity.matched_entropy import match_entropy
-from hf_alignet.student.collator import AugmentedReader
 from hf_alignet.student.interpolation import Knowledge, sample_rows
 from hf_alignet.triplets import load_triplets
 from hf_alignet.triplets.batches import class_vectors
@@ -73,9 +72,7 @@ class Photographs:
     def known(self) -> tuple[np.ndarray, Knowledge]:
         """Positions of photographs, and what the base knows about them, for `--interpolation auto`."""
         positions = sample_rows(np.arange(0), np.arange(self.num_measured), seed=0)
-        encoder = VisionEncoder.from_pretrained(self.model)
-        views = encoder.embed(AugmentedReader(self.images, 0), rows=self.rows[positions], bf16=True)
-        return positions, Knowledge(torch.from_numpy(self.base[positions]), torch.from_numpy(views), seed=0)
+        return positions, Knowledge(torch.from_numpy(self.base[positions]), seed=0)
 
 
 def load_photographs(model: str, data: Path, transform: Path, cache: Path) -> Photographs:

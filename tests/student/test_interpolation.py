@@ -9,8 +9,6 @@ import torch
 from hf_alignet import AlignTrainer, AlignTrainingArguments
 from hf_alignet.encoder import VisionEncoder
 from hf_alignet.errors import InputError
-from hf_alignet.images.reader import ImageReader
-from hf_alignet.student.collator import AugmentedReader
 from hf_alignet.student.interpolation import SHARES, Knowledge, sample_rows
 
 
@@ -35,28 +33,23 @@ class Student:
         return learned + 8 * max(0.0, share - self.turning_point) * self.noise
 
 
-def knowledge_of(base, seed=0):
-    views = base + 0.3 * torch.from_numpy(np.random.default_rng(2).normal(size=base.shape)).float()
-    return Knowledge(base, views, seed)
-
-
 @pytest.mark.parametrize("last", SHARES)
 def test_goes_as_far_as_nothing_is_lost_in_a_few_looks(last):
     student = Student(classes(), last + 0.02)
-    knowledge = knowledge_of(student.base)
-    assert 0.4 < knowledge.of_base < 0.99
+    knowledge = Knowledge(student.base, 0)
+    assert 0.4 < knowledge.of_base.mean() < 0.99
     assert knowledge.furthest(student.embed) == last
     assert len(student.looks) <= 3
 
 
 def test_a_student_that_only_forgets_goes_the_least_way():
     student = Student(classes(), -0.1)
-    assert knowledge_of(student.base).furthest(student.embed) == SHARES[0]
+    assert Knowledge(student.base, 0).furthest(student.embed) == SHARES[0]
 
 
 def test_accuracy_is_that_of_a_loop_over_images():
     embeddings = classes(5, 12, 1.5)
-    knowledge = knowledge_of(embeddings, 3)
+    knowledge = Knowledge(embeddings, 3)
     x = ((embeddings - embeddings.mean(0)) / embeddings.std(0)).double().numpy()
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     hits = [[] for _ in range(60)]
@@ -67,27 +60,29 @@ def test_accuracy_is_that_of_a_loop_over_images():
                 hits[i].append(clusters[shots[np.argmax(x[shots] @ x[i])]] == clusters[i])
     expected = [np.mean(of_image) for of_image in hits]
     np.testing.assert_allclose(knowledge.accuracies(embeddings), expected, atol=1e-12)
-    assert 0.2 < knowledge.of_base < 1 and knowledge.of_base == pytest.approx(np.mean(expected))
+    assert 0.2 < np.mean(expected) < 1
 
 
 def test_scales_and_shifts_of_dimensions_change_nothing_and_a_tie_is_wrong():
     base = classes()
-    knowledge = knowledge_of(base)
+    knowledge = Knowledge(base, 0)
     stretched = base * torch.linspace(0.1, 30, 16) + torch.arange(16)
-    assert knowledge.accuracies(stretched).mean() == pytest.approx(knowledge.of_base, abs=2e-4)
+    assert (knowledge.accuracies(stretched) - knowledge.of_base).abs().mean() < 1e-3
     assert knowledge.accuracies(torch.ones_like(base)).sum() == 0
     assert knowledge.accuracies(torch.full_like(base, torch.nan)).sum() == 0
 
 
-def test_clusters_of_other_views_do_not_favour_the_base():
-    """Another encoder that is as good as the base is as good by them, and worse by clusters of the same views."""
-    base, other = classes(spread=1.0), classes(spread=0)
-    other = other + torch.from_numpy(np.random.default_rng(5).normal(size=base.shape)).float()
-    views = classes(spread=0) + torch.from_numpy(np.random.default_rng(6).normal(size=base.shape)).float()
-    lost = [
-        k.of_base - k.accuracies(other).mean().item() for k in (Knowledge(base, base, 0), Knowledge(base, views, 0))
-    ]
-    assert lost[0] > 0.1 and abs(lost[1]) < 0.03
+def test_a_loss_shows_where_its_interval_is_below_0(monkeypatch):
+    base = classes()
+    knowledge = Knowledge(base, 0)
+    change = torch.linspace(-1, 1, len(base)).double()
+    half = 1.96 * change.std() / len(base) ** 0.5
+
+    def embed(share):  # in place of embeddings, what accuracies would be
+        return knowledge.of_base + change - (1.01 if share > 0.6 else 0.99) * half
+
+    monkeypatch.setattr(knowledge, "accuracies", lambda accuracies: accuracies)
+    assert knowledge.furthest(embed) == 0.6
 
 
 def test_looks_at_held_out_images_if_there_are_enough():
@@ -101,15 +96,6 @@ def test_looks_at_held_out_images_if_there_are_enough():
         InputError, match="`interpolation=auto` needs 8 images or more, got 7: set a number, such as 0.5"
     ):
         sample_rows(np.arange(5), np.arange(5, 7), 0)
-
-
-def test_another_view_is_the_same_each_time_and_no_picture_itself(tiny_directory, images):
-    preprocessor = VisionEncoder.from_pretrained(str(tiny_directory("vit"))).preprocessor
-    reader = ImageReader(images, preprocessor)
-    first, again, other = (AugmentedReader(reader, seed).read([3, 5])["pixel_values"] for seed in (0, 0, 1))
-    assert torch.equal(first, again) and not torch.equal(first, other)
-    plain = reader.read([3, 5])["pixel_values"]
-    assert first.shape == plain.shape and not torch.equal(first, plain)
 
 
 @pytest.fixture
