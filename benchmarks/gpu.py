@@ -148,6 +148,8 @@ def train(
         disable_tqdm=True,
         report_to="none",
         student_temperature="100",
+        last_blocks="all",  # as the bare step
+        interpolation=0.4,
         dataloader_num_workers=workers,
         **settings,
     )
