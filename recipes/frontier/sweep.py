@@ -36,7 +36,7 @@ from hf_alignet.triplets import TeacherVectors
 from hf_alignet.triplets.batches import ClusterSampler, load_teacher, sample_in_batch
 from hf_alignet.triplets.triplet_dataset import SIMILARITIES, TRIPLET, column
 
-SHARES = (1.0, 0.8, 0.6)  # of the way from the initial weights to the trained ones
+SHARES = (1.0, 0.9, 0.8, 0.6)  # of the way from the initial weights to the trained ones
 BASE, TEACHER = "base", "teacher"
 TRANSFORM_SHARES = (0.0, 0.6, 0.8)
 
