@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
@@ -183,8 +183,7 @@ def _finished(grid: dict[tuple[str, str], Axes], y_label: str, title: str) -> Fi
             axes.set_ylabel(y_label)
         axes.set_xlabel("shots per class")
     first = next(iter(grid.values()))
-    figure = first.figure
-    assert isinstance(figure, Figure)
+    figure = cast("Figure", first.figure)
     figure.suptitle(title, fontsize="medium")
     handles, labels = first.get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, fontsize="small", loc="outside lower center", ncols=len(labels))

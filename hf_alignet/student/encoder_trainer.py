@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from datasets import Dataset
 from torch import Tensor, nn
 from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME
@@ -56,6 +57,7 @@ class EncoderTrainer(Trainer):
         interpolation: share of the way to the trained weights; None until it is chosen.
         reader: of the images.
         is_in_batch: whether a batch is of images, with all triplets among them.
+        held_out: triplets that name images to hold out beside those of `eval_dataset`, for `interpolation=auto`.
         provenance: more facts for `alignment.json` and the card, such as `triplets`.
     """
 
@@ -78,6 +80,7 @@ class EncoderTrainer(Trainer):
                 raise
             raise InputError(f"Trainer cannot work with these settings: {' '.join(str(error).split())}") from error
         self.provenance: dict[str, Any] = {}
+        self.held_out: list[Dataset] = []
         self.sharing = CheckpointSharing(self.hub_model_id)
         self.add_callback(ResumeCallback())
         if self.args.push_to_hub and self.args.hub_strategy == "checkpoint":
@@ -199,8 +202,8 @@ class EncoderTrainer(Trainer):
     def rows_by_use(self) -> tuple[np.ndarray, np.ndarray]:
         """Sorted rows of the images to train on, and of those that are held out from training."""
         trained, given = training_rows(self.train_dataset), self.eval_dataset
-        splits = given.values() if isinstance(given, dict) else [given] if given is not None else []
-        named = [training_rows(split) for split in splits]
+        evaluated = given.values() if isinstance(given, dict) else [given] if given is not None else []
+        named = [training_rows(split) for split in (*evaluated, *self.held_out)]
         return trained, np.setdiff1d(np.concatenate([trained[:0], *named]), trained)
 
     # ---- the disk

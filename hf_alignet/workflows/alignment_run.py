@@ -162,7 +162,9 @@ def align(
         num_triplets = sum(splits.num_rows.values())
         splits = without_images(splits, bad)
         held_out = {split: rows for split, rows in splits.items() if split != "train"}
-        trainer = AlignTrainer(encoder, args, train_dataset=train, eval_dataset=held_out, images=reader)
+        evaluated = held_out if args.eval_strategy != "no" else None  # during training; before and after, always
+        trainer = AlignTrainer(encoder, args, train_dataset=train, eval_dataset=evaluated, images=reader)
+        trainer.held_out = list(held_out.values())
         if checkpoint is not None:
             check_checkpoint(checkpoint, trainer.run)  # before anything long
         trainer.provenance = _describe(encoder, model, images, triplets, lora, args.push_to_hub) | {
