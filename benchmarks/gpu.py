@@ -149,7 +149,7 @@ def train(
         report_to="none",
         student_temperature="100",
         last_blocks="all",  # as the bare step
-        interpolation=0.4,
+        interpolation="0.4",
         dataloader_num_workers=workers,
         **settings,
     )

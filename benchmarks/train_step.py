@@ -80,7 +80,7 @@ def make_trainer(encoder: VisionEncoder, images: Dataset, triplets: Dataset, **s
         disable_tqdm=True,
         student_temperature="100",
         last_blocks="all",  # as the bare step
-        interpolation=0.4,
+        interpolation="0.4",
         **settings,
     )
     trainer = AlignTrainer(encoder, args, train_dataset=triplets, images=images)

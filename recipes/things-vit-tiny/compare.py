@@ -214,7 +214,7 @@ def train(
             max_steps=run.steps,
             learning_rate=run.learning_rate,
             anchor_weight=run.anchor_weight,
-            interpolation=1.0,
+            interpolation="1.0",
             last_blocks="all",
             save_strategy="no",
             seed=run.seed,

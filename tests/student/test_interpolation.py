@@ -135,3 +135,14 @@ def test_weights_that_do_not_move_go_all_the_way(train):
     trainer, start = train("still", learning_rate=0.0)
     assert trainer.interpolation == 1.0
     assert all(torch.equal(p.cpu(), start[n]) for n, p in trainer.model.model.named_parameters())
+
+
+def test_held_out_rows_are_those_of_triplets_that_training_does_not_name(tiny_directory, tmp_path, images, triplets):
+    named = np.unique(np.array(triplets["triplet"][:]))
+    train = triplets.filter(lambda row: max(row["triplet"]) < 20)
+    args = AlignTrainingArguments(str(tmp_path), disable_tqdm=True)
+    trainer = AlignTrainer(str(tiny_directory("dinov2")), args, train_dataset=train, images=images)
+    assert trainer.rows_by_use()[1].tolist() == []
+    trainer.held_out = [triplets.remove_columns("similarities")]  # judgments of people name images, too
+    trained, held_out = trainer.rows_by_use()
+    assert trained.max() < 20 and sorted([*trained, *held_out]) == named.tolist()
