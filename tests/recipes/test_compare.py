@@ -1,22 +1,18 @@
 """Draws, teachers and the report of recipes/things-vit-tiny/compare.py; its runs take minutes and are not run."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from recipe_scripts import RECIPES, load_script
 
-FILE = Path(__file__).parents[2] / "recipes" / "things-vit-tiny" / "compare.py"
+FILE = RECIPES / "things-vit-tiny" / "compare.py"
 LABELS = np.repeat([0, 4, 5, 9], [6, 2, 7, 5])
 
 
 @pytest.fixture(scope="module")
 def compare():
-    spec = importlib.util.spec_from_file_location("compare", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(FILE)
 
 
 def test_three_classes(compare):

@@ -1,25 +1,21 @@
 """The comparison of recipes/context, on a small problem in the format of THINGS."""
 
-import importlib.util
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from recipe_scripts import RECIPES, load_script
 
 from hf_alignet.encoder import AffineTransform
 
-SCRIPT = Path(__file__).parents[2] / "recipes" / "context" / "compare.py"
+SCRIPT = RECIPES / "context" / "compare.py"
 
 
 @pytest.fixture
 def compare():
-    spec = importlib.util.spec_from_file_location("compare", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 @pytest.mark.slow

@@ -1,36 +1,24 @@
 """The report of recipes/frontier, and its student of last blocks; its runs take minutes and are not run."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from recipe_scripts import RECIPES, load_script
 
 from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.images.reader import ImageReader
 
-FOLDER = Path(__file__).parents[2] / "recipes" / "frontier"
+FOLDER = RECIPES / "frontier"
 
 
-@pytest.fixture
-def load(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-
-    def open_module(name):
-        spec = importlib.util.spec_from_file_location(f"frontier_{name}", FOLDER / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(sys.modules, spec.name, module)
-        spec.loader.exec_module(module)
-        return module
-
-    return open_module
+def load(name):
+    return load_script(FOLDER / f"{name}.py")
 
 
-def test_frontier_has_what_nothing_else_beats_and_means_are_over_seeds(load, tmp_path):
+def test_frontier_has_what_nothing_else_beats_and_means_are_over_seeds(tmp_path):
     report = load("report")
 
     def write(name, seed, agreement, shot, auto):
@@ -60,7 +48,7 @@ def test_frontier_has_what_nothing_else_beats_and_means_are_over_seeds(load, tmp
 
 
 @pytest.mark.parametrize("family", ["vit", "dinov2"])
-def test_the_last_blocks_give_the_embeddings_of_the_whole(load, tiny_directory, tmp_path, images, family):
+def test_the_last_blocks_give_the_embeddings_of_the_whole(tiny_directory, tmp_path, images, family):
     tail = load("tail")
     encoder = VisionEncoder.from_pretrained(str(tiny_directory(family)), pooling="cls").eval()
     reader, rows = ImageReader(images, encoder.preprocessor), np.arange(6)
@@ -70,7 +58,7 @@ def test_the_last_blocks_give_the_embeddings_of_the_whole(load, tiny_directory, 
     np.testing.assert_array_equal(tail.Tail(encoder, 1).embed(tokens, rows), expected)
 
 
-def test_settings_are_known(load):
+def test_settings_are_known():
     sweep = load("sweep")
     settings = [sweep.Setting(**given) for given in yaml.safe_load((FOLDER / "settings.yaml").read_text())]
     assert len({(s.name, s.seed) for s in settings}) == len(settings)

@@ -1,31 +1,18 @@
 """The weights that recipes/second-encoder takes out of an ONNX file; its runs take minutes and are not run."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import onnx
 import pytest
 import torch
+from recipe_scripts import RECIPES, load_script
 from torch import nn
 from transformers import Dinov2Config, Dinov2Model
 
-FOLDER = Path(__file__).parents[2] / "recipes" / "second-encoder"
+FOLDER = RECIPES / "second-encoder"
 
 
-@pytest.fixture
-def load(monkeypatch):
-    monkeypatch.setattr(sys, "path", [*sys.path])
-
-    def open_module(name):
-        spec = importlib.util.spec_from_file_location(f"second_encoder_{name}", FOLDER / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(sys.modules, spec.name, module)
-        spec.loader.exec_module(module)
-        return module
-
-    return open_module
+def load(name):
+    return load_script(FOLDER / f"{name}.py")
 
 
 class Salience(nn.Module):
@@ -41,7 +28,7 @@ class Salience(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")  # of torch's old export
-def test_weights_come_out_of_an_onnx_file_as_they_went_in(load, tmp_path):
+def test_weights_come_out_of_an_onnx_file_as_they_went_in(tmp_path):
     convert = load("convert")
     torch.manual_seed(0)
     module = Salience().eval()

@@ -1,11 +1,9 @@
 """The recipe `study`: its list of runs, and the study of their checkpoints."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 from datasets import DatasetDict
+from recipe_scripts import RECIPES, load_script
 
 from hf_alignet.demo import demo_images
 from hf_alignet.encoder import VisionEncoder
@@ -13,15 +11,12 @@ from hf_alignet.errors import InputError
 from hf_alignet.text_files import load_yaml
 from hf_alignet.triplets import triplets_from_arrays
 
-FOLDER = Path(__file__).parents[2] / "recipes" / "study"
+FOLDER = RECIPES / "study"
 
 
 @pytest.fixture(scope="module")
 def runner():
-    spec = importlib.util.spec_from_file_location("study_train", FOLDER / "train.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(FOLDER / "train.py")
 
 
 def test_the_study_is_of_checkpoints_that_are_made(runner):

@@ -1,27 +1,24 @@
 """The scripts of things-clip, on a small problem in its files' formats."""
 
-import importlib.util
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from recipe_scripts import RECIPES, load_script
 from scipy.special import softmax
 
 from hf_alignet.encoder import AffineTransform
 from hf_alignet.judgments import load_similarity_matrix, make_judgments
 from hf_alignet.teacher import Vice
 
-FOLDER = Path(__file__).parents[2] / "recipes" / "things-clip"
+FOLDER = RECIPES / "things-clip"
 
 
 def script(name, monkeypatch, *flags):
     """A script of the folder, ready for its `main`."""
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script(FOLDER / f"{name}.py")
     monkeypatch.setattr(module, "NUM_OBJECTS", 30, raising=False)
     monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, flags)])
     return module

@@ -1,17 +1,13 @@
 """The recipe of words: which choices are held out."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
+from recipe_scripts import RECIPES, load_script
 
-FILE = Path(__file__).parents[2] / "recipes" / "things-words" / "prepare.py"
+FILE = RECIPES / "things-words" / "prepare.py"
 
 
 def test_new_words_are_in_no_training_choice():
-    spec = importlib.util.spec_from_file_location("prepare", FILE)
-    prepare = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(prepare)
+    prepare = load_script(FILE)
     rng = np.random.default_rng(0)
     train, test = (np.stack([rng.permutation(50)[:3] for _ in range(number)]) for number in (900, 300))
     splits = prepare.split_choices(train, test, 50, seed=1)

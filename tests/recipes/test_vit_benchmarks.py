@@ -1,22 +1,17 @@
 """Stimuli and judgments of recipes/things-vit-tiny/benchmarks.py."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
+from recipe_scripts import RECIPES, load_script
 
 from hf_alignet.judgments.rows import ODD, TRIPLET, column
 
-FILE = Path(__file__).parents[2] / "recipes" / "things-vit-tiny" / "benchmarks.py"
+FILE = RECIPES / "things-vit-tiny" / "benchmarks.py"
 
 
 @pytest.fixture(scope="module")
 def benchmarks():
-    spec = importlib.util.spec_from_file_location("vit_benchmarks", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(FILE)
 
 
 def test_choices_about_objects_that_have_a_picture(benchmarks):
