@@ -87,7 +87,7 @@ def trained_blocks(encoder: Encoder, last_blocks: str | int) -> int | None:
     Raises:
         InputError: the model has fewer blocks than the setting names, or is no transformer whose blocks are one list.
     """
-    blocks = _blocks(encoder)
+    blocks = blocks_of(encoder)
     is_measured = blocks is not None and isinstance(encoder, VisionEncoder) and not encoder.is_adapter
     if last_blocks == ALL or (last_blocks == AUTO and not is_measured):
         return None
@@ -98,9 +98,10 @@ def trained_blocks(encoder: Encoder, last_blocks: str | int) -> int | None:
     return number
 
 
-def _blocks(encoder: Encoder) -> nn.ModuleList | None:
+def blocks_of(encoder: Encoder) -> nn.ModuleList | None:
+    """The blocks of a plain transformer, such as ViT or DINOv2; None for another model, or one of stages."""
     config = encoder.backbone.config
-    if hasattr(config, "depths"):  # a hierarchy, whose list is of stages
+    if hasattr(config, "depths"):  # of stages, and the list is of these
         return None
     number = getattr(config, "num_hidden_layers", None)
     lists = (m for m in encoder.backbone.modules() if isinstance(m, nn.ModuleList) and len(m) == number)
@@ -109,7 +110,7 @@ def _blocks(encoder: Encoder) -> nn.ModuleList | None:
 
 def _freeze_before(encoder: Encoder, last_blocks: int) -> None:
     """Freezes all weights that come before the last blocks of a transformer."""
-    blocks = _blocks(encoder)
+    blocks = blocks_of(encoder)
     assert blocks is not None  # trained_blocks has looked
     first = id(next(blocks[-last_blocks].parameters()))
     for parameter in encoder.backbone.parameters():  # in the order of the forward pass: embeddings, blocks, norm, head

@@ -44,9 +44,10 @@ def open_images(
     """
     if cache_images and isinstance(preprocessor, TextPreprocessor):
         raise InputError(f"`cache_images={cache_images}` is for pictures, and texts need none: leave it out")
-    reader = keep_if_small(as_reader(images, preprocessor))
     if cache_images and isinstance(preprocessor, Preprocessor):
-        reader = ImageCache(cache_images, images, preprocessor)
+        reader: Reader = ImageCache(cache_images, images, preprocessor)
+    else:
+        reader = keep_if_small(as_reader(images, preprocessor))
     if cache_images is None and on_bad_image == "error":
         return reader, {}
     for split, dataset in triplets.items():

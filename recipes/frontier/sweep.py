@@ -20,7 +20,7 @@ from measures import measure
 from peft import LoraConfig
 from photographs import NUM_CACHED, Photographs, load_photographs, teacher_vectors
 from safetensors.torch import save_file
-from tail import Tail, blocks_of
+from tail import Tail
 from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import get_cosine_schedule_with_warmup, set_seed
@@ -85,7 +85,8 @@ def train(setting: Setting, photographs: Photographs) -> tuple[dict[str, Any], d
     set_seed(setting.seed)
     encoder, num_cached = VisionEncoder.from_pretrained(photographs.model), max(setting.blocks, NUM_CACHED)
     if setting.lora_r:
-        layers = "|".join(str(number) for number in range(len(blocks_of(encoder)))[-setting.blocks :])
+        number = encoder.backbone.config.num_hidden_layers
+        layers = "|".join(str(layer) for layer in range(number - setting.blocks, number))
         targets = rf".*layers\.({layers})\..*(q_proj|k_proj|v_proj|o_proj|fc1|fc2)"
         encoder.add_lora(LoraConfig(r=setting.lora_r, lora_alpha=2 * setting.lora_r, target_modules=targets))
     tail, tokens = Tail(encoder, num_cached), photographs.tokens(num_cached)

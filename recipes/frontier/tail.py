@@ -15,15 +15,9 @@ from tqdm.auto import tqdm
 
 from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.images.reader import ImageReader
+from hf_alignet.student.preparation import blocks_of
 
 BATCH = 64
-
-
-def blocks_of(encoder: VisionEncoder) -> nn.ModuleList:
-    """All blocks of a plain transformer such as ViT and DINOv2, whatever it calls them."""
-    backbone = encoder.backbone
-    number = backbone.config.num_hidden_layers
-    return next(module for module in backbone.modules() if isinstance(module, nn.ModuleList) and len(module) == number)
 
 
 class TokensKept(Exception):
@@ -38,7 +32,7 @@ class Tail(nn.Module):
 
     def __init__(self, encoder: VisionEncoder, num_blocks: int):
         super().__init__()
-        self.blocks = blocks_of(encoder)[-num_blocks:]
+        self.blocks = cast(nn.ModuleList, blocks_of(encoder))[-num_blocks:]
         self.norm = cast(nn.Module, encoder.backbone.layernorm)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -67,7 +61,7 @@ def first_blocks(
         kept.append(inputs[0].float())
         raise TokensKept
 
-    handle = blocks_of(encoder)[-num_blocks].register_forward_pre_hook(keep)
+    handle = cast(nn.ModuleList, blocks_of(encoder))[-num_blocks].register_forward_pre_hook(keep)
     tokens = None
     starts = range(0, len(rows), BATCH)
     try:

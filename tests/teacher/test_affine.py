@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from threadpoolctl import threadpool_limits
 
 from hf_alignet.encoder import AffineTransform
@@ -77,6 +77,17 @@ def test_numpy_numbers_are_settings_like_any_other(method, regularization, choic
     fits[1].save_pretrained(tmp_path)
     assert AffineTransform.from_pretrained(tmp_path).info == fits[0].info
     assert clone(AffineTeacher(method, **rounded)).num_folds is rounded["num_folds"]  # as scikit-learn wants it
+
+
+@pytest.mark.skipif(not hasattr(BaseEstimator, "__sklearn_tags__"), reason="scikit-learn before 1.6 asks for no tags")
+def test_scikit_learn_takes_the_teacher_for_an_estimator():
+    from sklearn.utils import get_tags
+
+    teacher = AffineTeacher("hard", num_folds=4)
+    assert get_tags(teacher) == get_tags(BaseEstimator())
+    assert teacher.get_params()["num_folds"] == 4 and teacher.set_params(num_folds=3).num_folds == 3
+    with pytest.raises(ValueError, match="AffineTeacher has no setting 'folds'"):
+        teacher.set_params(folds=3)
 
 
 def test_planted_transform_is_recovered(planted):

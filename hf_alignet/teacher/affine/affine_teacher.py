@@ -108,8 +108,11 @@ class AffineTeacher:
     max_iter: Count = 200
     random_state: Seed = 0
 
+    # What scikit-learn asks of an estimator. To inherit from its BaseEstimator would make every command, and its help,
+    # wait 0.7 CPU seconds for an import that most do not need
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The settings, as scikit-learn's `clone` asks for them; its `BaseEstimator` would take a second to import."""
+        """The settings by name."""
         return {field.name: getattr(self, field.name) for field in sorted(fields(self), key=lambda field: field.name)}
 
     def set_params(self, **params: Any) -> Self:
@@ -119,6 +122,11 @@ class AffineTeacher:
                 raise ValueError(f"{type(self).__name__} has no setting {name!r}")
             setattr(self, name, value)
         return self
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.base import BaseEstimator
+
+        return BaseEstimator.__sklearn_tags__(self)
 
     def fit(
         self,
