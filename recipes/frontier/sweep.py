@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from batches import batches_of
 from measures import measure
 from peft import LoraConfig
 from photographs import NUM_CACHED, Photographs, load_photographs, teacher_vectors
@@ -33,7 +34,7 @@ from hf_alignet.student.anchoring import Anchor
 from hf_alignet.student.in_batch import mean_over_triplets
 from hf_alignet.student.preservation import neighbour_kl
 from hf_alignet.triplets import TeacherVectors
-from hf_alignet.triplets.batches import ClusterSampler, load_teacher, sample_in_batch
+from hf_alignet.triplets.batches import load_teacher, sample_in_batch
 from hf_alignet.triplets.triplet_dataset import SIMILARITIES, TRIPLET, column
 
 SHARES = (1.0, 0.9, 0.8, 0.6)  # of the way from the initial weights to the trained ones
@@ -98,7 +99,7 @@ def train(setting: Setting, photographs: Photographs) -> tuple[dict[str, Any], d
     clusters = photographs.labels[rows]
     if setting.teacher == "transform":  # which knows no classes
         clusters = load_teacher(photographs.labels[rows], np.arange(len(rows)), vectors, seed=0).clusters
-    batches = batches_of(clusters, setting)
+    batches = batches_of(clusters, setting.steps, setting.images, setting.images_per_cluster, setting.seed)
     of_teacher, base = torch.from_numpy(vectors), torch.from_numpy(photographs.base[rows])
     temperature = calibrated(base, of_teacher, batches, setting.teacher_temperature)
 
@@ -149,16 +150,6 @@ def without_training(photographs: Photographs) -> dict[str, np.ndarray]:
     change = standardised @ weight.T - scale * standardised
     found = {BASE: base, TEACHER: teacher(base)}
     return found | {f"{TEACHER}-{share}": scale * standardised + share * change for share in TRANSFORM_SHARES}
-
-
-def batches_of(clusters: np.ndarray, setting: Setting) -> np.ndarray:
-    """(steps, images) positions."""
-    sampler = ClusterSampler(clusters, setting.images, setting.images_per_cluster, setting.seed)
-    order: list[int] = []
-    while len(order) < setting.steps * setting.images:
-        order += list(sampler)
-        sampler.set_epoch(sampler.epoch + 1)
-    return np.array(order[: setting.steps * setting.images]).reshape(setting.steps, -1)
 
 
 def calibrated(base: Tensor, vectors: Tensor, batches: np.ndarray, teacher_temperature: float) -> float:

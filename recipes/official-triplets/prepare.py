@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "frontier"))
+from batches import batches_of  # noqa: E402
 from tail import Tail, first_blocks  # noqa: E402
 
 from hf_alignet.encoder import AffineTransform  # noqa: E402
@@ -25,7 +26,7 @@ from hf_alignet.images.preprocessing import Preprocessor, load_processor  # noqa
 from hf_alignet.images.reader import ImageReader  # noqa: E402
 from hf_alignet.similarity import PAIRS, odd_of_pair  # noqa: E402
 from hf_alignet.triplets import TeacherVectors, load_triplets  # noqa: E402
-from hf_alignet.triplets.batches import ClusterSampler, load_teacher, sample_in_batch  # noqa: E402
+from hf_alignet.triplets.batches import load_teacher, sample_in_batch  # noqa: E402
 from hf_alignet.triplets.labeling import label_triplets  # noqa: E402
 from hf_alignet.triplets.triplet_dataset import TRIPLET, column  # noqa: E402
 
@@ -55,12 +56,7 @@ def choose(labels: np.ndarray, unseen: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 def draw(teacher: TeacherVectors, steps: int, seed: int) -> np.ndarray:
     """(steps * TRIPLETS_PER_STEP, 3) rows of photographs: those of a step are among IMAGES_PER_STEP photographs."""
-    sampler = ClusterSampler(teacher.clusters, IMAGES_PER_STEP, IMAGES_PER_CLUSTER, seed)
-    order: list[int] = []
-    while len(order) < steps * IMAGES_PER_STEP:
-        order += list(sampler)
-        sampler.set_epoch(sampler.epoch + 1)
-    batches = np.array(order[: steps * IMAGES_PER_STEP]).reshape(steps, -1)
+    batches = batches_of(teacher.clusters, steps, IMAGES_PER_STEP, IMAGES_PER_CLUSTER, seed)
     drawn = sample_in_batch(teacher, batches, TRIPLETS_PER_STEP, np.random.default_rng(seed))
     return column(drawn, TRIPLET)
 
