@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 import yaml
 from batches import batches_of
 from measures import measure
 from peft import LoraConfig
-from photographs import NUM_CACHED, Photographs, load_photographs, teacher_vectors
+from photographs import NUM_CACHED, TRAINED_PER_CLASS, Photographs, load_photographs, teacher_vectors
 from safetensors.torch import save_file
 from tail import Tail
 from torch import Tensor
@@ -39,6 +40,7 @@ from hf_alignet.triplets.triplet_dataset import SIMILARITIES, TRIPLET, column
 
 SHARES = (1.0, 0.9, 0.8, 0.6)  # of the way from the initial weights to the trained ones
 BASE, TEACHER = "base", "teacher"
+KNOW_CLASSES = {"classes", "ridge"}  # of the teachers
 TRANSFORM_SHARES = (0.0, 0.6, 0.8)
 
 
@@ -52,13 +54,16 @@ class Setting:
         within_weight: see `teacher_vectors`.
         blocks: last blocks to train.
         steps: number of them.
+        photographs: of each class to train on.
         images: photographs of a step.
         images_per_cluster: of a batch.
         learning_rate: its peak.
+        layer_decay: the learning rate of a block as a share of that of the next one.
         lora_r: rank of an adapter on the blocks; 0 trains the weights.
         triplet_weight: of the triplet loss.
         teacher_temperature: its τ'.
         preserve_weight: of the base's neighbours in the batch.
+        order_weight: of the base's order in triplets inside a cluster; see `order_kl`.
         copy_weight: of the mean squared error to the teacher's vectors, in units of their variance.
         average_from: share of the steps after which the weights are averaged; 1 keeps the last.
         seed: of everything.
@@ -69,35 +74,51 @@ class Setting:
     within_weight: float = 0.0
     blocks: int = NUM_CACHED
     steps: int = 60
+    photographs: int = TRAINED_PER_CLASS
     images: int = 48
     images_per_cluster: int = 3
     learning_rate: float = 1e-4
+    layer_decay: float = 1.0
     lora_r: int = 0
     triplet_weight: float = 1.0
     teacher_temperature: float = 1.0
     preserve_weight: float = 0.0
+    order_weight: float = 0.0
     copy_weight: float = 0.0
     average_from: float = 1.0
     seed: int = 0
 
 
-def train(setting: Setting, photographs: Photographs) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What is measured at each of SHARES, and the trained weights by name."""
-    set_seed(setting.seed)
-    encoder, num_cached = VisionEncoder.from_pretrained(photographs.model), max(setting.blocks, NUM_CACHED)
+def student(setting: Setting, model: str) -> tuple[VisionEncoder, Tail]:
+    """The base before training, whose parameters need gradients if they train."""
+    encoder = VisionEncoder.from_pretrained(model)
     if setting.lora_r:
         number = encoder.backbone.config.num_hidden_layers
         layers = "|".join(str(layer) for layer in range(number - setting.blocks, number))
         targets = rf".*layers\.({layers})\..*(q_proj|k_proj|v_proj|o_proj|fc1|fc2)"
         encoder.add_lora(LoraConfig(r=setting.lora_r, lora_alpha=2 * setting.lora_r, target_modules=targets))
-    tail, tokens = Tail(encoder, num_cached), photographs.tokens(num_cached)
+    tail = Tail(encoder, num_cached(setting))
     trained = {id(p) for module in (*tail.blocks[-setting.blocks :], tail.norm) for p in module.parameters()}
     for parameter in encoder.parameters():
         parameter.requires_grad_(parameter.requires_grad and id(parameter) in trained)
-    rows = np.arange(photographs.num_measured, len(photographs.labels))
-    vectors = teacher_vectors(photographs, setting.teacher, setting.within_weight)
+    return encoder, tail
+
+
+def num_cached(setting: Setting) -> int:
+    """Last blocks before which tokens are kept."""
+    return max(setting.blocks, NUM_CACHED)
+
+
+def train(setting: Setting, photographs: Photographs) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What is measured at each of SHARES, and the trained weights by name."""
+    set_seed(setting.seed)
+    encoder, tail = student(setting, photographs.model)
+    tokens = photographs.tokens(num_cached(setting))
+    is_used = photographs.place_in_class[photographs.num_measured :] < setting.photographs
+    rows = photographs.num_measured + np.flatnonzero(is_used)
+    vectors = teacher_vectors(photographs, setting.teacher, setting.within_weight)[is_used]
     clusters = photographs.labels[rows]
-    if setting.teacher == "transform":  # which knows no classes
+    if not KNOW_CLASSES & set(setting.teacher.split("+")):
         clusters = load_teacher(photographs.labels[rows], np.arange(len(rows)), vectors, seed=0).clusters
     batches = batches_of(clusters, setting.steps, setting.images, setting.images_per_cluster, setting.seed)
     of_teacher, base = torch.from_numpy(vectors), torch.from_numpy(photographs.base[rows])
@@ -113,13 +134,15 @@ def train(setting: Setting, photographs: Photographs) -> tuple[dict[str, Any], d
         total = setting.triplet_weight * triplet
         if setting.preserve_weight:
             total = total + setting.preserve_weight * neighbour_kl(embeddings, base[batch]).mean()
+        if setting.order_weight:
+            total = total + setting.order_weight * order_kl(embeddings, base[batch], setting.images_per_cluster)
         if setting.copy_weight:
             error = (embeddings / temperature**0.5 - target).square().sum(-1).mean()
             total = total + setting.copy_weight * error / of_teacher.var(0).sum()
         return total
 
     start = time.perf_counter()
-    anchor, losses = Anchor(encoder), descend(tail, loss, batches, setting, encoder)
+    anchor, losses = Anchor(encoder), descend(tail, loss, batches, setting)
     found = {"setting": asdict(setting), "seconds": round(time.perf_counter() - start, 1), "losses": losses}
     weights = {name: p.detach().clone() for name, p in encoder.model.named_parameters() if p.requires_grad}
     points: dict[float, dict[str, float]] = {}
@@ -161,11 +184,25 @@ def calibrated(base: Tensor, vectors: Tensor, batches: np.ndarray, teacher_tempe
     return match_entropy(triplet_similarities(base, triplets), target, teacher_temperature)
 
 
-def descend(tail: Tail, loss: Any, batches: np.ndarray, setting: Setting, encoder: VisionEncoder) -> list[float]:
+def order_kl(embeddings: Tensor, base: Tensor, images_per_cluster: int) -> Tensor:
+    """KL from the base's to the student's softmax over the three pairs of the triplets inside a cluster.
+
+    A batch (n, d) has `images_per_cluster` images of each cluster, one after the other; of these, every three are a
+    triplet. Similarities are cosines, in units of the base's standard deviation about the mean of a triplet.
+    """
+    triplets = torch.arange(len(base)).reshape(-1, images_per_cluster)
+    triplets = triplets[:, : images_per_cluster // 3 * 3].reshape(-1, 3)
+    of_base, of_student = (triplet_similarities(x, triplets, "cosine") for x in (base, embeddings))
+    scale = (of_base - of_base.mean(1, keepdim=True)).std()
+    target, found = (torch.log_softmax(x / scale, dim=1) for x in (of_base, of_student))
+    return F.kl_div(found, target, reduction="batchmean", log_target=True)
+
+
+def descend(tail: Tail, loss: Any, batches: np.ndarray, setting: Setting) -> list[float]:
     """Trains, and gives the losses."""
     tail.train()
-    parameters = [p for p in encoder.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=setting.learning_rate, weight_decay=0.0)
+    parameters = [p for p in tail.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameter_groups(tail, setting), weight_decay=0.0)
     schedule = get_cosine_schedule_with_warmup(optimizer, round(0.05 * len(batches)), len(batches))
     first = math.ceil(setting.average_from * len(batches))  # the first step whose weights are averaged
     losses, sums = [], [torch.zeros_like(p) for p in parameters]
@@ -185,17 +222,29 @@ def descend(tail: Tail, loss: Any, batches: np.ndarray, setting: Setting, encode
     return losses
 
 
+def parameter_groups(tail: Tail, setting: Setting) -> list[dict[str, Any]]:
+    """Parameters that train, from the last module to the first, with the learning rate of each."""
+    groups: list[dict[str, Any]] = []
+    for depth, module in enumerate((tail.norm, *reversed(tail.blocks))):
+        rate = setting.learning_rate * setting.layer_decay ** max(0, depth - 1)
+        groups.append({"params": [p for p in module.parameters() if p.requires_grad], "lr": rate})
+    return groups
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model_name_or_path", required=True, help="the base model, a ViT")
     parser.add_argument("--settings", type=Path, default=Path(__file__).parent / "settings.yaml", help="(%(default)s)")
     parser.add_argument("--data", type=Path, default="data/things-vit-tiny", help="(%(default)s)")
     parser.add_argument("--transform", type=Path, default="outputs/tiny-imagenet/teacher", help="(%(default)s)")
+    second = ("MODEL", "TRANSFORM")
+    parser.add_argument("--second", nargs=2, metavar=second, help="another encoder and its teacher, for `second`")
     parser.add_argument("--output_dir", type=Path, default="outputs/frontier", help="(%(default)s)")
     arguments = parser.parse_args()
     output = arguments.output_dir
     output.mkdir(parents=True, exist_ok=True)
     photographs = load_photographs(arguments.model_name_or_path, arguments.data, arguments.transform, output)
+    photographs.second = arguments.second
     for name, embeddings in without_training(photographs).items():
         if not (output / f"{name}.json").exists():
             write_json(output / f"{name}.json", {"points": {1.0: measure(embeddings, photographs)}})
