@@ -35,9 +35,9 @@ from hf_alignet.student.checkpoint_sharing import CheckpointSharing
 from hf_alignet.student.checkpoints import MAKER, ResumeCallback, last_checkpoint, rotate
 from hf_alignet.student.preparation import trained_blocks
 from hf_alignet.student.resumption import RUN_FILE, check_checkpoint, describe_run, reading
-from hf_alignet.student.training_arguments import AlignTrainingArguments
+from hf_alignet.student.training_arguments import AUTO, AlignTrainingArguments
 from hf_alignet.student.training_data import training_rows
-from hf_alignet.triplets.batches import ClusterSampler, TeacherVectors
+from hf_alignet.triplets.batches import ClusterSampler, TeacherVectors, fewest_per_cluster
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ class EncoderTrainer(Trainer):
             "base_model": public_name(model.backbone.name_or_path or "") or None,
             **model.usage(),
             "triplet_source": "batch" if self.is_in_batch else "separate",
-            "images_per_cluster": args.images_per_cluster if self.is_in_batch else None,
+            "images_per_cluster": self.images_per_cluster if self.is_in_batch else None,
             "loss_type": args.loss_type,
             "similarity": args.similarity,
             "student_temperature": self.student_temperature,
@@ -143,9 +143,15 @@ class EncoderTrainer(Trainer):
         dataset = self.train_dataset if train_dataset is None else train_dataset
         if not isinstance(dataset, TeacherVectors):
             return super()._get_train_sampler(train_dataset)
-        return ClusterSampler(
-            dataset.clusters, self.args.train_batch_size, self.args.images_per_cluster, self.args.seed
-        )
+        return ClusterSampler(dataset.clusters, self.args.train_batch_size, self.images_per_cluster, self.args.seed)
+
+    @property
+    def images_per_cluster(self) -> int:
+        """Of a batch whose triplets are its own."""
+        train: Any = self.train_dataset
+        if (chosen := self.args.images_per_cluster) != AUTO:
+            return int(chosen)
+        return fewest_per_cluster(train.clusters, self.args.train_batch_size)
 
     def _embed(self, rows: np.ndarray) -> Tensor:
         return torch.from_numpy(self.model.embed(self.reader, rows=rows, **self.args.embed_options()))

@@ -48,6 +48,7 @@ OR_WORD: dict[str, tuple[type, Any]] = {
     "student_temperature": (float, Positive | Literal["auto"]),
     "interpolation": (float, Annotated[float, Range(above=0, most=1)] | Literal["auto"]),
     "last_blocks": (int, Count | Literal["auto", "all"]),
+    "images_per_cluster": (int, Count | Literal["auto"]),
 }
 
 
@@ -107,8 +108,10 @@ class AlignTrainingArguments(TrainingArguments):
         "Train through a new linear head of this many dimensions (released configuration: 1024) instead of the "
         "embedding itself. The head is not exported, and evaluation never uses it.",
     )
-    images_per_cluster: Count = _setting(
-        4, "In-batch triplets: images of each cluster (or class) in a batch. It must divide the batch."
+    images_per_cluster: str = _setting(
+        AUTO,
+        "In-batch triplets: images of each cluster (or class) in a batch. It must divide the batch. auto: 1, or as "
+        "few as there are clusters for: triplets of three clusters teach most, see recipes/frontier.",
     )
     triplets_per_batch: Count | None = _setting(
         None, "In-batch triplets: train on a random subset of so many of each batch (default: on all of them)."

@@ -99,6 +99,13 @@ class ClusterSampler(Sampler[int]):
                 yield from rng.permutation(self.members[cluster])[: self.images_per_cluster].tolist()
 
 
+def fewest_per_cluster(clusters: np.ndarray, batch_size: int) -> int:
+    """The least number of images of a cluster with which batches find enough clusters; all of them if none do."""
+    sizes = np.unique(clusters, return_counts=True)[1]
+    divisors = (number for number in range(1, batch_size + 1) if batch_size % number == 0)
+    return next((k for k in divisors if np.count_nonzero(sizes >= k) >= batch_size // k), batch_size)
+
+
 def triplets_of_batch(
     vectors: torch.Tensor, limit: int | None, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -395,6 +395,15 @@ def in_batch(tmp_path, **settings):
     return arguments(tmp_path, **settings)
 
 
+@pytest.mark.parametrize(("given", "number"), [("auto", 2), (3, 3)])
+def test_images_of_a_cluster(given, number, encoder, images, teacher, tmp_path):
+    args = in_batch(tmp_path, images_per_cluster=given)
+    trainer = AlignTrainer(encoder, args, train_dataset=teacher, images=images)
+    batch = teacher.clusters[list(trainer._get_train_sampler())[:6]]
+    assert (np.unique(batch, return_counts=True)[1] == number).all()
+    assert trainer.alignment()["images_per_cluster"] == number
+
+
 @pytest.mark.parametrize("loss_type", ["kl", "jsd", "hard"])
 def test_in_batch_loss_is_that_of_all_its_triplets(loss_type, encoder, images, teacher, tmp_path):
     args = in_batch(tmp_path, loss_type=loss_type, student_temperature="20", max_steps=1)

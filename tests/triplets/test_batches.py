@@ -10,7 +10,13 @@ from datasets import Dataset
 
 from hf_alignet.errors import InputError
 from hf_alignet.triplets import TeacherVectors, class_vectors, load_teacher
-from hf_alignet.triplets.batches import ClusterSampler, sample_in_batch, triplets_at, triplets_of_batch
+from hf_alignet.triplets.batches import (
+    ClusterSampler,
+    fewest_per_cluster,
+    sample_in_batch,
+    triplets_at,
+    triplets_of_batch,
+)
 
 CLUSTERS = np.repeat(np.arange(6), [10, 9, 8, 3, 12, 6])
 
@@ -57,6 +63,17 @@ def test_every_cluster_is_drawn_as_often():
 def test_batches_that_cannot_be(batch, per_cluster, message):
     with pytest.raises(InputError, match=message):
         ClusterSampler(CLUSTERS, batch, per_cluster, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "batch", "fewest"),
+    [([3] * 8, 8, 1), ([3] * 7, 8, 2), ([9] * 3, 8, 4), ([1] * 5 + [6, 6], 12, 6), ([1, 7], 6, 6), ([2, 2], 6, 6)],
+)
+def test_fewest_images_of_a_cluster_that_fill_a_batch(sizes, batch, fewest):
+    clusters = np.repeat(np.arange(len(sizes)), sizes)
+    assert fewest_per_cluster(clusters, batch) == fewest
+    if max(sizes) >= fewest:
+        assert len(list(ClusterSampler(clusters, batch, fewest, seed=0))) >= batch
 
 
 def test_all_triplets_with_the_similarities_of_a_loop():
