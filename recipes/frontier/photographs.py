@@ -10,7 +10,7 @@ import torch
 from sklearn.linear_model import RidgeCV
 from tail import Tail, first_blocks
 
-from hf_alignet.encoder import AffineTransform, embed_dataset, open_encoder
+from hf_alignet.encoder import AffineTransform
 from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.evaluation.human.odd_one_out import odd_labels
 from hf_alignet.images.opening import load_images
@@ -44,7 +44,6 @@ class Photographs:
         triplets: (m, 3) positions, of classes never seen.
         odd: (m,) the odd ones out by VICE.
         fine: (k, 3) positions, inside a class never seen.
-        second: another encoder, and the transform of its embeddings: paths or Hub ids.
     """
 
     model: str
@@ -59,7 +58,6 @@ class Photographs:
     triplets: np.ndarray
     odd: np.ndarray
     fine: np.ndarray
-    second: tuple[str, str] | None = None
     _tokens: dict[int, np.ndarray] = field(default_factory=dict)
 
     def tokens(self, num_blocks: int) -> np.ndarray:
@@ -75,16 +73,6 @@ class Photographs:
         """(n,) place of each photograph among those of its class that are measured, or trained on."""
         is_trained = np.arange(len(self.labels)) >= self.num_measured
         return pd.Series(self.labels).groupby([self.labels, is_trained]).cumcount().to_numpy()
-
-    @cached_property
-    def of_second(self) -> np.ndarray:
-        """(n - num_measured, p) vectors of the photographs to train on, by the second encoder and its transform."""
-        if self.second is None:
-            raise SystemExit("a setting with the teacher `second` needs --second")
-        model, transform = self.second
-        rows = self.rows[self.num_measured :]
-        embeddings = embed_dataset(open_encoder(model), self.images.images, rows, save_to=self.cache / "second")
-        return AffineTransform.from_pretrained(transform)(embeddings)
 
     @cached_property
     def known(self) -> tuple[np.ndarray, Knowledge]:
@@ -132,8 +120,7 @@ def teacher_vectors(photographs: Photographs, teacher: str, within_weight: float
     """(m, p) vectors of the photographs to train on, by names of teachers; with `+`, dot products are summed.
 
     `transform`: the base's embeddings under the transform of tiny-imagenet. `classes`: vectors of VICE. `ridge`: the
-    base's embeddings under the linear map to those that fits best. `second`: those of another encoder under its own
-    transform. With `within_weight`, what the base says about
+    base's embeddings under the linear map to those that fits best. With `within_weight`, what the base says about
     photographs of one class is added: its embeddings about the mean of their class, in the units of the first.
     """
     trained = slice(photographs.num_measured, None)
@@ -141,7 +128,6 @@ def teacher_vectors(photographs: Photographs, teacher: str, within_weight: float
     known = {
         "transform": lambda: photographs.transform(base),
         "classes": lambda: vice,
-        "second": lambda: photographs.of_second,
         "ridge": lambda: RidgeCV(np.logspace(-2, 5, 8)).fit(base, vice).predict(base),
     }
     parts = [known[name]() for name in teacher.split("+")]

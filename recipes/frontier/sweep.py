@@ -40,7 +40,6 @@ from hf_alignet.triplets.triplet_dataset import SIMILARITIES, TRIPLET, column
 
 SHARES = (1.0, 0.9, 0.8, 0.6)  # of the way from the initial weights to the trained ones
 BASE, TEACHER = "base", "teacher"
-KNOW_CLASSES = {"classes", "ridge"}  # of the teachers
 TRANSFORM_SHARES = (0.0, 0.6, 0.8)
 
 
@@ -118,7 +117,7 @@ def train(setting: Setting, photographs: Photographs) -> tuple[dict[str, Any], d
     rows = photographs.num_measured + np.flatnonzero(is_used)
     vectors = teacher_vectors(photographs, setting.teacher, setting.within_weight)[is_used]
     clusters = photographs.labels[rows]
-    if not KNOW_CLASSES & set(setting.teacher.split("+")):
+    if setting.teacher == "transform":  # which knows no classes
         clusters = load_teacher(photographs.labels[rows], np.arange(len(rows)), vectors, seed=0).clusters
     batches = batches_of(clusters, setting.steps, setting.images, setting.images_per_cluster, setting.seed)
     of_teacher, base = torch.from_numpy(vectors), torch.from_numpy(photographs.base[rows])
@@ -237,14 +236,11 @@ def main() -> None:
     parser.add_argument("--settings", type=Path, default=Path(__file__).parent / "settings.yaml", help="(%(default)s)")
     parser.add_argument("--data", type=Path, default="data/things-vit-tiny", help="(%(default)s)")
     parser.add_argument("--transform", type=Path, default="outputs/tiny-imagenet/teacher", help="(%(default)s)")
-    second = ("MODEL", "TRANSFORM")
-    parser.add_argument("--second", nargs=2, metavar=second, help="another encoder and its teacher, for `second`")
     parser.add_argument("--output_dir", type=Path, default="outputs/frontier", help="(%(default)s)")
     arguments = parser.parse_args()
     output = arguments.output_dir
     output.mkdir(parents=True, exist_ok=True)
     photographs = load_photographs(arguments.model_name_or_path, arguments.data, arguments.transform, output)
-    photographs.second = arguments.second
     for name, embeddings in without_training(photographs).items():
         if not (output / f"{name}.json").exists():
             write_json(output / f"{name}.json", {"points": {1.0: measure(embeddings, photographs)}})
