@@ -1,4 +1,4 @@
-"""Several processes share the fits of a teacher, and make the same bytes as one."""
+"""Several processes share the fits of a teacher and the benchmarks of an evaluation, with the bytes of one."""
 
 import subprocess
 import sys
@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 from datasets import DatasetDict
 
+from hf_alignet.errors import InputError
 from hf_alignet.judgments import make_judgments
+from hf_alignet.processes import share_tasks
 from hf_alignet.storage import OURS
 from hf_alignet.teacher import Vice, expectations, planning
 from hf_alignet.workflows import teacher_run
+from hf_alignet.workflows.evaluation_run import evaluate
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "recipes" / "accelerate" / "cpu_2_processes.yaml"
 QUICK = {"num_dimensions": 8, "min_objects": 1, "max_epochs": 120, "burn_in": 60, "window": 30, "settle": 20}
 STUDIES = {"small": (30, 4000), "large": (60, 17_000)}  # objects, choices: folds of both kinds
@@ -24,7 +27,7 @@ from pathlib import Path
 from accelerate import PartialState
 
 sys.path.insert(0, sys.argv[1])
-from test_teacher_processes import fail_in_one, make
+from test_processes import fail_in_one, make
 
 make(Path(sys.argv[2]), Path(sys.argv[3]))
 assert PartialState().num_processes == 2
@@ -41,12 +44,12 @@ def make(data: Path, folder: Path) -> None:
         found = {"judgments": str(data / name), "features": str(data / f"{name}.npy"), "progress": False}
         teacher_run.write_teacher(output_dir=folder / name, object_folds=folds, **found)
     teacher_run.write_teacher(output_dir=folder / "plan", plan=True, **found)
+    benchmarks = [f"{name}=choices:{data / 'large'}" for name in ("first", "second", "third")]
+    evaluate("", benchmarks, features=found["features"], output_dir=folder / "evaluation", seed=1, progress=False)
 
 
 def fail_in_one() -> None:
     """Where one process finds an error, both raise it."""
-    from hf_alignet.errors import InputError
-    from hf_alignet.processes import share_tasks
 
     def task(number: int) -> int:
         if number == 1:
@@ -104,5 +107,5 @@ def test_two_processes_make_the_same_bytes_as_one(data, tmp_path, monkeypatch):
         }
         for folder in (tmp_path / "one", tmp_path / "two")
     )
-    assert one.keys() == two.keys() and {"plan", "small", "large"} == {name.parts[0] for name in one}
+    assert one.keys() == two.keys() and {"plan", "small", "large", "evaluation"} == {name.parts[0] for name in one}
     assert [name for name, content in one.items() if two[name] != content] == []
