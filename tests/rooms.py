@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 ORDER = (
-    *("errors", "ranges", "text_files", "markdown", "metric", "similarity"),
+    *("errors", "processes", "ranges", "text_files", "markdown", "metric", "similarity"),
     *("storage", "hub.connection", "sources"),
     *("hub.rendering", "hub.transport", "hub.cards"),
     *("images", "encoder", "judgments", "triplets", "demo", "teacher", "student", "evaluation", "analysis"),

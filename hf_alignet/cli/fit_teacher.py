@@ -23,6 +23,9 @@ import logging
 from functools import partial
 from typing import Any
 
+import torch
+from accelerate import PartialState
+
 from hf_alignet.cli.arguments.signature import flags_of
 from hf_alignet.cli.command import Command
 from hf_alignet.workflows.teacher_run import write_teacher
@@ -32,7 +35,8 @@ COMMAND = Command("fit-teacher", [flags_of(write_teacher, ["command"])], __doc__
 
 def fit_command(arguments: Any, line: str) -> None:
     """Fits and measures the teacher that the flags describe."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    is_main = PartialState(cpu=not torch.accelerator.is_available()).is_main_process
+    logging.basicConfig(level=logging.INFO if is_main else logging.ERROR, format="%(message)s")
     write_teacher(**arguments.values(), command=line)
 
 

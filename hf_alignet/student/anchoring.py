@@ -31,6 +31,7 @@ class Anchor:
         self.parameters = {n: p for n, p in encoder.model.named_parameters() if p.requires_grad}
         self.snapshot = {name: p.detach().clone() for name, p in self.parameters.items()}
         self.adapters = _anchor_adapters(encoder.model)
+        self.changes = _grouped(self.adapters)
         # Running statistics of a normalisation belong to the weights
         self.buffers = {n: b for n, b in encoder.model.named_buffers() if b.is_floating_point()}
         self.buffers_snapshot = {name: buffer.clone() for name, buffer in self.buffers.items()}
@@ -45,7 +46,7 @@ class Anchor:
         with torch.autocast(device.type, enabled=False):
             moving, fixed = self.dense
             parts = [cast(Tensor, _SquaredDistance.apply(fixed, *moving))] if moving else []
-            parts += [adapter.squared_distance() for adapter in self.adapters]
+            parts += [changes.squared_distance() for changes in self.changes]
             return torch.stack(parts).sum()
 
     @torch.no_grad()
@@ -115,27 +116,39 @@ class DecoupledAnchorCallback(TrainerCallback):
 
 
 class _LoraAnchor:
-    """The change s·BA of one weight, now and at the start; the kernel of a convolution counts as a matrix.
-
-    θ - θ* = s(BA - B*A*) also holds for PiSSA and OLoRA, which put a part of the weight into the factors.
-    """
+    """The change s·BA of one weight; the kernel of a convolution counts as a matrix."""
 
     def __init__(self, layer: LoraLayer, adapter: str):
         self.a = cast(nn.Parameter, layer.lora_A[adapter].weight)  # (r, in) or (r, in, k, k)
         self.b = cast(nn.Parameter, layer.lora_B[adapter].weight)  # (out, r) or (out, r, 1, 1)
         self.scale = layer.scaling[adapter]
-        self.a_start, self.b_start = self.a.detach().clone(), self.b.detach().clone()
         self.parameters = [self.a, self.b]
 
+
+class _LoraChanges:
+    """The changes s·BA of weights of one shape, now and at the start: together they take few kernels.
+
+    θ - θ* = s(BA - B*A*) also holds for PiSSA and OLoRA, which put a part of the weight into the factors.
+    """
+
+    def __init__(self, adapters: Sequence[_LoraAnchor]):
+        self.adapters, self.scale = adapters, adapters[0].scale
+        self.a_start, self.b_start = (factors.detach() for factors in self._factors())
+
+    def _factors(self) -> tuple[Tensor, Tensor]:
+        """A (k, r, in) and B (k, out, r) of k weights, in float32."""
+        a, b = (torch.stack([getattr(each, name) for each in self.adapters]) for name in "ab")
+        return a.float().flatten(2), b.float().flatten(2)
+
     def squared_distance(self) -> Tensor:
-        """‖s(BA - B*A*)‖²_F = s²‖PQ‖²_F = s² Σ (PᵀP ⊙ QQᵀ) with P = [B - B*, B*] and Q = [A; A - A*]: (2r, 2r).
+        """Σ ‖s(BA - B*A*)‖²_F = Σ s²‖PQ‖²_F = Σ s² Σ (PᵀP ⊙ QQᵀ) with P = [B - B*, B*], Q = [A; A - A*]: (k, 2r, 2r).
 
         The sum ‖BA‖² - 2⟨BA, B*A*⟩ + ‖B*A*‖² would lose a small distance in rounding errors.
         """
-        a, a_start, b, b_start = (x.float().flatten(1) for x in (self.a, self.a_start, self.b, self.b_start))
-        p = torch.cat([b - b_start, b_start], dim=1)
-        q = torch.cat([a, a - a_start], dim=0)
-        return self.scale**2 * ((p.T @ p) * (q @ q.T)).sum()
+        a, b = self._factors()
+        p = torch.cat([b - self.b_start, self.b_start], dim=2)
+        q = torch.cat([a, a - self.a_start], dim=1)
+        return self.scale**2 * ((p.mT @ p) * (q @ q.mT)).sum()
 
 
 class _DoraAnchor(_LoraAnchor):
@@ -170,6 +183,15 @@ def _anchor_adapters(model: nn.Module) -> list[_LoraAnchor]:
             elif isinstance(factor, nn.Module) and name not in layer.lora_variant:  # AdaLoRA, and aLoRA and others
                 anchors.append(_LoraAnchor(layer, name))
     return [anchor for anchor in anchors if any(parameter.requires_grad for parameter in anchor.parameters)]
+
+
+def _grouped(adapters: Sequence[_LoraAnchor]) -> list[_LoraChanges | _DoraAnchor]:
+    """LoRA adapters with the same shapes and scale together, and each DoRA adapter."""
+    groups: dict[Any, list[_LoraAnchor]] = {}
+    for adapter in adapters:
+        if not isinstance(adapter, _DoraAnchor):
+            groups.setdefault((adapter.scale, adapter.a.shape, adapter.b.shape), []).append(adapter)
+    return [*map(_LoraChanges, groups.values()), *(each for each in adapters if isinstance(each, _DoraAnchor))]
 
 
 def _check_dense(model: nn.Module, anchored: set[int]) -> None:

@@ -249,6 +249,11 @@ class AlignTrainingArguments(TrainingArguments):
                 "with `train_sampling_strategy=sequential`, `augment` would crop each batch the same in every epoch: "
                 "shuffle, or leave it out"
             )
+        if self.torch_compile and self.images_per_forward is not None:
+            raise InputError(
+                f"`images_per_forward={self.images_per_forward}` would make `torch_compile` compile again for each "
+                "number of images in a batch: leave one of them out"
+            )
         if self.preserve_weight > 0 and self.projection_dim is not None:
             raise InputError(
                 f"`preserve_weight={self.preserve_weight}` is about the embedding, and `projection_dim="

@@ -21,7 +21,7 @@ from hf_alignet.similarity.products import measured_similarities
 from hf_alignet.teacher.affine.affine_data import AffineData
 from hf_alignet.teacher.affine.affine_teacher import AffineMethod, AffineTeacher
 from hf_alignet.teacher.affine.held_out import Split
-from hf_alignet.teacher.affine.selection import cross_entropies, evaluate
+from hf_alignet.teacher.affine.selection import Selection, cross_entropies, evaluate
 
 CONCENTRATIONS = (0.3, 1.0)
 Key = tuple[str, float | None]  # method and concentration
@@ -50,8 +50,14 @@ class Choice:
     reason: str
 
 
+def select(data: AffineData, candidate: Candidate, settings: dict[str, Any], progress: bool = True) -> Selection:
+    """How well a candidate predicts held-out choices, with each λ that is tried; for the arguments see `choose`."""
+    fitted = (data.features, data.triplets, candidate.targets, data.weights, data.probabilities)
+    return AffineTeacher(candidate.method, **settings).select(*fitted, progress, candidate.fold_targets)
+
+
 def choose(
-    data: AffineData, candidates: Sequence[Candidate], settings: dict[str, Any], progress: bool = True
+    data: AffineData, candidates: Sequence[Candidate], selections: Sequence[Selection], settings: dict[str, Any]
 ) -> Choice:
     """The candidate with the least cross-entropy of held-out choices.
 
@@ -61,18 +67,16 @@ def choose(
     Args:
         data: features, and people's choices.
         candidates: at least one.
+        selections: of each, by `select`.
         settings: of `AffineTeacher`, but the method.
-        progress: show bars.
     """
     splits = AffineTeacher(**settings).splits(data.triplets, data.weights, len(data.features))
     tested = np.concatenate([np.flatnonzero(split.is_tested) for split in splits])
     losses: dict[Key, np.ndarray] = {UNCHANGED: unchanged_losses(data, splits)}
     found: dict[Key, tuple[Candidate | None, float | None]] = {UNCHANGED: (None, None)}
     tables = []
-    for candidate in candidates:
+    for candidate, selection in zip(candidates, selections, strict=True):
         key = (candidate.method, candidate.concentration)
-        fitted = (data.features, data.triplets, candidate.targets, data.weights, data.probabilities)
-        selection = AffineTeacher(candidate.method, **settings).select(*fitted, progress, candidate.fold_targets)
         losses[key] = selection.losses[selection.best]
         found[key] = (candidate, selection.best)
         tables.append(selection.table.assign(method=candidate.method, concentration=candidate.concentration))

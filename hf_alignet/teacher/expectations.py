@@ -1,7 +1,7 @@
 """What VICE expects people to choose: the targets of uncertainty distillation, also without the choices of a fold."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,23 +36,20 @@ def fit_vice(
         return None
 
 
-def fold_expectations(
-    judgments: Dataset, triplets: np.ndarray, splits: Sequence[Split], settings: Mapping[str, Any], progress: bool
-) -> list[np.ndarray]:
-    """Probabilities (m, 3) for each fold, by a VICE of the choices among the objects that the fold sees.
+def fold_expectation(
+    judgments: Dataset, triplets: np.ndarray, split: Split, settings: Mapping[str, Any], progress: bool
+) -> np.ndarray:
+    """Probabilities (m, 3) for a fold, by a VICE of the choices among the objects that the fold sees.
 
     A VICE without a dimension expects each pair equally often, and so do the rows of triplets that are not seen.
     """
-    found = []
-    for split in splits:
-        expected = np.full(triplets.shape, 1 / len(PAIRS))
-        seen = objects_within(judgments, split.is_seen)
-        vice = fit_vice(seen, int(split.is_seen.sum()), settings, None, progress)
-        if vice is not None:
-            is_fitted = triplets_within(triplets, split.is_seen)
-            expected[is_fitted] = vice.choice_probabilities((np.cumsum(split.is_seen) - 1)[triplets[is_fitted]])
-        found.append(expected)
-    return found
+    expected = np.full(triplets.shape, 1 / len(PAIRS))
+    seen = objects_within(judgments, split.is_seen)
+    vice = fit_vice(seen, int(split.is_seen.sum()), settings, None, progress)
+    if vice is not None:
+        is_fitted = triplets_within(triplets, split.is_seen)
+        expected[is_fitted] = vice.choice_probabilities((np.cumsum(split.is_seen) - 1)[triplets[is_fitted]])
+    return expected
 
 
 def posterior_mean(probabilities: np.ndarray, counts: np.ndarray, concentration: float | None) -> np.ndarray:

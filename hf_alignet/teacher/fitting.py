@@ -1,28 +1,33 @@
 """Fits a teacher to judgments and features: first VICE, if the method needs it, then the affine transform."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import torch
+from accelerate import PartialState
 from datasets import Dataset
 
 from hf_alignet.encoder.context_transform import ContextTransform
 from hf_alignet.encoder.transform import AffineTransform
 from hf_alignet.errors import InputError
 from hf_alignet.judgments import split_by_triplet
+from hf_alignet.processes import share_tasks
 from hf_alignet.ranges import Positive, Seed, checked
 from hf_alignet.similarity import PAIRS
 from hf_alignet.teacher.affine.affine_data import AffineData
 from hf_alignet.teacher.affine.affine_teacher import AffineTeacher
 from hf_alignet.teacher.affine.held_out import Split
+from hf_alignet.teacher.affine.selection import Selection
 from hf_alignet.teacher.choice_likelihood import observed_choices
-from hf_alignet.teacher.choosing import CONCENTRATIONS, Candidate, best_scale, choose, scaled
+from hf_alignet.teacher.choosing import CONCENTRATIONS, Candidate, best_scale, choose, scaled, select
 from hf_alignet.teacher.context_fit import HELD_OUT_SHARE, chosen_context, select_context
-from hf_alignet.teacher.expectations import fit_vice, fold_expectations, open_vice, posterior_mean
+from hf_alignet.teacher.expectations import fit_vice, fold_expectation, open_vice, posterior_mean
 from hf_alignet.teacher.vice import Vice
 
 Method = Literal["auto", "uncertainty_distillation", "hard", "global", "glocal", "context", "identity"]
@@ -64,6 +69,9 @@ def fit_teacher(
 ) -> FittedTeacher:
     """Fits a transform of features to people's choices.
 
+    Under `accelerate launch` every process must call it: they share what can be fitted side by side, and each gets the
+    same teacher, that of one process.
+
     Args:
         features: (n, p) of the stimuli. The judgments name their rows.
         judgments: people's choices, see `load_judgments`.
@@ -81,7 +89,7 @@ def fit_teacher(
         local_features: (k, p) of other images. `glocal` keeps their similarities.
         checkpoint: directory for the state of VICE. A fit that was stopped continues from it.
         seed: seed of the random draws.
-        progress: show bars.
+        progress: show bars, on the first process.
 
     Returns:
         The teacher. `transform.info["choice"]` says what `auto` took, and why.
@@ -95,6 +103,7 @@ def fit_teacher(
         >>> teacher.transform.save_pretrained("outputs/teacher")  # doctest: +SKIP
     """
     check_method(method, vice, vice_settings, concentration, local_features)
+    progress = progress and PartialState(cpu=not torch.accelerator.is_available()).is_main_process
     if method == "identity":
         return FittedTeacher(AffineTransform.identity(features.shape[1]))
     if method == "context":
@@ -117,10 +126,12 @@ def fit_teacher(
         fitted, candidate = None, Candidate(method, concentration, study.smoothed(concentration))
     elif vice is not None:
         fitted = open_vice(vice, len(features))
-        candidate = study.of_vice(fitted, concentration, None)
+        candidate = study.of_vice(fitted, concentration)
     else:
-        fitted = Vice(**study.vice_settings).fit(judgments, len(features), checkpoint, progress)
-        candidate = study.of_vice(fitted, concentration, study.fold_expectations())
+        of_all = partial(Vice(**study.vice_settings).fit, judgments, len(features), checkpoint, progress)
+        vices: list[Callable[[], Any]] = [of_all, *study.fold_expectations()]
+        fitted, *in_folds = share_tasks(vices)
+        candidate = study.of_vice(fitted, concentration, in_folds)
     teacher.fit(
         features, triplets, candidate.targets, weights, local_features, observed, progress, candidate.fold_targets
     )
@@ -142,24 +153,25 @@ class _Study:
         even = np.full(self.data.probabilities.shape, 1 / len(PAIRS))
         return posterior_mean(even, self._counts, concentration or 0.0)
 
-    def of_vice(self, vice: Vice, concentration: float | None, in_folds: list[np.ndarray] | None) -> Candidate:
-        """Uncertainty distillation of a VICE, and of what VICE expects in each fold."""
+    def of_vice(self, vice: Vice, concentration: float | None, in_folds: Sequence[np.ndarray] = ()) -> Candidate:
+        """Uncertainty distillation of a VICE, and of what VICE expects in each fold; without that, the same in all."""
         expected = vice.choice_probabilities(self.data.triplets)
         return Candidate(
             "uncertainty_distillation",
             concentration,
             posterior_mean(expected, self._counts, concentration),
-            in_folds and [posterior_mean(each, self._counts, concentration) for each in in_folds],
+            [posterior_mean(each, self._counts, concentration) for each in in_folds],
         )
 
-    def fold_expectations(self) -> list[np.ndarray] | None:
-        """What VICE expects without the choices that test a fold; None where these tell it next to nothing.
+    def fold_expectations(self) -> list[Callable[[], np.ndarray]]:
+        """Tasks: what VICE expects without the choices that test a fold; none where these tell it next to nothing.
 
         VICE has no features: choices among three new objects say nothing about old ones.
         """
         if not self.splits or self.splits[0].is_among_new:
-            return None
-        return fold_expectations(self.judgments, self.data.triplets, self.splits, self.vice_settings, self.progress)
+            return []
+        of_study = (self.vice_settings, self.progress)
+        return [partial(fold_expectation, self.judgments, self.data.triplets, each, *of_study) for each in self.splits]
 
     @property
     def _counts(self) -> np.ndarray:
@@ -168,20 +180,29 @@ class _Study:
 
 def _fit_best(study: _Study, settings: dict[str, Any], checkpoint: str | Path | None) -> FittedTeacher:
     """The teacher that predicts held-out choices best."""
-    data, vice = study.data, None
-    num_objects, num_choices = len(data.features), data.weights.sum()
-    if num_choices >= CHOICES_PER_OBJECT * num_objects:
-        vice = fit_vice(study.judgments, num_objects, study.vice_settings, checkpoint, study.progress)
+    data, num_objects = study.data, len(study.data.features)
+
+    def selected(candidate: Candidate) -> Selection:
+        return select(data, candidate, settings, study.progress)
+
     is_large = study.splits[0].is_among_new
-    candidates = [Candidate("hard", None, data.probabilities)]
-    if vice is None or not is_large:
-        candidates += [Candidate("hard", each, study.smoothed(each)) for each in CONCENTRATIONS]
+    hard = Candidate("hard", None, data.probabilities)
+    smoothed = [Candidate("hard", each, study.smoothed(each)) for each in CONCENTRATIONS]
+    vice: Vice | None = None
+    candidates: list[Candidate] = []
+    selections: list[Selection] = []
+    if data.weights.sum() >= CHOICES_PER_OBJECT * num_objects:
+        candidates = [hard] if is_large else [hard, *smoothed]
+        of_all = partial(fit_vice, study.judgments, num_objects, study.vice_settings, checkpoint, study.progress)
+        tasks: list[Callable[[], Any]] = [of_all, *(partial(selected, each) for each in candidates)]
+        vice, *selections = share_tasks(tasks)
     if vice is not None:
-        in_folds = study.fold_expectations()
-        candidates += [
-            study.of_vice(vice, each, in_folds) for each in (CONCENTRATIONS[-1:] if is_large else CONCENTRATIONS)
-        ]
-    choice = choose(data, candidates, settings, study.progress)
+        in_folds = share_tasks(study.fold_expectations())
+        rest = [study.of_vice(vice, each, in_folds) for each in CONCENTRATIONS[-1 if is_large else 0 :]]
+    else:
+        rest = [hard, *smoothed][len(candidates) :]
+    candidates, selections = candidates + rest, selections + [selected(each) for each in rest]
+    choice = choose(data, candidates, selections, settings)
     logger.info("%s", choice.reason)
     if choice.candidate is None:
         transform = scaled(data.features.shape[1], best_scale(data))

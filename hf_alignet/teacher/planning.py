@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Annotated
 
 import numpy as np
@@ -13,6 +14,7 @@ from tqdm.auto import tqdm
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments import make_judgments
+from hf_alignet.processes import share_tasks
 from hf_alignet.ranges import Range, Seed, checked
 from hf_alignet.similarity import PAIRS, choice_log_probabilities, odd_of_pair, of_chosen_pair
 from hf_alignet.similarity.products import measured_similarities
@@ -108,6 +110,8 @@ def real_study(train: Dataset, test: Dataset, seed: int) -> Study:
 def learning_curve(features: np.ndarray, draw: Callable[[int, int], Study], progress: bool = True) -> pd.DataFrame:
     """How well the default teacher predicts choices that it was not fitted to.
 
+    The processes of a launch share the fits, so all must call it.
+
     Args:
         features: (n, p) of the pictures.
         draw: from a number of choices, and the number of the study (0 to 2), to a study with so many choices or less.
@@ -117,15 +121,19 @@ def learning_curve(features: np.ndarray, draw: Callable[[int, int], Study], prog
         One row a number and study: `choices`, `study`, `method` (what the default took), and `accuracy`,
         `cross_entropy` in nats, and the same of the unchanged features as `raw_accuracy`, `raw_cross_entropy`.
     """
-    rows = []
-    with tqdm(desc="planning", total=REPEATS * len(NUMBERS), unit="fit", disable=not progress) as bar:
-        for repeat in range(REPEATS):
-            study = draw(max(NUMBERS), repeat)
-            for number in NUMBERS:
-                if number <= len(study.judgments):
-                    rows.append({"choices": number, "study": repeat, **_after(features, study, number)})
-                bar.update()
-    return pd.DataFrame(rows)
+    study = cache(partial(draw, max(NUMBERS)))
+    fits = [(number, repeat) for number in NUMBERS for repeat in range(REPEATS)]
+    with tqdm(desc="planning", total=len(fits), unit="fit", disable=not progress) as bar:
+
+        def row(number: int, repeat: int) -> dict[str, str | float] | None:
+            is_enough = number <= len(study(repeat).judgments)
+            found = _after(features, study(repeat), number) if is_enough else None
+            bar.update()
+            return found and {"choices": number, "study": repeat, **found}
+
+        rows = share_tasks([partial(row, *fit) for fit in fits])
+        bar.update(len(fits) - bar.n)  # what other processes did
+    return pd.DataFrame(filter(None, rows)).sort_values(["study", "choices"], ignore_index=True)
 
 
 def summary(curve: pd.DataFrame) -> pd.DataFrame:

@@ -6,6 +6,7 @@ They give results as JSON and Markdown, figures, comparisons, and a card.
 import contextlib
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ from hf_alignet.encoder import AffineTransform, ContextTransform, Encoder, open_
 from hf_alignet.encoder.pooling import PoolingChoice
 from hf_alignet.encoder.pretrained import check_model
 from hf_alignet.errors import InputError
-from hf_alignet.evaluation.benchmark import Measured, Settings, Task
+from hf_alignet.evaluation.benchmark import Benchmark, Measured, Settings, Task
 from hf_alignet.evaluation.benchmarks import JUDGED, open_benchmarks, parse_task
 from hf_alignet.hub.cards import measured_card
 from hf_alignet.judgments.own_table import TimeUnit
 from hf_alignet.judgments.similarity_matrices import MatrixKind
 from hf_alignet.judgments.things import ObjectOrder
 from hf_alignet.metric import is_whole
+from hf_alignet.processes import share_tasks
 from hf_alignet.ranges import Count, Seed, Share, Whole, checked
 from hf_alignet.similarity import SimilarityKind, TripletSimilarity
 from hf_alignet.sources import public_name
@@ -119,7 +121,7 @@ def evaluate(
 
     Returns:
         Metrics by model and by `dataset/variant/measure`. The model `people` is the noise ceiling, where people
-        judged the same more than once. On processes other than the main one it is empty.
+        judged the same more than once. Processes share the measuring, and on others than the main one it is empty.
 
     Raises:
         InputError: a model, benchmark or stimulus cannot be opened, or they do not fit each other.
@@ -163,20 +165,19 @@ def evaluate(
         if is_main and carded:
             card = measured_card.fetch_card(str(update_card), (directory or Path(".")) / "card")
         notes = [note for benchmark in opened for note in benchmark.notes]
-        measured: dict[str, dict[str, Measured]] = {}
         embeddings: dict[str, dict[str, np.ndarray]] = {}
         options = {"batch_size": batch_size, "num_workers": num_workers, "bf16": bf16, "progress": progress}
         for name, model in named.items():
             encoder = _open_model(model, pooling, trust_remote_code)
             folder = directory / "embeddings" / folder_of_name(name) if directory is not None else None
             embeddings[name] = embed_sets(encoder, sets, transform, folder, **options)
-            if is_main:
-                measured[name] = {b.name: b.measure(*(embeddings[name][s.name] for s in b.sets)) for b in opened}
-                for constant in (label for label, found in measured[name].items() if found.is_constant):
-                    notes.append(f"{name} finds all stimuli of {constant} equally similar: scored 0")
-                    logger.warning("%s", notes[-1])
+        measured = _measured(opened, embeddings)
         if not is_main:
             return {}
+        for name, of_model in measured.items():
+            for constant in (label for label, found in of_model.items() if found.is_constant):
+                notes.append(f"{name} finds all stimuli of {constant} equally similar: scored 0")
+                logger.warning("%s", notes[-1])
         results: Results = {
             name: {metric: value for found in of_model.values() for metric, value in found.metrics.items()}
             for name, of_model in measured.items()
@@ -196,6 +197,19 @@ def evaluate(
             measured_card.update_card(card, shown, origins)
             measured_card.share_card(card, str(update_card))
         return results
+
+
+def _measured(
+    benchmarks: Sequence[Benchmark], embeddings: Mapping[str, Mapping[str, np.ndarray]]
+) -> dict[str, dict[str, Measured]]:
+    """What each benchmark finds of each model, by their names; the processes share them."""
+    tasks = {
+        (name, each.name): partial(each.measure, *(of_model[stimuli.name] for stimuli in each.sets))
+        for name, of_model in embeddings.items()
+        for each in benchmarks
+    }
+    found = dict(zip(tasks, share_tasks(list(tasks.values())), strict=True))
+    return {name: {each.name: found[name, each.name] for each in benchmarks} for name in embeddings}
 
 
 def _named(models: Any, features: list[Any]) -> dict[str, str | Encoder | None]:

@@ -4,9 +4,8 @@ The study of Sucholutsky & Griffiths (NeurIPS 2023, arXiv 2301.11990). What is m
 file at once, so that a run that was stopped goes on with the next model. Processes share the models, not the images.
 """
 
-import contextlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import PartialState
-from accelerate.utils import DistributedType
 
 from hf_alignet import __version__
 from hf_alignet.encoder import VisionEncoder
@@ -29,6 +27,7 @@ from hf_alignet.images.picture_files import content_fingerprint
 from hf_alignet.judgments.similarity_matrices import MatrixKind
 from hf_alignet.judgments.stimuli import Stimuli
 from hf_alignet.metric import is_whole
+from hf_alignet.processes import alone
 from hf_alignet.ranges import Count, Seed, Whole, checked
 from hf_alignet.sources import split_revision
 from hf_alignet.storage import output_folder, write_json, write_text
@@ -140,7 +139,7 @@ def study(
         state = PartialState()
         state.wait_for_everyone()  # the folder is there
         mine = list(zip(names, listed(models), strict=True))[state.process_index :: state.num_processes]
-        with _alone():
+        with alone():
             for name, path in mine:
                 measuring.measure(name, path, directory, options)
         state.wait_for_everyone()  # all models are measured
@@ -175,18 +174,6 @@ def _is_features(path: str) -> bool:
 
 def _file(directory: Path, name: str) -> Path:
     return directory / "models" / f"{folder_of_name(name)}.json"
-
-
-@contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """Lets this process work on its own models: what would wait for other processes meanwhile does not see them."""
-    state = PartialState()
-    kept = (state.process_index, state.num_processes, state.distributed_type)
-    state.process_index, state.num_processes, state.distributed_type = 0, 1, DistributedType.NO
-    try:
-        yield
-    finally:
-        state.process_index, state.num_processes, state.distributed_type = kept
 
 
 class _Measuring:

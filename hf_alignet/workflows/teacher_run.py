@@ -89,7 +89,7 @@ def write_teacher(
     """Fits a teacher to the split `train` of judgments, and measures it on the other splits.
 
     It writes the transform, the fitted VICE (in vice/), results.json, a table of all tried regularizations, a
-    calibration plot and a card. A run that was stopped continues where it was.
+    calibration plot and a card. A run that was stopped continues where it was. Processes share the fits.
 
     Args:
         judgments: path or Hub id of the choices, in any form that `load_judgments` reads. Only a `plan` does without.
@@ -160,6 +160,7 @@ def write_teacher(
     if push_to_hub and hub_model_id is None:
         raise InputError("`push_to_hub` needs `hub_model_id=user/name`")
     state = PartialState(cpu=not torch.accelerator.is_available())
+    progress = progress and state.is_main_process
     with output_folder(output_dir, "fit-teacher", is_main=state.is_main_process) as directory:
         unfinished = directory / "unfinished"
         shared = [hub_model_id] if push_to_hub and hub_model_id is not None else []
@@ -181,16 +182,13 @@ def write_teacher(
             encoder = open_encoder(str(model_name_or_path), pooling, trust_remote_code).eval()
         embedded = stimuli.embed(encoder, unfinished / "features", **options)
         if plan:
-            if state.is_main_process:
-                _write_plan(directory, embedded, splits, agreement, seed, progress)
+            _write_plan(directory, embedded, splits, agreement, seed, progress)
             return {}
         assert judgments is not None
         local = np.array(load_matrix(local_features, "local features"), np.float32) if local_features else None
         if local_images is not None:
             others = Stimuli("local images", load_images(local_images))
             local = others.embed(encoder, unfinished / "local_features", **options)
-        if not state.is_main_process:
-            return {}
 
         def fit(features: np.ndarray, train: Dataset, checkpoint: Path) -> FittedTeacher:
             settings: dict[str, Any] = {"regularization": regularization, "vice": vice, "vice_settings": vice_settings}
@@ -198,17 +196,22 @@ def write_teacher(
             return fit_teacher(features, train, method, seed=seed, progress=progress, **settings)
 
         teacher = fit(embedded, splits["train"], unfinished)
-        if shared and teacher.vice is not None and vice is None:
+        if state.is_main_process and shared and teacher.vice is not None and vice is None:
             shared.append(f"{hub_model_id}-vice")
             make_repository(shared[-1], hub_private_repo)
+        of_new = None
+        if folds is not None:
+            of_new = predict_new_objects(
+                embedded, splits, folds, lambda x, train, fold: fit(x, train, unfinished / f"fold{fold}")
+            )
+        if not state.is_main_process:
+            return {}
         source = public_name(judgments)
         name = dataset_name or split_revision(source)[0].split("/")[-1].partition(".")[0]
         found = predictors(embedded, teacher, base_temperature(embedded, splits["train"]))
         measured = {f"{name}/{split}": Predictions.of(found, splits[split]) for split in splits if split != "train"}
-        if folds is not None:
-            measured[f"{name}/new_objects"] = predict_new_objects(
-                embedded, splits, folds, lambda x, train, fold: fit(x, train, unfinished / f"fold{fold}")
-            )
+        if of_new is not None:
+            measured[f"{name}/new_objects"] = of_new
         provenance = {
             "base_model": public_name(model_name_or_path) if model_name_or_path else None,
             "base_model_commit": model_commit(str(model_name_or_path)) if images else None,
@@ -314,7 +317,7 @@ def _warning(measured: Mapping[str, Predictions], method: str) -> str | None:
 def _write_plan(
     directory: Path, features: np.ndarray, splits: DatasetDict, agreement: float, seed: int, progress: bool
 ) -> None:
-    """Writes and tells how well the default teacher predicts choices, by their number."""
+    """Writes and tells how well the default teacher predicts choices, by their number. Every process must call it."""
     curves = {
         f"simulated, agreement {agreement:g}": learning_curve(
             features, lambda number, repeat: simulated_study(features, number, agreement, seed + repeat), progress
@@ -325,6 +328,8 @@ def _write_plan(
         curves["judgments"] = learning_curve(
             features, lambda number, repeat: real_study(splits["train"], held_out, seed + repeat), progress
         )
+    if not PartialState().is_main_process:
+        return
     write_text(directory / "plan.csv", pd.concat(curves, names=["source"]).droplevel(1).to_csv())
     for source, curve in curves.items():
         number = curve["study"].nunique()

@@ -122,6 +122,10 @@ def test_names_on_the_hub_follow_the_directory_unless_given(tmp_path, monkeypatc
         ({"accelerator_config": "nowhere.json"}, "nowhere.json"),
         ({"torch_compile_mode": "nowhere"}, "`torch_compile_mode` must be one of default, reduce-overhead"),
         ({"dataloader_persistent_workers": True}, "must be false without `dataloader_num_workers`"),
+        (
+            {"torch_compile": True, "images_per_forward": 2},
+            "`images_per_forward=2` would make `torch_compile`",
+        ),
         ({"eval_on_start": True}, "`eval_on_start` must be false without `eval_strategy`"),
     ],
 )

@@ -19,6 +19,7 @@ from hf_alignet.evaluation.statistics.calibration import fit_temperature, reliab
 from hf_alignet.judgments import object_folds, objects_within, triplets_within
 from hf_alignet.judgments.rows import TRIPLET, column
 from hf_alignet.metric import Metric
+from hf_alignet.processes import share_tasks
 from hf_alignet.ranges import Count, Seed, checked
 from hf_alignet.similarity import choice_log_probabilities, of_chosen_pair
 from hf_alignet.teacher.choice_likelihood import pair_counts
@@ -157,6 +158,8 @@ def predict_new_objects(
 ) -> Predictions:
     """Predictions for new objects: for each fold everything, also VICE, is fitted again without its objects.
 
+    The processes of a launch share the folds, so all must call it.
+
     Args:
         features: (n, p) of the stimuli.
         splits: judgments. The teacher is fitted to `train`; those of all splits about the left-out objects are
@@ -164,13 +167,18 @@ def predict_new_objects(
         folds: (n,) from `draw_folds`.
         fit: fits a teacher to features and their judgments, given the number of the fold that is left out.
     """
-    predictions = Predictions()
-    for fold in range(folds.max() + 1):
+
+    def fit_without(fold: int) -> tuple[FittedTeacher, float]:
         logger.info("fold %d of %d of the objects is left out", fold + 1, folds.max() + 1)
         is_old = folds != fold
         train = objects_within(splits["train"], is_old)
         teacher = replace(fit(features[is_old], train, fold), vice=None)  # VICE cannot predict new objects
-        found = predictors(features[~is_old], teacher, base_temperature(features[is_old], train))
+        return teacher, base_temperature(features[is_old], train)
+
+    predictions = Predictions()
+    for fold, fitted in enumerate(share_tasks([partial(fit_without, fold) for fold in range(folds.max() + 1)])):
+        is_old = folds != fold
+        found = predictors(features[~is_old], *fitted)
         for judgments in splits.values():
             new = objects_within(judgments, ~is_old)
             if len(new):

@@ -8,12 +8,14 @@ With fewer triplets the best λ is only a little larger. For hard choices of THI
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
+from hf_alignet.processes import share_tasks
 from hf_alignet.similarity import choice_log_probabilities, of_chosen_pair
 from hf_alignet.similarity.products import measured_similarities
 from hf_alignet.teacher.affine.affine_data import AffineData
@@ -81,7 +83,8 @@ def select_regularization(
     """Tests λ = 10^(k/2) for integers k, from near `start` in each direction while the held-out cross-entropy falls.
 
     With `only_start` it tests that λ alone. The table has one row for each λ and fold: `regularization`, `fold`,
-    `cross_entropy`, `accuracy`, `weight` (of the held-out triplets) and `iterations`, in ascending order.
+    `cross_entropy`, `accuracy`, `weight` (of the held-out triplets) and `iterations`, in ascending order. The
+    processes of a launch share the folds, so all must call it.
     """
     rows: list[dict[str, float]] = []
     losses: dict[float, np.ndarray] = {}
@@ -89,20 +92,24 @@ def select_regularization(
     bar = tqdm(total=total, desc="selecting regularization", unit="fit", disable=not progress)
 
     def score(regularization: float) -> float:
-        of_folds = []
-        bar.total = max(total, bar.n + len(folds))
-        for k, fold in enumerate(folds):
-            solution = solve(fold.problem, regularization)
-            transformed = fold.problem.transform(solution)(fold.held_out.features)
-            of_triplets, accuracy = evaluate(transformed, fold.held_out)
-            cross_entropy = float(np.average(of_triplets, weights=fold.held_out.weights))
-            of_folds.append(of_triplets)
-            row = {"regularization": regularization, "fold": k, "cross_entropy": cross_entropy, "accuracy": accuracy}
-            rows.append(row | {"weight": fold.held_out.weights.sum(), "iterations": len(solution.values)})
-            bar.update()
-            bar.set_postfix(regularization=f"{regularization:.3g}", held_out_cross_entropy=f"{cross_entropy:.4f}")
-        losses[regularization] = np.concatenate(of_folds)
+        done = bar.n + len(folds)
+        bar.total = max(total, done)
+        of_folds = share_tasks([partial(test, regularization, k) for k in range(len(folds))])
+        bar.update(done - bar.n)  # what other processes did
+        rows.extend(row for row, _ in of_folds)
+        losses[regularization] = np.concatenate([of_triplets for _, of_triplets in of_folds])
         return mean_cross_entropy(pd.DataFrame(rows))[regularization]
+
+    def test(regularization: float, k: int) -> tuple[dict[str, float], np.ndarray]:
+        fold = folds[k]
+        solution = solve(fold.problem, regularization)
+        transformed = fold.problem.transform(solution)(fold.held_out.features)
+        of_triplets, accuracy = evaluate(transformed, fold.held_out)
+        cross_entropy = float(np.average(of_triplets, weights=fold.held_out.weights))
+        row = {"regularization": regularization, "fold": k, "cross_entropy": cross_entropy, "accuracy": accuracy}
+        bar.update()
+        bar.set_postfix(regularization=f"{regularization:.3g}", held_out_cross_entropy=f"{cross_entropy:.4f}")
+        return row | {"weight": fold.held_out.weights.sum(), "iterations": len(solution.values)}, of_triplets
 
     with bar:
         if only_start:
