@@ -37,7 +37,7 @@ from hf_alignet.student.preparation import trained_blocks
 from hf_alignet.student.resumption import RUN_FILE, check_checkpoint, describe_run, reading
 from hf_alignet.student.training_arguments import AlignTrainingArguments
 from hf_alignet.student.training_data import training_rows
-from hf_alignet.triplets.batches import ClusterSampler, TeacherVectors
+from hf_alignet.triplets.batches import ClusterSampler, TeacherVectors, TripletRows
 
 logger = logging.getLogger(__name__)
 
@@ -159,6 +159,11 @@ class EncoderTrainer(Trainer):
         loader: Any = super().get_train_dataloader()
         loader.device = None
         return loader
+
+    def _get_dataloader(self, dataset: Any, *args: Any, is_training: bool = False, **options: Any) -> Any:
+        """As Trainer's, but what is computed in a step does not wait for the rows of triplets."""
+        dataset = TripletRows(dataset) if is_training and isinstance(dataset, Dataset) else dataset
+        return super()._get_dataloader(dataset, *args, is_training=is_training, **options)
 
     def get_batch_samples(self, *args: Any, **options: Any) -> Any:
         batches, number = super().get_batch_samples(*args, **options)
