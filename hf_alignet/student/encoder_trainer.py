@@ -160,10 +160,10 @@ class EncoderTrainer(Trainer):
         loader.device = None
         return loader
 
-    def _get_dataloader(self, dataset: Any, *args: Any, is_training: bool = False, **options: Any) -> Any:
-        """As Trainer's, but what is computed in a step does not wait for the rows of triplets."""
-        dataset = TripletRows(dataset) if is_training and isinstance(dataset, Dataset) else dataset
-        return super()._get_dataloader(dataset, *args, is_training=is_training, **options)
+    def _get_dataloader(self, dataset: Any, *args: Any, **options: Any) -> Any:
+        """As Trainer's, but triplets to train on come from memory."""
+        is_of_triplets = options.get("is_training") and isinstance(dataset, Dataset)
+        return super()._get_dataloader(TripletRows(dataset) if is_of_triplets else dataset, *args, **options)
 
     def get_batch_samples(self, *args: Any, **options: Any) -> Any:
         batches, number = super().get_batch_samples(*args, **options)
