@@ -1,7 +1,7 @@
 """The blocks of a plain transformer, and how the last one is computed for the first token alone.
 
-Where an embedding is made of the class token, most of what the last block gives for the other tokens reaches nothing:
-only their keys and values do, which are a sixth of its matrix products, forward and backward.
+Where an embedding is made of the class token, what the MLP of the last block gives for the other tokens reaches
+nothing. It is two thirds of that block's matrix products, forward and backward.
 """
 
 import contextlib
@@ -11,9 +11,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-# In blocks of transformers: what works on each token by itself, but for keys and values
-OF_EACH_TOKEN = {"q_proj", "o_proj", "out_proj", "mlp"}
 
 
 def blocks_of(backbone: nn.Module) -> nn.ModuleList | None:
@@ -28,13 +25,14 @@ def blocks_of(backbone: nn.Module) -> nn.ModuleList | None:
 
 @contextlib.contextmanager
 def first_token_alone(backbone: nn.Module, others: float = 0.0) -> Iterator[None]:
-    """Meanwhile the last block computes what it can for the first token alone, and takes `others` for other tokens.
+    """Meanwhile the MLP of the last block computes the first token alone, and gives `others` for the other tokens.
 
     It makes no difference for a model without such blocks, nor in activation checkpointing, which computes the block
     again at another time.
     """
     last = (blocks_of(backbone) or [None])[-1]
-    if last is None or getattr(last, "gradient_checkpointing", False) or torch.compiler.is_compiling():
+    mlp = getattr(last, "mlp", None)
+    if mlp is None or getattr(last, "gradient_checkpointing", False) or torch.compiler.is_compiling():
         yield
         return
     numbers: list[int] = []  # of tokens
@@ -48,9 +46,5 @@ def first_token_alone(backbone: nn.Module, others: float = 0.0) -> Iterator[None
     def fill(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
         return F.pad(output, (0, 0, 0, numbers.pop() - 1), value=others) if numbers else output
 
-    with contextlib.ExitStack() as hooks:
-        for name, module in last.named_modules():
-            if name.rpartition(".")[2] in OF_EACH_TOKEN:
-                hooks.enter_context(module.register_forward_pre_hook(cut))
-                hooks.enter_context(module.register_forward_hook(fill))
+    with mlp.register_forward_pre_hook(cut), mlp.register_forward_hook(fill):
         yield

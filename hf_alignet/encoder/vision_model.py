@@ -36,7 +36,7 @@ class VisionEncoder(Encoder):
         num_prefix_tokens: number of class and register tokens before the patch tokens; `mean` leaves them out. None
             for a model that gives a feature map.
         output_shape: of what is pooled, for one picture.
-        is_of_first_token: whether the embedding depends on no other token after the attention of the last block.
+        is_of_first_token: whether the embedding needs the MLP of the last block for no other token.
 
     Example:
         >>> encoder = VisionEncoder.from_pretrained("facebook/dinov2-small")  # doctest: +SKIP

@@ -1,4 +1,4 @@
-"""The last block for the first token alone, where the embedding needs no other: it and its gradients stay the same."""
+"""The MLP of the last block for the first token alone, where the embedding needs no other: nothing else changes."""
 
 import pytest
 import torch
