@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import transformers
 from PIL import Image
 from torch import Tensor
 
+from hf_alignet.encoder.blocks import first_token_alone
 from hf_alignet.encoder.model import Encoder
 from hf_alignet.encoder.pooling import Pooling, choose_pooling, count_prefix_tokens, has_learned_pooler, pool
 from hf_alignet.encoder.sentence_files import write_sentence_files
@@ -32,6 +36,7 @@ class VisionEncoder(Encoder):
         num_prefix_tokens: number of class and register tokens before the patch tokens; `mean` leaves them out. None
             for a model that gives a feature map.
         output_shape: of what is pooled, for one picture.
+        is_of_first_token: whether the embedding needs the MLP of the last block for no other token.
 
     Example:
         >>> encoder = VisionEncoder.from_pretrained("facebook/dinov2-small")  # doctest: +SKIP
@@ -46,6 +51,7 @@ class VisionEncoder(Encoder):
     preprocessor: Preprocessor
     num_prefix_tokens: int | None
     output_shape: tuple[int, ...]
+    is_of_first_token: bool
 
     def _make_preprocessor(self) -> Preprocessor:
         return Preprocessor(self.processor)
@@ -55,6 +61,13 @@ class VisionEncoder(Encoder):
         self.output_shape = tuple(outputs["pooler_output" if self.pooling == "pooler" else "last_hidden_state"].shape)
         has_tokens = outputs["last_hidden_state"].ndim == 3
         self.num_prefix_tokens = count_prefix_tokens(self.backbone, outputs, inputs) if has_tokens else None
+        with first_token_alone(self.backbone, others=math.nan):  # which spreads to all that depends on other tokens
+            alone = self._pool(self._try_forward()[1], inputs)
+        self.is_of_first_token = torch.allclose(alone, self._pool(outputs, inputs), rtol=1e-3, atol=1e-5)
+
+    def _embed_batch(self, inputs: dict[str, Tensor]) -> Tensor:
+        with first_token_alone(self.backbone) if self.is_of_first_token else contextlib.nullcontext():
+            return super()._embed_batch(inputs)
 
     def _pool(self, outputs: Any, inputs: dict[str, Tensor]) -> Tensor:
         return pool(self.pooling, self.backbone, outputs, inputs)

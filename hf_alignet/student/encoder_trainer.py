@@ -37,7 +37,7 @@ from hf_alignet.student.preparation import trained_blocks
 from hf_alignet.student.resumption import RUN_FILE, check_checkpoint, describe_run, reading
 from hf_alignet.student.training_arguments import AUTO, AlignTrainingArguments
 from hf_alignet.student.training_data import training_rows
-from hf_alignet.triplets.batches import ClusterSampler, TeacherVectors, fewest_per_cluster
+from hf_alignet.triplets.batches import ClusterSampler, TeacherVectors, TripletRows, fewest_per_cluster
 
 logger = logging.getLogger(__name__)
 
@@ -165,6 +165,11 @@ class EncoderTrainer(Trainer):
         loader: Any = super().get_train_dataloader()
         loader.device = None
         return loader
+
+    def _get_dataloader(self, dataset: Any, *args: Any, **options: Any) -> Any:
+        """As Trainer's, but triplets to train on come from memory."""
+        is_of_triplets = options.get("is_training") and isinstance(dataset, Dataset)
+        return super()._get_dataloader(TripletRows(dataset) if is_of_triplets else dataset, *args, **options)
 
     def get_batch_samples(self, *args: Any, **options: Any) -> Any:
         batches, number = super().get_batch_samples(*args, **options)

@@ -4,6 +4,7 @@ from peft import LoraConfig, PeftModel
 from torch import nn
 from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
+from hf_alignet.encoder.blocks import blocks_of
 from hf_alignet.encoder.encoder_opening import open_encoder
 from hf_alignet.encoder.export_checks import check_export
 from hf_alignet.encoder.model import Encoder
@@ -87,7 +88,7 @@ def trained_blocks(encoder: Encoder, last_blocks: str | int) -> int | None:
     Raises:
         InputError: the model has fewer blocks than the setting names, or is no transformer whose blocks are one list.
     """
-    blocks = blocks_of(encoder)
+    blocks = blocks_of(encoder.backbone)
     is_measured = blocks is not None and isinstance(encoder, VisionEncoder) and not encoder.is_adapter
     if last_blocks == ALL or (last_blocks == AUTO and not is_measured):
         return None
@@ -98,19 +99,9 @@ def trained_blocks(encoder: Encoder, last_blocks: str | int) -> int | None:
     return number
 
 
-def blocks_of(encoder: Encoder) -> nn.ModuleList | None:
-    """The blocks of a plain transformer, such as ViT or DINOv2; None for another model, or one of stages."""
-    config = encoder.backbone.config
-    if hasattr(config, "depths"):  # of stages, and the list is of these
-        return None
-    number = getattr(config, "num_hidden_layers", None)
-    lists = (m for m in encoder.backbone.modules() if isinstance(m, nn.ModuleList) and len(m) == number)
-    return next(lists, None)
-
-
 def _freeze_before(encoder: Encoder, last_blocks: int) -> None:
     """Freezes all weights that come before the last blocks of a transformer."""
-    blocks = blocks_of(encoder)
+    blocks = blocks_of(encoder.backbone)
     assert blocks is not None  # trained_blocks has looked
     first = id(next(blocks[-last_blocks].parameters()))
     for parameter in encoder.backbone.parameters():  # in the order of the forward pass: embeddings, blocks, norm, head

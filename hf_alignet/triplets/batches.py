@@ -8,6 +8,7 @@ clusters.
 import math
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any
 
 import datasets
 import numpy as np
@@ -21,7 +22,7 @@ from hf_alignet.similarity import triplet_similarities
 from hf_alignet.sources import load_matrix
 from hf_alignet.triplets.clusters import check_teacher_embeddings, default_num_clusters, fit_clusters
 from hf_alignet.triplets.partition import read_labels
-from hf_alignet.triplets.triplet_dataset import triplets_from_arrays
+from hf_alignet.triplets.triplet_dataset import column, triplets_from_arrays
 
 VECTORS = "the teacher's vectors"
 
@@ -53,6 +54,29 @@ class TeacherVectors(Dataset):
 
     def __getitem__(self, index: int) -> tuple[int, np.ndarray]:
         return int(self.rows[index]), self.vectors[index]
+
+
+class TripletRows(Dataset):
+    """Triplets of a Dataset, held in memory (24 bytes each): `datasets` would make lists of the numbers of every row.
+
+    Args:
+        triplets: columns of numbers, or of three numbers; see `hf_alignet.judgments.rows.column`.
+    """
+
+    def __init__(self, triplets: datasets.Dataset):
+        self.columns = {name: column(triplets, name) for name in triplets.column_names}
+        self.length = len(triplets)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {name: values[index] for name, values in self.columns.items()}
+
+    def __getitems__(self, rows: list[int]) -> list[dict[str, Any]]:
+        """Many at once, as DataLoader asks for them."""
+        columns = [values[rows] for values in self.columns.values()]
+        return [dict(zip(self.columns, cells, strict=True)) for cells in zip(*columns, strict=True)]
 
 
 class ClusterSampler(Sampler[int]):

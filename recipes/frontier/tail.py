@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from hf_alignet.encoder.blocks import blocks_of
 from hf_alignet.encoder.vision_model import VisionEncoder
 from hf_alignet.images.reader import ImageReader
-from hf_alignet.student.preparation import blocks_of
 
 BATCH = 64
 
@@ -32,7 +32,7 @@ class Tail(nn.Module):
 
     def __init__(self, encoder: VisionEncoder, num_blocks: int):
         super().__init__()
-        self.blocks = cast(nn.ModuleList, blocks_of(encoder))[-num_blocks:]
+        self.blocks = cast(nn.ModuleList, blocks_of(encoder.backbone))[-num_blocks:]
         self.norm = cast(nn.Module, encoder.backbone.layernorm)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ def first_blocks(
         kept.append(inputs[0].float())
         raise TokensKept
 
-    handle = cast(nn.ModuleList, blocks_of(encoder))[-num_blocks].register_forward_pre_hook(keep)
+    handle = cast(nn.ModuleList, blocks_of(encoder.backbone))[-num_blocks].register_forward_pre_hook(keep)
     tokens = None
     starts = range(0, len(rows), BATCH)
     try:

@@ -1,3 +1,4 @@
+import gc
 import resource
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 
 from hf_alignet.cli.command import Command
 from hf_alignet.cli.launch import launch
+from hf_alignet.cli.main import main
 from hf_alignet.errors import InputError, RunError
 
 COMMAND = Command("align", [], "", when_interrupted="do it again")
@@ -124,6 +126,13 @@ def test_errors_of_our_own_keep_their_traceback(error):
 
 def test_interrupted_says_how_to_go_on(capsys):
     assert said(raising(KeyboardInterrupt()), capsys) == (130, "\ninterrupted: do it again\n")
+
+
+def test_interrupted_while_libraries_load(monkeypatch):
+    monkeypatch.setattr("hf_alignet.cli.main.import_module", raising(KeyboardInterrupt()))
+    with pytest.raises(SystemExit, match="130"):
+        main(["align"])
+    assert gc.isenabled()
 
 
 def test_under_accelerate_its_traceback_is_announced(capsys, monkeypatch):

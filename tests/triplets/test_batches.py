@@ -9,9 +9,10 @@ import torch
 from datasets import Dataset
 
 from hf_alignet.errors import InputError
-from hf_alignet.triplets import TeacherVectors, class_vectors, load_teacher
+from hf_alignet.triplets import TeacherVectors, class_vectors, load_teacher, triplets_from_arrays
 from hf_alignet.triplets.batches import (
     ClusterSampler,
+    TripletRows,
     fewest_per_cluster,
     sample_in_batch,
     triplets_at,
@@ -159,3 +160,13 @@ def test_subset_of_a_large_batch_is_uniform():
     i, j, k = triplets.T
     assert (0 <= i).all() and (i < j).all() and (j < k).all() and (k < 1000).all()
     np.testing.assert_allclose(triplets.double().mean(0) / 1000, [0.25, 0.5, 0.75], atol=0.01)
+
+
+def test_rows_in_memory_are_those_of_the_dataset():
+    rng = np.random.default_rng(0)
+    triplets = triplets_from_arrays(rng.permuted(np.tile(np.arange(9), (20, 1)), axis=1)[:, :3], rng.random((20, 3)))
+    rows, drawn = TripletRows(triplets), [7, 0, 19]
+    assert len(rows) == 20
+    for one, many, number in zip([rows[i] for i in drawn], rows.__getitems__(drawn), drawn, strict=True):
+        for row in (one, many):
+            assert {name: np.asarray(value).tolist() for name, value in row.items()} == triplets[number]
