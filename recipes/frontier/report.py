@@ -1,8 +1,8 @@
 """The table and the figure of what `sweep.py` measured: what each setting gains, and what it loses.
 
-Of each setting, the trained weights and those that `--interpolation auto` takes, means over seeds; few-shot accuracies
-are differences to the base. A point is on the frontier if no other one agrees more with people and is better at both
-few-shot tasks. Prints the table, and draws `frontier.png` beside the runs.
+Of each setting, the trained weights, and those that `--interpolation auto` takes, means over seeds. Few-shot
+accuracies are differences to the base. A point is on the frontier if no other one agrees more with people and is
+better at both few-shot tasks. Prints the table, and draws `frontier.png` beside the runs.
 
     python recipes/frontier/report.py
 """
@@ -22,6 +22,15 @@ JUDGED = ("agreement", "1_shot", "10_shot")  # what the frontier is of
 FEW_SHOT = {"1_shot": "1-shot", "10_shot": "10-shot", "1_shot_unseen": "1-shot, 30 classes never seen"}
 KEPT = {"inside_classes": "order inside classes", "inside_classes_sure": "where sure"}
 BASE, TRAINED, AUTO = "base", "1.0", "auto"
+# In colour; the others are dark grey if they have a point on the frontier, and else light
+SHOWN = (
+    "all-blocks",
+    "triplets",
+    "three-clusters",
+    "ridge+classes-temperature-0.5",
+    "three-clusters-ridge+classes-120",
+    "lora-16-ridge+classes",
+)
 
 Points = dict[str, dict[str, dict[str, float]]]
 
@@ -56,20 +65,22 @@ def on_frontier(found: Points) -> set[tuple[str, str]]:
 
 
 def table(found: Points) -> str:
-    """Two rows of a setting: the trained weights, and what `auto` takes."""
+    """One row a setting: the trained weights, and what `auto` takes if it is not these."""
     base, best = found[BASE][TRAINED], on_frontier(found)
-    head = ["setting", "seeds", "share of the way", "agreement", *FEW_SHOT.values(), *KEPT.values()]
+    head = ["setting", "seeds", "agreement", *FEW_SHOT.values(), *KEPT.values(), "auto: share, agreement, 1-, 10-shot"]
     lines = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
     for name, by_share in sorted(found.items(), key=lambda pair: pair[1][TRAINED]["agreement"]):
-        for share in (TRAINED, AUTO):
-            if share not in by_share or (share == AUTO and by_share[share]["share"] == 1):
-                continue
-            values = by_share[share]
-            told = [f"{values['share']:.2g}{' (auto)' if share == AUTO else ''}", f"{values['agreement']:.3f}"]
-            told += [f"{values[m]:.3f}" if name == BASE else f"{values[m] - base[m]:+.3f}" for m in FEW_SHOT]
-            told += [f"{values[m]:.3f}" for m in KEPT]
-            shown = f"**{name}**" if (name, share) in best else name
-            lines.append(f"| {shown} | {values['seeds']:.0f} | " + " | ".join(told) + " |")
+        values, at = by_share[TRAINED], by_share.get(AUTO)
+        told = [f"{values['agreement']:.3f}"]
+        told += [f"{values[m]:.3f}" if name == BASE else f"{values[m] - base[m]:+.3f}" for m in FEW_SHOT]
+        told += [f"{values[m]:.3f}" for m in KEPT]
+        if at is None or at["share"] == 1:
+            told.append("")
+        else:
+            changes = ", ".join(f"{at[m] - base[m]:+.3f}" for m in JUDGED[1:])
+            told.append(f"{at['share']:.2g}: {at['agreement']:.3f}, {changes}")
+        shown = f"**{name}**" if (name, TRAINED) in best else name
+        lines.append(f"| {shown} | {values['seeds']:.0f} | " + " | ".join(told) + " |")
     return "\n".join(lines)
 
 
@@ -80,20 +91,19 @@ def main() -> None:
     found = points(directory)
     print(table(found))
 
-    best = {name for name, _ in on_frontier(found)} - {BASE}
+    best = {name for name, _ in on_frontier(found)}
     figure, panels = plt.subplots(1, 2, figsize=(12, 6), layout="constrained", sharey=True)
     for axes, measure in zip(panels, JUDGED[1:], strict=True):
         base = found[BASE][TRAINED]
-        number = 0
-        for name, by_share in sorted(found.items(), key=lambda pair: pair[1][TRAINED]["agreement"]):
+        for name, by_share in found.items():
             way = sorted({v["share"]: (v[measure] - base[measure], v["agreement"]) for v in by_share.values()}.items())
             x, y = zip((0.0, base["agreement"]), *(point for _, point in way), strict=True)
-            style: dict[str, Any] = {"color": "0.85", "zorder": 1}
-            if name in best:
-                style = {"color": f"C{number % 10}", "marker": "os^Dv<>PX"[number % 9], "label": name, "markersize": 6}
-                number += 1
+            style: dict[str, Any] = {"color": "0.5" if name in best else "0.85", "linewidth": 1, "zorder": 1}
+            if name in SHOWN:
+                number = SHOWN.index(name)
+                style = {"color": f"C{number}", "marker": "os^Dv<"[number], "label": name, "markersize": 6}
             axes.plot(x, y, **style)
-            if name in best and AUTO in by_share:
+            if name in SHOWN and AUTO in by_share:
                 at = by_share[AUTO]
                 axes.scatter(
                     at[measure] - base[measure], at["agreement"], s=130, facecolors="none", edgecolors="black"

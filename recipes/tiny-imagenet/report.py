@@ -1,4 +1,4 @@
-"""The base model, the teacher, the aligned model and the control on photographs that no one of them was fitted to.
+"""The base model, the teacher, and the aligned models that are there, on photographs that no one was fitted to.
 
 Agreement with VICE on the triplets of `recipes/things-vit-tiny`, of classes never seen and of other photographs of
 the classes seen, and few-shot accuracy on the photographs of all classes that are only measured on. Prints a table,
@@ -28,6 +28,7 @@ from hf_alignet.triplets.triplet_dataset import TRIPLET, column
 HELD_OUT_PER_CLASS = 20  # as in prepare.py
 SPLITS = ("unseen_classes", "seen_classes")
 SHOTS = (1, 10)
+TRAINED = ("aligned", "random", "control")
 
 
 def measure(embeddings: np.ndarray, rows: np.ndarray, labels: np.ndarray, splits: DatasetDict) -> dict[str, Metric]:
@@ -47,7 +48,7 @@ def main() -> None:
         "--output_dir",
         type=Path,
         default="outputs/tiny-imagenet",
-        help="with teacher, aligned and control (%(default)s)",
+        help="with teacher, and any of aligned, random and control (%(default)s)",
     )
     arguments = parser.parse_args()
     output = arguments.output_dir
@@ -55,16 +56,15 @@ def main() -> None:
     images, splits = load_images(str(arguments.data)), load_triplets(str(arguments.data))
     labels = np.asarray(images["label"][:])
     rows = np.flatnonzero(pd.Series(labels).groupby(labels).cumcount() < HELD_OUT_PER_CLASS)
-    models = {"base": arguments.model_name_or_path, "aligned": output / "aligned", "control": output / "control"}
+    trained = [name for name in TRAINED if (output / name).is_dir()]
+    models = {"base": arguments.model_name_or_path, **{name: output / name for name in trained}}
     embeddings = {}
     for name, model in models.items():
         encoder = VisionEncoder.from_pretrained(str(model))
         embeddings[name] = encoder.embed(ImageReader(images, encoder.preprocessor), rows=rows)
     embeddings["teacher"] = AffineTransform.from_pretrained(output / "teacher")(embeddings["base"])
-    found = {
-        name: measure(embeddings[name], rows, labels[rows], splits)
-        for name in ("base", "teacher", "aligned", "control")
-    }
+    names = ("base", "teacher", *trained)
+    found = {name: measure(embeddings[name], rows, labels[rows], splits) for name in names}
     write_json(output / "report.json", found)
     print(results_table(found))
 
