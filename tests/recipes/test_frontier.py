@@ -46,7 +46,7 @@ def test_frontier_has_what_nothing_else_beats_and_means_are_over_seeds(tmp_path)
     assert f"| **a** | 2 | 0.600 | +0.000 | +0.000 | +0.000 | 0.350 | 0.350 | {auto} |" in lines
     assert (
         "| **c** | 1 | 0.400 | +0.250 | +0.250 | +0.250 | 0.600 | 0.600 |  |" in lines
-    )  # auto takes the trained ones
+    )  # auto: the trained
 
 
 @pytest.mark.parametrize("family", ["vit", "dinov2"])
