@@ -51,6 +51,7 @@ class Setting:
         name: of the file and in the table.
         teacher: see `teacher_vectors`.
         within_weight: see `teacher_vectors`.
+        noise: standard deviation of noise on the teacher's vectors, as a share of that of each of their dimensions.
         blocks: last blocks to train.
         steps: number of them.
         photographs: of each class to train on.
@@ -71,6 +72,7 @@ class Setting:
     name: str
     teacher: str = "transform"
     within_weight: float = 0.0
+    noise: float = 0.0
     blocks: int = NUM_CACHED
     steps: int = 60
     photographs: int = TRAINED_PER_CLASS
@@ -116,6 +118,8 @@ def train(setting: Setting, photographs: Photographs) -> tuple[dict[str, Any], d
     is_used = photographs.place_in_class[photographs.num_measured :] < setting.photographs
     rows = photographs.num_measured + np.flatnonzero(is_used)
     vectors = teacher_vectors(photographs, setting.teacher, setting.within_weight)[is_used]
+    errors = np.random.default_rng(setting.seed).standard_normal(vectors.shape, dtype=np.float32)
+    vectors = vectors + setting.noise * vectors.std(0) * errors
     clusters = photographs.labels[rows]
     if setting.teacher == "transform":  # which knows no classes
         clusters = load_teacher(photographs.labels[rows], np.arange(len(rows)), vectors, seed=0).clusters
