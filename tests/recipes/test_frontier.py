@@ -44,9 +44,7 @@ def test_frontier_has_what_nothing_else_beats_and_means_are_over_seeds(tmp_path)
     assert "| base | 1 | 0.350 | 0.350 | 0.350 | 0.350 | 0.350 | 0.350 |  |" in lines
     auto = "0.8: 0.550, +0.000, +0.000"
     assert f"| **a** | 2 | 0.600 | +0.000 | +0.000 | +0.000 | 0.350 | 0.350 | {auto} |" in lines
-    assert (
-        "| **c** | 1 | 0.400 | +0.250 | +0.250 | +0.250 | 0.600 | 0.600 |  |" in lines
-    )  # auto: the trained
+    assert "| **c** | 1 | 0.400 | +0.250 | +0.250 | +0.250 | 0.600 | 0.600 |  |" in lines  # auto: the trained
 
 
 @pytest.mark.parametrize("family", ["vit", "dinov2"])
