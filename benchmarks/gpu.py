@@ -141,7 +141,7 @@ def train(
         output_dir=tempfile.gettempdir() + "/never_written",
         per_device_train_batch_size=batch if source == "batch" else batch // 3,
         train_sampling_strategy="sequential",
-        images_per_cluster=8,
+        images_per_cluster="8",
         max_steps=steps,
         bf16=True,
         save_strategy="no",

@@ -37,7 +37,7 @@ PartialState().destroy_process_group()
 """
 
 
-def make(data: Path, folder: Path) -> None:
+def make(data, folder):
     expectations.Vice = partial(Vice, **QUICK)
     planning.NUMBERS = (100, 700)
     for name, folds in (("small", 2), ("large", 0)):
@@ -48,7 +48,7 @@ def make(data: Path, folder: Path) -> None:
     evaluate("", benchmarks, features=found["features"], output_dir=folder / "evaluation", seed=1, progress=False)
 
 
-def fail_in_one() -> None:
+def fail_in_one():
     """Where one process finds an error, both raise it."""
 
     def task(number: int) -> int:

@@ -209,7 +209,7 @@ def train(
         args = AlignTrainingArguments(
             output_dir=directory,
             per_device_train_batch_size=IMAGES_PER_STEP if is_batch else IMAGES_PER_STEP // 3,
-            images_per_cluster=3,
+            images_per_cluster="3",
             train_sampling_strategy="random" if is_batch else "sequential",
             max_steps=run.steps,
             learning_rate=run.learning_rate,
