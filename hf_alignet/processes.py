@@ -18,6 +18,11 @@ LONGEST_WAIT = timedelta(days=7)  # for the task of another process; by default 
 T = TypeVar("T")
 
 
+def this_process() -> PartialState:
+    """This process among those of its launch. Without `cpu`, those of a launch on a CPU would not see each other."""
+    return PartialState(cpu=not torch.accelerator.is_available())
+
+
 def share_tasks(tasks: Sequence[Callable[[], T]]) -> list[T]:
     """The results of tasks, in their order. Every process must call it, with the same tasks.
 
@@ -30,7 +35,7 @@ def share_tasks(tasks: Sequence[Callable[[], T]]) -> list[T]:
         >>> share_tasks([lambda: 1, lambda: 2])
         [1, 2]
     """
-    state = PartialState(cpu=not torch.accelerator.is_available())
+    state = this_process()
     if state.num_processes == 1:
         return [task() for task in tasks]
     group = _patient_group()

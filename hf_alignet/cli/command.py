@@ -15,13 +15,12 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from accelerate import PartialState
 from transformers import HfArgumentParser
 
 from hf_alignet.cli.failures import told_in_one_line
 from hf_alignet.cli.launch import launch, launch_file
 from hf_alignet.errors import InputError, RunError
+from hf_alignet.processes import this_process
 from hf_alignet.sources import hub_id, packaged, packaged_or_path, public_name
 from hf_alignet.text_files import load_yaml, parse_json
 
@@ -123,7 +122,7 @@ class Command:
         defaults, given = self._flags(parser, argv)
         before, after = (vars(parser.parse_known_args(flags)[0]) for flags in (defaults, [*defaults, *given]))
         # Without the argument it would not see other processes on a CPU
-        processes = PartialState(cpu=not torch.accelerator.is_available()).num_processes if self.launches else 1
+        processes = this_process().num_processes if self.launches else 1
         line = ["hf-alignet", *self.name.split()]
         if processes > 1:
             line = ["accelerate", "launch", "--num_processes", str(processes), "-m", self._module]

@@ -23,11 +23,9 @@ import logging
 from functools import partial
 from typing import Any
 
-import torch
-from accelerate import PartialState
-
 from hf_alignet.cli.arguments.signature import flags_of
 from hf_alignet.cli.command import Command
+from hf_alignet.processes import this_process
 from hf_alignet.workflows.teacher_run import write_teacher
 
 COMMAND = Command("fit-teacher", [flags_of(write_teacher, ["command"])], __doc__)
@@ -35,7 +33,7 @@ COMMAND = Command("fit-teacher", [flags_of(write_teacher, ["command"])], __doc__
 
 def fit_command(arguments: Any, line: str) -> None:
     """Fits and measures the teacher that the flags describe."""
-    is_main = PartialState(cpu=not torch.accelerator.is_available()).is_main_process
+    is_main = this_process().is_main_process
     logging.basicConfig(level=logging.INFO if is_main else logging.ERROR, format="%(message)s")
     write_teacher(**arguments.values(), command=line)
 

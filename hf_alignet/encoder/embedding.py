@@ -25,6 +25,7 @@ from hf_alignet.images.preprocessing import Preprocessor
 from hf_alignet.images.reader import Reader, as_reader
 from hf_alignet.images.tokens import TextPreprocessor
 from hf_alignet.images.workers import BATCHES, default_workers
+from hf_alignet.processes import this_process
 from hf_alignet.ranges import Count, Whole, checked, row_numbers
 from hf_alignet.sources import load_matrix
 from hf_alignet.storage import ResumableArray, output_folder, require_space
@@ -91,7 +92,7 @@ def embed_dataset(
             embeddings or something else, is in use, or is too small a disk.
         RunError: `save_to` cannot be written, for example because the disk is full.
     """
-    state = PartialState(cpu=not torch.accelerator.is_available())  # without it, other CPU processes are not seen
+    state = this_process()
     reader = as_reader(images, encoder.preprocessor)
     rows = np.arange(len(reader)) if rows is None else row_numbers(rows, len(reader), "`rows`", "images")
     options: dict[str, Any] = {"batch_size": batch_size, "num_workers": num_workers, "bf16": bf16}

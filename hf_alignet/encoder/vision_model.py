@@ -13,7 +13,7 @@ import transformers
 from PIL import Image
 from torch import Tensor
 
-from hf_alignet.encoder.blocks import first_token_alone
+from hf_alignet.encoder.blocks import blocks_of, first_token_alone
 from hf_alignet.encoder.model import Encoder
 from hf_alignet.encoder.pooling import Pooling, choose_pooling, count_prefix_tokens, has_learned_pooler, pool
 from hf_alignet.encoder.sentence_files import write_sentence_files
@@ -61,9 +61,12 @@ class VisionEncoder(Encoder):
         self.output_shape = tuple(outputs["pooler_output" if self.pooling == "pooler" else "last_hidden_state"].shape)
         has_tokens = outputs["last_hidden_state"].ndim == 3
         self.num_prefix_tokens = count_prefix_tokens(self.backbone, outputs, inputs) if has_tokens else None
+        self.is_of_first_token = blocks_of(self.backbone) is not None and self._needs_no_other_token(inputs, outputs)
+
+    def _needs_no_other_token(self, inputs: dict[str, Tensor], outputs: Any) -> bool:
         with first_token_alone(self.backbone, others=math.nan):  # which spreads to all that depends on other tokens
             alone = self._pool(self._try_forward()[1], inputs)
-        self.is_of_first_token = torch.allclose(alone, self._pool(outputs, inputs), rtol=1e-3, atol=1e-5)
+        return torch.allclose(alone, self._pool(outputs, inputs), rtol=1e-3, atol=1e-5)
 
     def _embed_batch(self, inputs: dict[str, Tensor]) -> Tensor:
         with first_token_alone(self.backbone) if self.is_of_first_token else contextlib.nullcontext():

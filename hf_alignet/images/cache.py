@@ -20,6 +20,7 @@ from hf_alignet.images.kept_pixels import pixel_shape
 from hf_alignet.images.picture_list import Picture
 from hf_alignet.images.preprocessing import Preprocessor
 from hf_alignet.images.reader import ImageReader
+from hf_alignet.processes import this_process
 from hf_alignet.storage import ResumableArray, output_folder
 
 SECONDS = 60.0  # that a run waits for another one to make the files of a cache
@@ -60,7 +61,7 @@ class ImageCache(ImageReader):
         key = hashlib.blake2b(json.dumps(description, sort_keys=True).encode(), digest_size=8).hexdigest()
         self.pixels = ResumableArray(Path(directory) / key, "pixels.npy", "cache.json")
         self.directory = self.pixels.directory
-        state = PartialState(cpu=not torch.accelerator.is_available())  # without it, other CPU processes are not seen
+        state = this_process()
         if state.is_local_main_process:
             with output_folder(self.directory, "cache_images", "cache_images", wait=SECONDS):
                 self.pixels.create(description, np.uint8)

@@ -15,8 +15,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
-from accelerate import PartialState
 from accelerate.utils import gather_object
 from datasets import Dataset
 from PIL import Image
@@ -27,6 +25,7 @@ from hf_alignet.images.formats import regular_file
 from hf_alignet.images.opening import IMAGE_COLUMN, as_encoded_images, as_stimuli, holds_texts
 from hf_alignet.images.picture_list import PictureList
 from hf_alignet.images.texts import TEXT_COLUMN
+from hf_alignet.processes import this_process
 from hf_alignet.storage import write_table
 
 RECORD_FILE, NAMES_FILE = "pictures.parquet", "picture_names.parquet"
@@ -51,7 +50,7 @@ class PictureRecord:
     @classmethod
     def of(cls, images: Dataset | PictureList, progress: bool = True) -> Self:
         """Reads every picture once, without decoding it. The processes of a launch share the work."""
-        state = PartialState(cpu=not torch.accelerator.is_available())  # else it would not see other CPU processes
+        state = this_process()
         is_text = isinstance(images, Dataset) and holds_texts(images)
         column = TEXT_COLUMN if is_text else IMAGE_COLUMN
         encoded = images if isinstance(images, PictureList) else as_stimuli(images).select_columns(column)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from accelerate.utils import gather_object
 from datasets import Dataset
 from PIL import Image
@@ -27,6 +26,7 @@ from hf_alignet.images.preprocessing import Preprocessor
 from hf_alignet.images.texts import TEXT_COLUMN, as_texts
 from hf_alignet.images.tokens import TextPreprocessor
 from hf_alignet.images.workers import default_workers
+from hf_alignet.processes import this_process
 
 GROUP = 8  # pictures that are in memory at their full size
 SPAN = 64  # rows that one worker visits at a time
@@ -72,7 +72,7 @@ class Reader(ABC):
         Returns:
             For each row that cannot be read, the reason.
         """
-        state = PartialState(cpu=not torch.accelerator.is_available())  # else it would not see other CPU processes
+        state = this_process()
         spans: Any = [rows[start : start + SPAN] for start in range(0, len(rows), SPAN)]
         spans = spans[state.process_index :: state.num_processes]
         bad: dict[int, str] = {}

@@ -6,8 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
-from accelerate import PartialState
 from huggingface_hub import snapshot_download
 from transformers import TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
@@ -15,6 +13,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_alignet.errors import InputError
 from hf_alignet.hub.connection import HUB_ERRORS, reason
+from hf_alignet.processes import this_process
 from hf_alignet.sources import hub_id, split_revision
 from hf_alignet.storage import OURS, UNFINISHED, output_folder, publish, unfinished
 from hf_alignet.student.checkpoint_sharing import BEST, LAST_CHECKPOINT, SHARED, STATE
@@ -80,7 +79,7 @@ def find_checkpoint(output_dir: str, resume_from_checkpoint: str | None) -> str 
         InputError: no such checkpoint exists, or the directory is not empty and holds something else.
     """
     found = set(os.listdir(output_dir)) - OURS if Path(output_dir).is_dir() else set()
-    processes = PartialState(cpu=not torch.accelerator.is_available())
+    processes = this_process()
     processes.wait_for_everyone()  # all must look before one writes into it
     taken = f"{output_dir} is not empty: go on with it by `resume_from_checkpoint=last`, or give another `output_dir`"
     if resume_from_checkpoint is None:

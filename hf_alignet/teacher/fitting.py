@@ -9,15 +9,13 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import torch
-from accelerate import PartialState
 from datasets import Dataset
 
 from hf_alignet.encoder.context_transform import ContextTransform
 from hf_alignet.encoder.transform import AffineTransform
 from hf_alignet.errors import InputError
 from hf_alignet.judgments import split_by_triplet
-from hf_alignet.processes import share_tasks
+from hf_alignet.processes import share_tasks, this_process
 from hf_alignet.ranges import Positive, Seed, checked
 from hf_alignet.similarity import PAIRS
 from hf_alignet.teacher.affine.affine_data import AffineData
@@ -103,7 +101,7 @@ def fit_teacher(
         >>> teacher.transform.save_pretrained("outputs/teacher")  # doctest: +SKIP
     """
     check_method(method, vice, vice_settings, concentration, local_features)
-    progress = progress and PartialState(cpu=not torch.accelerator.is_available()).is_main_process
+    progress = progress and this_process().is_main_process
     if method == "identity":
         return FittedTeacher(AffineTransform.identity(features.shape[1]))
     if method == "context":

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from accelerate import PartialState
 from accelerate.utils import reduce
 from tqdm.auto import tqdm
 
 from hf_alignet.errors import InputError
+from hf_alignet.processes import this_process
 from hf_alignet.ranges import Seed, checked
 from hf_alignet.similarity import check_vectors
 from hf_alignet.triplets.kmeans import fit_centers, nearest, one_thread
@@ -148,7 +148,7 @@ def _without_small(embeddings: np.ndarray, centers: np.ndarray, progress: bool) 
 
 def _nearest(embeddings: np.ndarray, centers: np.ndarray, progress: bool) -> np.ndarray:
     """(n,) int32 nearest centers. The processes share the blocks."""
-    state = PartialState(cpu=not torch.accelerator.is_available())
+    state = this_process()
     found = torch.zeros(len(embeddings), dtype=torch.int32)
     on_device, is_hidden = torch.from_numpy(centers).to(state.device), not (progress and state.is_main_process)
     with tqdm(total=len(embeddings), desc="assigning clusters", unit="image", disable=is_hidden) as bar:

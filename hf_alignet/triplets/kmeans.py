@@ -11,10 +11,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from accelerate.utils import reduce
 from threadpoolctl import threadpool_limits
 from torch import Tensor
+
+from hf_alignet.processes import this_process
 
 SMALL = 5_000_000  # rows times clusters up to which all rows are those of the start
 START_PER_CLUSTER = 48  # rows
@@ -75,7 +76,7 @@ def _distances(table: Tensor, norms: Tensor, some: list[int]) -> Tensor:
 
 def _lloyd(rows: np.ndarray, centers: np.ndarray) -> tuple[np.ndarray, float]:
     """Lloyd's rounds until the inertia falls by less than `LEAST_GAIN`."""
-    state = PartialState(cpu=not torch.accelerator.is_available())
+    state = this_process()
     table, squares = torch.from_numpy(rows), float(np.einsum("ij,ij->", rows, rows, dtype=np.float64))
     # Multiplied by this power of two, rows are whole numbers whose sum has at most `BITS` bits
     unit = 2.0 ** (BITS - math.ceil(math.log2(len(rows))) - math.frexp(float(np.abs(rows).max()))[1])

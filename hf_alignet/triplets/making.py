@@ -11,14 +11,13 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
-from accelerate import PartialState
 from datasets import Dataset
 
 from hf_alignet.errors import InputError
 from hf_alignet.judgments.index_files import split_of
 from hf_alignet.judgments.rows import ODD
 from hf_alignet.judgments.splits import random_share
+from hf_alignet.processes import this_process
 from hf_alignet.ranges import Count, ProperShare, Range, Seed, Share, Whole, check_fields
 from hf_alignet.similarity import NO_CHOICE
 from hf_alignet.storage import whole_file, write_json, write_table, write_text
@@ -241,7 +240,7 @@ def make_clusters(
     """
     if not design.has_clusters:
         return None
-    file, state = directory / "clusters.npz", PartialState(cpu=not torch.accelerator.is_available())
+    file, state = directory / "clusters.npz", this_process()
     is_made = file.exists()
     state.wait_for_everyone()  # all processes have looked
     if not is_made:

@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from accelerate import PartialState
 from tqdm.auto import tqdm
 
 from hf_alignet.errors import InputError
+from hf_alignet.processes import this_process
 from hf_alignet.similarity import NO_CHOICE, odd_one_out
 from hf_alignet.storage import write_table
 from hf_alignet.triplets.filters import LabelBounds, take_triplets
@@ -108,7 +108,7 @@ def write_shards(
     source.check(number, place)
     files = shard_files(directory, split, number)
     uses = np.zeros(len(source.embeddings), np.int64)
-    state = PartialState(cpu=not torch.accelerator.is_available())
+    state = this_process()
     first, step = (state.process_index, state.num_processes) if is_shared else (0, 1)
     begin, is_hidden = place, not (progress and state.is_main_process)
     with tqdm(total=number, desc=f"{split} triplets", unit="triplet", disable=is_hidden) as bar:

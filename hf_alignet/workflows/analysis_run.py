@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from accelerate import PartialState
 from datasets import Dataset, DatasetDict
 
 from hf_alignet.analysis.categories import (
@@ -31,6 +30,7 @@ from hf_alignet.images.decoding import read_pictures
 from hf_alignet.images.opening import as_encoded_images, load_images
 from hf_alignet.judgments.judgment_dataset import majority
 from hf_alignet.judgments.rows import TRIPLET, column, named_table
+from hf_alignet.processes import this_process
 from hf_alignet.ranges import Count, Seed, Whole, checked
 from hf_alignet.similarity import check_finite, odd_one_out
 from hf_alignet.sources import public_name
@@ -132,7 +132,7 @@ def analyze(
     for path in models.values():
         if not _is_file(path):
             check_model(path, trust_remote_code)  # before another model works for hours
-    is_main = PartialState(cpu=not torch.accelerator.is_available()).is_main_process
+    is_main = this_process().is_main_process
     options = {"batch_size": batch_size, "num_workers": num_workers, "bf16": bf16, "progress": progress}
     with output_folder(output_dir, "analyze", is_main=is_main) as directory:
         embeddings = {}

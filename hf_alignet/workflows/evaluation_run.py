@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from accelerate import PartialState
 from datasets import Dataset
 
 from hf_alignet.encoder import AffineTransform, ContextTransform, Encoder, open_encoder, open_transform
@@ -26,7 +24,7 @@ from hf_alignet.judgments.own_table import TimeUnit
 from hf_alignet.judgments.similarity_matrices import MatrixKind
 from hf_alignet.judgments.things import ObjectOrder
 from hf_alignet.metric import is_whole
-from hf_alignet.processes import share_tasks
+from hf_alignet.processes import share_tasks, this_process
 from hf_alignet.ranges import Count, Seed, Share, Whole, checked
 from hf_alignet.similarity import SimilarityKind, TripletSimilarity
 from hf_alignet.sources import public_name
@@ -156,7 +154,7 @@ def evaluate(
     for model in named.values():
         if isinstance(model, str):
             check_model(model, trust_remote_code)  # before another model works for hours
-    is_main = PartialState(cpu=not torch.accelerator.is_available()).is_main_process
+    is_main = this_process().is_main_process
     place: contextlib.AbstractContextManager[Path | None] = contextlib.nullcontext()
     if output_dir is not None:
         place = output_folder(output_dir, "evaluate", is_main=is_main)

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from accelerate import PartialState
 
 from hf_alignet import __version__
@@ -27,7 +26,7 @@ from hf_alignet.images.picture_files import content_fingerprint
 from hf_alignet.judgments.similarity_matrices import MatrixKind
 from hf_alignet.judgments.stimuli import Stimuli
 from hf_alignet.metric import is_whole
-from hf_alignet.processes import alone
+from hf_alignet.processes import alone, this_process
 from hf_alignet.ranges import Count, Seed, Whole, checked
 from hf_alignet.sources import split_revision
 from hf_alignet.storage import output_folder, write_json, write_text
@@ -109,7 +108,7 @@ def study(
     """
     if (results is None) == (not listed(models)):
         raise InputError("give either `models` to measure, or `results`, the table of an earlier study")
-    is_main = PartialState(cpu=not torch.accelerator.is_available()).is_main_process
+    is_main = this_process().is_main_process
     if results is not None:
         if listed(benchmarks) or covariates:
             raise InputError("`results` are measured already: leave out `benchmarks` and `covariates`")

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
-import torch
 from accelerate import PartialState
 from datasets import Dataset, DatasetDict
 
@@ -32,6 +31,7 @@ from hf_alignet.judgments.own_table import TimeUnit
 from hf_alignet.judgments.stimuli import Stimuli
 from hf_alignet.judgments.things import ObjectOrder
 from hf_alignet.metric import Metric, comparison_table
+from hf_alignet.processes import this_process
 from hf_alignet.ranges import Count, Positive, Range, Seed, Share, Whole, checked
 from hf_alignet.sources import load_matrix, public_name, split_revision
 from hf_alignet.storage import output_folder, write_json, write_text
@@ -159,7 +159,7 @@ def write_teacher(
     check_method(method, vice, vice_settings, concentration, local_images or local_features)
     if push_to_hub and hub_model_id is None:
         raise InputError("`push_to_hub` needs `hub_model_id=user/name`")
-    state = PartialState(cpu=not torch.accelerator.is_available())
+    state = this_process()
     progress = progress and state.is_main_process
     with output_folder(output_dir, "fit-teacher", is_main=state.is_main_process) as directory:
         unfinished = directory / "unfinished"

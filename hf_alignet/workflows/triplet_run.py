@@ -10,8 +10,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import torch
-from accelerate import PartialState
 from datasets import Dataset, DatasetDict
 
 from hf_alignet.analysis import elbow_figure, save_figure
@@ -26,6 +24,7 @@ from hf_alignet.images import as_reader, load_images
 from hf_alignet.images.opening import holds_texts
 from hf_alignet.images.picture_files import content_fingerprint, refuse_files
 from hf_alignet.images.picture_record import NAMES_FILE, RECORD_FILE, PictureRecord
+from hf_alignet.processes import this_process
 from hf_alignet.ranges import Count, Whole, checked
 from hf_alignet.sources import load_matrix, public_name
 from hf_alignet.storage import output_folder, require_space, write_dataset, write_json
@@ -130,7 +129,7 @@ def make_triplets(
     settings: dict[str, Any] = {"transform": transform, "features": features, "official": list(official)}
     settings |= {"pooling": pooling, "on_bad_image": on_bad_image, "dtype": dtype, "bf16": bf16, "strict": strict}
     _check(teacher, settings, save_images, hub_dataset_id, i_have_the_right_to_share_images)
-    state = PartialState(cpu=not torch.accelerator.is_available())
+    state = this_process()
     with output_folder(output_dir, "make-triplets", is_main=state.is_main_process) as directory:
         unfinished = directory / "unfinished"
         with naming("images"):
@@ -290,11 +289,11 @@ def _label(
             logger.warning("left out %d images that cannot be read; the first: %s", len(bad), first)
     plan = Plan.of(design, images, rows)
     design = clip_design(design, plan)  # before embedding takes its time
-    if PartialState().is_main_process:
+    if this_process().is_main_process:
         num_bytes = np.dtype(dtype).itemsize + (4 if teacher.encoder is not None else 0)  # of a number, in two files
         require_space(unfinished, len(rows) * teacher.transform.dim * num_bytes)
     features = teacher.embed(images, unfinished / "features", rows=rows, **options)
-    state = PartialState()
+    state = this_process()
     if state.is_main_process:
         teacher.write_embeddings(features, unfinished / "embeddings.npy", dtype)
     state.wait_for_everyone()

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import yaml
 from batches import batches_of
 from measures import measure
@@ -33,6 +32,7 @@ from hf_alignet.similarity.matched_entropy import match_entropy
 from hf_alignet.storage import write_json
 from hf_alignet.student.anchoring import Anchor
 from hf_alignet.student.in_batch import mean_over_triplets
+from hf_alignet.student.losses import triplet_kl
 from hf_alignet.student.preservation import neighbour_kl
 from hf_alignet.triplets import TeacherVectors
 from hf_alignet.triplets.batches import load_teacher, sample_in_batch
@@ -196,9 +196,8 @@ def order_kl(embeddings: Tensor, base: Tensor, images_per_cluster: int) -> Tenso
     triplets = torch.arange(len(base)).reshape(-1, images_per_cluster)
     triplets = triplets[:, : images_per_cluster // 3 * 3].reshape(-1, 3)
     of_base, of_student = (triplet_similarities(x, triplets, "cosine") for x in (base, embeddings))
-    scale = (of_base - of_base.mean(1, keepdim=True)).std()
-    target, found = (torch.log_softmax(x / scale, dim=1) for x in (of_base, of_student))
-    return F.kl_div(found, target, reduction="batchmean", log_target=True)
+    scale = (of_base - of_base.mean(1, keepdim=True)).std().item()
+    return triplet_kl(of_student, of_base, scale, scale).mean()
 
 
 def descend(tail: Tail, loss: Any, batches: np.ndarray, setting: Setting) -> list[float]:

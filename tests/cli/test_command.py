@@ -145,7 +145,7 @@ def test_command_names_the_number_of_processes(monkeypatch):
             pass
 
     assert told(launches=True) == "hf-alignet evaluate"
-    monkeypatch.setattr("hf_alignet.cli.command.PartialState", Processes)
+    monkeypatch.setattr("hf_alignet.cli.command.this_process", Processes)
     assert told(launches=True) == "accelerate launch --num_processes 2 -m hf_alignet.cli.evaluate"
 
 

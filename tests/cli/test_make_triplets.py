@@ -417,7 +417,7 @@ def test_released_files_are_written_by_one_process(photos, tmp_path, monkeypatch
     write_released(photos, tmp_path / "train.npz", 50, 0, None)
     other = SimpleNamespace(is_main_process=False, wait_for_everyone=lambda: None)
     flags = ["--official", tmp_path / "train.npz", "--images", tmp_path / "photos", "--output_dir", tmp_path / "out"]
-    make(monkeypatch, *flags, PartialState=lambda **_: other)
+    make(monkeypatch, *flags, this_process=lambda: other)
     assert not (tmp_path / "out").exists()
 
 
