@@ -1,13 +1,17 @@
 """What `VisionEncoder` costs beside the work that cannot be avoided: one JSON line a result.
 
 preprocess: pictures to normalised inputs, against the checkpoint's own image processor on the same pictures.
+read: JPEG files to uint8 pixels, against Pillow alone, which opens, decodes, resizes and makes an array of each.
+cache: resized pictures from the disk's cache, against a copy of as many bytes.
 embed: a whole dataset, decoding included, against a bare loop of forward passes over inputs already in memory.
 
     OMP_NUM_THREADS=1 python benchmarks/encoder.py
 """
 
 import argparse
+import io
 import json
+import tempfile
 import time
 from collections.abc import Callable
 
@@ -19,6 +23,8 @@ from PIL import Image
 from transformers import ViTConfig, ViTImageProcessorPil, ViTModel
 
 from hf_alignet.encoder.vision_model import VisionEncoder
+from hf_alignet.images.cache import ImageCache
+from hf_alignet.images.reader import ImageReader
 
 SIZES = {"ti": (192, 3), "s": (384, 6)}
 
@@ -46,6 +52,37 @@ def report(name: str, images: int, ours: tuple[float, float], limit: tuple[float
     print(json.dumps(result), flush=True)
 
 
+def make_files(number: int) -> list[dict[str, bytes | None]]:
+    """JPEG files of smooth noise, as large as photographs of ImageNet."""
+    rng, files = np.random.default_rng(0), []
+    for _ in range(number):
+        noise = Image.fromarray(rng.integers(0, 256, (47, 63, 3), dtype=np.uint8))
+        buffer = io.BytesIO()
+        noise.resize((500, 375), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
+        files.append({"bytes": buffer.getvalue(), "path": None})
+    return files
+
+
+def reading(encoder: VisionEncoder, number: int, repeats: int) -> None:
+    files, rows = make_files(number), list(range(number))
+    images = Dataset.from_dict({"image": files}, features=Features({"image": ImageFeature()}))
+    reader = ImageReader(images, encoder.preprocessor)
+
+    def pillow_alone() -> None:
+        for file in files:
+            with Image.open(io.BytesIO(file["bytes"] or b""), formats=["JPEG"]) as picture:
+                np.asarray(picture.resize((224, 224), Image.Resampling.BILINEAR)).transpose(2, 0, 1).copy()
+
+    ours, limit = seconds(lambda: reader.read(rows), repeats), seconds(pillow_alone, repeats)
+    report("read 500x375 JPEG to 224x224", number, ours, limit, "Pillow alone")
+    with tempfile.TemporaryDirectory() as directory:
+        cache = ImageCache(directory, images, encoder.preprocessor)
+        cache.prepare(np.arange(number), progress=False)
+        pixels = cache.read(rows)["pixel_values"]
+        ours, limit = seconds(lambda: cache.read(rows), 10 * repeats), seconds(pixels.clone, 10 * repeats)
+        report("cache, 224x224", number, ours, limit, "a copy of the pixels")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=128, help="pictures a run")
@@ -64,6 +101,8 @@ def main() -> None:
     ours = seconds(lambda: encoder.preprocessor(pictures), args.repeats)
     theirs = seconds(lambda: encoder.processor(pictures, return_tensors="pt"), args.repeats)
     report("preprocess 320x240 to 224x224", args.images, ours, theirs, "ViTImageProcessorPil")
+
+    reading(encoder, args.images, args.repeats)
 
     inputs = encoder.preprocessor(pictures)["pixel_values"].split(32)
 

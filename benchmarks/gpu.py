@@ -338,8 +338,9 @@ def pictures(report: Report) -> None:
                 sources["cache"] = cached, 131_072
             for source, (images, number) in sources.items():
                 rate = embed(report.model, images, number, bf16=True)
+                readers = f"{WORKERS} workers" if source == "jpeg" else "threads"
                 report.line(
-                    f"embedding ViT-{report.model}, {number} images, {source}, {WORKERS} workers, bf16",
+                    f"embedding ViT-{report.model}, {number} images, {source}, {readers}, bf16",
                     images_per_s=rate,
                     against="bare forward",
                     ratio=rate / forward,

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,7 +12,6 @@ from accelerate import PartialState
 from accelerate.utils import reduce
 from datasets import Dataset
 from torch import Tensor
-from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from hf_alignet.encoder.device_copies import DeviceCopies
@@ -24,7 +22,6 @@ from hf_alignet.images.picture_record import ABSENT, PictureRecord
 from hf_alignet.images.preprocessing import Preprocessor
 from hf_alignet.images.reader import Reader, as_reader
 from hf_alignet.images.tokens import TextPreprocessor
-from hf_alignet.images.workers import BATCHES, default_workers
 from hf_alignet.processes import this_process
 from hf_alignet.ranges import Count, Whole, checked, row_numbers
 from hf_alignet.sources import load_matrix
@@ -121,7 +118,7 @@ def _embed(
     # A batch lies in one chunk. Each process takes every num_processes-th of the chunks that are not done.
     size = batch_size if disk is None else disk.chunk
     chunks = [start for start in range(0, len(rows), size) if disk is None or not disk.done[start // size]]
-    spans: Any = [
+    spans = [
         (start, min(start + batch_size, chunk + size, len(rows)))
         for chunk in chunks[state.process_index :: state.num_processes]
         for start in range(chunk, min(chunk + size, len(rows)), batch_size)
@@ -129,16 +126,11 @@ def _embed(
     state.wait_for_everyone()  # no process finishes a chunk before all have looked
     total, is_hidden = sum(end - start for start, end in spans), not progress or not state.is_main_process
     bar = tqdm(total=total, desc="embedding", unit=reader.noun, disable=is_hidden)
-    workers = default_workers(len(spans)) if num_workers is None else num_workers
-    loading: dict[str, Any] = {
-        "num_workers": min(workers, -(-len(spans) // BATCHES)),
-        "pin_memory": device.type == "cuda",
-    }
-    loader = DataLoader(spans, batch_size=None, collate_fn=partial(_read_span, reader, rows), **loading)
+    batches = reader.batches([rows[start:end] for start, end in spans], num_workers, pin=device.type == "cuda")
     with bar, contextlib.ExitStack() as afterwards, torch.inference_mode():
         afterwards.callback(encoder.train, encoder.training)
         encoder.train(False)
-        for start, end, embeddings in _forward_passes(encoder, loader, bf16):
+        for (start, end), embeddings in zip(spans, _forward_passes(encoder, batches, bf16), strict=True):
             if disk is None:
                 memory[start:end] = embeddings
             else:
@@ -154,29 +146,28 @@ def _embed(
     return reduce(memory.to(encoder.device), reduction="sum").cpu().numpy()  # each process has filled its rows
 
 
-def _forward_passes(encoder: Embedder, loader: Any, bf16: bool) -> Iterator[tuple[int, int, Tensor]]:
+def _forward_passes(encoder: Embedder, batches: Iterator[dict[str, Tensor]], bf16: bool) -> Iterator[Tensor]:
     """The embeddings on the CPU, batch after batch. A GPU has the next batch before its results are read."""
     device = encoder.device
     is_cuda, copies = device.type == "cuda", DeviceCopies(device)
     if bf16 and device.type != "cpu":
         encoder = encoder.in_bf16()
     precision = torch.autocast("cpu", torch.bfloat16, enabled=bf16 and device.type == "cpu")
-    waiting: list[tuple[int, int, Tensor, torch.cuda.Event | None]] = []
-    for start, end, inputs in loader:
+    waiting: list[tuple[Tensor, torch.cuda.Event | None]] = []
+    for inputs in batches:
         with precision:
             embeddings = encoder(**copies(inputs)).to("cpu", non_blocking=is_cuda)
         event = torch.cuda.current_stream(device).record_event() if is_cuda else None
-        waiting.append((start, end, embeddings, event))
+        waiting.append((embeddings, event))
         if len(waiting) > is_cuda:
-            yield _ready(waiting.pop(0))
-    yield from map(_ready, waiting)
+            yield _ready(*waiting.pop(0))
+    yield from (_ready(*batch) for batch in waiting)
 
 
-def _ready(batch: tuple[int, int, Tensor, torch.cuda.Event | None]) -> tuple[int, int, Tensor]:
-    start, end, embeddings, event = batch
+def _ready(embeddings: Tensor, event: torch.cuda.Event | None) -> Tensor:
     if event is not None:
         event.synchronize()
-    return start, end, embeddings
+    return embeddings
 
 
 def load_embeddings(path: str, what: str, images: Dataset | None, progress: bool = True) -> np.ndarray:
@@ -257,8 +248,3 @@ def _open_directory(
 
 def _hash_rows(rows: np.ndarray) -> str:
     return hashlib.blake2b(rows.astype(np.int64).tobytes(), digest_size=16).hexdigest()
-
-
-def _read_span(reader: Reader, rows: np.ndarray, span: tuple[int, int]) -> tuple[int, int, dict[str, Tensor]]:
-    start, end = span
-    return start, end, reader.read(rows[start:end].tolist())

@@ -14,7 +14,9 @@ MOST_BYTES = 2**26  # of all pixels: 445 pictures of 224 x 224 pixels, or 5,461 
 
 
 class KeptPixels(ImageReader):
-    """Reads a row as another reader does the first time, and then from memory. Each worker process has its own.
+    """Reads a row as another reader does the first time, and then from memory.
+
+    Worker processes would each keep pixels of their own: by default there are none.
 
     Args:
         reader: of the pictures.
@@ -25,6 +27,12 @@ class KeptPixels(ImageReader):
         self.images, self.preprocessor, self.fingerprint = reader.images, reader.preprocessor, reader.fingerprint
         self.pixels = torch.empty(len(reader), *shape, dtype=torch.uint8)
         self.is_kept = np.zeros(len(reader), bool)
+
+    def is_ready(self, rows: np.ndarray) -> bool:
+        return bool(self.is_kept[rows].all())
+
+    def default_workers(self, num_batches: int | None = None) -> int:
+        return 0
 
     def read(self, rows: list[int]) -> dict[str, Tensor]:
         """As `ImageReader.read`, bit for bit."""

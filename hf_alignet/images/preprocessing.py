@@ -24,13 +24,14 @@ NORMALIZATION = {"do_rescale", "rescale_factor", "do_normalize", "image_mean", "
 class Preprocessor:
     """Turns pictures into inputs in two steps: `stack` on the CPU or in a worker process, `normalize` on the device.
 
-    Together they equal `processor(pictures)`, which is checked once on a random picture. Some processors do more than
+    Together they equal `processor(pictures)`, which is checked once on random pictures. Some processors do more than
     resize, crop, rescale and normalise (NaFlex patches, extra statistics); `stack` then calls the whole processor.
+    Most resize by Pillow, but first copy whole pictures three times; where the pixels are the same without, we resize.
     """
 
     def __init__(self, processor: transformers.BaseImageProcessor):
         self.processor = processor
-        self.stacks_uint8 = True
+        self.stacks_uint8, self.resizes = True, False
         settings = processor.to_dict()
         # The length that the shorter edge is resized to, whatever the longer one becomes; 0 for another kind of size
         size = (settings.get("size") if settings.get("do_resize") else None) or {}
@@ -49,6 +50,9 @@ class Preprocessor:
         self.shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).view(1, -1, 1, 1)
         self._constants: dict[torch.device, tuple[Tensor, Tensor]] = {}
         self.stacks_uint8 = self._equals_processor()
+        self.size = {edge: length for edge, length in size.items() if length}
+        self.resample = settings.get("resample")
+        self.resizes = self.stacks_uint8 and self._resizes_equally()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_constants": {}}  # worker processes have no device
@@ -59,6 +63,8 @@ class Preprocessor:
     def stack(self, pictures: list[Image.Image]) -> dict[str, Tensor]:
         """`{"pixel_values": (B, 3, H, W) uint8}`, or the whole output of a processor that does more."""
         steps: dict[str, Any] = {"do_rescale": False, "do_normalize": False} if self.stacks_uint8 else {}
+        if self.resizes:
+            pictures, steps["do_resize"] = [self._resize(picture) for picture in pictures], False
         return dict(self.processor(pictures, return_tensors="pt", **steps))
 
     def settings(self) -> dict[str, Any]:
@@ -95,14 +101,37 @@ class Preprocessor:
                 self._constants[device] = self.scale.to(device), self.shift.to(device)
         return self._constants[device]
 
+    def _resize(self, picture: Image.Image) -> Image.Image:
+        if edge := self.shortest_edge:
+            shorter = min(picture.size)
+            size = [int(edge * length / shorter) for length in picture.size]
+        else:
+            size = [self.size["width"], self.size["height"]]
+        return picture.resize((size[0], size[1]), self.resample)
+
+    def _resizes_equally(self) -> bool:
+        """Whether `_resize` does what the processor does, which may have steps of its own."""
+        if self.size.keys() not in ({"shortest_edge"}, {"height", "width"}):
+            return False
+        longest = 2 * max(self.size.values())
+        pictures = [_noise(longest, longest * 3 // 4), _noise(61, longest), _noise(9, 9)]
+        expected = [self.stack([picture])["pixel_values"] for picture in pictures]
+        self.resizes = True
+        found = [self.stack([picture])["pixel_values"] for picture in pictures]
+        return all(map(torch.equal, found, expected))
+
     def _equals_processor(self) -> bool:
-        picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (80, 96, 3), dtype=np.uint8))
+        picture = _noise(96, 80)
         whole = self.processor([picture], return_tensors="pt")
         if set(whole) != {"pixel_values"}:
             return False
         stacked = self.stack([picture])
         is_uint8 = stacked["pixel_values"].dtype == torch.uint8
         return is_uint8 and torch.allclose(self.normalize(stacked)["pixel_values"], whole["pixel_values"], atol=1e-5)
+
+
+def _noise(width: int, height: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
 def load_processor(name_or_path: str, **kwargs: Any) -> transformers.BaseImageProcessor:

@@ -167,9 +167,14 @@ class EncoderTrainer(Trainer):
         return loader
 
     def _get_dataloader(self, dataset: Any, *args: Any, **options: Any) -> Any:
-        """As Trainer's, but triplets to train on come from memory."""
-        is_of_triplets = options.get("is_training") and isinstance(dataset, Dataset)
-        return super()._get_dataloader(TripletRows(dataset) if is_of_triplets else dataset, *args, **options)
+        """As Trainer's, but triplets to train on come from memory, and the reader knows how many workers it needs."""
+        is_of_triplets, given = options.get("is_training") and isinstance(dataset, Dataset), self.args
+        workers = given.dataloader_num_workers
+        given.dataloader_num_workers = self.reader.default_workers() if workers is None else workers
+        try:
+            return super()._get_dataloader(TripletRows(dataset) if is_of_triplets else dataset, *args, **options)
+        finally:
+            given.dataloader_num_workers = workers
 
     def get_batch_samples(self, *args: Any, **options: Any) -> Any:
         batches, number = super().get_batch_samples(*args, **options)

@@ -154,7 +154,7 @@ class AlignTrainingArguments(TrainingArguments):
     dataloader_num_workers: Whole | None = _setting(  # type: ignore[assignment]
         None,
         "Processes that decode pictures; 0 decodes them in the main process (default: one for each other core if "
-        "there is a GPU, else 0).",
+        "there is a GPU and the pictures are many, else 0).",
     )
     logging_nan_inf_filter: bool = _setting(False, "Look at every loss, and keep it out of the logs if not finite.")
     metric_for_best_model: str | None = _setting(None, "The metric of the best model (default: held-out agreement).")
@@ -174,10 +174,10 @@ class AlignTrainingArguments(TrainingArguments):
         check_fields(self, RANGES)
         for name, (number, kind) in OR_WORD.items():
             setattr(self, name, check(name, _number(getattr(self, name), number), kind))
-        if self.dataloader_num_workers is None:
-            self.dataloader_num_workers = 0 if self.use_cpu else default_workers()
         # Without an accelerator, Trainer allows bf16 only together with use_cpu
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        if self.dataloader_num_workers is None and self.use_cpu:
+            self.dataloader_num_workers = 0
         if self.early_stopping_patience is not None:
             if self.eval_strategy == "no":
                 raise InputError(
@@ -193,10 +193,13 @@ class AlignTrainingArguments(TrainingArguments):
         if self.trackio_static_space_id is None:
             self.trackio_static_space_id = False  # or push_to_hub would make a public Space of the logs
         self._check()
+        workers = self.dataloader_num_workers
+        self.dataloader_num_workers = default_workers() if workers is None else workers  # Trainer compares it
         try:
             super().__post_init__()
         except (ValueError, TypeError, OSError, ImportError) as error:
             raise InputError(" ".join(str(error).split())) from error
+        self.dataloader_num_workers = workers
         self._check_mappings()
         if self.ddp_find_unused_parameters is None:
             # AlignTrainer freezes unused parameters, and a search for them breaks activation checkpointing
@@ -231,6 +234,10 @@ class AlignTrainingArguments(TrainingArguments):
             "dataloader_persistent_workers": (
                 not self.dataloader_persistent_workers or bool(self.dataloader_num_workers),
                 "false without `dataloader_num_workers`",
+            ),
+            "dataloader_prefetch_factor": (
+                self.dataloader_prefetch_factor is None or bool(self.dataloader_num_workers),
+                "left out without `dataloader_num_workers`",
             ),
             "remove_unused_columns": (not self.remove_unused_columns, "false, as the collator needs all columns"),
         }

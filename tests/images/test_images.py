@@ -2,10 +2,16 @@ import io
 
 import numpy as np
 import pytest
+import torch
 from datasets import Dataset, Features
 from datasets import Image as ImageFeature
 from PIL import Image
-from transformers import ViTImageProcessorPil
+from transformers import (
+    CLIPImageProcessorPil,
+    ConvNextImageProcessorPil,
+    LevitImageProcessorPil,
+    ViTImageProcessorPil,
+)
 
 from hf_alignet.errors import InputError
 from hf_alignet.images.decoding import decode_picture, read_pictures, to_rgb
@@ -173,6 +179,26 @@ def test_fingerprint_of_a_list_follows_the_content(pictures, tmp_path):
     assert PictureList([str(tmp_path / "moved.png")]).fingerprint == before
     second.save(tmp_path / "a.png")
     assert PictureList([tmp_path / "a.png"]).fingerprint != before
+
+
+@pytest.mark.parametrize(
+    ("processor", "is_ours"),
+    [
+        (ViTImageProcessorPil(size={"height": 40, "width": 32}), True),
+        (CLIPImageProcessorPil(size={"shortest_edge": 33}, crop_size=32), True),
+        (CLIPImageProcessorPil(size={"shortest_edge": 33}, do_center_crop=False), True),
+        (ViTImageProcessorPil(size={"height": 32, "width": 32}, do_resize=False), False),
+        (ConvNextImageProcessorPil(size={"shortest_edge": 32}), False),  # resizes to more, and crops
+        (LevitImageProcessorPil(size={"shortest_edge": 32}), False),
+    ],
+)
+def test_pixels_are_those_of_the_image_processor_to_the_bit(processor, is_ours):
+    preprocessor, rng = Preprocessor(processor), np.random.default_rng(0)
+    assert preprocessor.resizes == is_ours
+    for width, height in [(32, 32), (1, 90), (300, 7), *rng.integers(20, 200, (20, 2)).tolist()]:
+        picture = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        whole = processor([picture], return_tensors="pt", do_rescale=False, do_normalize=False)
+        assert torch.equal(preprocessor.stack([picture])["pixel_values"], whole["pixel_values"]), (width, height)
 
 
 def test_large_jpeg_files_are_decoded_at_a_smaller_size_with_nearly_the_same_pixels(tmp_path):

@@ -122,6 +122,7 @@ def test_names_on_the_hub_follow_the_directory_unless_given(tmp_path, monkeypatc
         ({"accelerator_config": "nowhere.json"}, "nowhere.json"),
         ({"torch_compile_mode": "nowhere"}, "`torch_compile_mode` must be one of default, reduce-overhead"),
         ({"dataloader_persistent_workers": True}, "must be false without `dataloader_num_workers`"),
+        ({"dataloader_prefetch_factor": 2}, "must be left out without `dataloader_num_workers`"),
         (
             {"torch_compile": True, "images_per_forward": 2},
             "`images_per_forward=2` would make `torch_compile`",

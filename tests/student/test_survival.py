@@ -329,7 +329,7 @@ def test_slices_give_the_same_gradients(family, lora, tiny_directory, images, tr
     largest = max(gradient.abs().max().item() for gradient in gradients[0].values())
     for others in gradients[1:]:
         for name, gradient in gradients[0].items():
-            torch.testing.assert_close(others[name], gradient, rtol=1e-4, atol=1e-5 * largest)
+            torch.testing.assert_close(others[name], gradient, rtol=1e-4, atol=1e-4 * largest)
 
 
 def test_slices_have_the_dropout_of_their_own_forward_pass(tiny_directory, images):

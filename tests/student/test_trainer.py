@@ -327,6 +327,15 @@ def test_worker_processes_change_nothing(tiny_directory, images, triplets, tmp_p
     assert runs[0] == runs[1]
 
 
+def test_the_reader_knows_how_many_workers_it_needs(encoder, images, triplets, tmp_path, monkeypatch):
+    args = arguments(tmp_path)
+    args.dataloader_num_workers = None  # as where there is a GPU
+    trainer = AlignTrainer(encoder, args, train_dataset=triplets, images=images)
+    monkeypatch.setattr(trainer.reader, "default_workers", lambda num_batches=None: 3)
+    assert trainer.get_train_dataloader().num_workers == 3
+    assert args.dataloader_num_workers is args.embed_options()["num_workers"] is None  # another trainer may use them
+
+
 # ---- what cannot work says why
 
 
