@@ -31,6 +31,7 @@ def test_two_processes_equal_one(images, triplets, tiny_directory, tmp_path):
         results[processes] = json.loads((tmp_path / f"{processes}.json").read_text())
         assert results[processes]["processes"] == processes
     one, two = (results[n]["losses"] for n in (1, 2))
+    assert results[1]["interpolations"] == results[2]["interpolations"] == [1.0, 0.2]
     for losses in (one, two):
         assert losses.pop("full evaluated") == losses["full {}"]  # as if nothing had been evaluated
     exported = [losses.pop("full exported") for losses in (one, two)]

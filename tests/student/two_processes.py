@@ -26,9 +26,7 @@ CHECKPOINTING = next(
 GLOBAL_BATCH = 8
 
 
-def run(
-    model: str, data: Path, lora: bool, settings: dict, resume: str | None = None, name: str = "loss"
-) -> list[float]:
+def train(model: str, data: Path, lora: bool, settings: dict, resume: str | None = None) -> AlignTrainer:
     encoder = VisionEncoder.from_pretrained(model)
     torch.manual_seed(0)
     if lora:
@@ -46,7 +44,23 @@ def run(
     held_out = triplets.select(range(20))
     trainer = AlignTrainer(encoder, args, train_dataset=triplets, eval_dataset=held_out, images=images)
     trainer.train(resume_from_checkpoint=resume)
-    return [entry[name] for entry in trainer.state.log_history if name in entry]
+    return trainer
+
+
+def run(*args, name: str = "loss", **options) -> list[float]:
+    return [entry[name] for entry in train(*args, **options).state.log_history if name in entry]
+
+
+def interpolations(model: str, data: Path) -> list[float]:
+    """What is chosen after a short and after a long way; all processes then have the same weights."""
+    chosen = []
+    for rate in (1e-5, 0.3):
+        trainer = train(model, data, False, {"learning_rate": rate, "interpolation": "auto"})
+        weights = torch.cat([parameter.detach().flatten() for parameter in trainer.model.parameters()]).numpy()
+        found = trainer.interpolation, weights.tobytes()
+        assert PartialState().num_processes == 1 or gather_object([found]) == 2 * [found]
+        chosen.append(trainer.interpolation)
+    return chosen
 
 
 def divergence(model: str, data: Path) -> str:
@@ -71,10 +85,12 @@ def main(model: str, data: str, out: str) -> None:
     evaluated = {"eval_strategy": "steps", "eval_steps": 1, "interpolation": 0.3}
     losses["full evaluated"] = run(model, Path(data), False, evaluated)
     losses["full exported"] = run(model, Path(data), False, evaluated, name="eval_loss")
+    chosen = interpolations(model, Path(data))
     diverged = divergence(model, Path(data))
     assert PartialState().num_processes == 1 or gather_object([diverged]) == 2 * [diverged]
     if PartialState().is_main_process:
-        found = {"processes": PartialState().num_processes, "losses": losses, "diverged": diverged}
+        found = {"processes": PartialState().num_processes, "losses": losses}
+        found |= {"diverged": diverged, "interpolations": chosen}
         Path(out).write_text(json.dumps(found))
     PartialState().wait_for_everyone()  # a process that ends while the other still talks to it is aborted
     PartialState().destroy_process_group()
