@@ -58,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:  # the libraries take seconds to load
         sys.exit(130)
     finally:
+        gc.freeze()
         gc.enable()
     run(argv[1:])
 
