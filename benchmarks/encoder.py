@@ -2,7 +2,8 @@
 
 preprocess: pictures to normalised inputs, against the checkpoint's own image processor on the same pictures.
 read: JPEG files to uint8 pixels, against Pillow alone, which opens, decodes, resizes and makes an array of each.
-cache: resized pictures from the disk's cache, against a copy of as many bytes.
+cache: resized pictures from the disk's cache, against a copy of as many bytes; and in batches of 256, by this process
+    and by two worker processes, in wall time.
 embed: a whole dataset, decoding included, against a bare loop of forward passes over inputs already in memory.
 
     OMP_NUM_THREADS=1 python benchmarks/encoder.py
@@ -14,6 +15,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -81,6 +83,15 @@ def reading(encoder: VisionEncoder, number: int, repeats: int) -> None:
         pixels = cache.read(rows)["pixel_values"]
         ours, limit = seconds(lambda: cache.read(rows), 10 * repeats), seconds(pixels.clone, 10 * repeats)
         report("cache, 224x224", number, ours, limit, "a copy of the pixels")
+        groups = [np.arange(256) % number] * 40
+        wall = {workers: seconds(partial(read_all, cache, groups, workers), repeats)[1] for workers in (0, 2)}
+        rates = {f"images_per_s_{workers}_workers": round(256 * len(groups) / wall[workers]) for workers in wall}
+        print(json.dumps({"benchmark": "cache, batches of 256", **rates}), flush=True)
+
+
+def read_all(reader: ImageReader, groups: list[np.ndarray], workers: int) -> None:
+    for _ in reader.batches(groups, workers):
+        pass
 
 
 def main() -> None:

@@ -113,8 +113,8 @@ class Preprocessor:
         """Whether `_resize` does what the processor does, which may have steps of its own."""
         if self.size.keys() not in ({"shortest_edge"}, {"height", "width"}):
             return False
-        longest = 2 * max(self.size.values())
-        pictures = [_noise(longest, longest * 3 // 4), _noise(61, longest), _noise(9, 9)]
+        longest = max(self.size.values()) + 200
+        pictures = [_noise(longest, longest * 3 // 4), _noise(60, 83)]
         expected = [self.stack([picture])["pixel_values"] for picture in pictures]
         self.resizes = True
         found = [self.stack([picture])["pixel_values"] for picture in pictures]
