@@ -1,7 +1,8 @@
 """Training and embedding on one CUDA GPU, beside bare steps and passes of the same run: one JSON line a result.
 
-Random ViTs at 224², bfloat16, AdamW. A bare step is forward, backward and update on one batch that lies on the device.
-MFU is the share of the rate of a large product of matrices, measured first, that the arithmetic of the model takes.
+Random ViTs at 224², bfloat16, AdamW, and the whole demo. A bare step is forward, backward and update on one batch that
+lies on the device. MFU is the share of the rate of a large product of matrices, measured first, that the arithmetic of
+the model takes.
 
     python benchmarks/gpu.py
     python benchmarks/gpu.py --models s b --cases "in memory" lora --profile profile.txt
@@ -10,6 +11,8 @@ MFU is the share of the rate of a large product of matrices, measured first, tha
 import argparse
 import io
 import json
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -347,6 +350,15 @@ def pictures(report: Report) -> None:
                 )
 
 
+def demo() -> float:
+    """Seconds of the whole demo, from the start of its process."""
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as directory:
+        command = [sys.executable, "-m", "hf_alignet.cli.main", "demo", "--output_dir", directory + "/aligned"]
+        subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="sizes of the ViT")
@@ -361,6 +373,8 @@ def main() -> None:
         training(report, args.profile)
         if model == "s":
             pictures(report)
+    if report.wants("demo"):
+        report.line("demo", wall_s=demo())
 
 
 if __name__ == "__main__":
