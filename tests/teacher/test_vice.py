@@ -307,19 +307,16 @@ def test_an_unreadable_checkpoint_is_named(tmp_path):
 def test_any_number_of_threads_gives_the_same_fit():
     _, judgments = planted(num_objects=600, num_dimensions=5, num_choices=60_000)
     settings = {"num_dimensions": 20, "max_epochs": 50, "burn_in": 50, "window": 10, "settle": 20}
-    triplets, counts = choice_counts(judgments)
-    accuracies = []
+    fits = []
     for threads in (1, 2):
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         try:
-            vice = Vice(**settings).fit(judgments, progress=False)
+            fits.append(Vice(**settings).fit(judgments, progress=False))
+            assert torch.get_num_threads() == threads
         finally:
             torch.set_num_threads(before)
-        chosen = 2 - vice.choice_probabilities(triplets).argmax(1)
-        accuracies.append(np.take_along_axis(counts, chosen[:, None], 1).sum() / counts.sum())
-        assert torch.get_num_threads() == before
-    assert accuracies[0] == accuracies[1]
+    assert np.array_equal(fits[0].loc_, fits[1].loc_) and np.array_equal(fits[0].scale_, fits[1].scale_)
 
 
 def test_random_choices_have_no_dimension():
