@@ -41,7 +41,7 @@ COMMANDS = (
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs one command. Without a command it prints the help, and exits with status 2."""
-    argv = list(sys.argv[1:] if argv is None else argv)
+    is_whole_process, argv = argv is None, list(sys.argv[1:] if argv is None else argv)
     name = argv[0] if argv else ""
     if name in ("-h", "--help", ""):
         print(__doc__)
@@ -58,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:  # the libraries take seconds to load
         sys.exit(130)
     finally:
-        gc.freeze()
+        if is_whole_process:
+            gc.freeze()  # nor is it later, when Trainer looks
         gc.enable()
     run(argv[1:])
 

@@ -69,7 +69,7 @@ class Reader(ABC):
     def batches(
         self, groups: Sequence[np.ndarray], num_workers: int | None = None, pin: bool = False
     ) -> Iterator[dict[str, Tensor]]:
-        """The inputs of groups of rows, in order. Some are read before they are asked for, by others than this thread.
+        """The inputs of groups of rows, in order. Worker processes or threads, if there are any, read ahead.
 
         Args:
             groups: the row numbers of each batch.
