@@ -3,6 +3,7 @@
 - `affine`: a whole fit with λ given, to 100,000 and to 1,000,000 random triplets of 1,854 objects with 768 features
   whose choices follow a planted transform; the ratio of the two says how little triplets cost. Beside it the matrix
   products alone that its steps cannot do without: what a step costs at least.
+- `affine_few_judged`: a fit to 600 choices about 40 of 2,000 and of 50,000 objects, with the selection of λ.
 - `vice`: a step of VICE as published (100,000 triplets, 100 dimensions, 128 triplets a step), beside the same step by
   autograd; and a step with all triplets.
 - `vice_many_objects`: a step with 200,000 triplets of 20,000 objects, beside that through the matrix of all pairs.
@@ -58,6 +59,18 @@ def affine(number: int) -> dict[str, float]:
     floor = cost(products).cpu_s
     times = {"cpu_s": fit.cpu_s, "wall_s": fit.wall_s}
     return {"triplets": number, **times, "steps": steps, "products_cpu_s": floor, "peak_mb": fit.peak_mb}
+
+
+def affine_few_judged(num_objects: int) -> dict[str, float]:
+    """A fit to 600 choices about 40 of the objects, with the selection of λ."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(num_objects, 64)).astype(np.float32)
+    triplets = random_triplets(40, 600, rng)
+    a, b, c = (features[triplets[:, i], :8] for i in range(3))
+    logits = np.stack([(a * b).sum(1), (a * c).sum(1), (b * c).sum(1)], axis=1)
+    choices = np.eye(3)[(logits + rng.gumbel(size=logits.shape)).argmax(1)]
+    fit = cost(lambda: AffineTeacher("hard").fit(features, triplets, choices, progress=False))
+    return {"objects": num_objects, "cpu_s": fit.cpu_s, "peak_mb": fit.peak_mb}
 
 
 def vice(batch_size: int | None) -> dict[str, float | int | None]:
@@ -124,6 +137,8 @@ def autograd_step(triplets: np.ndarray, steps: int) -> float:
 PARTS: dict[str, Callable[[], dict]] = {
     "affine_few": lambda: affine(FEW),
     "affine_many": lambda: affine(MANY),
+    "affine_few_judged": lambda: affine_few_judged(2000),
+    "affine_few_judged_of_many": lambda: affine_few_judged(50_000),
     "vice_batch": lambda: vice(BATCH),
     "vice_all": lambda: vice(None),
     "vice_many_objects": vice_many_objects,

@@ -17,6 +17,7 @@ from hf_alignet.teacher import AffineTeacher
 from hf_alignet.teacher.affine.affine_data import AffineData
 from hf_alignet.teacher.affine.affine_teacher import PENALTIES
 from hf_alignet.teacher.affine.axes import PrincipalAxes
+from hf_alignet.teacher.affine.objective import Objective
 from hf_alignet.teacher.affine.problem import AffineProblem
 from hf_alignet.teacher.affine.selection import evaluate, make_folds, mean_cross_entropy
 
@@ -156,6 +157,28 @@ def test_more_features_than_objects(method):
     images = rng.normal(size=(5, 20)).astype(np.float32)
     found, expected = (each.transform(each.solve(0.1, 1e-10, 2000))(images) for each in (problem, whole))
     np.testing.assert_allclose(found, expected, atol=0.02)
+
+
+def test_objects_that_no_triplet_names_cost_nothing(choices):
+    """They count for the axes alone: value and gradient are those through the similarities of all objects."""
+    features, triplets, kept_together = choices
+    rng = np.random.default_rng(0)
+    every = np.concatenate([rng.normal(size=(30, 5)), features, rng.normal(size=(30, 5))]).astype(np.float32)
+    problem = AffineProblem(AffineData.checked(every, triplets + 30, kept_together, None), PENALTIES["hard"])
+    projected = torch.from_numpy(problem.axes.project(every)).double()
+    weight = torch.from_numpy(rng.normal(size=(5, 5)) * 0.3).requires_grad_()
+    bias = torch.from_numpy(rng.normal(size=5)).requires_grad_()
+    similarities = triplet_similarities(projected @ weight + bias, torch.from_numpy(triplets + 30))
+    expected = -(similarities.log_softmax(1) * torch.from_numpy(kept_together)).sum(1).mean()
+    expected.backward()
+    objective = Objective(problem.features, problem.data.choices, PENALTIES["hard"], regularization=0.0)
+    found = objective(weight.detach().numpy(), bias.detach().numpy())
+    for number, known in zip(found, (expected.item(), weight.grad, bias.grad), strict=True):
+        np.testing.assert_allclose(number, known, rtol=1e-4, atol=1e-5)
+    # All similarities would take 40 GB
+    many = np.concatenate([features, rng.normal(size=(100_000, 5))]).astype(np.float32)
+    teacher = AffineTeacher("hard", 0.1).fit(many, triplets, kept_together, progress=False)
+    assert teacher.transform_.info["num_objects"] == len(many)
 
 
 def test_glocal_keeps_what_is_similar(choices):

@@ -56,9 +56,15 @@ class AffineData:
         return replace(self, features=self.features[named], triplets=triplets.reshape(-1, 3), **kept)
 
     @cached_property
+    def named(self) -> np.ndarray:
+        """(u,) sorted rows of the objects that a triplet names: there may be many more."""
+        return np.unique(self.triplets)
+
+    @cached_property
     def choices(self) -> ChoiceLikelihood:
-        """The triplets, for fits through the matrix of similarities."""
-        return ChoiceLikelihood(self.triplets, self.probabilities, len(self.features), self.weights)
+        """The triplets of the named objects alone, for fits through the matrix of their similarities."""
+        triplets = np.searchsorted(self.named, self.triplets)
+        return ChoiceLikelihood(triplets, self.probabilities, len(self.named), self.weights)
 
 
 def check_features(features: np.ndarray, name: str) -> np.ndarray:

@@ -84,7 +84,7 @@ class Objective:
     half of the steps. The bias belongs to centred features, so a shift of all features changes nothing.
     """
 
-    features: np.ndarray  # (n, p) centred features of the objects
+    features: np.ndarray  # (n, p) features of the objects, centred over these and maybe others
     choices: ChoiceLikelihood  # among the objects
     penalty: Penalty
     regularization: float  # λ

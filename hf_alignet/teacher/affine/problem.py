@@ -31,8 +31,8 @@ class AffineProblem:
 
     @cached_property
     def features(self) -> np.ndarray:
-        """(n, r) in the principal axes."""
-        return self.axes.project(self.data.features)
+        """(u, r) of the objects that a triplet names, in the principal axes of all objects."""
+        return self.axes.project(self.data.features[self.data.named])
 
     @cached_property
     def local(self) -> LocalTerm | None:
