@@ -51,9 +51,9 @@ def run(*args, name: str = "loss", **options) -> list[float]:
     return [entry[name] for entry in train(*args, **options).state.log_history if name in entry]
 
 
-def interpolations(model: str, data: Path) -> list[float]:
+def interpolations(model: str, data: Path) -> list[float | None]:
     """What is chosen after a short and after a long way; all processes then have the same weights."""
-    chosen = []
+    chosen: list[float | None] = []
     for rate in (1e-5, 0.3):
         trainer = train(model, data, False, {"learning_rate": rate, "interpolation": "auto"})
         weights = torch.cat([parameter.detach().flatten() for parameter in trainer.model.parameters()]).numpy()
