@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from datasets import Dataset, Features
 from datasets import Image as ImageFeature
+from pictures import jpeg_pictures
 from PIL import Image
 from transformers import ViTConfig, ViTImageProcessorPil, ViTModel
 
@@ -54,25 +55,14 @@ def report(name: str, images: int, ours: tuple[float, float], limit: tuple[float
     print(json.dumps(result), flush=True)
 
 
-def make_files(number: int) -> list[dict[str, bytes | None]]:
-    """JPEG files of smooth noise, as large as photographs of ImageNet."""
-    rng, files = np.random.default_rng(0), []
-    for _ in range(number):
-        noise = Image.fromarray(rng.integers(0, 256, (47, 63, 3), dtype=np.uint8))
-        buffer = io.BytesIO()
-        noise.resize((500, 375), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
-        files.append({"bytes": buffer.getvalue(), "path": None})
-    return files
-
-
 def reading(encoder: VisionEncoder, number: int, repeats: int) -> None:
-    files, rows = make_files(number), list(range(number))
-    images = Dataset.from_dict({"image": files}, features=Features({"image": ImageFeature()}))
+    images, rows = jpeg_pictures(number, (500, 375), 8, np.random.default_rng(0)), list(range(number))
+    files = [row["bytes"] for row in images.cast_column("image", ImageFeature(decode=False))["image"]]
     reader = ImageReader(images, encoder.preprocessor)
 
     def pillow_alone() -> None:
         for file in files:
-            with Image.open(io.BytesIO(file["bytes"] or b""), formats=["JPEG"]) as picture:
+            with Image.open(io.BytesIO(file), formats=["JPEG"]) as picture:
                 np.asarray(picture.resize((224, 224), Image.Resampling.BILINEAR)).transpose(2, 0, 1).copy()
 
     ours, limit = seconds(lambda: reader.read(rows), repeats), seconds(pillow_alone, repeats)

@@ -9,7 +9,6 @@ the model takes.
 """
 
 import argparse
-import io
 import json
 import subprocess
 import sys
@@ -23,10 +22,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset, Features
-from datasets import Image as ImageFeature
+from datasets import Dataset
 from peft import LoraConfig
-from PIL import Image
+from pictures import jpeg_pictures
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, TrainerCallback, ViTConfig, ViTImageProcessorPil, ViTModel
 
@@ -96,15 +94,7 @@ def flops(model: str) -> float:
 
 @cache
 def make_files() -> Dataset:
-    """Distinct pictures of smooth noise as JPEG; files are as large as those of photographs."""
-    rng = np.random.default_rng(0)
-    files = []
-    for _ in range(NUM_PICTURES):
-        noise = Image.fromarray(rng.integers(0, 256, (SIZE[1] // 8, SIZE[0] // 8, 3), dtype=np.uint8))
-        buffer = io.BytesIO()
-        noise.resize(SIZE, Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
-        files.append({"bytes": buffer.getvalue(), "path": None})
-    return Dataset.from_dict({"image": files}, features=Features({"image": ImageFeature()}))
+    return jpeg_pictures(NUM_PICTURES, SIZE, 8, np.random.default_rng(0))
 
 
 def make_images(number: int) -> Dataset:

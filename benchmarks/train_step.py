@@ -10,7 +10,6 @@ the anchor of a LoRA adapter alone, both ways, and what `preserve_weight` adds, 
 """
 
 import argparse
-import io
 import json
 import tempfile
 import time
@@ -19,10 +18,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset, Features
-from datasets import Image as ImageFeature
+from datasets import Dataset
 from peft import LoraConfig
-from PIL import Image
+from pictures import jpeg_pictures
 from transformers import PrinterCallback, TrainerCallback, ViTConfig, ViTImageProcessorPil, ViTModel
 
 from hf_alignet.encoder.vision_model import VisionEncoder
@@ -51,15 +49,9 @@ def make_encoder(size: int) -> VisionEncoder:
 
 
 def make_data(size: int, steps: int) -> tuple[Dataset, Dataset]:
-    """Smooth noise as JPEG, so that files are about as large as those of photographs; and triplets of it."""
+    """JPEG pictures twice as long and high as the model takes, and triplets of them."""
     rng = np.random.default_rng(0)
-    files = []
-    for _ in range(NUM_IMAGES):
-        picture = Image.fromarray(rng.integers(0, 256, (size // 8, size // 8, 3), dtype=np.uint8))
-        buffer = io.BytesIO()
-        picture.resize((2 * size, 2 * size), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
-        files.append({"bytes": buffer.getvalue(), "path": None})
-    images = Dataset.from_dict({"image": files}, features=Features({"image": ImageFeature()}))
+    images = jpeg_pictures(NUM_IMAGES, (2 * size, 2 * size), 16, rng)
     # Every batch has all pictures, as the bare step does
     rows = np.concatenate(
         [

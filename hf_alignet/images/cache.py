@@ -75,13 +75,12 @@ class ImageCache(ImageReader):
         is_stored = self.pixels.done[rows] == 1
         if is_stored.all():  # one copy, of whole pictures
             return {"pixel_values": torch.from_numpy(self.pixels.values[rows])}
-        stored, missing = np.flatnonzero(is_stored), np.flatnonzero(~is_stored)
-        stacked = torch.empty(len(rows), *self.pixels.values.shape[1:], dtype=torch.uint8)
+        asked = np.asarray(rows)
+        stacked = np.empty((len(rows), *self.pixels.values.shape[1:]), np.uint8)
         # Rows that nobody has written are not touched: in a file system in memory that would take space
-        stacked[stored] = torch.from_numpy(self.pixels.values[np.asarray(rows)[stored]])
-        if len(missing):
-            stacked[missing] = super().read([rows[i] for i in missing])["pixel_values"]
-        return {"pixel_values": stacked}
+        stacked[is_stored] = self.pixels.values[asked[is_stored]]
+        stacked[~is_stored] = super().read(asked[~is_stored].tolist())["pixel_values"].numpy()
+        return {"pixel_values": torch.from_numpy(stacked)}
 
     def prepare(
         self, rows: np.ndarray, num_workers: int | None = None, progress: bool = True, skip_bad: bool = False

@@ -103,11 +103,10 @@ class Preprocessor:
 
     def _resize(self, picture: Image.Image) -> Image.Image:
         if edge := self.shortest_edge:
-            shorter = min(picture.size)
-            size = [int(edge * length / shorter) for length in picture.size]
+            width, height = (int(edge * length / min(picture.size)) for length in picture.size)
         else:
-            size = [self.size["width"], self.size["height"]]
-        return picture.resize((size[0], size[1]), self.resample)
+            width, height = self.size["width"], self.size["height"]
+        return picture.resize((width, height), self.resample)
 
     def _resizes_equally(self) -> bool:
         """Whether `_resize` does what the processor does, which may have steps of its own."""

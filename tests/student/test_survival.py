@@ -322,14 +322,17 @@ def test_slices_give_the_same_gradients(family, lora, tiny_directory, images, tr
             encoder.add_lora(LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
         args = arguments(tmp_path, images_per_forward=size, save_strategy="no")
         trainer = AlignTrainer(encoder, args, train_dataset=triplets, images=images)
+        encoder.double()  # or what is left is rounding, which differs between CPUs
         batch = trainer.data_collator([triplets[i] for i in range(12)])
         assert len(batch["images"]["pixel_values"]) > 10
+        batch["images"] = encoder.preprocessor.normalize(batch["images"])
+        batch["images"]["pixel_values"] = batch["images"]["pixel_values"].double()
         trainer.compute_loss(encoder, trainer._prepare_inputs(batch)).backward()
         gradients.append({n: p.grad for n, p in encoder.model.named_parameters() if p.requires_grad})
     largest = max(gradient.abs().max().item() for gradient in gradients[0].values())
     for others in gradients[1:]:
         for name, gradient in gradients[0].items():
-            torch.testing.assert_close(others[name], gradient, rtol=1e-4, atol=1e-4 * largest)
+            torch.testing.assert_close(others[name], gradient, rtol=1e-4, atol=1e-5 * largest)
 
 
 def test_slices_have_the_dropout_of_their_own_forward_pass(tiny_directory, images):
